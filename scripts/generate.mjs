@@ -47,7 +47,7 @@ function errorTables() {
     name.toLowerCase().replace(/(^|_)([a-z])/g, (_all, _bar, letter) => letter.toUpperCase());
   const typescript = rows.map(
     (row) =>
-      `  ${row.name}: { code: ${row.code}, errno: '${row.errno}', retryable: ${row.retryable}, text: ${JSON.stringify(row.text).replaceAll('"', "'")} },`,
+      `  ${row.name}: { code: ${row.code}, errno: '${row.errno}', retryable: ${row.retryable}, text: ${JSON.stringify(row.text)} },`,
   );
   emit(
     'core/src/generated/errors.ts',
