@@ -1,1 +1,2 @@
-export {};
+// The typed face of the native data plane. The addon is loaded by the first call, not by the import.
+export { bootClockMs } from './clock.ts';

@@ -1,0 +1,5 @@
+// The raw functions and classes that native/crates/addon exports, as napi-rs names them. Only the faces in this folder use them.
+
+export interface Binding {
+  bootClockMs(): number;
+}
