@@ -1,0 +1,234 @@
+// Lint as a test: the rules of the tree that no linter knows. Each rule names what to do instead.
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], { cwd: root })
+  .toString()
+  .split('\n')
+  .filter((name) => name !== '' && existsSync(join(root, name)));
+const read = (name: string): string => readFileSync(join(root, name), 'utf8');
+const isGenerated = (name: string): boolean => /generated/.test(name) || name.endsWith('-lock.json');
+const isSource = (name: string): boolean => /\.(ts|mjs|rs|sh)$/.test(name) && !isGenerated(name);
+const sources = files.filter(isSource);
+const typescript = sources.filter((name) => name.endsWith('.ts'));
+
+// design §3: who may import whom.
+const rooms: Record<string, string[]> = {
+  core: [],
+  native: ['core'],
+  'cluster-manager': ['core', 'native'],
+  'meta-service': ['core', 'native'],
+  'storage-service': ['core', 'native'],
+  'fuse-client': ['core', 'native'],
+  compute: ['core', 'fuse-client'],
+  bench: ['core', 'native'],
+  cli: ['core', 'fuse-client', 'compute', 'bench'],
+};
+const crates: Record<string, string[]> = {
+  wire: [],
+  'wire-codegen': [],
+  transport: ['wire'],
+  'chunk-engine': ['wire'],
+  chain: ['wire'],
+  sim: ['chain', 'wire'],
+  storage: ['chain', 'chunk-engine', 'transport', 'wire'],
+  client: ['chain', 'storage', 'transport', 'wire'],
+  bench: ['client', 'transport', 'wire'],
+  fuse: ['client', 'wire'],
+  addon: ['bench', 'chain', 'client', 'fuse', 'storage', 'transport', 'wire'],
+};
+// A package that only one file imports: swapping it touches one place.
+const singleImporter: Record<string, RegExp> = {
+  fastify: /^core\/src\/http\.ts$/,
+  lmdb: /^core\/src\/kv-backend\/lmdb\.ts$/,
+  'smol-toml': /^core\/src\/config.*\.ts$/,
+  '@duckdb/node-api': /^compute\/src\/engine\//,
+  '@bufbuild/protobuf': /^core\/src\/generated\//,
+};
+const banned: [RegExp, string, RegExp?][] = [
+  [/\b(FIXME|TODO|XXX)\b/, 'finish it, or say in docs/goals.md that it is not there'],
+  [/\bas any\b/, 'give it a type'],
+  [/\.only\(/, 'run one test with `vitest run -t`'],
+  [/\.skip\(|#\[ignore/, 'a test that cannot run fails loudly and says what is missing'],
+  [/\b(todo|unimplemented)!\(/, 'write it'],
+  [/pkill|killall/, 'end processes by the pid you noted'],
+];
+// Time and chance are handed in, so that decisions can be simulated.
+const impure = /\b(Date\.now|performance\.now|Math\.random|process\.hrtime)\b/;
+const mayBeImpure =
+  /^(core\/src\/(clock|random)\.ts|bench\/|cli\/|tests\/|scripts\/|examples\/|[^/]+\/src\/bench\/)|\.test\.ts$/;
+
+describe('the tree', () => {
+  test.each(Object.entries(rooms))('%s imports only what it may', (room, allowed) => {
+    const manifest = JSON.parse(read(`${room}/package.json`)) as { dependencies?: Record<string, string> };
+    const used = Object.keys(manifest.dependencies ?? {})
+      .filter((name) => name.startsWith('@catena/'))
+      .map((name) => name.slice('@catena/'.length));
+    expect(used.filter((name) => !allowed.includes(name))).toEqual([]);
+  });
+
+  test('no package is imported that the manifest does not name, and compute sees only the SDK', () => {
+    const wrong: string[] = [];
+    for (const name of typescript) {
+      const room = name.split('/')[0] ?? '';
+      if (!(room in rooms)) continue;
+      for (const [, target] of read(name).matchAll(/from '@catena\/([^']+)'/g)) {
+        const [imported] = (target ?? '').split('/');
+        if (imported !== room && !rooms[room]?.includes(imported ?? '')) wrong.push(`${name}: ${target}`);
+        if (room === 'compute' && imported === 'fuse-client' && target !== 'fuse-client/sdk') {
+          wrong.push(`${name}: ${target}`);
+        }
+      }
+      if (
+        /from '(\.\.\/)+(core|native|cluster-manager|meta-service|storage-service|fuse-client|compute|bench|cli)\//.test(
+          read(name),
+        )
+      ) {
+        wrong.push(`${name}: imports another room by a relative path`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  test('crates use only the crates they may, and only addon knows Node', () => {
+    const manifests = files.filter((name) => /^native\/crates\/[^/]+\/Cargo\.toml$/.test(name));
+    const wrong: string[] = [];
+    for (const name of manifests) {
+      const crate = name.split('/')[2] ?? '';
+      if (!(crate in crates)) wrong.push(`${crate}: add it to the table of crates`);
+      const text = read(name);
+      for (const other of Object.keys(crates)) {
+        if (new RegExp(`^${other}(\\.workspace| =)`, 'm').test(text) && !crates[crate]?.includes(other)) {
+          wrong.push(`${crate} uses ${other}`);
+        }
+      }
+      if (crate !== 'addon' && /^napi/m.test(text)) wrong.push(`${crate} knows Node`);
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  test('a package with a single importer has only that one', () => {
+    const wrong: string[] = [];
+    for (const name of typescript) {
+      for (const [, target] of read(name).matchAll(/from '([^'.][^']*)'/g)) {
+        const owner = Object.keys(singleImporter).find(
+          (key) => target === key || target?.startsWith(`${key}/`),
+        );
+        if (owner !== undefined && !singleImporter[owner]?.test(name))
+          wrong.push(`${name} imports ${target}`);
+      }
+      if (/\.node'/.test(read(name)) && name !== 'native/src/binding.ts')
+        wrong.push(`${name} names a .node file`);
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  test('every optional dependency of a locked package is locked too', () => {
+    const lock = JSON.parse(read('package-lock.json')) as {
+      packages: Record<string, { optionalDependencies?: Record<string, string> }>;
+    };
+    const missing: string[] = [];
+    for (const [path, entry] of Object.entries(lock.packages)) {
+      for (const name of Object.keys(entry.optionalDependencies ?? {})) {
+        const places = [`${path}/node_modules/${name}`, `node_modules/${name}`];
+        if (!places.some((place) => place in lock.packages)) missing.push(`${path}: ${name}`);
+      }
+    }
+    expect(missing).toEqual([]);
+  });
+
+  test('the lock file names no registry', () => {
+    const hosts = [...read('package-lock.json').matchAll(/"resolved": "https?:\/\/([^/"]+)/g)].map(
+      (match) => match[1],
+    );
+    expect([...new Set(hosts)].filter((host) => host !== 'registry.npmjs.org')).toEqual([]);
+  });
+});
+
+describe('every file', () => {
+  test('is at most 500 lines', () => {
+    const long = sources.filter((name) => !/testdata/.test(name) && read(name).split('\n').length > 501);
+    expect(long).toEqual([]);
+  });
+
+  test('is at most 120 columns', () => {
+    const wide = sources.flatMap((name) =>
+      read(name)
+        .split('\n')
+        .flatMap((line, index) =>
+          line.length > 120 && !/https?:/.test(line) ? [`${name}:${index + 1}`] : [],
+        ),
+    );
+    expect(wide).toEqual([]);
+  });
+
+  test('holds nothing banned', () => {
+    const found: string[] = [];
+    for (const name of sources) {
+      if (name === 'scripts/tidy.test.ts') continue;
+      read(name)
+        .split('\n')
+        .forEach((line, index) => {
+          for (const [pattern, instead] of banned) {
+            if (pattern.test(line)) found.push(`${name}:${index + 1}: ${pattern.source}: ${instead}`);
+          }
+        });
+    }
+    expect(found).toEqual([]);
+  });
+
+  test('takes time and chance from core', () => {
+    const found = typescript.filter((name) => !mayBeImpure.test(name) && impure.test(read(name)));
+    expect(found).toEqual([]);
+  });
+
+  test('is in no bag', () => {
+    const bags = files.filter((name) => /(^|\/)(utils?|helpers?|common|misc)(\.ts|\.rs|\.mjs|\/)/.test(name));
+    expect(bags).toEqual([]);
+  });
+
+  test('names no path of a machine and no host of a registry', () => {
+    const found = files.filter((name) => {
+      if (/\.(png|parquet|bin)$/.test(name) || name === 'scripts/tidy.test.ts' || isGenerated(name))
+        return false;
+      return /(^|[^A-Za-z0-9_.])\/(work|farm|root|home)\//.test(read(name));
+    });
+    expect(found).toEqual([]);
+  });
+
+  test('is smaller than 256 KiB unless it is a lock or a protocol table', () => {
+    const large = files.filter(
+      (name) => !isGenerated(name) && readFileSync(join(root, name)).length > 256 * 1024,
+    );
+    expect(large).toEqual([]);
+  });
+
+  test('core stays small', () => {
+    const core = sources.filter(
+      (name) => /^core\/src\//.test(name) && !name.endsWith('.test.ts') && !/suite/.test(name),
+    );
+    expect(core.length).toBeLessThanOrEqual(25);
+    const lines = core.reduce((total, name) => total + read(name).split('\n').length, 0);
+    expect(lines).toBeLessThanOrEqual(4000);
+  });
+
+  test('unsafe code is only where it may be', () => {
+    const unsafeRust = sources.filter(
+      (name) =>
+        name.endsWith('.rs') &&
+        !/^native\/crates\/(addon|fuse)\//.test(name) &&
+        /\bunsafe\b(?!_code)/.test(read(name)),
+    );
+    expect(unsafeRust).toEqual([]);
+  });
+
+  test('every error of the table has a line in the docs', () => {
+    const rows = JSON.parse(read('native/proto/errors.json')) as { name: string }[];
+    const docs = read('docs/errors.md');
+    expect(rows.filter((row) => !docs.includes(`\`${row.name}\``)).map((row) => row.name)).toEqual([]);
+  });
+});
