@@ -160,8 +160,10 @@ export interface AnyReply {
   header: ReplyHeader | undefined;
 }
 
+/** Protocol and nothing else: the payload is read and dropped, and `reply_bytes` of zeros come back (bench `noop`). */
 export interface EchoRequest {
   header: RequestHeader | undefined;
+  replyBytes: number;
 }
 
 export interface EchoReply {
@@ -641,13 +643,16 @@ export const AnyReply: MessageFns<AnyReply> = {
 };
 
 function createBaseEchoRequest(): EchoRequest {
-  return { header: undefined };
+  return { header: undefined, replyBytes: 0 };
 }
 
 export const EchoRequest: MessageFns<EchoRequest> = {
   encode(message: EchoRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.header !== undefined) {
       RequestHeader.encode(message.header, writer.uint32(10).fork()).join();
+    }
+    if (message.replyBytes !== 0) {
+      writer.uint32(16).uint32(message.replyBytes);
     }
     return writer;
   },
@@ -673,6 +678,14 @@ export const EchoRequest: MessageFns<EchoRequest> = {
             message.header = RequestHeader.decode(reader, reader.uint32());
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.replyBytes = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -693,6 +706,7 @@ export const EchoRequest: MessageFns<EchoRequest> = {
     message.header = (object.header !== undefined && object.header !== null)
       ? RequestHeader.fromPartial(object.header)
       : undefined;
+    message.replyBytes = object.replyBytes ?? 0;
     return message;
   },
 };

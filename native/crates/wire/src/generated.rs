@@ -63,10 +63,13 @@ pub struct AnyReply {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ReplyHeader>,
 }
+/// Protocol and nothing else: the payload is read and dropped, and `reply_bytes` of zeros come back (bench `noop`).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EchoRequest {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<RequestHeader>,
+    #[prost(uint32, tag = "2")]
+    pub reply_bytes: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EchoReply {

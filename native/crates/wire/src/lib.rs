@@ -10,12 +10,14 @@ mod generated;
 mod generated_errors;
 mod ids;
 pub mod limits;
+pub mod request;
 
 pub use buffer::{Buffer, BufferPool};
 pub use error::{Error, Result};
 pub use frame::{FRAME_HEADER_BYTES, Flags, FrameHeader};
 pub use generated_errors::Code;
 pub use ids::*;
+pub use request::{OneWay, ReplyMessage, Request};
 
 /// Every message of `native/proto`, as generated.
 pub mod message {
