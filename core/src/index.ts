@@ -1,1 +1,13 @@
-export {};
+// The vocabulary of every process: errors, messages, frames, rpc, config, logs, metrics, and the log and key-value backends.
+export * from './clock.ts';
+export * from './errors.ts';
+export * from './frame.ts';
+export * from './limits.ts';
+export * from './log.ts';
+export * as message from './messages.ts';
+export * from './random.ts';
+export * from './rpc/client.ts';
+export * from './rpc/connection.ts';
+export * from './rpc/in-process.ts';
+export * from './rpc/server.ts';
+export * from './rpc/table.ts';

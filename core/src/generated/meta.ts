@@ -85,7 +85,11 @@ export interface DirectoryEntry {
   /** continue after this entry */
   offset: bigint;
   /** readdirplus */
-  attributes: Inode | undefined;
+  attributes:
+    | Inode
+    | undefined;
+  /** where it is stored */
+  recordVersion: number;
 }
 
 /** Makes or renews a client's session; requests of an unknown session are refused with SESSION_UNKNOWN (P17). */
@@ -152,6 +156,8 @@ export interface LengthReport {
   ageNs: bigint;
   /** bytes (P23) */
   allocatedDelta: bigint;
+  /** nothing was written since the last report: mtime stays */
+  unchanged: boolean;
 }
 
 export interface CloseRequest {
@@ -319,7 +325,30 @@ export interface ClientRecord {
 export interface KeptAnswer {
   sequence: bigint;
   kind: number;
+  /** the reply without its header */
   reply: Buffer;
+  recordVersion: number;
+  /** not 0: given again only when this inode's truncation is finished (P19) */
+  truncating: bigint;
+}
+
+export interface CounterRecord {
+  recordVersion: number;
+  value: bigint;
+}
+
+/** Up to which log record the store next to it has applied (P14, P15). */
+export interface PositionRecord {
+  recordVersion: number;
+  epoch: bigint;
+  number: bigint;
+}
+
+/** Whose data these are: another cluster's, or a newer release's, are refused. */
+export interface MetadataStoreRecord {
+  recordVersion: number;
+  cluster: string;
+  featureLevel: number;
 }
 
 export interface TruncateIntent {
@@ -810,7 +839,7 @@ export const Inode: MessageFns<Inode> = {
 };
 
 function createBaseDirectoryEntry(): DirectoryEntry {
-  return { name: Buffer.alloc(0), inode: 0n, type: 0, offset: 0n, attributes: undefined };
+  return { name: Buffer.alloc(0), inode: 0n, type: 0, offset: 0n, attributes: undefined, recordVersion: 0 };
 }
 
 export const DirectoryEntry: MessageFns<DirectoryEntry> = {
@@ -835,6 +864,9 @@ export const DirectoryEntry: MessageFns<DirectoryEntry> = {
     }
     if (message.attributes !== undefined) {
       Inode.encode(message.attributes, writer.uint32(42).fork()).join();
+    }
+    if (message.recordVersion !== 0) {
+      writer.uint32(48).uint32(message.recordVersion);
     }
     return writer;
   },
@@ -892,6 +924,14 @@ export const DirectoryEntry: MessageFns<DirectoryEntry> = {
             message.attributes = Inode.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.recordVersion = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -916,6 +956,7 @@ export const DirectoryEntry: MessageFns<DirectoryEntry> = {
     message.attributes = (object.attributes !== undefined && object.attributes !== null)
       ? Inode.fromPartial(object.attributes)
       : undefined;
+    message.recordVersion = object.recordVersion ?? 0;
     return message;
   },
 };
@@ -1628,7 +1669,7 @@ export const OpenReply: MessageFns<OpenReply> = {
 };
 
 function createBaseLengthReport(): LengthReport {
-  return { length: 0n, generation: 0n, ageNs: 0n, allocatedDelta: 0n };
+  return { length: 0n, generation: 0n, ageNs: 0n, allocatedDelta: 0n, unchanged: false };
 }
 
 export const LengthReport: MessageFns<LengthReport> = {
@@ -1656,6 +1697,9 @@ export const LengthReport: MessageFns<LengthReport> = {
         throw new globalThis.Error("value provided for field message.allocatedDelta of type sint64 too large");
       }
       writer.uint32(32).sint64(message.allocatedDelta);
+    }
+    if (message.unchanged !== false) {
+      writer.uint32(40).bool(message.unchanged);
     }
     return writer;
   },
@@ -1705,6 +1749,14 @@ export const LengthReport: MessageFns<LengthReport> = {
             message.allocatedDelta = reader.sint64() as bigint;
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.unchanged = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1730,6 +1782,7 @@ export const LengthReport: MessageFns<LengthReport> = {
     message.allocatedDelta = (object.allocatedDelta !== undefined && object.allocatedDelta !== null)
       ? BigInt(object.allocatedDelta)
       : 0n;
+    message.unchanged = object.unchanged ?? false;
     return message;
   },
 };
@@ -3952,7 +4005,7 @@ export const ClientRecord: MessageFns<ClientRecord> = {
 };
 
 function createBaseKeptAnswer(): KeptAnswer {
-  return { sequence: 0n, kind: 0, reply: Buffer.alloc(0) };
+  return { sequence: 0n, kind: 0, reply: Buffer.alloc(0), recordVersion: 0, truncating: 0n };
 }
 
 export const KeptAnswer: MessageFns<KeptAnswer> = {
@@ -3968,6 +4021,15 @@ export const KeptAnswer: MessageFns<KeptAnswer> = {
     }
     if (message.reply.length !== 0) {
       writer.uint32(26).bytes(message.reply);
+    }
+    if (message.recordVersion !== 0) {
+      writer.uint32(32).uint32(message.recordVersion);
+    }
+    if (message.truncating !== 0n) {
+      if (BigInt.asUintN(64, message.truncating) !== message.truncating) {
+        throw new globalThis.Error("value provided for field message.truncating of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.truncating);
     }
     return writer;
   },
@@ -4009,6 +4071,22 @@ export const KeptAnswer: MessageFns<KeptAnswer> = {
             message.reply = Buffer.from(reader.bytes());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.recordVersion = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.truncating = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4029,6 +4107,244 @@ export const KeptAnswer: MessageFns<KeptAnswer> = {
     message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
     message.kind = object.kind ?? 0;
     message.reply = object.reply ?? Buffer.alloc(0);
+    message.recordVersion = object.recordVersion ?? 0;
+    message.truncating = (object.truncating !== undefined && object.truncating !== null)
+      ? BigInt(object.truncating)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseCounterRecord(): CounterRecord {
+  return { recordVersion: 0, value: 0n };
+}
+
+export const CounterRecord: MessageFns<CounterRecord> = {
+  encode(message: CounterRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.recordVersion !== 0) {
+      writer.uint32(8).uint32(message.recordVersion);
+    }
+    if (message.value !== 0n) {
+      if (BigInt.asUintN(64, message.value) !== message.value) {
+        throw new globalThis.Error("value provided for field message.value of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CounterRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCounterRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.recordVersion = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.value = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CounterRecord>): CounterRecord {
+    return CounterRecord.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CounterRecord>): CounterRecord {
+    const message = createBaseCounterRecord();
+    message.recordVersion = object.recordVersion ?? 0;
+    message.value = (object.value !== undefined && object.value !== null) ? BigInt(object.value) : 0n;
+    return message;
+  },
+};
+
+function createBasePositionRecord(): PositionRecord {
+  return { recordVersion: 0, epoch: 0n, number: 0n };
+}
+
+export const PositionRecord: MessageFns<PositionRecord> = {
+  encode(message: PositionRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.recordVersion !== 0) {
+      writer.uint32(8).uint32(message.recordVersion);
+    }
+    if (message.epoch !== 0n) {
+      if (BigInt.asUintN(64, message.epoch) !== message.epoch) {
+        throw new globalThis.Error("value provided for field message.epoch of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.epoch);
+    }
+    if (message.number !== 0n) {
+      if (BigInt.asUintN(64, message.number) !== message.number) {
+        throw new globalThis.Error("value provided for field message.number of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.number);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PositionRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePositionRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.recordVersion = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.number = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PositionRecord>): PositionRecord {
+    return PositionRecord.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PositionRecord>): PositionRecord {
+    const message = createBasePositionRecord();
+    message.recordVersion = object.recordVersion ?? 0;
+    message.epoch = (object.epoch !== undefined && object.epoch !== null) ? BigInt(object.epoch) : 0n;
+    message.number = (object.number !== undefined && object.number !== null) ? BigInt(object.number) : 0n;
+    return message;
+  },
+};
+
+function createBaseMetadataStoreRecord(): MetadataStoreRecord {
+  return { recordVersion: 0, cluster: "", featureLevel: 0 };
+}
+
+export const MetadataStoreRecord: MessageFns<MetadataStoreRecord> = {
+  encode(message: MetadataStoreRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.recordVersion !== 0) {
+      writer.uint32(8).uint32(message.recordVersion);
+    }
+    if (message.cluster !== "") {
+      writer.uint32(18).string(message.cluster);
+    }
+    if (message.featureLevel !== 0) {
+      writer.uint32(24).uint32(message.featureLevel);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MetadataStoreRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMetadataStoreRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.recordVersion = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.featureLevel = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<MetadataStoreRecord>): MetadataStoreRecord {
+    return MetadataStoreRecord.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MetadataStoreRecord>): MetadataStoreRecord {
+    const message = createBaseMetadataStoreRecord();
+    message.recordVersion = object.recordVersion ?? 0;
+    message.cluster = object.cluster ?? "";
+    message.featureLevel = object.featureLevel ?? 0;
     return message;
   },
 };

@@ -1,0 +1,120 @@
+// Every rpc, one line each: the page to open first. A request that is not idempotent may be repeated only under the same
+// sequence number (P17). The deadline is the one of a caller who names none. The pairs are those of native/crates/wire/src/request.rs.
+import { FsError } from '../errors.ts';
+import * as m from '../messages.ts';
+
+/** A message type as the generator makes it. */
+export interface Codec<T> {
+  encode(message: T): { finish(): Uint8Array };
+  decode(bytes: Uint8Array): T;
+  fromPartial(object: object): T;
+}
+export interface RequestMessage {
+  header: m.RequestHeader | undefined;
+}
+export interface ReplyMessage {
+  header: m.ReplyHeader | undefined;
+}
+
+export interface Rpc<Request extends RequestMessage, Reply extends ReplyMessage> {
+  readonly kind: m.MessageKind;
+  readonly request: Codec<Request>;
+  readonly reply: Codec<Reply>;
+  readonly idempotent: boolean;
+  readonly priority: m.Priority;
+  readonly deadlineMs: number;
+}
+/** A message that is never answered. */
+export interface OneWay<Message> {
+  readonly kind: m.MessageKind;
+  readonly message: Codec<Message>;
+}
+
+type Repetition = 'idempotent' | 'once';
+
+function rpc<Request extends RequestMessage, Reply extends ReplyMessage>(
+  kind: m.MessageKind,
+  request: Codec<Request>,
+  reply: Codec<Reply>,
+  repetition: Repetition,
+  priority: m.Priority,
+  deadlineMs: number,
+): Rpc<Request, Reply> {
+  return { kind, request, reply, idempotent: repetition === 'idempotent', priority, deadlineMs };
+}
+
+const { LIVENESS, METADATA } = m.Priority;
+const kind = m.MessageKind;
+
+// biome-ignore format: one line each, to be read as a table
+export const rpcs = {
+  echo: rpc(kind.KIND_ECHO, m.EchoRequest, m.EchoReply, 'idempotent', LIVENESS, 1_000),
+  // cluster manager
+  register: rpc(kind.KIND_REGISTER, m.RegisterRequest, m.RegisterReply, 'idempotent', LIVENESS, 2_000),
+  heartbeat: rpc(kind.KIND_HEARTBEAT, m.HeartbeatRequest, m.HeartbeatReply, 'idempotent', LIVENESS, 2_000),
+  giveBack: rpc(kind.KIND_GIVE_BACK, m.GiveBackRequest, m.GiveBackReply, 'idempotent', LIVENESS, 2_000),
+  suspect: rpc(kind.KIND_SUSPECT, m.SuspectRequest, m.SuspectReply, 'idempotent', LIVENESS, 2_000),
+  exitReport: rpc(kind.KIND_EXIT_REPORT, m.ExitReportRequest, m.ExitReportReply, 'idempotent', LIVENESS, 2_000),
+  routing: rpc(kind.KIND_ROUTING, m.RoutingRequest, m.RoutingReply, 'idempotent', LIVENESS, 2_000),
+  // metadata service
+  hello: rpc(kind.KIND_HELLO, m.HelloRequest, m.HelloReply, 'idempotent', METADATA, 5_000),
+  lookup: rpc(kind.KIND_LOOKUP, m.LookupRequest, m.InodeReply, 'idempotent', METADATA, 10_000),
+  stat: rpc(kind.KIND_STAT, m.StatRequest, m.InodeReply, 'idempotent', METADATA, 10_000),
+  open: rpc(kind.KIND_OPEN, m.OpenRequest, m.OpenReply, 'once', METADATA, 10_000),
+  create: rpc(kind.KIND_CREATE, m.CreateRequest, m.OpenReply, 'once', METADATA, 10_000),
+  close: rpc(kind.KIND_CLOSE, m.CloseRequest, m.InodeReply, 'once', METADATA, 10_000),
+  report: rpc(kind.KIND_REPORT, m.ReportRequest, m.InodeReply, 'once', METADATA, 10_000),
+  sync: rpc(kind.KIND_SYNC, m.SyncRequest, m.EmptyReply, 'idempotent', METADATA, 30_000),
+  makeDirectory: rpc(kind.KIND_MAKE_DIRECTORY, m.MakeDirectoryRequest, m.InodeReply, 'once', METADATA, 10_000),
+  makeNode: rpc(kind.KIND_MAKE_NODE, m.MakeNodeRequest, m.InodeReply, 'once', METADATA, 10_000),
+  symlink: rpc(kind.KIND_SYMLINK, m.SymlinkRequest, m.InodeReply, 'once', METADATA, 10_000),
+  link: rpc(kind.KIND_LINK, m.LinkRequest, m.InodeReply, 'once', METADATA, 10_000),
+  unlink: rpc(kind.KIND_UNLINK, m.UnlinkRequest, m.EmptyReply, 'once', METADATA, 10_000),
+  removeDirectory: rpc(kind.KIND_REMOVE_DIRECTORY, m.RemoveDirectoryRequest, m.EmptyReply, 'once', METADATA, 10_000),
+  rename: rpc(kind.KIND_RENAME, m.RenameRequest, m.EmptyReply, 'once', METADATA, 10_000),
+  readDirectory: rpc(kind.KIND_READ_DIRECTORY, m.ReadDirectoryRequest, m.ReadDirectoryReply, 'idempotent', METADATA, 10_000),
+  setAttributes: rpc(kind.KIND_SET_ATTRIBUTES, m.SetAttributesRequest, m.InodeReply, 'once', METADATA, 60_000),
+  readLink: rpc(kind.KIND_READ_LINK, m.ReadLinkRequest, m.ReadLinkReply, 'idempotent', METADATA, 10_000),
+  statFileSystem: rpc(kind.KIND_STAT_FILE_SYSTEM, m.StatFileSystemRequest, m.StatFileSystemReply, 'idempotent', METADATA, 10_000),
+  setLayout: rpc(kind.KIND_SET_LAYOUT, m.SetLayoutRequest, m.InodeReply, 'once', METADATA, 10_000),
+} as const;
+
+export const oneWays = {
+  routingPush: { kind: kind.KIND_ROUTING_PUSH, message: m.RoutingPush } as OneWay<m.RoutingPush>,
+} as const;
+
+/** BAD_MESSAGE if the bytes are not this message. */
+export function decodeMessage<T>(codec: Codec<T>, bytes: Uint8Array): T {
+  try {
+    return codec.decode(bytes);
+  } catch (error) {
+    throw new FsError('BAD_MESSAGE', error instanceof Error ? error.message : String(error));
+  }
+}
+
+const requestIdTag = 0x08;
+const headerTag = 0x0a;
+
+/** The request id of any request or reply, from its first bytes, without decoding the rest. 0 if there is none. */
+export function peekRequestId(bytes: Uint8Array): bigint {
+  // Field 1 is the header (tag, length of one or more bytes), and the id is field 1 of that; all writers keep this order.
+  if (bytes[0] !== headerTag) return 0n;
+  let at = 1;
+  while ((bytes[at] ?? 0) >= 0x80) at++;
+  at++;
+  if (bytes[at] !== requestIdTag) return 0n;
+  at++;
+  let low = 0; // exact up to 49 bits: seven bytes of a varint
+  for (let shift = 1, count = 0; count < 7; count++, shift *= 128) {
+    const byte = bytes[at++] ?? 0;
+    low += (byte & 0x7f) * shift;
+    if (byte < 0x80) return BigInt(low);
+  }
+  let high = 0n;
+  for (let shift = 0n; shift < 21n; shift += 7n) {
+    const byte = bytes[at++] ?? 0;
+    high |= BigInt(byte & 0x7f) << shift;
+    if (byte < 0x80) break;
+  }
+  return BigInt.asUintN(64, BigInt(low) + (high << 49n));
+}
