@@ -756,6 +756,9 @@ pub struct DirectoryEntry {
     /// readdirplus
     #[prost(message, optional, tag = "5")]
     pub attributes: ::core::option::Option<Inode>,
+    /// where it is stored
+    #[prost(uint32, tag = "6")]
+    pub record_version: u32,
 }
 /// Makes or renews a client's session; requests of an unknown session are refused with SESSION_UNKNOWN (P17).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -853,6 +856,9 @@ pub struct LengthReport {
     /// bytes (P23)
     #[prost(sint64, tag = "4")]
     pub allocated_delta: i64,
+    /// nothing was written since the last report: mtime stays
+    #[prost(bool, tag = "5")]
+    pub unchanged: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CloseRequest {
@@ -1111,8 +1117,41 @@ pub struct KeptAnswer {
     pub sequence: u64,
     #[prost(uint32, tag = "2")]
     pub kind: u32,
+    /// the reply without its header
     #[prost(bytes = "bytes", tag = "3")]
     pub reply: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "4")]
+    pub record_version: u32,
+    /// not 0: given again only when this inode's truncation is finished (P19)
+    #[prost(uint64, tag = "5")]
+    pub truncating: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CounterRecord {
+    #[prost(uint32, tag = "1")]
+    pub record_version: u32,
+    #[prost(uint64, tag = "2")]
+    pub value: u64,
+}
+/// Up to which log record the store next to it has applied (P14, P15).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PositionRecord {
+    #[prost(uint32, tag = "1")]
+    pub record_version: u32,
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
+}
+/// Whose data these are: another cluster's, or a newer release's, are refused.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MetadataStoreRecord {
+    #[prost(uint32, tag = "1")]
+    pub record_version: u32,
+    #[prost(string, tag = "2")]
+    pub cluster: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub feature_level: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TruncateIntent {
