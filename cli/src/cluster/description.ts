@@ -1,0 +1,128 @@
+// What a cluster of one machine consists of: its processes, where their files are, and which ports they use. Written once, by
+// the first `up`, as cluster.json in the cluster's folder; every other command reads it from there.
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { FsError } from '@catena/core';
+import { renderConfigs } from './configs.ts';
+
+export type Role = 'manager' | 'meta' | 'storage' | 'mount';
+
+export interface ProcessSpec {
+  /** Unique in the cluster: `manager`, `meta`, `storage-1` ..., `mount`. */
+  readonly name: string;
+  readonly role: Role;
+  /** Node number as the manager knows it; 0 where it knows none. */
+  readonly node: number;
+  readonly configPath: string;
+  /** host:port of the status pages. */
+  readonly http: string;
+}
+
+export interface ClusterDescription {
+  readonly version: 1;
+  readonly name: string;
+  readonly directory: string;
+  readonly manager: string;
+  readonly mountpoint: string | undefined;
+  readonly replicas: number;
+  readonly targetsPerDisk: number;
+  readonly processes: readonly ProcessSpec[];
+}
+
+export interface ClusterOptions {
+  readonly directory: string;
+  readonly mountpoint: string | undefined;
+  readonly basePort: number;
+  readonly nodes: number;
+  readonly replicas: number;
+  readonly targetsPerDisk: number;
+}
+
+const host = '127.0.0.1';
+/** The status page of the process on port P is on P + 100. */
+const httpOffset = 100;
+
+/** The file that says that a folder is a cluster's. */
+function fileOf(directory: string): string {
+  return join(directory, 'cluster.json');
+}
+
+/** The cluster in that folder, or undefined if there is none. */
+export function findCluster(directory: string): ClusterDescription | undefined {
+  const path = fileOf(resolve(directory));
+  if (!existsSync(path)) return undefined;
+  let parsed: ClusterDescription;
+  try {
+    parsed = JSON.parse(readFileSync(path, 'utf8')) as ClusterDescription;
+  } catch (cause) {
+    throw new FsError('BAD_CONFIG', `${path} is no JSON; restore it, or use another --dir`, { cause });
+  }
+  if (parsed.version !== 1) {
+    throw new FsError('NEWER_DATA', `${path} has version ${parsed.version}; this release reads version 1`);
+  }
+  return parsed;
+}
+
+/** The cluster in that folder; without one, an error that says how to make it. */
+export function requireCluster(directory: string): ClusterDescription {
+  const found = findCluster(directory);
+  if (found === undefined) {
+    throw new FsError(
+      'BAD_CONFIG',
+      `no cluster in ${resolve(directory)}; start one with: catena up --dir ${directory}`,
+    );
+  }
+  return found;
+}
+
+/** Makes the folder, its configuration files and cluster.json (last, so that a half-made folder is none). */
+export function createCluster(options: ClusterOptions): ClusterDescription {
+  if (options.replicas > options.nodes) {
+    throw new FsError(
+      'BAD_CONFIG',
+      `${options.replicas} copies need as many storage nodes, there are ${options.nodes}`,
+    );
+  }
+  const directory = resolve(options.directory);
+  const description: ClusterDescription = {
+    version: 1,
+    name: `catena-${Buffer.from(crypto.getRandomValues(new Uint8Array(4))).toString('hex')}`,
+    directory,
+    manager: `${host}:${options.basePort}`,
+    mountpoint: options.mountpoint === undefined ? undefined : resolve(options.mountpoint),
+    replicas: options.replicas,
+    targetsPerDisk: options.targetsPerDisk,
+    processes: processesOf(directory, options),
+  };
+  for (const folder of ['config', 'run', 'logs', 'manager', 'meta'])
+    mkdirSync(join(directory, folder), { recursive: true });
+  for (const { path, text } of renderConfigs(description, options.basePort)) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text);
+  }
+  const path = fileOf(directory);
+  writeFileSync(`${path}.new`, `${JSON.stringify(description, undefined, 2)}\n`);
+  renameSync(`${path}.new`, path);
+  return description;
+}
+
+function processesOf(directory: string, options: ClusterOptions): ProcessSpec[] {
+  const config = (name: string): string => join(directory, 'config', `${name}.toml`);
+  const http = (offset: number): string => `${host}:${options.basePort + httpOffset + offset}`;
+  const storage = Array.from({ length: options.nodes }, (_, index): ProcessSpec => {
+    const name = `storage-${index + 1}`;
+    return { name, role: 'storage', node: index + 1, configPath: config(name), http: http(11 + index) };
+  });
+  const processes: ProcessSpec[] = [
+    { name: 'manager', role: 'manager', node: 0, configPath: config('manager'), http: http(0) },
+    ...storage,
+    { name: 'meta', role: 'meta', node: metaNode, configPath: config('meta'), http: http(1) },
+  ];
+  if (options.mountpoint !== undefined) {
+    processes.push({ name: 'mount', role: 'mount', node: 0, configPath: config('mount'), http: http(20) });
+  }
+  return processes;
+}
+
+/** Node number of the metadata service: above those of storage nodes. */
+export const metaNode = 1001;

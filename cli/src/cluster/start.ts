@@ -1,0 +1,146 @@
+// Starting and stopping a whole cluster of this machine: the folder, the first state of the manager, the supervisor, and the
+// wait until everything serves.
+import { spawn, spawnSync } from 'node:child_process';
+import { closeSync, existsSync, openSync, readdirSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FsError } from '@catena/core';
+import { load, signal } from '../supervisor/process-identity.ts';
+import { pidFile, stopProcess, supervisorFile } from '../supervisor/supervisor.ts';
+import { type ClusterDescription, type ClusterOptions, createCluster, findCluster } from './description.ts';
+import { mainOf, root } from './mains.ts';
+import { clusterStatus, notReady } from './status.ts';
+
+/** First start: key-value stores are made and chains come up; slow disks get time. */
+const readyMs = 60_000;
+/** Longest orderly stop of all processes, one role after another. */
+const downMs = 90_000;
+
+/** The cluster of that folder, made if there is none. Refuses a folder that holds something else. */
+export function prepareCluster(options: ClusterOptions): ClusterDescription {
+  const found = findCluster(options.directory);
+  if (found !== undefined) return found;
+  if (existsSync(options.directory) && readdirSync(options.directory).length > 0) {
+    throw new FsError(
+      'EXISTS',
+      `${options.directory} is not empty and holds no cluster; choose another --dir`,
+    );
+  }
+  const cluster = createCluster(options);
+  const manager = cluster.processes.find((spec) => spec.role === 'manager');
+  if (manager === undefined) throw new FsError('INTERNAL', 'a cluster without a manager');
+  const made = spawnSync(
+    process.execPath,
+    [
+      mainOf('manager'),
+      'init',
+      '--config',
+      manager.configPath,
+      '--nodes',
+      String(options.nodes),
+      '--targets-per-disk',
+      String(options.targetsPerDisk),
+      '--replicas',
+      String(options.replicas),
+    ],
+    { encoding: 'utf8' },
+  );
+  if (made.status !== 0)
+    throw new FsError('BAD_CONFIG', `the manager's first state was not made: ${made.stderr.trim()}`);
+  return cluster;
+}
+
+/** Refuses, before anything is started, if another program holds one of the cluster's ports. */
+export async function requireFreePorts(cluster: ClusterDescription): Promise<void> {
+  for (const spec of cluster.processes) {
+    if (load(pidFile(cluster, spec)) !== undefined) continue; // it is ours that listens
+    if (await isListening(spec.http)) {
+      throw new FsError(
+        'ALREADY_RUNNING',
+        `port ${spec.http} (for ${spec.name}) is taken; stop what uses it, or choose another --base-port for a new --dir`,
+      );
+    }
+  }
+  const manager = cluster.processes.find((spec) => spec.role === 'manager');
+  const managerRuns = manager !== undefined && load(pidFile(cluster, manager)) !== undefined;
+  if (!managerRuns && (await isListening(cluster.manager))) {
+    throw new FsError(
+      'ALREADY_RUNNING',
+      `port ${cluster.manager} (for the manager) is taken; stop what uses it, or choose another --base-port for a new --dir`,
+    );
+  }
+}
+
+function isListening(address: string): Promise<boolean> {
+  const at = address.lastIndexOf(':');
+  return new Promise((resolve) => {
+    const socket = connect({ host: address.slice(0, at), port: Number(address.slice(at + 1)) });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+/** Starts a supervisor that outlives this process, if none lives. */
+export function startDetached(cluster: ClusterDescription): void {
+  if (load(supervisorFile(cluster)) !== undefined) return;
+  const logFile = openSync(join(cluster.directory, 'logs', 'supervisor.log'), 'a');
+  const child = spawn(
+    process.execPath,
+    [join(root, 'cli/dist/main.js'), 'node', '--dir', cluster.directory],
+    {
+      detached: true,
+      stdio: ['ignore', logFile, logFile],
+    },
+  );
+  closeSync(logFile);
+  child.unref();
+}
+
+/** Resolves when the whole cluster serves; else an error that names what does not, and the log to read. */
+export async function waitUntilReady(cluster: ClusterDescription, stop?: AbortSignal): Promise<void> {
+  const deadline = performance.now() + readyMs;
+  for (;;) {
+    const missing = notReady(await clusterStatus(cluster));
+    if (missing === undefined) return;
+    if (stop?.aborted === true) throw new FsError('CANCELLED', 'stopped while starting');
+    if (performance.now() > deadline) {
+      throw new FsError(
+        'TIMED_OUT',
+        `the cluster is not ready after ${readyMs / 1000} s: ${missing}; see ${join(cluster.directory, 'logs')}`,
+      );
+    }
+    await sleep(50);
+  }
+}
+
+/** Stops the supervisor and with it everything; without a supervisor, the processes that it left. */
+export async function stopCluster(cluster: ClusterDescription): Promise<boolean> {
+  const supervisor = load(supervisorFile(cluster));
+  let stopped = false;
+  if (supervisor !== undefined) {
+    signal(supervisor, 'SIGTERM');
+    stopped = true;
+    const deadline = performance.now() + downMs;
+    while (load(supervisorFile(cluster)) !== undefined) {
+      if (performance.now() > deadline) {
+        throw new FsError(
+          'TIMED_OUT',
+          `the supervisor (pid ${supervisor.pid}) did not stop in ${downMs / 1000} s; see ${join(cluster.directory, 'logs')}`,
+        );
+      }
+      await sleep(50);
+    }
+  }
+  for (const role of ['mount', 'meta', 'storage', 'manager']) {
+    for (const spec of cluster.processes.filter((each) => each.role === role)) {
+      const identity = load(pidFile(cluster, spec));
+      if (identity !== undefined) stopped = true;
+      await stopProcess(identity);
+    }
+  }
+  return stopped;
+}

@@ -1,0 +1,102 @@
+// What the cluster in a folder is doing now: which processes live, and whether they say that they are healthy.
+import { readFileSync } from 'node:fs';
+import { load } from '../supervisor/process-identity.ts';
+import { pidFile, supervisorFile } from '../supervisor/supervisor.ts';
+import type { ClusterDescription } from './description.ts';
+
+export interface ProcessStatus {
+  readonly name: string;
+  readonly role: string;
+  readonly pid: number | undefined;
+  readonly healthy: boolean;
+  readonly http: string;
+}
+
+export interface ChainSummary {
+  readonly id: number;
+  readonly version: string;
+  readonly members: readonly { readonly target: string; readonly node: number; readonly state: string }[];
+}
+
+export interface ClusterStatus {
+  readonly name: string;
+  readonly directory: string;
+  readonly supervisor: number | undefined;
+  readonly processes: readonly ProcessStatus[];
+  readonly chains: readonly ChainSummary[] | undefined;
+  readonly mountpoint: string | undefined;
+  readonly mounted: boolean;
+}
+
+/** A status page on this machine answers within this, or counts as silent. */
+const httpMs = 2_000;
+
+export async function clusterStatus(cluster: ClusterDescription): Promise<ClusterStatus> {
+  const processes = await Promise.all(
+    cluster.processes.map(async (spec): Promise<ProcessStatus> => {
+      const pid = load(pidFile(cluster, spec))?.pid;
+      const healthy = pid !== undefined && (await fetchJson(`http://${spec.http}/healthz`)) !== undefined;
+      return { name: spec.name, role: spec.role, pid, healthy, http: `http://${spec.http}/` };
+    }),
+  );
+  const manager = cluster.processes.find((spec) => spec.role === 'manager');
+  const chains = (await fetchJson(`http://${manager?.http}/api/chains.json`)) as ChainSummary[] | undefined;
+  return {
+    name: cluster.name,
+    directory: cluster.directory,
+    supervisor: load(supervisorFile(cluster))?.pid,
+    processes,
+    chains,
+    mountpoint: cluster.mountpoint,
+    mounted: cluster.mountpoint !== undefined && isMounted(cluster.mountpoint),
+  };
+}
+
+/** Every process healthy, every member of every chain serving, and mounted where a mount is wanted. */
+export function isReady(status: ClusterStatus): boolean {
+  return notReady(status) === undefined;
+}
+
+/** The first thing that is missing, in words; undefined if nothing is. */
+export function notReady(status: ClusterStatus): string | undefined {
+  const silent = status.processes.find((entry) => !entry.healthy);
+  if (silent !== undefined) {
+    return silent.pid === undefined
+      ? `${silent.name} does not run`
+      : `${silent.name} (pid ${silent.pid}) is not healthy yet`;
+  }
+  if (status.chains === undefined) return 'the manager does not show its chains';
+  for (const chain of status.chains) {
+    const waiting = chain.members.find((member) => member.state !== 'serving');
+    if (waiting !== undefined) return `chain ${chain.id}: target ${waiting.target} is ${waiting.state}`;
+  }
+  if (status.mountpoint !== undefined && !status.mounted) return `${status.mountpoint} is not mounted`;
+  return undefined;
+}
+
+/** The answer's JSON (or its text), or undefined if there is no good answer in time. */
+export async function fetchJson(url: string): Promise<unknown> {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(httpMs) });
+    if (!response.ok) return undefined;
+    const text = await response.text();
+    try {
+      return JSON.parse(text) as unknown;
+    } catch {
+      return text;
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+export function isMounted(mountpoint: string): boolean {
+  // Field 5 of mountinfo is the mount point, with spaces and the like as octal escapes.
+  const escaped = mountpoint.replace(
+    /[ \t\n\\]/g,
+    (char) => `\\${char.charCodeAt(0).toString(8).padStart(3, '0')}`,
+  );
+  return readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .some((line) => line.split(' ')[4] === escaped);
+}

@@ -1,0 +1,49 @@
+// `catena ...`: one file per command. This file only names them, and turns an error into one line and an exit code.
+import { FsError } from '@catena/core';
+import { Command, CommanderError } from 'commander';
+import { addBench } from './commands/bench.ts';
+import { addDemo } from './commands/demo.ts';
+import { addDown } from './commands/down.ts';
+import { addFs } from './commands/fs.ts';
+import { addInit } from './commands/init.ts';
+import { addNode } from './commands/node.ts';
+import { addServices } from './commands/services.ts';
+import { addSql } from './commands/sql.ts';
+import { addStatus } from './commands/status.ts';
+import { addUmount } from './commands/umount.ts';
+import { addUp } from './commands/up.ts';
+import { addVersion } from './commands/version.ts';
+
+const program = new Command('catena')
+  .description('A parallel file system for clusters of SSD servers, with SQL jobs that run next to the data.')
+  .enablePositionalOptions()
+  .showHelpAfterError('(catena --help, or catena COMMAND --help, shows what there is)')
+  .exitOverride();
+
+for (const add of [
+  addUp,
+  addDown,
+  addStatus,
+  addInit,
+  addNode,
+  addServices,
+  addUmount,
+  addFs,
+  addSql,
+  addBench,
+  addDemo,
+  addVersion,
+]) {
+  add(program);
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2);
+  if (error instanceof FsError) {
+    console.error(`catena: ${error.message} [${error.code}]`);
+    process.exit(1);
+  }
+  throw error;
+}

@@ -1,0 +1,158 @@
+// The supervisor of one host (P28): starts the cluster's processes, restarts those that end, tells the manager of each exit
+// until it confirms (P1 b), and stops them in order. It loads no native code, so that nothing but Node can kill it; its
+// children outlive it, and the next supervisor finds them by their pid files.
+
+import { spawn } from 'node:child_process';
+import { closeSync, openSync, renameSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FsError, type Logger } from '@catena/core';
+import type { ClusterDescription, ProcessSpec, Role } from '../cluster/description.ts';
+import { mainOf } from '../cluster/mains.ts';
+import { afterExit, type BackOff, fresh } from './back-off.ts';
+import { ExitReporter } from './exit-reporter.ts';
+import { forget, identify, isAlive, load, type ProcessIdentity, signal, store } from './process-identity.ts';
+
+/** How often an adopted process, which is not our child, is looked at. */
+const adoptedPollMs = 500;
+/** An orderly stop flushes disks; past this the process is killed, and its journal brings its data back. */
+const stopMs = 20_000;
+/** A log beyond this size is set aside when its process starts, one old file is kept. */
+const logBytesMax = 16 * 1024 * 1024;
+/** Users first, so that each finds what it needs while it stops. */
+const stopOrder: readonly Role[] = ['mount', 'meta', 'storage', 'manager'];
+
+interface Watched {
+  readonly spec: ProcessSpec;
+  identity: ProcessIdentity | undefined;
+  backOff: BackOff;
+  restarts: number;
+}
+
+export class Supervisor {
+  readonly #cluster: ClusterDescription;
+  readonly #watched: Watched[];
+  readonly #exits: ExitReporter;
+  readonly #logger: Logger;
+  readonly #loops: Promise<void>[] = [];
+  #stopping = false;
+  #wake = new AbortController();
+
+  constructor(cluster: ClusterDescription, logger: Logger) {
+    this.#cluster = cluster;
+    this.#logger = logger;
+    this.#exits = new ExitReporter(cluster.manager, logger);
+    this.#watched = cluster.processes.map((spec) => ({
+      spec,
+      identity: undefined,
+      backOff: fresh,
+      restarts: 0,
+    }));
+  }
+
+  /** Takes the cluster's only place for a supervisor, then starts or adopts every process. */
+  start(): void {
+    const path = supervisorFile(this.#cluster);
+    const other = load(path);
+    if (other !== undefined && other.pid !== process.pid) {
+      throw new FsError(
+        'ALREADY_RUNNING',
+        `the cluster in ${this.#cluster.directory} is supervised by process ${other.pid}`,
+      );
+    }
+    const own = identify(process.pid);
+    if (own === undefined) throw new FsError('INTERNAL', 'this process is not in /proc');
+    store(path, own);
+    for (const watched of this.#watched) this.#loops.push(this.#keep(watched));
+  }
+
+  /** Stops every process in order, users first, and ends. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#wake.abort();
+    for (const role of stopOrder) {
+      const group = this.#watched.filter((watched) => watched.spec.role === role);
+      await Promise.all(group.map((watched) => stopProcess(watched.identity)));
+    }
+    await Promise.all(this.#loops);
+    this.#exits.close();
+    forget(supervisorFile(this.#cluster));
+  }
+
+  async #keep(watched: Watched): Promise<void> {
+    while (!this.#stopping) {
+      const started = performance.now();
+      await this.#runOnce(watched);
+      if (this.#stopping) return;
+      watched.restarts += 1;
+      const next = afterExit(watched.backOff, performance.now() - started);
+      watched.backOff = next.state;
+      this.#logger.warning('process.restart', {
+        process: watched.spec.name,
+        waitMs: next.waitMs,
+        restarts: watched.restarts,
+      });
+      await sleep(next.waitMs, undefined, { signal: this.#wake.signal }).catch(() => undefined);
+    }
+  }
+
+  /** One life of a process, from its start or adoption to its end. */
+  async #runOnce(watched: Watched): Promise<void> {
+    const path = pidFile(this.#cluster, watched.spec);
+    const adopted = load(path);
+    if (adopted !== undefined) {
+      watched.identity = adopted;
+      this.#logger.info('process.adopted', { process: watched.spec.name, pid: adopted.pid });
+      while (isAlive(adopted)) await sleep(adoptedPollMs);
+    } else {
+      const { pid, exited } = launch(this.#cluster, watched.spec);
+      watched.identity = identify(pid);
+      if (watched.identity !== undefined) store(path, watched.identity);
+      this.#logger.info('process.started', { process: watched.spec.name, pid });
+      const how = await exited;
+      this.#logger.warning('process.exited', { process: watched.spec.name, pid, how });
+      this.#exits.report(watched.spec, pid);
+    }
+    watched.identity = undefined;
+    forget(path);
+  }
+}
+
+function launch(cluster: ClusterDescription, spec: ProcessSpec): { pid: number; exited: Promise<string> } {
+  const logPath = join(cluster.directory, 'logs', `${spec.name}.log`);
+  if ((statSync(logPath, { throwIfNoEntry: false })?.size ?? 0) > logBytesMax)
+    renameSync(logPath, `${logPath}.1`);
+  const logFile = openSync(logPath, 'a');
+  const child = spawn(process.execPath, [mainOf(spec.role), '--config', spec.configPath], {
+    cwd: cluster.directory,
+    // A session of its own: the terminal's Ctrl-C reaches the supervisor alone, which stops its children in order.
+    detached: true,
+    stdio: ['ignore', logFile, logFile],
+  });
+  closeSync(logFile);
+  const exited = new Promise<string>((resolve) => {
+    child.once('exit', (code, name) => resolve(name ?? `exit code ${code}`));
+    child.once('error', (error) => resolve(error.message));
+  });
+  return { pid: child.pid ?? 0, exited };
+}
+
+/** Asks a process to stop, and kills it if it does not within `stopMs`. */
+export async function stopProcess(identity: ProcessIdentity | undefined): Promise<void> {
+  if (identity === undefined || !signal(identity, 'SIGTERM')) return;
+  const deadline = performance.now() + stopMs;
+  while (isAlive(identity)) {
+    if (performance.now() > deadline) {
+      signal(identity, 'SIGKILL');
+    }
+    await sleep(50);
+  }
+}
+
+export function supervisorFile(cluster: ClusterDescription): string {
+  return join(cluster.directory, 'run', 'supervisor.pid');
+}
+
+export function pidFile(cluster: ClusterDescription, spec: ProcessSpec): string {
+  return join(cluster.directory, 'run', `${spec.name}.pid`);
+}

@@ -1,0 +1,113 @@
+// A real cluster for one test file: real processes in a folder of its own, started and stopped by the command line that users
+// have. Whatever a test does, `stop` leaves no process and no mount.
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export const root: string = dirname(dirname(import.meta.dirname));
+const catenaPath = join(root, 'catena');
+
+/** Each test file takes its own hundred-and-fifty ports, so that a leftover of one never meets the next. */
+let nextBasePort = 21_000 + (process.pid % 40) * 200;
+
+export interface Status {
+  ready: boolean;
+  missing?: string;
+  mounted: boolean;
+  processes: { name: string; role: string; pid?: number; healthy: boolean; http: string }[];
+  chains?: { id: number; version: string; members: { target: string; node: number; state: string }[] }[];
+}
+
+export function catena(...parameters: string[]): SpawnSyncReturns<string> {
+  return spawnSync(catenaPath, parameters, { encoding: 'utf8', timeout: 200_000, maxBuffer: 64 << 20 });
+}
+
+export class RunningCluster {
+  readonly directory: string;
+  readonly mount: string;
+  readonly basePort: number;
+
+  private constructor(directory: string, basePort: number) {
+    this.directory = join(directory, 'cluster');
+    this.mount = join(directory, 'mnt');
+    this.basePort = basePort;
+  }
+
+  static start(...extra: string[]): RunningCluster {
+    const cluster = RunningCluster.prepare();
+    cluster.up(...extra);
+    return cluster;
+  }
+
+  /** A folder and ports, nothing started. */
+  static prepare(): RunningCluster {
+    nextBasePort += 200;
+    return new RunningCluster(mkdtempSync(join(tmpdir(), 'catena-test-')), nextBasePort);
+  }
+
+  up(...extra: string[]): void {
+    const done = this.tryUp(...extra);
+    if (done.status !== 0) throw new Error(`catena up failed: ${done.stdout}${done.stderr}\n${this.logs()}`);
+  }
+
+  tryUp(...extra: string[]): SpawnSyncReturns<string> {
+    const fixed = ['--dir', this.directory, '--mount', this.mount, '--base-port', String(this.basePort)];
+    return catena('up', '-d', ...fixed, ...extra);
+  }
+
+  down(): void {
+    const done = catena('down', '--dir', this.directory);
+    if (done.status !== 0) throw new Error(`catena down failed: ${done.stdout}${done.stderr}`);
+  }
+
+  status(): Status {
+    return JSON.parse(catena('status', '--json', '--dir', this.directory).stdout) as Status;
+  }
+
+  /** The pid of a process by its name (`storage-2`, `meta` ...). */
+  pidOf(name: string): number {
+    const pid = this.status().processes.find((entry) => entry.name === name)?.pid;
+    if (pid === undefined) throw new Error(`${name} does not run`);
+    return pid;
+  }
+
+  /** Ends exactly that process, as a crash would. */
+  kill(name: string): number {
+    const pid = this.pidOf(name);
+    process.kill(pid, 'SIGKILL');
+    return pid;
+  }
+
+  async untilReady(withinMs = 60_000): Promise<void> {
+    const deadline = Date.now() + withinMs;
+    for (;;) {
+      const status = this.status();
+      if (status.ready) return;
+      if (Date.now() > deadline)
+        throw new Error(`not ready after ${withinMs} ms: ${status.missing}\n${this.logs()}`);
+      await sleep(200);
+    }
+  }
+
+  /** The last lines of every log, for the message of a failed test. */
+  logs(): string {
+    const names = ['supervisor', 'manager', 'meta', 'storage-1', 'storage-2', 'storage-3', 'mount'];
+    return names
+      .map((name) => {
+        try {
+          const lines = readFileSync(join(this.directory, 'logs', `${name}.log`), 'utf8').split('\n');
+          return `--- ${name}\n${lines.slice(-15).join('\n')}`;
+        } catch {
+          return '';
+        }
+      })
+      .join('\n');
+  }
+
+  stop(): void {
+    this.down();
+    rmSync(dirname(this.directory), { recursive: true, force: true });
+  }
+}
