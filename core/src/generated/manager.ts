@@ -60,6 +60,8 @@ export interface Member {
   state: PublicState;
   /** index of the data directory on its node */
   disk: number;
+  /** the process that `state` speaks to; any other process treats the target as offline */
+  incarnation: bigint;
 }
 
 export interface Chain {
@@ -236,6 +238,8 @@ export interface TargetFact {
   diskError: boolean;
   /** proven gone or lease run out: may be removed (P1) */
   gone: boolean;
+  /** of the process that reported; 0 = never heard of */
+  incarnation: bigint;
 }
 
 export interface NextChainRequest {
@@ -266,7 +270,7 @@ export interface ManagerRecord {
 }
 
 function createBaseMember(): Member {
-  return { target: 0n, node: 0, state: 0, disk: 0 };
+  return { target: 0n, node: 0, state: 0, disk: 0, incarnation: 0n };
 }
 
 export const Member: MessageFns<Member> = {
@@ -285,6 +289,12 @@ export const Member: MessageFns<Member> = {
     }
     if (message.disk !== 0) {
       writer.uint32(32).uint32(message.disk);
+    }
+    if (message.incarnation !== 0n) {
+      if (BigInt.asUintN(64, message.incarnation) !== message.incarnation) {
+        throw new globalThis.Error("value provided for field message.incarnation of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.incarnation);
     }
     return writer;
   },
@@ -334,6 +344,14 @@ export const Member: MessageFns<Member> = {
             message.disk = reader.uint32();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.incarnation = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -355,6 +373,9 @@ export const Member: MessageFns<Member> = {
     message.node = object.node ?? 0;
     message.state = object.state ?? 0;
     message.disk = object.disk ?? 0;
+    message.incarnation = (object.incarnation !== undefined && object.incarnation !== null)
+      ? BigInt(object.incarnation)
+      : 0n;
     return message;
   },
 };
@@ -2293,6 +2314,7 @@ function createBaseTargetFact(): TargetFact {
     fresh: false,
     diskError: false,
     gone: false,
+    incarnation: 0n,
   };
 }
 
@@ -2330,6 +2352,12 @@ export const TargetFact: MessageFns<TargetFact> = {
     }
     if (message.gone !== false) {
       writer.uint32(72).bool(message.gone);
+    }
+    if (message.incarnation !== 0n) {
+      if (BigInt.asUintN(64, message.incarnation) !== message.incarnation) {
+        throw new globalThis.Error("value provided for field message.incarnation of type uint64 too large");
+      }
+      writer.uint32(80).uint64(message.incarnation);
     }
     return writer;
   },
@@ -2419,6 +2447,14 @@ export const TargetFact: MessageFns<TargetFact> = {
             message.gone = reader.bool();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.incarnation = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2447,6 +2483,9 @@ export const TargetFact: MessageFns<TargetFact> = {
     message.fresh = object.fresh ?? false;
     message.diskError = object.diskError ?? false;
     message.gone = object.gone ?? false;
+    message.incarnation = (object.incarnation !== undefined && object.incarnation !== null)
+      ? BigInt(object.incarnation)
+      : 0n;
     return message;
   },
 };
