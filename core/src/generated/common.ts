@@ -170,6 +170,17 @@ export interface EchoReply {
   header: ReplyHeader | undefined;
 }
 
+/** Driver and SQL workers: JSON bodies, checked by compute/src/worker/protocol.ts. A push is a JobRequest without a header. */
+export interface JobRequest {
+  header: RequestHeader | undefined;
+  body: string;
+}
+
+export interface JobReply {
+  header: ReplyHeader | undefined;
+  body: string;
+}
+
 function createBaseRequestHeader(): RequestHeader {
   return {
     requestId: 0n,
@@ -764,6 +775,144 @@ export const EchoReply: MessageFns<EchoReply> = {
     message.header = (object.header !== undefined && object.header !== null)
       ? ReplyHeader.fromPartial(object.header)
       : undefined;
+    return message;
+  },
+};
+
+function createBaseJobRequest(): JobRequest {
+  return { header: undefined, body: "" };
+}
+
+export const JobRequest: MessageFns<JobRequest> = {
+  encode(message: JobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.header !== undefined) {
+      RequestHeader.encode(message.header, writer.uint32(10).fork()).join();
+    }
+    if (message.body !== "") {
+      writer.uint32(18).string(message.body);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.header = RequestHeader.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.body = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<JobRequest>): JobRequest {
+    return JobRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobRequest>): JobRequest {
+    const message = createBaseJobRequest();
+    message.header = (object.header !== undefined && object.header !== null)
+      ? RequestHeader.fromPartial(object.header)
+      : undefined;
+    message.body = object.body ?? "";
+    return message;
+  },
+};
+
+function createBaseJobReply(): JobReply {
+  return { header: undefined, body: "" };
+}
+
+export const JobReply: MessageFns<JobReply> = {
+  encode(message: JobReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.header !== undefined) {
+      ReplyHeader.encode(message.header, writer.uint32(10).fork()).join();
+    }
+    if (message.body !== "") {
+      writer.uint32(18).string(message.body);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.header = ReplyHeader.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.body = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<JobReply>): JobReply {
+    return JobReply.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobReply>): JobReply {
+    const message = createBaseJobReply();
+    message.header = (object.header !== undefined && object.header !== null)
+      ? ReplyHeader.fromPartial(object.header)
+      : undefined;
+    message.body = object.body ?? "";
     return message;
   },
 };
