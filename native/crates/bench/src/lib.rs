@@ -1,0 +1,14 @@
+//! The fio-style load generator behind `catena bench`: jobs, engines, latencies. It measures and verifies; it judges nothing.
+
+mod driver;
+mod engine;
+mod histogram;
+mod job;
+mod pattern;
+mod report;
+
+pub use driver::run;
+pub use engine::{Engine, NoopEngine, PosixEngine};
+pub use histogram::Histogram;
+pub use job::{Job, Pattern};
+pub use report::Report;
