@@ -2,7 +2,7 @@
 //! A `Buffer` is filled once, then frozen into `Bytes` that may be shared; the memory returns to its pool with the last clone.
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -13,45 +13,92 @@ const CLASSES: [usize; 6] = [8 << 10, 32 << 10, 128 << 10, (1 << 20) + 4096, 4 <
 struct Shelves {
     idle: [Vec<Box<[u8]>>; CLASSES.len()],
     idle_bytes: usize,
+    used_bytes: usize,
 }
 
-/// Keeps up to `idle_bytes_max` of unused buffers.
-#[derive(Clone, Debug)]
-pub struct BufferPool {
-    shelves: Arc<Mutex<Shelves>>,
+#[derive(Debug)]
+struct Pool {
+    shelves: Mutex<Shelves>,
+    returned: Condvar,
     idle_bytes_max: usize,
+    used_bytes_max: usize,
 }
+
+/// Keeps up to `idle_bytes_max` of unused buffers. With a budget, `take` waits for buffers to come back (P24).
+#[derive(Clone, Debug)]
+pub struct BufferPool(Arc<Pool>);
 
 impl BufferPool {
+    /// A pool without a budget: its users bound what they take by other means.
     pub fn new(idle_bytes_max: usize) -> Self {
-        let idle = std::array::from_fn(|_| Vec::new());
-        BufferPool { shelves: Arc::new(Mutex::new(Shelves { idle, idle_bytes: 0 })), idle_bytes_max }
+        BufferPool::with_budget(idle_bytes_max, usize::MAX)
     }
 
-    /// A buffer of `len` bytes with unspecified (old) content.
+    /// A pool whose buffers in use add up to at most `used_bytes_max`; one buffer is always granted, whatever its size.
+    pub fn with_budget(idle_bytes_max: usize, used_bytes_max: usize) -> Self {
+        let idle = std::array::from_fn(|_| Vec::new());
+        let shelves = Mutex::new(Shelves { idle, idle_bytes: 0, used_bytes: 0 });
+        BufferPool(Arc::new(Pool { shelves, returned: Condvar::new(), idle_bytes_max, used_bytes_max }))
+    }
+
+    /// A buffer of `len` bytes with unspecified (old) content. Waits while the budget is used up.
     pub fn take(&self, len: usize) -> Buffer {
-        let class = CLASSES.iter().position(|&size| size >= len);
-        let memory = class.and_then(|class| {
-            let mut shelves = self.shelves.lock();
-            let memory = shelves.idle[class].pop();
-            if memory.is_some() {
-                shelves.idle_bytes -= CLASSES[class];
-            }
-            memory
-        });
-        let size = class.map_or(len, |class| CLASSES[class]);
+        let size = size_of_class(len);
+        let mut shelves = self.0.shelves.lock();
+        while !self.0.fits(&shelves, size) {
+            self.0.returned.wait(&mut shelves);
+        }
+        self.grant(shelves, len, size)
+    }
+
+    /// `None` where `take` would wait.
+    pub fn try_take(&self, len: usize) -> Option<Buffer> {
+        let size = size_of_class(len);
+        let shelves = self.0.shelves.lock();
+        self.0.fits(&shelves, size).then(|| self.grant(shelves, len, size))
+    }
+
+    pub fn used_bytes(&self) -> usize {
+        self.0.shelves.lock().used_bytes
+    }
+
+    fn grant(&self, mut shelves: parking_lot::MutexGuard<'_, Shelves>, len: usize, size: usize) -> Buffer {
+        shelves.used_bytes += size;
+        let class = CLASSES.iter().position(|&class| class == size);
+        let memory = class.and_then(|class| shelves.idle[class].pop());
+        if memory.is_some() {
+            shelves.idle_bytes -= size;
+        }
+        drop(shelves);
         let memory = memory.unwrap_or_else(|| vec![0; size].into_boxed_slice());
         Buffer { memory, len, pool: self.clone() }
     }
 
     fn give_back(&self, memory: Box<[u8]>) {
-        let Some(class) = CLASSES.iter().position(|&size| size == memory.len()) else { return };
-        let mut shelves = self.shelves.lock();
-        if shelves.idle_bytes + memory.len() <= self.idle_bytes_max {
+        let mut shelves = self.0.shelves.lock();
+        shelves.used_bytes -= memory.len();
+        let class = CLASSES.iter().position(|&size| size == memory.len());
+        if let Some(class) = class
+            && shelves.idle_bytes + memory.len() <= self.0.idle_bytes_max
+        {
             shelves.idle_bytes += memory.len();
             shelves.idle[class].push(memory);
         }
+        drop(shelves);
+        if self.0.used_bytes_max != usize::MAX {
+            self.0.returned.notify_all();
+        }
     }
+}
+
+impl Pool {
+    fn fits(&self, shelves: &Shelves, size: usize) -> bool {
+        shelves.used_bytes == 0 || size <= self.used_bytes_max.saturating_sub(shelves.used_bytes)
+    }
+}
+
+fn size_of_class(len: usize) -> usize {
+    CLASSES.iter().copied().find(|&size| size >= len).unwrap_or(len)
 }
 
 /// Writable memory from a pool. Dropping it gives it back.
@@ -110,10 +157,10 @@ mod tests {
         let bytes = buffer.freeze();
         let clone = bytes.clone();
         drop(bytes);
-        assert_eq!(pool.shelves.lock().idle_bytes, 0);
+        assert_eq!(pool.0.shelves.lock().idle_bytes, 0);
         assert_eq!(clone[4999], 7);
         drop(clone);
-        assert_eq!(pool.shelves.lock().idle_bytes, CLASSES[0]);
+        assert_eq!(pool.0.shelves.lock().idle_bytes, CLASSES[0]);
         assert_eq!(pool.take(10).len(), 10);
     }
 
@@ -122,6 +169,24 @@ mod tests {
         let pool = BufferPool::new(CLASSES[0]);
         let (first, second) = (pool.take(1), pool.take(1));
         drop((first, second));
-        assert_eq!(pool.shelves.lock().idle_bytes, CLASSES[0]);
+        assert_eq!(pool.0.shelves.lock().idle_bytes, CLASSES[0]);
+    }
+    #[test]
+    fn a_budget_makes_takers_wait_for_returned_buffers() {
+        let pool = BufferPool::with_budget(0, 2 * CLASSES[0]);
+        let held = (pool.take(CLASSES[0]), pool.take(1));
+        assert!(pool.try_take(1).is_none());
+        assert_eq!(pool.used_bytes(), 2 * CLASSES[0]);
+        let waiting = {
+            let pool = pool.clone();
+            std::thread::spawn(move || pool.take(5).len())
+        };
+        drop(held.0);
+        assert_eq!(waiting.join().unwrap(), 5);
+        drop(held.1);
+        let larger_than_the_budget = pool.take(CLASSES[1]);
+        assert!(pool.try_take(1).is_none());
+        drop(larger_than_the_budget);
+        assert_eq!(pool.used_bytes(), 0);
     }
 }

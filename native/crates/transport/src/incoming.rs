@@ -1,0 +1,153 @@
+//! One request as its handler sees it: the message at hand, the payload still with the caller, and a way to answer.
+//! A request is answered exactly once: a dropped sender answers `Internal`.
+
+use bytes::Bytes;
+use std::sync::Arc;
+use wire::request::{self, ReplyMessage};
+use wire::{BufferPool, Code, Error, Result};
+
+use crate::Connection;
+
+/// The side of a connection that answers go to.
+pub(crate) trait AnswerPath: Send + Sync {
+    /// Errors are of no use to the handler: the caller is gone.
+    fn answer(&self, kind: u8, message: Vec<u8>, payload: Vec<Bytes>);
+    /// The request no longer counts against the limit of unanswered ones.
+    fn release(&self);
+}
+
+/// A payload that the peer still holds.
+pub(crate) trait PayloadSource {
+    /// Fills the front of `buffer` with the next bytes.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<()>;
+    fn skip(&mut self, length_bytes: usize) -> Result<()>;
+    /// Called before a wait for memory: answers queued by this thread must not wait with it.
+    fn before_wait(&mut self);
+}
+
+pub struct Incoming<'a> {
+    pub kind: u8,
+    pub message: Bytes,
+    pub one_way: bool,
+    /// Not pulled yet; the reader skips it afterwards.
+    pub(crate) payload_left: &'a mut usize,
+    pub(crate) source: &'a mut dyn PayloadSource,
+    pub(crate) replier: Option<ReplySender>,
+    pub(crate) connection: Arc<dyn Connection>,
+}
+
+impl Incoming<'_> {
+    /// Bytes of the payload that were not pulled yet.
+    pub fn payload_bytes(&self) -> usize {
+        *self.payload_left
+    }
+
+    /// Brings the payload into a buffer of `pool`. Waits while the pool's budget is used up. What a handler does not pull
+    /// is skipped.
+    ///
+    /// # Errors
+    /// `ConnectionLost`.
+    pub fn pull(&mut self, pool: &BufferPool) -> Result<Bytes> {
+        let length_bytes = *self.payload_left;
+        if length_bytes == 0 {
+            return Ok(Bytes::new());
+        }
+        let mut buffer = match pool.try_take(length_bytes) {
+            Some(buffer) => buffer,
+            None => {
+                self.source.before_wait();
+                pool.take(length_bytes)
+            }
+        };
+        *self.payload_left = 0;
+        self.source.read(&mut buffer)?;
+        Ok(buffer.freeze())
+    }
+
+    /// The way to answer, for any thread. Of a one-way message its answers go nowhere.
+    ///
+    /// # Panics
+    /// On the second call: there is one answer.
+    pub fn replier(&mut self) -> ReplySender {
+        self.replier.take().expect("a request has one answer")
+    }
+
+    /// The connection that brought this, for messages back to the peer.
+    pub fn connection(&self) -> Arc<dyn Connection> {
+        self.connection.clone()
+    }
+
+    /// Decodes the message.
+    ///
+    /// # Errors
+    /// `BadMessage`.
+    pub fn decode<M: prost::Message + Default>(&self) -> Result<M> {
+        request::decode(self.message.clone())
+    }
+
+    /// Answers that this handler does not know the kind.
+    pub fn refuse_unknown(&mut self) {
+        let error = Error::new(Code::UnknownKind, format!("kind {}", self.kind));
+        self.replier().fail(&error);
+    }
+}
+
+/// Answers one request, from any thread.
+pub struct ReplySender {
+    path: Option<Arc<dyn AnswerPath>>,
+    kind: u8,
+    request_id: u64,
+    one_way: bool,
+}
+
+impl ReplySender {
+    pub(crate) fn new(path: Arc<dyn AnswerPath>, kind: u8, request_id: u64, one_way: bool) -> Self {
+        ReplySender { path: Some(path), kind, request_id, one_way }
+    }
+
+    pub fn request_id(&self) -> u64 {
+        self.request_id
+    }
+
+    /// Done, with this reply. The payload is pushed with it.
+    pub fn send<R: ReplyMessage>(self, reply: R, payload: Vec<Bytes>) {
+        let message = request::encode_reply(reply, self.request_id);
+        self.finish(message, payload);
+    }
+
+    pub fn fail(self, error: &Error) {
+        let message = request::encode_failure(error, self.request_id);
+        self.finish(message, Vec::new());
+    }
+
+    /// The outcome of an operation that has no payload.
+    pub fn respond<R: ReplyMessage>(self, outcome: Result<R>) {
+        match outcome {
+            Ok(reply) => self.send(reply, Vec::new()),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn finish(mut self, message: Vec<u8>, payload: Vec<Bytes>) {
+        self.answer(message, payload);
+    }
+
+    fn answer(&mut self, message: Vec<u8>, payload: Vec<Bytes>) {
+        let Some(path) = self.path.take() else { return };
+        if !self.one_way {
+            path.answer(self.kind, message, payload);
+            path.release();
+        }
+    }
+}
+
+impl Drop for ReplySender {
+    fn drop(&mut self) {
+        if self.path.is_some() && !self.one_way {
+            let error =
+                Error::new(Code::Internal, format!("a request of kind {} was not answered", self.kind));
+            let message = request::encode_failure(&error, self.request_id);
+            self.answer(message, Vec::new());
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The send queue of one link. Whoever sends first writes, without waiting for the socket, also what others queue meanwhile
+//! (their frames share its system call); when the socket is full a thread of the link takes over. So no caller ever waits
+//! for a slow peer in here, except for room in the queue, and answers never do.
+
+use super::out_frame::OutFrame;
+use crate::threads;
+use parking_lot::{Condvar, Mutex};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+
+/// Bytes queued before callers wait: enough to keep the socket busy while they prepare the next frames. Answers are not held
+/// back by it: they are bounded by the requests in flight and the pools of their payloads.
+const QUEUED_BYTES_MAX: usize = 8 << 20;
+
+/// Slices in one system call; IOV_MAX is 1024, and more than this saves nothing.
+const SLICES_MAX: usize = 64;
+
+/// Answers of the reader thread wait for each other while more requests are already read, up to this many.
+const CORKED_FRAMES_MAX: usize = 16;
+
+/// System calls that a caller makes for others before the thread takes over.
+const ROUNDS_MAX: usize = 8;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Nobody,
+    Caller,
+    Thread,
+}
+
+struct State {
+    queue: VecDeque<OutFrame>,
+    queued_bytes: usize,
+    owner: Owner,
+    thread_runs: bool,
+    closed: bool,
+}
+
+pub(super) struct Writer {
+    socket: Arc<TcpStream>,
+    link: u64,
+    state: Mutex<State>,
+    room: Condvar,
+    work: Condvar,
+}
+
+enum Written {
+    All,
+    SocketFull,
+    Failed,
+}
+
+impl Writer {
+    pub fn new(socket: Arc<TcpStream>, link: u64) -> Self {
+        let state = State {
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            owner: Owner::Nobody,
+            thread_runs: false,
+            closed: false,
+        };
+        Writer { socket, link, state: Mutex::new(state), room: Condvar::new(), work: Condvar::new() }
+    }
+
+    /// False if the link is closed.
+    pub fn send(self: &Arc<Self>, frame: OutFrame) -> bool {
+        let mut state = self.state.lock();
+        if threads::may_wait() {
+            while state.queued_bytes > QUEUED_BYTES_MAX && !state.closed {
+                self.room.wait(&mut state);
+            }
+        }
+        if state.closed {
+            return false;
+        }
+        state.queued_bytes += frame.left_bytes();
+        state.queue.push_back(frame);
+        let corked = threads::is_reader_of(self.link) && state.queue.len() < CORKED_FRAMES_MAX;
+        if state.owner == Owner::Nobody && !corked {
+            state.owner = Owner::Caller;
+            drop(state);
+            self.write_as_caller();
+        }
+        true
+    }
+
+    /// Writes what the reader thread held back.
+    pub fn flush(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        if state.owner == Owner::Nobody && !state.queue.is_empty() {
+            state.owner = Owner::Caller;
+            drop(state);
+            self.write_as_caller();
+        }
+    }
+
+    pub fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let dropped = std::mem::take(&mut state.queue);
+        drop(state);
+        drop(dropped);
+        self.room.notify_all();
+        self.work.notify_all();
+    }
+
+    fn write_as_caller(self: &Arc<Self>) {
+        for _ in 0..ROUNDS_MAX {
+            let Some(mut batch) = self.next_batch() else { return };
+            match self.write(&mut batch, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Written::All => {}
+                Written::SocketFull => {
+                    let mut state = self.state.lock();
+                    while let Some(frame) = batch.pop_back() {
+                        state.queue.push_front(frame);
+                    }
+                    break;
+                }
+                Written::Failed => return self.fail(),
+            }
+        }
+        self.hand_over();
+    }
+
+    /// What is queued; nothing ends the ownership.
+    fn next_batch(&self) -> Option<VecDeque<OutFrame>> {
+        let mut state = self.state.lock();
+        if state.queue.is_empty() || state.closed {
+            state.owner = Owner::Nobody;
+            return None;
+        }
+        Some(std::mem::take(&mut state.queue))
+    }
+
+    fn hand_over(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        state.owner = Owner::Thread;
+        if !state.thread_runs && !state.closed {
+            state.thread_runs = true;
+            let writer = self.clone();
+            let started = std::thread::Builder::new()
+                .name("frame-writer".into())
+                .spawn(move || writer.write_as_thread());
+            if started.is_err() {
+                drop(state);
+                return self.fail();
+            }
+        }
+        self.work.notify_one();
+    }
+
+    fn write_as_thread(self: &Arc<Self>) {
+        loop {
+            {
+                let mut state = self.state.lock();
+                while state.owner != Owner::Thread && !state.closed {
+                    self.work.wait(&mut state);
+                }
+                if state.closed {
+                    return;
+                }
+            }
+            while let Some(mut batch) = self.next_batch() {
+                // Full after the socket's write timeout: the peer takes nothing any more.
+                if !matches!(self.write(&mut batch, SendFlags::NOSIGNAL), Written::All) {
+                    return self.fail();
+                }
+            }
+        }
+    }
+
+    /// The reader thread finds the socket closed, and ends the calls.
+    fn fail(&self) {
+        // An error says that it is closed already.
+        let _ = self.socket.shutdown(Shutdown::Both);
+        self.close();
+    }
+
+    fn write(&self, batch: &mut VecDeque<OutFrame>, flags: SendFlags) -> Written {
+        while !batch.is_empty() {
+            let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(SLICES_MAX.min(3 * batch.len() + 8));
+            for frame in batch.iter() {
+                if !frame.slices(&mut slices, SLICES_MAX) {
+                    break;
+                }
+            }
+            let mut written =
+                match sendmsg(&*self.socket, &slices, &mut SendAncillaryBuffer::default(), flags) {
+                    Ok(written) => written,
+                    Err(Errno::INTR) => continue,
+                    Err(Errno::AGAIN) => return Written::SocketFull,
+                    Err(_) => return Written::Failed,
+                };
+            drop(slices);
+            self.account(written);
+            while let Some(frame) = batch.front_mut() {
+                written = frame.advance(written);
+                if frame.left_bytes() > 0 {
+                    break;
+                }
+                batch.pop_front();
+            }
+        }
+        Written::All
+    }
+
+    fn account(&self, written_bytes: usize) {
+        let mut state = self.state.lock();
+        let was_full = state.queued_bytes > QUEUED_BYTES_MAX;
+        state.queued_bytes -= written_bytes;
+        if was_full && state.queued_bytes <= QUEUED_BYTES_MAX {
+            drop(state);
+            self.room.notify_all();
+        }
+    }
+}

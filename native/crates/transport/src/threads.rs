@@ -1,0 +1,33 @@
+//! Which of a transport's own threads is running. They must never wait for room in a send queue: what they wait for may
+//! only come through them.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+thread_local! {
+    static OWN: Cell<u64> = const { Cell::new(0) };
+}
+
+const TIMER: u64 = u64::MAX;
+
+/// A number for each link of this process; never 0.
+pub(crate) fn next_link_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+pub(crate) fn become_reader_of(link: u64) {
+    OWN.set(link);
+}
+
+pub(crate) fn become_timer() {
+    OWN.set(TIMER);
+}
+
+pub(crate) fn is_reader_of(link: u64) -> bool {
+    OWN.get() == link
+}
+
+pub(crate) fn may_wait() -> bool {
+    OWN.get() == 0
+}
