@@ -106,6 +106,8 @@ export async function waitUntilReady(cluster: ClusterDescription, stop?: AbortSi
   for (;;) {
     const missing = notReady(await clusterStatus(cluster));
     if (missing === undefined) return;
+    const refusal = findRefusal(cluster);
+    if (refusal !== undefined) throw new FsError('BAD_CONFIG', refusal);
     if (stop?.aborted === true) throw new FsError('CANCELLED', 'stopped while starting');
     if (performance.now() > deadline) {
       throw new FsError(

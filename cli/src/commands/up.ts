@@ -3,7 +3,13 @@ import { once } from 'node:events';
 import { bootMsFromProc, createLogger, realClock } from '@catena/core';
 import type { Command } from 'commander';
 import type { ClusterDescription, ClusterOptions } from '../cluster/description.ts';
-import { prepareCluster, requireFreePorts, startDetached, waitUntilReady } from '../cluster/start.ts';
+import {
+  prepareCluster,
+  requireFreePorts,
+  startDetached,
+  stopCluster,
+  waitUntilReady,
+} from '../cluster/start.ts';
 import { load } from '../supervisor/process-identity.ts';
 import { Supervisor, supervisorFile } from '../supervisor/supervisor.ts';
 import { directoryOption, wholeNumber } from './options.ts';
@@ -49,8 +55,14 @@ export function addUp(program: Command): void {
       const cluster = prepareCluster(clusterOptionsOf(options));
       await requireFreePorts(cluster);
       if (options.detach === true || load(supervisorFile(cluster)) !== undefined) {
+        const ran = load(supervisorFile(cluster)) !== undefined;
         startDetached(cluster);
-        await waitUntilReady(cluster);
+        try {
+          await waitUntilReady(cluster);
+        } catch (error) {
+          if (!ran) await stopCluster(cluster); // nothing is left half started
+          throw error;
+        }
         printReady(cluster);
         return;
       }

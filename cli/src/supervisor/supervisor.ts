@@ -6,12 +6,13 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { FsError, type Logger } from '@catena/core';
+import { exitCodes, FsError, type Logger } from '@catena/core';
 import type { ClusterDescription, ProcessSpec, Role } from '../cluster/description.ts';
 import { mainOf } from '../cluster/mains.ts';
 import { afterExit, type BackOff, fresh } from './back-off.ts';
 import { ExitReporter } from './exit-reporter.ts';
 import { forget, identify, isAlive, load, type ProcessIdentity, signal, store } from './process-identity.ts';
+import { forgetRefusals, noteRefusal } from './refusal.ts';
 
 /** How often an adopted process, which is not our child, is looked at. */
 const adoptedPollMs = 500;
@@ -21,6 +22,14 @@ const stopMs = 20_000;
 const logBytesMax = 16 * 1024 * 1024;
 /** Users first, so that each finds what it needs while it stops. */
 const stopOrder: readonly Role[] = ['mount', 'meta', 'storage', 'manager'];
+
+/** Exit codes of a process that will not start until somebody changes something. */
+const refusals: readonly number[] = [exitCodes.failedStart, exitCodes.badConfig];
+
+interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
 
 interface Watched {
   readonly spec: ProcessSpec;
@@ -63,6 +72,7 @@ export class Supervisor {
     const own = identify(process.pid);
     if (own === undefined) throw new FsError('INTERNAL', 'this process is not in /proc');
     store(path, own);
+    forgetRefusals(this.#cluster);
     for (const watched of this.#watched) this.#loops.push(this.#keep(watched));
   }
 
@@ -110,7 +120,12 @@ export class Supervisor {
       if (watched.identity !== undefined) store(path, watched.identity);
       this.#logger.info('process.started', { process: watched.spec.name, pid });
       const how = await exited;
-      this.#logger.warning('process.exited', { process: watched.spec.name, pid, how });
+      this.#logger.warning('process.exited', {
+        process: watched.spec.name,
+        pid,
+        how: how.signal ?? how.code,
+      });
+      if (how.code !== null && refusals.includes(how.code)) noteRefusal(this.#cluster, watched.spec);
       this.#exits.report(watched.spec, pid);
     }
     watched.identity = undefined;
@@ -118,7 +133,7 @@ export class Supervisor {
   }
 }
 
-function launch(cluster: ClusterDescription, spec: ProcessSpec): { pid: number; exited: Promise<string> } {
+function launch(cluster: ClusterDescription, spec: ProcessSpec): { pid: number; exited: Promise<Exit> } {
   const logPath = join(cluster.directory, 'logs', `${spec.name}.log`);
   if ((statSync(logPath, { throwIfNoEntry: false })?.size ?? 0) > logBytesMax)
     renameSync(logPath, `${logPath}.1`);
@@ -130,9 +145,9 @@ function launch(cluster: ClusterDescription, spec: ProcessSpec): { pid: number; 
     stdio: ['ignore', logFile, logFile],
   });
   closeSync(logFile);
-  const exited = new Promise<string>((resolve) => {
-    child.once('exit', (code, name) => resolve(name ?? `exit code ${code}`));
-    child.once('error', (error) => resolve(error.message));
+  const exited = new Promise<Exit>((resolve) => {
+    child.once('exit', (code, name) => resolve({ code, signal: name }));
+    child.once('error', () => resolve({ code: exitCodes.failedStart, signal: null }));
   });
   return { pid: child.pid ?? 0, exited };
 }
