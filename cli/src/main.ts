@@ -12,6 +12,7 @@ import { addSql } from './commands/sql.ts';
 import { addStatus } from './commands/status.ts';
 import { addUmount } from './commands/umount.ts';
 import { addUp } from './commands/up.ts';
+import { addVerify } from './commands/verify.ts';
 import { addVersion } from './commands/version.ts';
 
 const program = new Command('catena')
@@ -32,6 +33,7 @@ for (const add of [
   addSql,
   addBench,
   addDemo,
+  addVerify,
   addVersion,
 ]) {
   add(program);

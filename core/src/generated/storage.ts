@@ -160,6 +160,8 @@ export interface ChunkInfo {
   removed: boolean;
   pending: boolean;
   chunkSize: number;
+  /** with_checksum: the stored bytes do not match their checksums */
+  corrupt: boolean;
 }
 
 export interface ListChunksReply {
@@ -1574,7 +1576,16 @@ export const ListChunksRequest: MessageFns<ListChunksRequest> = {
 };
 
 function createBaseChunkInfo(): ChunkInfo {
-  return { chunk: undefined, version: undefined, length: 0, crc: 0, removed: false, pending: false, chunkSize: 0 };
+  return {
+    chunk: undefined,
+    version: undefined,
+    length: 0,
+    crc: 0,
+    removed: false,
+    pending: false,
+    chunkSize: 0,
+    corrupt: false,
+  };
 }
 
 export const ChunkInfo: MessageFns<ChunkInfo> = {
@@ -1599,6 +1610,9 @@ export const ChunkInfo: MessageFns<ChunkInfo> = {
     }
     if (message.chunkSize !== 0) {
       writer.uint32(56).uint32(message.chunkSize);
+    }
+    if (message.corrupt !== false) {
+      writer.uint32(64).bool(message.corrupt);
     }
     return writer;
   },
@@ -1672,6 +1686,14 @@ export const ChunkInfo: MessageFns<ChunkInfo> = {
             message.chunkSize = reader.uint32();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.corrupt = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1700,6 +1722,7 @@ export const ChunkInfo: MessageFns<ChunkInfo> = {
     message.removed = object.removed ?? false;
     message.pending = object.pending ?? false;
     message.chunkSize = object.chunkSize ?? 0;
+    message.corrupt = object.corrupt ?? false;
     return message;
   },
 };

@@ -56,6 +56,8 @@ export const rpcs = {
   suspect: rpc(kind.KIND_SUSPECT, m.SuspectRequest, m.SuspectReply, 'idempotent', LIVENESS, 2_000),
   exitReport: rpc(kind.KIND_EXIT_REPORT, m.ExitReportRequest, m.ExitReportReply, 'idempotent', LIVENESS, 2_000),
   routing: rpc(kind.KIND_ROUTING, m.RoutingRequest, m.RoutingReply, 'idempotent', LIVENESS, 2_000),
+  // storage server: what tools ask; bytes of chunks move in native code only
+  listChunks: rpc(kind.KIND_LIST_CHUNKS, m.ListChunksRequest, m.ListChunksReply, 'idempotent', m.Priority.SCRUB, 30_000),
   // metadata service
   hello: rpc(kind.KIND_HELLO, m.HelloRequest, m.HelloReply, 'idempotent', METADATA, 5_000),
   lookup: rpc(kind.KIND_LOOKUP, m.LookupRequest, m.InodeReply, 'idempotent', METADATA, 10_000),

@@ -464,6 +464,9 @@ pub struct ChunkInfo {
     pub pending: bool,
     #[prost(uint32, tag = "7")]
     pub chunk_size: u32,
+    /// with_checksum: the stored bytes do not match their checksums
+    #[prost(bool, tag = "8")]
+    pub corrupt: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListChunksReply {
