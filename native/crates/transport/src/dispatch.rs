@@ -55,6 +55,19 @@ impl Core {
     }
 }
 
+/// Closes the link however its reader ends, also by a panic in the handler.
+pub(crate) struct Ending<'a, L: Connection> {
+    pub link: &'a L,
+    pub handler: &'a dyn Handler,
+}
+
+impl<L: Connection> Drop for Ending<'_, L> {
+    fn drop(&mut self) {
+        self.link.close();
+        self.handler.closed(&self.link.peer());
+    }
+}
+
 /// # Errors
 /// The connection cannot go on.
 pub(crate) fn dispatch<L: Connection + AnswerPath + 'static>(

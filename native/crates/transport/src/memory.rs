@@ -1,7 +1,7 @@
 //! The in-process twin: frames pass through queues in memory, payloads are copied only when they are pulled, as on verbs.
 //! Addresses are names in a table that clones of one `InProcessTransport` share.
 
-use crate::dispatch::{Core, dispatch};
+use crate::dispatch::{Core, Ending, dispatch};
 use crate::incoming::{AnswerPath, PayloadSource};
 use crate::owned::Owned;
 use crate::timer::Timer;
@@ -148,6 +148,7 @@ impl MemoryLink {
 
     fn read(self: &Arc<Self>, handler: &dyn Handler) {
         threads::become_reader_of(threads::next_link_number());
+        let ending = Ending { link: &**self, handler };
         while let Some(MemoryFrame { header, message, payload }) = self.incoming.pop() {
             let mut source = MemorySource(payload);
             if let Err(error) = dispatch(&self.core, self, handler, header, message, &mut source) {
@@ -155,8 +156,7 @@ impl MemoryLink {
                 break;
             }
         }
-        self.close();
-        handler.closed(&self.core.peer);
+        drop(ending);
     }
 }
 
