@@ -1,0 +1,19 @@
+// The inode behind a name of a directory. `.` and `..` work, for clients that come with a handle instead of a path.
+import type { message } from '@catena/core';
+import { refusal } from '../state/refusal.ts';
+import type { Transaction } from '../state/transaction.ts';
+import { inodeOf, requireDirectory, requireInode } from './inodes.ts';
+import { checkName, isDot, isDotDot } from './names.ts';
+import type { Context, InodeBody } from './operation.ts';
+import { mayExecute, requireAccess } from './permissions.ts';
+
+export function lookup(state: Transaction, request: message.LookupRequest, context: Context): InodeBody {
+  const parent = requireDirectory(state, request.parent);
+  checkName(request.name);
+  requireAccess(parent, context.caller, mayExecute);
+  if (isDot(request.name)) return { inode: parent };
+  if (isDotDot(request.name)) return { inode: requireInode(state, parent.parent) };
+  const found = state.entry(parent.id, request.name);
+  if (found === undefined) throw refusal('NOT_FOUND');
+  return { inode: inodeOf(state, found) };
+}
