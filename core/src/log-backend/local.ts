@@ -92,7 +92,8 @@ function recover(directory: string, log: Logger): Recovered {
       cut = true; // what stands in later files was written after the bytes that are lost
     }
     segments.push({ name, first: scan.header.first, last: scan.last });
-    if (scan.records.length > 0) last = scan.last; // one without records is dropped soon, and nobody's predecessor
+    // One without records is dropped soon, and nobody's predecessor; but it says what stood before it.
+    last = scan.records.length > 0 ? scan.last : (last ?? scan.header.previous);
   }
   for (const segment of segments) syncFile(join(directory, segment.name)); // what is replayed must not vanish later
   return { segments, last: last ?? 0n, epoch };
@@ -155,7 +156,9 @@ class LocalLog implements AppendLog {
     let next = from;
     for (;;) {
       this.#check();
-      const segment = this.#segments.find((candidate) => candidate.last >= next);
+      const segment = this.#segments.find(
+        (candidate) => candidate.last >= next && candidate.last >= candidate.first,
+      );
       if (segment === undefined) return;
       const scan = scanSegment(await readFile(join(this.#options.directory, segment.name)));
       if (scan === undefined) throw new FsError('CORRUPT', `the log's file ${segment.name}`);
