@@ -1,0 +1,217 @@
+//! The threads that read requests. Methods of the file system may block, so there are as many as are busy plus a reader, up to
+//! a limit; at the limit the last reader hands requests to a queue and keeps reading, so that INTERRUPT and FORGET get through.
+
+use super::channel::Channel;
+use super::dispatch::{Dispatcher, Packet};
+use super::handshake::buffer_bytes;
+use crate::protocol::abi;
+use parking_lot::{Condvar, Mutex};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+use wire::{Buffer, BufferPool};
+use zerocopy::FromBytes;
+
+/// Readers that stay when there is nothing to do.
+const READERS_MAX: usize = 8;
+
+/// Requests that wait for a worker, and their bytes. Waiting processes on this host bound them anyway; the limits
+/// keep a host with thousands of stuck writers from filling our memory. At the limit the kernel keeps the rest.
+const QUEUED_MAX: usize = 4096;
+const QUEUED_BYTES_MAX: usize = 64 << 20;
+
+#[derive(Default)]
+struct State {
+    threads: usize,
+    /// Threads that read, or are about to.
+    readers: usize,
+    /// Not empty only while every thread but the last reader is busy.
+    queue: VecDeque<Packet>,
+    queued_bytes: usize,
+}
+
+impl State {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.queue.len() < QUEUED_MAX
+            && (self.queue.is_empty() || self.queued_bytes + bytes <= QUEUED_BYTES_MAX)
+    }
+}
+
+pub struct Workers {
+    pub dispatcher: Dispatcher,
+    threads_max: usize,
+    state: Mutex<State>,
+    ended: Condvar,
+    room: Condvar,
+}
+
+impl Workers {
+    pub fn new(dispatcher: Dispatcher, threads_max: usize) -> Arc<Self> {
+        let (state, ended, room) = (Mutex::default(), Condvar::new(), Condvar::new());
+        // The last reader only reads: a single thread would never get to work.
+        Arc::new(Workers { dispatcher, threads_max: threads_max.max(2), state, ended, room })
+    }
+
+    /// Starts the first thread; more follow as they are needed.
+    pub fn start(self: &Arc<Self>, channel: Arc<dyn Channel>) -> std::io::Result<()> {
+        let mut state = self.state.lock();
+        state.threads += 1;
+        state.readers += 1;
+        drop(state);
+        self.spawn(channel).inspect_err(|_| {
+            let mut state = self.state.lock();
+            state.threads -= 1;
+            state.readers -= 1;
+        })
+    }
+
+    fn spawn(self: &Arc<Self>, channel: Arc<dyn Channel>) -> std::io::Result<()> {
+        let workers = self.clone();
+        let builder = std::thread::Builder::new().name("fuse-worker".into());
+        builder.spawn(move || {
+            let _ended = Ended(&workers);
+            workers.run(&channel);
+        })?;
+        Ok(())
+    }
+
+    /// Waits until all threads have ended, at most until `deadline`; whether they have.
+    pub fn wait(&self, deadline: Option<Instant>) -> bool {
+        let mut state = self.state.lock();
+        while state.threads > 0 {
+            match deadline {
+                None => self.ended.wait(&mut state),
+                Some(deadline) if self.ended.wait_until(&mut state, deadline).timed_out() => {
+                    return state.threads == 0;
+                }
+                Some(_) => {}
+            }
+        }
+        true
+    }
+
+    fn run(self: &Arc<Self>, channel: &Arc<dyn Channel>) {
+        let mut spare = None;
+        while let Some(packet) = self.receive(channel, spare.take()) {
+            if packet.is_urgent() {
+                spare = self.dispatcher.dispatch(packet);
+                continue;
+            }
+            let mut next = self.admit(packet, channel);
+            if next.is_none() {
+                continue;
+            }
+            while let Some(packet) = next {
+                spare = self.dispatcher.dispatch(packet);
+                match self.next_step() {
+                    Step::Handle(packet) => next = Some(packet),
+                    Step::Read => next = None,
+                    Step::End => return,
+                }
+            }
+        }
+        self.dispatcher.table.interrupt_all();
+        self.state.lock().readers -= 1;
+    }
+
+    fn receive(&self, channel: &Arc<dyn Channel>, spare: Option<Buffer>) -> Option<Packet> {
+        let mut buffer = spare.unwrap_or_else(|| self.dispatcher.pool.take(buffer_bytes()));
+        loop {
+            match channel.receive(&mut buffer) {
+                Ok(length) => match abi::InHeader::read_from_prefix(&buffer[..length]) {
+                    Ok((header, _)) if header.len as usize == length => {
+                        return Some(Packet { header, buffer, channel: channel.clone() });
+                    }
+                    _ => log::error!(target: "fuse", bytes = length; "request.truncated"),
+                },
+                Err(Errno::NODEV | Errno::CONNABORTED) => return None,
+                Err(errno) => {
+                    log::error!(target: "fuse", errno = errno.raw_os_error(); "receive.failed");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The caller handles the packet that comes back; otherwise it stays the last reader.
+    fn admit(self: &Arc<Self>, packet: Packet, channel: &Arc<dyn Channel>) -> Option<Packet> {
+        let mut may_start = true;
+        let mut state = self.state.lock();
+        loop {
+            if state.readers > 1 {
+                state.readers -= 1;
+                return Some(packet);
+            }
+            if may_start && state.threads < self.threads_max {
+                state.threads += 1;
+                drop(state);
+                // The new thread is the reader in this one's place.
+                if self.add_reader(channel) {
+                    return Some(packet);
+                }
+                may_start = false;
+                state = self.state.lock();
+                state.threads -= 1;
+            } else if state.threads == 1 {
+                // Nobody else would ever take it from the queue.
+                state.readers -= 1;
+                return Some(packet);
+            } else if state.has_room(packet.header.len as usize) {
+                state.queued_bytes += packet.header.len as usize;
+                state.queue.push_back(compact(packet, &self.dispatcher.pool));
+                return None;
+            } else {
+                self.room.wait(&mut state);
+            }
+        }
+    }
+
+    fn add_reader(self: &Arc<Self>, channel: &Arc<dyn Channel>) -> bool {
+        let started = channel.another().map_err(std::io::Error::from).and_then(|channel| self.spawn(channel));
+        if let Err(error) = &started {
+            log::warn!(target: "fuse", error = error.to_string().as_str(); "worker.not_started");
+        }
+        started.is_ok()
+    }
+
+    /// In one step, so that no packet is queued behind the back of a thread that goes to read.
+    fn next_step(&self) -> Step {
+        let mut state = self.state.lock();
+        if let Some(packet) = state.queue.pop_front() {
+            state.queued_bytes -= packet.header.len as usize;
+            self.room.notify_one();
+            return Step::Handle(packet);
+        }
+        if state.readers >= READERS_MAX {
+            return Step::End;
+        }
+        state.readers += 1;
+        Step::Read
+    }
+}
+
+enum Step {
+    Handle(Packet),
+    Read,
+    /// There are readers enough.
+    End,
+}
+
+/// A thread's end is counted also when a method of the file system panics.
+struct Ended<'a>(&'a Workers);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().threads -= 1;
+        self.0.ended.notify_all();
+    }
+}
+
+/// A small request that waits must not keep a buffer for the largest.
+fn compact(packet: Packet, pool: &BufferPool) -> Packet {
+    let length = packet.header.len as usize;
+    let mut buffer = pool.take(length);
+    buffer.copy_from_slice(&packet.buffer[..length]);
+    Packet { buffer, ..packet }
+}
