@@ -234,7 +234,7 @@ fn collect(lanes: &[Arc<Lane>], elapsed: Duration, cpu: Duration) -> Report {
 }
 
 /// User and system time of this process.
-fn cpu_time() -> Duration {
+pub fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -1,5 +1,6 @@
 //! The fio-style load generator behind `catena bench`: jobs, engines, latencies. It measures and verifies; it judges nothing.
 
+mod creates;
 mod driver;
 mod engine;
 mod histogram;
@@ -7,6 +8,7 @@ mod job;
 mod pattern;
 mod report;
 
+pub use creates::create_files;
 pub use driver::run;
 pub use engine::{Engine, NoopEngine, PosixEngine};
 pub use histogram::Histogram;

@@ -1,0 +1,168 @@
+// The canonical figures, one function each. Each takes its baseline in the same run, and says the machine's noise by repeating.
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { runCreates } from '@catena/native';
+import { type BenchOptions, defaults } from '../options.ts';
+import { type BenchReport, runBench } from '../report.ts';
+import { dropPages, type MeasuredCluster, withMemoryFileSystem } from './cluster.ts';
+import { type Figure, number } from './figure.ts';
+import { pssMiB } from './processes.ts';
+
+const MiB = 1 << 20;
+const GiB = 1 << 30;
+/** Middle of three: one disturbed round does not decide. */
+const rounds = 3;
+
+function median(values: readonly number[]): number {
+  return [...values].sort((first, second) => first - second)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+/** Runs a job and fails loudly: a figure of a run with errors would be a lie. */
+async function run(options: Partial<BenchOptions>): Promise<BenchReport> {
+  const report = await runBench({ ...defaults, ...options });
+  if (report.errors > 0) throw new Error(`${report.errors} errors: ${report.firstError}`);
+  return report;
+}
+
+/** Median CPU seconds of all services and the mount per GiB, and median MiB/s. */
+async function perGiB(
+  cluster: MeasuredCluster,
+  options: Partial<BenchOptions>,
+  before: () => void,
+): Promise<{ cpu: number; rate: number }> {
+  const cpu: number[] = [];
+  const rate: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    before();
+    const started = cluster.cpuSeconds();
+    const report = await run({ directory: cluster.mount, sizeBytes: GiB, ...options });
+    cpu.push((cluster.cpuSeconds() - started) / (report.bytes / GiB));
+    rate.push(report.bytesPerSecond / MiB);
+  }
+  return { cpu: median(cpu), rate: median(rate) };
+}
+
+/** Three plain writers on the local file system, one after another's data three times: what three copies cost without us. */
+async function plainWriters(folder: string): Promise<number> {
+  const place = join(folder, 'plain');
+  mkdirSync(place);
+  const cpu: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    dropPages();
+    const report = await run({ directory: place, rw: 'write', jobs: 3, sizeBytes: GiB });
+    cpu.push(report.cpuMs / 1000);
+  }
+  rmSync(place, { recursive: true });
+  return median(cpu);
+}
+
+export async function sequential(cluster: MeasuredCluster, folder: string): Promise<Figure[]> {
+  const plain = await plainWriters(folder);
+  const large = await perGiB(cluster, { rw: 'write' }, dropPages);
+  const read = await perGiB(cluster, { rw: 'read' }, dropPages);
+  const small = await perGiB(cluster, { rw: 'write', blockBytes: 128 << 10 }, dropPages);
+  return [
+    {
+      name: 'sequential write 1 GiB, 1 MiB a write, fsync at the end: CPU s/GiB',
+      value: large.cpu,
+      unit: '',
+      goal: { atMost: 7 },
+      baseline: `three plain writers: ${number(plain)}; ${number(large.rate)} MiB/s`,
+    },
+    {
+      name: 'the same, 128 KiB a write',
+      value: small.cpu,
+      unit: '',
+      baseline: `${number(small.rate)} MiB/s`,
+    },
+    {
+      name: 'sequential read 1 GiB, page cache dropped: CPU s/GiB',
+      value: read.cpu,
+      unit: '',
+      goal: { atMost: 3 },
+      baseline: `${number(read.rate)} MiB/s`,
+    },
+  ];
+}
+
+export async function shareOfTcp(cluster: MeasuredCluster): Promise<Figure> {
+  const job = { rw: 'read', blockBytes: MiB, depth: 8, sizeBytes: 512 * MiB } as const;
+  const client = { ...job, engine: 'client', directory: '/', managers: [cluster.manager] } as const;
+  await run(client); // makes the file, and warms the servers' caches
+  const ceiling: number[] = [];
+  const reached: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    ceiling.push((await run({ ...job, engine: 'noop', sizeBytes: 2 * GiB })).bytesPerSecond);
+    reached.push((await run({ ...client, runtimeMs: 2_000 })).bytesPerSecond);
+  }
+  return {
+    name: 'client reads, depth 8, servers warm: share of the loopback TCP ceiling',
+    value: (100 * median(reached)) / median(ceiling),
+    unit: '%',
+    goal: { atLeast: 45 },
+    baseline: `${number(median(reached) / MiB)} of ${number(median(ceiling) / MiB)} MiB/s`,
+  };
+}
+
+export async function creates(cluster: MeasuredCluster, folder: string): Promise<Figure> {
+  const ours: number[] = [];
+  const memory: number[] = [];
+  const runtimeMs = 3_000;
+  for (let round = 0; round < rounds; round++) {
+    ours.push((await runCreates({ directory: cluster.mount, runtimeMs })).operationsPerSecond);
+    const mountpoint = join(folder, 'memory');
+    await withMemoryFileSystem(mountpoint, async () => {
+      memory.push((await runCreates({ directory: mountpoint, runtimeMs })).operationsPerSecond);
+    });
+  }
+  return {
+    name: 'create + close a second, one process, through the mount: share of a FUSE file system in memory',
+    value: (100 * median(ours)) / median(memory),
+    unit: '%',
+    goal: { atLeast: 12 },
+    baseline: `${number(median(ours))} of ${number(median(memory))} a second`,
+  };
+}
+
+export async function random(cluster: MeasuredCluster): Promise<Figure[]> {
+  const job = { directory: cluster.mount, blockBytes: 4096, sizeBytes: 256 * MiB, runtimeMs: 4_000 } as const;
+  const figures: Figure[] = [];
+  for (const [rw, depth] of [
+    ['randread', 1],
+    ['randread', 32],
+    ['randwrite', 1],
+    ['randwrite', 32],
+  ] as const) {
+    const report = await run({ ...job, rw, depth });
+    figures.push({
+      name: `${rw} 4 KiB, depth ${depth}, through the mount`,
+      value: report.operationsPerSecond,
+      unit: '/s',
+      baseline: `p99 ${number(report.latencyUs.p99)} µs`,
+    });
+  }
+  return figures;
+}
+
+/** Memory while the jobs of `load` run: the largest of what is seen ten times a second. */
+export async function memory(
+  cluster: MeasuredCluster,
+  idleMiB: number,
+  load: () => Promise<void>,
+): Promise<Figure[]> {
+  let busiest = 0;
+  const timer = setInterval(() => {
+    busiest = Math.max(busiest, pssMiB(cluster.pids));
+  }, 100);
+  await load();
+  clearInterval(timer);
+  return [
+    {
+      name: 'the whole idle cluster with its mount, PSS',
+      value: idleMiB,
+      unit: 'MiB',
+      goal: { atMost: 600 },
+    },
+    { name: 'the same under the bench', value: busiest, unit: 'MiB', goal: { atMost: 1024 } },
+  ];
+}
