@@ -127,6 +127,8 @@ export interface FlushRequest {
   header: RequestHeader | undefined;
   chain: number;
   chainVersion: bigint;
+  /** from the member before; else from a client, to the head */
+  forwarded: boolean;
 }
 
 export interface FlushReply {
@@ -244,6 +246,25 @@ export interface TargetSpace {
 export interface SpaceReply {
   header: ReplyHeader | undefined;
   targets: TargetSpace[];
+}
+
+/** Whose directory this is: another cluster's, another node's, or a newer release's is refused. */
+export interface StorageDirectoryRecord {
+  recordVersion: number;
+  cluster: string;
+  node: number;
+  /** of the last process that opened it; the next one is higher */
+  incarnation: bigint;
+}
+
+export interface StorageTargetRecord {
+  recordVersion: number;
+  target: bigint;
+  chain: number;
+  /** of the machine's boot in which it last began to serve; empty: it is not complete (P10) */
+  bootId: string;
+  /** stopped after a flush since then */
+  clean: boolean;
 }
 
 function createBaseChunkId(): ChunkId {
@@ -1255,7 +1276,7 @@ export const CommittedReply: MessageFns<CommittedReply> = {
 };
 
 function createBaseFlushRequest(): FlushRequest {
-  return { header: undefined, chain: 0, chainVersion: 0n };
+  return { header: undefined, chain: 0, chainVersion: 0n, forwarded: false };
 }
 
 export const FlushRequest: MessageFns<FlushRequest> = {
@@ -1271,6 +1292,9 @@ export const FlushRequest: MessageFns<FlushRequest> = {
         throw new globalThis.Error("value provided for field message.chainVersion of type uint64 too large");
       }
       writer.uint32(24).uint64(message.chainVersion);
+    }
+    if (message.forwarded !== false) {
+      writer.uint32(32).bool(message.forwarded);
     }
     return writer;
   },
@@ -1312,6 +1336,14 @@ export const FlushRequest: MessageFns<FlushRequest> = {
             message.chainVersion = reader.uint64() as bigint;
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.forwarded = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1336,6 +1368,7 @@ export const FlushRequest: MessageFns<FlushRequest> = {
     message.chainVersion = (object.chainVersion !== undefined && object.chainVersion !== null)
       ? BigInt(object.chainVersion)
       : 0n;
+    message.forwarded = object.forwarded ?? false;
     return message;
   },
 };
@@ -2829,6 +2862,208 @@ export const SpaceReply: MessageFns<SpaceReply> = {
       ? ReplyHeader.fromPartial(object.header)
       : undefined;
     message.targets = object.targets?.map((e) => TargetSpace.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseStorageDirectoryRecord(): StorageDirectoryRecord {
+  return { recordVersion: 0, cluster: "", node: 0, incarnation: 0n };
+}
+
+export const StorageDirectoryRecord: MessageFns<StorageDirectoryRecord> = {
+  encode(message: StorageDirectoryRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.recordVersion !== 0) {
+      writer.uint32(8).uint32(message.recordVersion);
+    }
+    if (message.cluster !== "") {
+      writer.uint32(18).string(message.cluster);
+    }
+    if (message.node !== 0) {
+      writer.uint32(24).uint32(message.node);
+    }
+    if (message.incarnation !== 0n) {
+      if (BigInt.asUintN(64, message.incarnation) !== message.incarnation) {
+        throw new globalThis.Error("value provided for field message.incarnation of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.incarnation);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StorageDirectoryRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStorageDirectoryRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.recordVersion = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.node = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.incarnation = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StorageDirectoryRecord>): StorageDirectoryRecord {
+    return StorageDirectoryRecord.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StorageDirectoryRecord>): StorageDirectoryRecord {
+    const message = createBaseStorageDirectoryRecord();
+    message.recordVersion = object.recordVersion ?? 0;
+    message.cluster = object.cluster ?? "";
+    message.node = object.node ?? 0;
+    message.incarnation = (object.incarnation !== undefined && object.incarnation !== null)
+      ? BigInt(object.incarnation)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseStorageTargetRecord(): StorageTargetRecord {
+  return { recordVersion: 0, target: 0n, chain: 0, bootId: "", clean: false };
+}
+
+export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
+  encode(message: StorageTargetRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.recordVersion !== 0) {
+      writer.uint32(8).uint32(message.recordVersion);
+    }
+    if (message.target !== 0n) {
+      if (BigInt.asUintN(64, message.target) !== message.target) {
+        throw new globalThis.Error("value provided for field message.target of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.target);
+    }
+    if (message.chain !== 0) {
+      writer.uint32(24).uint32(message.chain);
+    }
+    if (message.bootId !== "") {
+      writer.uint32(34).string(message.bootId);
+    }
+    if (message.clean !== false) {
+      writer.uint32(40).bool(message.clean);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StorageTargetRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStorageTargetRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.recordVersion = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.target = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.chain = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.bootId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.clean = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StorageTargetRecord>): StorageTargetRecord {
+    return StorageTargetRecord.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StorageTargetRecord>): StorageTargetRecord {
+    const message = createBaseStorageTargetRecord();
+    message.recordVersion = object.recordVersion ?? 0;
+    message.target = (object.target !== undefined && object.target !== null) ? BigInt(object.target) : 0n;
+    message.chain = object.chain ?? 0;
+    message.bootId = object.bootId ?? "";
+    message.clean = object.clean ?? false;
     return message;
   },
 };

@@ -9,6 +9,7 @@ thread_local! {
 }
 
 const TIMER: u64 = u64::MAX;
+const NOBODYS: u64 = u64::MAX - 1;
 
 /// A number for each link of this process; never 0.
 pub(crate) fn next_link_number() -> u64 {
@@ -26,6 +27,23 @@ pub(crate) fn become_timer() {
 
 pub(crate) fn is_reader_of(link: u64) -> bool {
     OWN.get() == link
+}
+
+/// Runs `work` as one of the transport's own threads does: what it sends never waits for room in a send queue. For callers
+/// that hold what others need, and whose payloads are bounded elsewhere.
+pub fn never_wait<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(u64);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OWN.set(self.0);
+        }
+    }
+    let own = OWN.get();
+    let _restore = Restore(own);
+    if own == 0 {
+        OWN.set(NOBODYS);
+    }
+    work()
 }
 
 pub(crate) fn may_wait() -> bool {

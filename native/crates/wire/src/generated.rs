@@ -416,6 +416,9 @@ pub struct FlushRequest {
     pub chain: u32,
     #[prost(uint64, tag = "3")]
     pub chain_version: u64,
+    /// from the member before; else from a client, to the head
+    #[prost(bool, tag = "4")]
+    pub forwarded: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FlushReply {
@@ -588,6 +591,34 @@ pub struct SpaceReply {
     pub header: ::core::option::Option<ReplyHeader>,
     #[prost(message, repeated, tag = "2")]
     pub targets: ::prost::alloc::vec::Vec<TargetSpace>,
+}
+/// Whose directory this is: another cluster's, another node's, or a newer release's is refused.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StorageDirectoryRecord {
+    #[prost(uint32, tag = "1")]
+    pub record_version: u32,
+    #[prost(string, tag = "2")]
+    pub cluster: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub node: u32,
+    /// of the last process that opened it; the next one is higher
+    #[prost(uint64, tag = "4")]
+    pub incarnation: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StorageTargetRecord {
+    #[prost(uint32, tag = "1")]
+    pub record_version: u32,
+    #[prost(uint64, tag = "2")]
+    pub target: u64,
+    #[prost(uint32, tag = "3")]
+    pub chain: u32,
+    /// of the machine's boot in which it last began to serve; empty: it is not complete (P10)
+    #[prost(string, tag = "4")]
+    pub boot_id: ::prost::alloc::string::String,
+    /// stopped after a flush since then
+    #[prost(bool, tag = "5")]
+    pub clean: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

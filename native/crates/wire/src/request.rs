@@ -97,13 +97,14 @@ requests! {
     KindReadLink: ReadLinkRequest => ReadLinkReply;
     KindStatFileSystem: StatFileSystemRequest => StatFileSystemReply;
     KindSetLayout: SetLayoutRequest => InodeReply;
+    KindJob: JobRequest => JobReply;
 }
 
 replies! {
     AnyReply, EchoReply, ReadReply, UpdateReply, CommittedReply, FlushReply, ListChunksReply, SyncStartReply,
     SyncReplaceReply, SyncClientsReply, SyncDoneReply, SpaceReply, RegisterReply, HeartbeatReply, GiveBackReply,
     SuspectReply, ExitReportReply, RoutingReply, HelloReply, InodeReply, OpenReply, EmptyReply, ReadDirectoryReply,
-    ReadLinkReply, StatFileSystemReply,
+    ReadLinkReply, StatFileSystemReply, JobReply,
 }
 
 impl OneWay for m::RoutingPush {
@@ -176,8 +177,7 @@ mod tests {
         numbers.dedup();
         assert_eq!(numbers.len(), REQUEST_KINDS.len());
         assert!(numbers.iter().all(|number| (1..256).contains(number)));
-        // Kinds with no pair here: none, the one-way push, and jobs, whose bodies are JSON.
-        let unpaired = [MessageKind::KindNone, MessageKind::KindRoutingPush, MessageKind::KindJob];
+        let unpaired = [MessageKind::KindNone, MessageKind::KindRoutingPush];
         for number in 0..256 {
             if let Ok(kind) = MessageKind::try_from(number) {
                 assert_ne!(REQUEST_KINDS.contains(&kind), unpaired.contains(&kind), "{}", kind.as_str_name());
