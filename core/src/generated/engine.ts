@@ -7,7 +7,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import { ChannelRecord, ChunkId, Version } from "./storage.ts";
+import { ChannelRecord, ChunkId, Tag, Version } from "./storage.ts";
 
 export const BlockRunKind = {
   /** RUN_KEEP - same place, other checksum (a cut inside the block) */
@@ -116,6 +116,9 @@ export interface StoredPending {
   removed: boolean;
   slots: Buffer;
   crcs: number[];
+  /** the journal record that staged it */
+  record: bigint;
+  tag: Tag | undefined;
 }
 
 export interface StoredImage {
@@ -132,6 +135,8 @@ export interface StoredBlocks {
   crcs: number[];
   pending: StoredPending[];
   images: StoredImage[];
+  /** the journal record that staged the committed version */
+  record: bigint;
 }
 
 /** The target itself. */
@@ -1138,7 +1143,16 @@ export const StoredChunk: MessageFns<StoredChunk> = {
 };
 
 function createBaseStoredPending(): StoredPending {
-  return { version: undefined, length: 0, chunkSize: 0, removed: false, slots: Buffer.alloc(0), crcs: [] };
+  return {
+    version: undefined,
+    length: 0,
+    chunkSize: 0,
+    removed: false,
+    slots: Buffer.alloc(0),
+    crcs: [],
+    record: 0n,
+    tag: undefined,
+  };
 }
 
 export const StoredPending: MessageFns<StoredPending> = {
@@ -1164,6 +1178,15 @@ export const StoredPending: MessageFns<StoredPending> = {
         writer.fixed32(v);
       }
       writer.join();
+    }
+    if (message.record !== 0n) {
+      if (BigInt.asUintN(64, message.record) !== message.record) {
+        throw new globalThis.Error("value provided for field message.record of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.record);
+    }
+    if (message.tag !== undefined) {
+      Tag.encode(message.tag, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -1239,6 +1262,22 @@ export const StoredPending: MessageFns<StoredPending> = {
 
             break;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.record = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.tag = Tag.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1264,6 +1303,8 @@ export const StoredPending: MessageFns<StoredPending> = {
     message.removed = object.removed ?? false;
     message.slots = object.slots ?? Buffer.alloc(0);
     message.crcs = object.crcs?.map((e) => e) || [];
+    message.record = (object.record !== undefined && object.record !== null) ? BigInt(object.record) : 0n;
+    message.tag = (object.tag !== undefined && object.tag !== null) ? Tag.fromPartial(object.tag) : undefined;
     return message;
   },
 };
@@ -1351,7 +1392,7 @@ export const StoredImage: MessageFns<StoredImage> = {
 };
 
 function createBaseStoredBlocks(): StoredBlocks {
-  return { slots: Buffer.alloc(0), crcs: [], pending: [], images: [] };
+  return { slots: Buffer.alloc(0), crcs: [], pending: [], images: [], record: 0n };
 }
 
 export const StoredBlocks: MessageFns<StoredBlocks> = {
@@ -1371,6 +1412,12 @@ export const StoredBlocks: MessageFns<StoredBlocks> = {
     }
     for (const v of message.images) {
       StoredImage.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.record !== 0n) {
+      if (BigInt.asUintN(64, message.record) !== message.record) {
+        throw new globalThis.Error("value provided for field message.record of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.record);
     }
     return writer;
   },
@@ -1430,6 +1477,14 @@ export const StoredBlocks: MessageFns<StoredBlocks> = {
             message.images.push(StoredImage.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.record = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1451,6 +1506,7 @@ export const StoredBlocks: MessageFns<StoredBlocks> = {
     message.crcs = object.crcs?.map((e) => e) || [];
     message.pending = object.pending?.map((e) => StoredPending.fromPartial(e)) || [];
     message.images = object.images?.map((e) => StoredImage.fromPartial(e)) || [];
+    message.record = (object.record !== undefined && object.record !== null) ? BigInt(object.record) : 0n;
     return message;
   },
 };

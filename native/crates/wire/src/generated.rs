@@ -786,6 +786,11 @@ pub struct StoredPending {
     pub slots: ::prost::bytes::Bytes,
     #[prost(fixed32, repeated, tag = "6")]
     pub crcs: ::prost::alloc::vec::Vec<u32>,
+    /// the journal record that staged it
+    #[prost(uint64, tag = "7")]
+    pub record: u64,
+    #[prost(message, optional, tag = "8")]
+    pub tag: ::core::option::Option<Tag>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StoredImage {
@@ -809,6 +814,9 @@ pub struct StoredBlocks {
     pub pending: ::prost::alloc::vec::Vec<StoredPending>,
     #[prost(message, repeated, tag = "4")]
     pub images: ::prost::alloc::vec::Vec<StoredImage>,
+    /// the journal record that staged the committed version
+    #[prost(uint64, tag = "5")]
+    pub record: u64,
 }
 /// The target itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
