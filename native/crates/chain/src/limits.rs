@@ -1,0 +1,34 @@
+//! Limits of a replica and a client, each with its reason.
+
+/// How often the executor must call `Input::Tick`: the pause before a refused or lost request is sent again.
+pub const TICK_MS: u64 = 50;
+
+/// Updates of one chunk in the air: more would only queue, since they apply one after another.
+pub const PENDING_PER_CHUNK_MAX: usize = 64;
+
+/// Updates of one target in the air at the head: bounds the payloads that it holds.
+pub const PENDING_PER_TARGET_MAX: usize = 1024;
+
+/// Updates of one chunk that arrived before their base: an ordered connection makes none, so a few bridge a reconnect.
+pub const HELD_PER_CHUNK_MAX: usize = 16;
+
+/// Senders that wait for one update: its first, and those that sent it again.
+pub const WAITERS_MAX: usize = 8;
+
+/// Dirty reads that wait for the last serving member.
+pub const DIRTY_READS_MAX: usize = 1024;
+
+/// Flushes in the air: an fsync per client in flight, grouped by the engine.
+pub const FLUSHES_MAX: usize = 4096;
+
+/// Chunks compared in one step of a resync: one page of a list fits easily into a control message.
+pub const SYNC_PAGE: usize = 256;
+
+/// Chunks that a resync copies at once, beyond those that updates wait for: bounds its memory (P24).
+pub const SYNC_COPIES_MAX: usize = 4;
+
+/// Channels of the exactly-once table in one message of a resync.
+pub const SYNC_CHANNELS_PAGE: usize = 256;
+
+/// Bytes that an allocating update may cost beyond its length: one block at each end of the range.
+pub const ALLOCATION_SLACK_BYTES: u64 = 8192;

@@ -1,0 +1,153 @@
+//! The manager's bookkeeping of leases and reports, as a small state machine: what the product's manager does in TypeScript, written down once
+//! so that the simulator can run it and the product can be compared with it. It turns messages into the facts that `next_chain` needs.
+
+use crate::museum::{Planted, planted};
+use crate::{Time, next_chain};
+use std::collections::BTreeMap;
+use wire::message::{Chain, LocalState, Member, NextChainRequest, PublicState, TargetFact, TargetReport};
+
+/// What a lease of `lease_ms` may last on the holder's clock, seen from the manager's: clocks differ by at most 1 %, and 250 ms cover pauses between
+/// the test of a lease and the answer that leaves.
+pub fn lease_with_margin_ms(lease_ms: u64) -> u64 {
+    lease_ms + lease_ms / 100 + 250
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct ManagerConfig {
+    pub lease_ms: u64,
+    pub heartbeat_ms: u64,
+    pub outage_grace_ms: u64,
+}
+
+/// What this manager knows of one storage node.
+#[derive(Clone, Debug, Default)]
+struct Node {
+    incarnation: u64,
+    sequence: u64,
+    reports: BTreeMap<u64, TargetReport>,
+    lease_end: Time,
+    heard: Time,
+    /// The newest incarnation whose exit was reported, or that gave its lease back.
+    exited: u64,
+}
+
+/// The answer to a heartbeat: lease and chains in one message (R4).
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub lease_ms: u64,
+    pub chains: Vec<Chain>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Manager {
+    config: ManagerConfig,
+    started: Time,
+    chains: Vec<Chain>,
+    nodes: BTreeMap<u32, Node>,
+    outage_since: BTreeMap<u32, Time>,
+}
+
+impl Manager {
+    /// `chains` as they were stored. Leases and reports are not stored: a new manager hears them again (P3).
+    pub fn new(now: Time, config: ManagerConfig, chains: Vec<Chain>) -> Self {
+        Manager { config, started: now, chains, nodes: BTreeMap::new(), outage_since: BTreeMap::new() }
+    }
+
+    pub fn chains(&self) -> &[Chain] {
+        &self.chains
+    }
+
+    /// A registration or heartbeat. `None`: it is too old to count, or its process is known to be gone.
+    pub fn heartbeat(
+        &mut self,
+        now: Time,
+        node: u32,
+        (incarnation, sequence): (u64, u64),
+        reports: Vec<TargetReport>,
+    ) -> Option<Grant> {
+        let known = self.nodes.entry(node).or_default();
+        let older = incarnation < known.incarnation;
+        let repeated = incarnation == known.incarnation && sequence <= known.sequence;
+        let gone = incarnation <= known.exited;
+        if (older || repeated || gone) && !planted(Planted::R3) {
+            return None;
+        }
+        if incarnation > known.incarnation {
+            known.reports.clear();
+            known.lease_end = Time::ZERO;
+        }
+        known.incarnation = known.incarnation.max(incarnation);
+        known.sequence = sequence;
+        known.reports.extend(reports.into_iter().map(|report| (report.target, report)));
+        known.heard = now;
+        known.lease_end = known.lease_end.max(now.plus_ms(lease_with_margin_ms(self.config.lease_ms)));
+        Some(Grant { lease_ms: self.config.lease_ms, chains: self.chains.clone() })
+    }
+
+    /// Its parent saw the process end, or it gave its lease back (P1).
+    pub fn exited(&mut self, node: u32, incarnation: u64) {
+        let known = self.nodes.entry(node).or_default();
+        known.exited = known.exited.max(incarnation);
+    }
+
+    /// Moves every chain on. The caller makes the result durable, then tells everybody.
+    pub fn advance(&mut self, now: Time) -> Vec<Chain> {
+        let mut changed = Vec::new();
+        for place in 0..self.chains.len() {
+            let chain = &self.chains[place];
+            let serves = chain.members.iter().any(|member| member.state() == PublicState::PublicServing);
+            if serves {
+                self.outage_since.remove(&chain.id);
+            }
+            let never = chain.last.is_empty();
+            let since = match serves {
+                true => now,
+                false if never => self.started,
+                false => *self.outage_since.entry(chain.id).or_insert(now),
+            };
+            let request = NextChainRequest {
+                facts: chain.members.iter().map(|member| self.fact(now, member)).collect(),
+                chain: Some(chain.clone()),
+                outage_ms: now.since_ms(since),
+                outage_grace_ms: self.config.outage_grace_ms,
+            };
+            let reply = next_chain(&request);
+            if reply.changed {
+                let next = reply.chain.expect("a changed chain is there");
+                self.chains[place] = next.clone();
+                changed.push(next);
+            }
+        }
+        changed
+    }
+
+    fn fact(&self, now: Time, member: &Member) -> TargetFact {
+        let grace = lease_with_margin_ms(self.config.lease_ms);
+        let settled = now.since_ms(self.started) >= grace || planted(Planted::HastyManager);
+        let unknown = Node::default();
+        let node = self.nodes.get(&member.node).unwrap_or(&unknown);
+        let exited = node.exited >= node.incarnation.max(1);
+        let silence_ms = 2 * self.config.heartbeat_ms;
+        let silent = planted(Planted::SuspicionIsDeath) && now.since_ms(node.heard) > silence_ms;
+        let alive = node.incarnation != 0 && !exited && now < node.lease_end && !silent;
+        let gone = match node.incarnation {
+            0 => settled || (node.exited != 0 && node.exited >= member.incarnation),
+            _ => exited || now >= node.lease_end || silent,
+        };
+        let report = node.reports.get(&member.target).copied().unwrap_or_default();
+        let state =
+            if node.reports.contains_key(&member.target) { report.state() } else { LocalState::LocalOffline };
+        TargetFact {
+            target: member.target,
+            alive,
+            suspended: false,
+            state: state as i32,
+            chain_version: report.chain_version,
+            complete: report.complete,
+            fresh: report.fresh,
+            disk_error: report.disk_error,
+            gone,
+            incarnation: node.incarnation,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Planted violations: each breaks one rule on purpose, so that the simulator can prove that it would notice. Without the feature `museum`
+//! every question is answered "no" at compile time; with it, nothing is planted unless a thread asks for it. Never used by the product.
+
+macro_rules! violations {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// One planted violation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Planted { $($(#[$doc])* $name,)* }
+        impl Planted {
+            pub const ALL: &'static [Planted] = &[$(Planted::$name,)*];
+            pub fn name(self) -> &'static str {
+                match self { $(Planted::$name => $text,)* }
+            }
+        }
+    };
+}
+
+violations! {
+    /// P5/P6: a member that is not the last answers its own committed version while a newer one pends.
+    DirtyRead = "dirty-read",
+    /// P5: a read commits and serves what is pending.
+    ServePending = "serve-pending",
+    /// P5: an update is stored on another base than its own.
+    AcceptGap = "accept-gap",
+    /// P6: a change of the chain drops what is pending.
+    DropPending = "drop-pending",
+    /// P6: a new predecessor does not drive its pending updates again.
+    NoRedrive = "no-redrive",
+    /// P6: the last serving member acknowledges without the syncing one.
+    AckBeforeSyncing = "ack-before-syncing",
+    /// A member acknowledges before its successor did.
+    AckBeforeSuccessor = "ack-before-successor",
+    /// A member forwards before it has stored.
+    ForwardBeforeStored = "forward-before-stored",
+    /// P7: retries are new updates.
+    NoDedupe = "no-dedupe",
+    /// P7: a new head starts with an empty table.
+    TableLost = "table-lost",
+    /// P7: a syncing member serves without the table.
+    TableNotCopied = "table-not-copied",
+    /// P9: a syncing member keeps the table of a history that is discarded.
+    TableNotCleared = "table-not-cleared",
+    /// P9: a syncing member is done without a flush.
+    SyncWithoutFlush = "sync-without-flush",
+    /// P10: a member that restarts forgets what it had stored and not committed.
+    ForgetStaged = "forget-staged",
+    /// P10: after a total outage an incomplete member serves at once, as if it were complete.
+    IncompleteServes = "incomplete-serves",
+    /// P10: after a total outage any member may serve, also one that was removed before.
+    AnyResumes = "any-resumes",
+    /// R1: a target that finished its resync stays up to date when the manager demoted it, and the manager waits for it.
+    R1 = "r1",
+    /// R2: a late full replace of the same session rolls a chunk back.
+    R2 = "r2",
+    /// R3: an up-to-date report of another chain version promotes.
+    R3 = "r3",
+    /// R4: the lease arrives without the chain.
+    R4 = "r4",
+    /// R5: a last-serving member stays one although another serves.
+    R5 = "r5",
+    /// P1: silence is taken for death.
+    SuspicionIsDeath = "suspicion-is-death",
+    /// P2: reads do not look at the lease.
+    NoLease = "no-lease",
+    /// P2: the lease is tested before the version is chosen, not after.
+    LeaseTestedEarly = "lease-tested-early",
+    /// P3: a new manager removes members before the leases of the old one have run out.
+    HastyManager = "hasty-manager",
+    /// Hop to hop, the chain version is not looked at.
+    NoChainVersion = "no-chain-version",
+    /// A restarted process takes the state that was given to the one before it.
+    AnyIncarnation = "any-incarnation",
+}
+
+impl Planted {
+    pub fn from_name(name: &str) -> Option<Planted> {
+        Planted::ALL.iter().copied().find(|planted| planted.name() == name)
+    }
+}
+
+#[cfg(feature = "museum")]
+mod selected {
+    use super::Planted;
+    use std::cell::Cell;
+    thread_local! {
+        static PLANTED: Cell<Option<Planted>> = const { Cell::new(None) };
+    }
+
+    /// Breaks this rule on this thread from now on; `None` keeps them all.
+    pub fn plant(planted: Option<Planted>) {
+        PLANTED.set(planted);
+    }
+
+    pub fn planted(planted: Planted) -> bool {
+        PLANTED.get() == Some(planted)
+    }
+}
+
+#[cfg(feature = "museum")]
+pub use selected::{plant, planted};
+
+/// Whether this rule is broken on purpose.
+#[cfg(not(feature = "museum"))]
+#[inline(always)]
+pub const fn planted(_planted: Planted) -> bool {
+    false
+}

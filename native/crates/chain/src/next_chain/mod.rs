@@ -1,0 +1,286 @@
+//! The manager's decision about one chain: pure, from the stored chain and what is known of its targets to the chain's next version.
+//! It must never take a member out that may still answer reads (P1), and never let one serve that may miss an acknowledged update (R3, R5, P10).
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use crate::museum::{Planted, planted};
+use wire::message::{Chain, LocalState, Member, NextChainReply, NextChainRequest, PublicState, TargetFact};
+
+/// The next version of a chain, or the same one with `changed: false`.
+///
+/// The manager calls it for every chain whenever a fact may have changed (heartbeat, exit report, give-back, expiry) and every 100 ms; it
+/// makes the reply durable **before** anyone is told (P3). It must compute the facts of each member as follows, `node` being the member's node:
+///
+/// - `incarnation`: of the newest process of `node` that registered or sent a heartbeat to *this* manager; 0 if none did. A message of an
+///   older incarnation, or of the same one with a sequence not above the last, is dropped before it can become a fact (R3).
+/// - `alive`: that process was granted a lease by this manager which has not run out on the manager's boot clock (`lease_ms` + 1 % + 250 ms
+///   after the grant was written), and nobody reported its exit and it did not give its lease back.
+/// - `gone`: its lease has run out so, or its exit was reported, or it gave the lease back. For a node that never spoke to this manager: only once the
+///   manager has run for `lease_ms` + 1 % + 250 ms (P3). A newer process needs no flag: `incarnation` above the member's says it.
+/// - `state`, `chain_version`, `complete`, `fresh`, `disk_error`: from the last `TargetReport` of that process for this target; without one
+///   `LOCAL_OFFLINE` and zeros.
+/// - `suspended`: the administrator's wish. It keeps a target from coming back; a serving one must give its lease back or report
+///   `LOCAL_OFFLINE` first (it answers reads until then).
+/// - `outage_ms`: since when no member has been serving, on this manager's clock (0 while one serves); for a chain that never served, since
+///   this manager started.
+///
+/// Suspicion (a refused connection) is no fact: it makes the manager ask, nothing more.
+///
+/// A new chain is stored as version 1, every member `PUBLIC_OFFLINE`, `last` empty. The first call that finds all members fresh makes them serve.
+pub fn next_chain(request: &NextChainRequest) -> NextChainReply {
+    let chain = request.chain.clone().unwrap_or_default();
+    let mut transition = Transition::new(request, &chain);
+    transition.run();
+    let (next, reasons) = transition.finish();
+    let same = next.members == chain.members && next.durability_epoch == chain.durability_epoch;
+    if same {
+        return NextChainReply { chain: Some(chain), changed: false, reason: String::new() };
+    }
+    NextChainReply {
+        chain: Some(Chain { version: chain.version + 1, ..next }),
+        changed: true,
+        reason: reasons.join(", "),
+    }
+}
+
+struct Known {
+    member: Member,
+    fact: TargetFact,
+}
+
+impl Known {
+    fn state(&self) -> PublicState {
+        self.member.state()
+    }
+
+    /// A process is there that could serve or be synced.
+    fn is_present(&self) -> bool {
+        self.fact.alive
+            && self.fact.incarnation != 0
+            && self.fact.state() != LocalState::LocalOffline
+            && !self.fact.disk_error
+            && !self.fact.suspended
+    }
+
+    /// The process that the member's state speaks to answers nothing any more: proven gone, its lease run out, or it said so itself (P1).
+    fn is_lost(&self) -> bool {
+        let same = self.fact.incarnation != 0 && self.fact.incarnation == self.member.incarnation;
+        let refused = self.fact.state() == LocalState::LocalOffline || self.fact.disk_error;
+        self.fact.gone || self.fact.incarnation > self.member.incarnation || (same && refused)
+    }
+
+    /// A syncing member that has everything: of this process, for this version of the chain (R3).
+    fn is_synced(&self, chain_version: u64) -> bool {
+        let same =
+            self.fact.incarnation == self.member.incarnation && self.fact.chain_version == chain_version;
+        self.fact.state() == LocalState::LocalUptodate
+            && self.is_present()
+            && ((same && !self.is_lost()) || planted(Planted::R3))
+    }
+}
+
+struct Transition {
+    chain: Chain,
+    members: Vec<Known>,
+    outage_ms: u64,
+    outage_grace_ms: u64,
+    reasons: Vec<String>,
+}
+
+impl Transition {
+    fn new(request: &NextChainRequest, chain: &Chain) -> Self {
+        let fact = |target: u64| request.facts.iter().find(|fact| fact.target == target).copied();
+        let known =
+            |member: &Member| Known { member: *member, fact: fact(member.target).unwrap_or_default() };
+        Transition {
+            chain: chain.clone(),
+            members: chain.members.iter().map(known).collect(),
+            outage_ms: request.outage_ms,
+            outage_grace_ms: request.outage_grace_ms,
+            reasons: Vec::new(),
+        }
+    }
+
+    fn run(&mut self) {
+        self.promote_and_demote();
+        if !self.has(PublicState::PublicServing) || planted(Planted::R5) {
+            self.resume();
+        }
+        if self.has(PublicState::PublicServing) {
+            self.settle_last_serving();
+            self.retire_syncing();
+            self.bring_back();
+        } else {
+            self.wait_for_service();
+        }
+    }
+
+    fn has(&self, state: PublicState) -> bool {
+        self.members.iter().any(|known| known.state() == state)
+    }
+
+    fn set(&mut self, place: usize, state: PublicState) {
+        let known = &mut self.members[place];
+        let was = known.state();
+        if matches!(state, PublicState::PublicServing | PublicState::PublicSyncing) && was != state {
+            // A synced member goes on as the process that it is.
+            if was != PublicState::PublicSyncing {
+                known.member.incarnation = known.fact.incarnation;
+            }
+        }
+        if was != state {
+            let name = |state: PublicState| state.as_str_name().trim_start_matches("PUBLIC_").to_lowercase();
+            self.reasons.push(format!("{}: {} -> {}", known.member.target, name(was), name(state)));
+            known.member.set_state(state);
+        }
+    }
+
+    fn places(&self, matches: impl Fn(&Known) -> bool) -> Vec<usize> {
+        (0..self.members.len()).filter(|place| matches(&self.members[*place])).collect()
+    }
+
+    /// Synced members serve; lost ones leave. Only if nobody is left to serve do those that were lost together stay as the last serving (P10).
+    fn promote_and_demote(&mut self) {
+        let version = self.chain.version;
+        let synced =
+            self.places(|known| known.state() == PublicState::PublicSyncing && known.is_synced(version));
+        let lost = self.places(|known| known.state() == PublicState::PublicServing && known.is_lost());
+        let left = self.places(|known| known.state() == PublicState::PublicServing).len() - lost.len();
+        for place in &synced {
+            self.set(*place, PublicState::PublicServing);
+        }
+        // R5: a member that was synced in this very moment serves, so the lost ones are no longer the last.
+        let someone_serves = left > 0 || (!synced.is_empty() && !planted(Planted::R5));
+        for place in lost {
+            let state = if someone_serves { PublicState::PublicOffline } else { PublicState::PublicLastsrv };
+            self.set(place, state);
+        }
+        // Where nobody was lost, promoted members come after those that serve; `finish` keeps the order of the list.
+        let (serving, rest): (Vec<Known>, Vec<Known>) = std::mem::take(&mut self.members)
+            .into_iter()
+            .partition(|known| known.state() == PublicState::PublicServing);
+        self.members = serving.into_iter().chain(rest).collect();
+    }
+
+    fn resume(&mut self) {
+        let never_served = self.chain.last.is_empty()
+            && self.chain.members.iter().all(|member| member.state() != PublicState::PublicServing);
+        if never_served { self.start() } else { self.resume_after_outage() }
+    }
+
+    /// First start: nothing was ever stored, so all fresh members serve at once; after the grace, those that are there.
+    fn start(&mut self) {
+        let fresh = self.places(|known| known.is_present() && known.fact.fresh);
+        let all = fresh.len() == self.members.len();
+        if all || self.outage_ms >= self.outage_grace_ms {
+            for place in fresh {
+                self.set(place, PublicState::PublicServing);
+            }
+        }
+    }
+
+    /// P10: any complete one of the last serving members resumes, alone. If none is complete: any of them, once the others came or the
+    /// grace is over, and the durability epoch says that bytes which were not fsynced may be lost.
+    fn resume_after_outage(&mut self) {
+        let last = self.places(|known| {
+            known.state() == PublicState::PublicLastsrv
+                || (planted(Planted::AnyResumes) && known.state() != PublicState::PublicServing)
+        });
+        let present: Vec<usize> =
+            last.iter().copied().filter(|place| self.members[*place].is_present()).collect();
+        let complete =
+            |place: &usize| self.members[*place].fact.complete || planted(Planted::IncompleteServes);
+        let chosen = present.iter().copied().find(complete);
+        let nobody_to_wait_for = present.len() == last.len() || self.outage_ms >= self.outage_grace_ms;
+        if let Some(place) = chosen {
+            self.set(place, PublicState::PublicServing);
+        } else if let Some(place) = present.first().copied().filter(|_| nobody_to_wait_for) {
+            self.set(place, PublicState::PublicServing);
+            self.chain.durability_epoch += 1;
+            self.reasons.push(format!("durability epoch {}", self.chain.durability_epoch));
+        }
+    }
+
+    /// R5: whoever serves has everything, so nobody else may claim to have been the last.
+    fn settle_last_serving(&mut self) {
+        if planted(Planted::R5) {
+            return;
+        }
+        for place in self.places(|known| known.state() == PublicState::PublicLastsrv) {
+            self.set(place, PublicState::PublicOffline);
+        }
+    }
+
+    fn retire_syncing(&mut self) {
+        let leaves = |known: &Known| {
+            known.state() == PublicState::PublicSyncing && (known.is_lost() || known.fact.suspended)
+        };
+        for place in self.places(leaves) {
+            self.set(place, PublicState::PublicOffline);
+        }
+    }
+
+    /// One syncing member at a time, the preferred first; the others that are there wait. What a waiting target says of itself does not
+    /// matter: it is synced whatever it claims (R1).
+    fn bring_back(&mut self) {
+        let out =
+            |known: &Known| matches!(known.state(), PublicState::PublicOffline | PublicState::PublicWaiting);
+        for place in self.places(|known| known.state() == PublicState::PublicWaiting && !known.is_present()) {
+            if self.members[place].is_lost() || self.members[place].fact.suspended {
+                self.set(place, PublicState::PublicOffline);
+            }
+        }
+        let waits_for_online =
+            |known: &Known| planted(Planted::R1) && known.fact.state() == LocalState::LocalUptodate;
+        let mut ready = self.places(|known| out(known) && known.is_present());
+        ready.sort_by_key(|place| self.preference(self.members[*place].member.target));
+        for place in ready {
+            let syncs = !self.has(PublicState::PublicSyncing) && !waits_for_online(&self.members[place]);
+            self.set(place, if syncs { PublicState::PublicSyncing } else { PublicState::PublicWaiting });
+        }
+    }
+
+    /// Without a serving member nobody can be synced.
+    fn wait_for_service(&mut self) {
+        for place in self.places(|known| known.state() == PublicState::PublicSyncing) {
+            let state = match self.members[place].is_lost() {
+                true => PublicState::PublicOffline,
+                false => PublicState::PublicWaiting,
+            };
+            self.set(place, state);
+        }
+    }
+
+    fn preference(&self, target: u64) -> usize {
+        let preferred = &self.chain.preferred;
+        preferred.iter().position(|other| *other == target).unwrap_or(preferred.len())
+    }
+
+    /// The order of serving members never changes: a predecessor has all that its successor has.
+    fn finish(self) -> (Chain, Vec<String>) {
+        let first_start = self.chain.last.is_empty();
+        let mut members: Vec<Member> = self.members.iter().map(|known| known.member).collect();
+        let rank = |state: PublicState| match state {
+            PublicState::PublicServing => 0,
+            PublicState::PublicLastsrv => 1,
+            PublicState::PublicSyncing => 2,
+            PublicState::PublicWaiting => 3,
+            PublicState::PublicOffline => 4,
+        };
+        members.sort_by_key(|member| {
+            let ordered = matches!(member.state(), PublicState::PublicServing | PublicState::PublicLastsrv);
+            let preference = if ordered && !first_start { 0 } else { self.preference(member.target) };
+            (rank(member.state()), preference)
+        });
+        let serving: Vec<u64> = members
+            .iter()
+            .filter(|member| member.state() == PublicState::PublicServing)
+            .map(|member| member.target)
+            .collect();
+        let last = if serving.is_empty() { self.chain.last.clone() } else { serving };
+        (Chain { members, last, ..self.chain }, self.reasons)
+    }
+}

@@ -1,0 +1,228 @@
+//! The syncing member's side of a resync (P9). A session belongs to one version of the chain. What it has written never goes back (R2), and the
+//! member is up to date only after a flush of everything it received, for that version alone (R1, R3).
+
+use super::{Output, Replica, ReplyTo, Step};
+use crate::museum::{Planted, planted};
+use crate::update::{Channel, Replacement};
+use crate::view::Role;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::{ChunkId, Code, Error, Result, Version};
+
+pub(super) struct SyncSession {
+    chain_version: u64,
+    /// Chunks that this session has written: at most one entry per chunk of the target, gone with the session.
+    written: BTreeSet<ChunkId>,
+    replacing: BTreeMap<ChunkId, (Version, Vec<ReplyTo>)>,
+    storing_channels: BTreeMap<u64, ReplyTo>,
+    finishing: Option<(u64, Vec<ReplyTo>)>,
+}
+
+impl<P: Clone> Replica<P> {
+    pub(super) fn on_sync_start(&mut self, step: &mut Step<P>, reply: ReplyTo, chain_version: u64) {
+        let result = self.same_version(chain_version).and_then(|()| match self.view.role {
+            Role::Syncing => Ok(()),
+            _ => Err(self.not_syncing()),
+        });
+        if result.is_ok() && self.session.is_none() {
+            self.discard_pending(step);
+            if !planted(Planted::TableNotCleared) {
+                self.table.clear();
+                step.out.push(Output::ClearChannels);
+            }
+            self.session = Some(SyncSession {
+                chain_version,
+                written: BTreeSet::new(),
+                replacing: BTreeMap::new(),
+                storing_channels: BTreeMap::new(),
+                finishing: None,
+            });
+        }
+        step.out.push(Output::ReplySync { reply, result });
+    }
+
+    fn not_syncing(&self) -> Error {
+        Error::new(Code::NotServing, format!("target {} is in no such resync", self.identity.target))
+    }
+
+    fn in_session(&self, chain_version: u64) -> Result<()> {
+        self.same_version(chain_version)?;
+        match &self.session {
+            Some(session) if session.chain_version == chain_version => Ok(()),
+            Some(_) if planted(Planted::NoChainVersion) => Ok(()),
+            _ => Err(self.not_syncing()),
+        }
+    }
+
+    /// May the predecessor list this target's chunks for a resync? Not before the session has begun.
+    pub fn may_list(&self, chain_version: u64) -> Result<()> {
+        self.in_session(chain_version)
+    }
+
+    /// May a plain update of this chunk be taken?
+    pub(super) fn session_accepts(&self, chunk: ChunkId) -> Result<()> {
+        match &self.session {
+            None => Err(self.not_syncing()),
+            Some(session) if session.replacing.contains_key(&chunk) => {
+                Err(Error::new(Code::Busy, "the chunk is being replaced"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn mark_written(&mut self, chunk: ChunkId) {
+        if let Some(session) = &mut self.session {
+            session.written.insert(chunk);
+        }
+    }
+
+    pub(super) fn on_sync_replace(
+        &mut self,
+        step: &mut Step<P>,
+        reply: ReplyTo,
+        chain_version: u64,
+        replacement: Replacement,
+        payload: P,
+    ) {
+        let chunk = replacement.chunk;
+        let version = replacement.committed.version;
+        match self.may_replace(step, chain_version, chunk, version) {
+            Ok(true) => {
+                let session = self.session.as_mut().expect("checked by may_replace");
+                let (_, replies) = session.replacing.entry(chunk).or_insert((version, Vec::new()));
+                replies.push(reply);
+                if replies.len() == 1 {
+                    step.out.push(Output::Replace { replacement, payload });
+                }
+            }
+            Ok(false) => step.out.push(Output::ReplySync { reply, result: Ok(()) }),
+            Err(error) => step.out.push(Output::ReplySync { reply, result: Err(error) }),
+        }
+    }
+
+    /// Whether the chunk is to be replaced; `false`: it is this version already.
+    fn may_replace(
+        &self,
+        step: &Step<P>,
+        chain_version: u64,
+        chunk: ChunkId,
+        version: Version,
+    ) -> Result<bool> {
+        self.in_session(chain_version)?;
+        let session = self.session.as_ref().expect("in_session");
+        let busy = |detail: &str| Err(Error::new(Code::Busy, detail));
+        if let Some((replacing, replies)) = session.replacing.get(&chunk) {
+            let room = replies.len() < crate::limits::WAITERS_MAX;
+            return if *replacing == version && room {
+                Ok(true)
+            } else {
+                busy("the chunk is being replaced")
+            };
+        }
+        let queue = self.queues.get(&chunk);
+        let newest = queue.map_or_else(|| step.chunks.committed(chunk).version, super::ChunkQueue::newest);
+        let pends = queue.is_some_and(|queue| !queue.pending.is_empty());
+        if session.written.contains(&chunk) && !planted(Planted::R2) {
+            if version < newest {
+                return busy("this session wrote a newer version");
+            }
+            if version == newest && !pends {
+                return Ok(false);
+            }
+        }
+        if pends { busy("an update of the chunk pends") } else { Ok(true) }
+    }
+
+    pub(super) fn on_replaced(
+        &mut self,
+        step: &mut Step<P>,
+        chunk: ChunkId,
+        version: Version,
+        result: Result<()>,
+    ) {
+        if let Err(error) = result {
+            return self.take_offline(step, error);
+        }
+        let Some(session) = &mut self.session else { return };
+        if session.replacing.get(&chunk).is_none_or(|(replacing, _)| *replacing != version) {
+            return;
+        }
+        let (_, replies) = session.replacing.remove(&chunk).expect("just looked at");
+        session.written.insert(chunk);
+        // Updates of a chunk are refused while it is replaced, so nothing can pend on it now.
+        assert!(self.queues.get(&chunk).is_none_or(|queue| queue.is_idle()), "nothing pends on a new chunk");
+        self.queues.remove(&chunk);
+        step.out.extend(replies.into_iter().map(|reply| Output::ReplySync { reply, result: Ok(()) }));
+    }
+
+    pub(super) fn on_sync_channels(
+        &mut self,
+        step: &mut Step<P>,
+        reply: ReplyTo,
+        chain_version: u64,
+        channels: Vec<Channel>,
+    ) {
+        if let Err(error) = self.in_session(chain_version) {
+            return step.out.push(Output::ReplySync { reply, result: Err(error) });
+        }
+        for channel in &channels {
+            self.table.learn(*channel);
+        }
+        let ticket = self.flushes.ticket();
+        let session = self.session.as_mut().expect("in_session");
+        session.storing_channels.insert(ticket, reply);
+        step.out.push(Output::StoreChannels { ticket, channels });
+    }
+
+    pub(super) fn on_channels_stored(&mut self, step: &mut Step<P>, ticket: u64, result: Result<()>) {
+        if let Err(error) = result {
+            return self.take_offline(step, error);
+        }
+        let Some(session) = &mut self.session else { return };
+        if let Some(reply) = session.storing_channels.remove(&ticket) {
+            step.out.push(Output::ReplySync { reply, result: Ok(()) });
+        }
+    }
+
+    pub(super) fn on_sync_done(&mut self, step: &mut Step<P>, reply: ReplyTo, chain_version: u64) {
+        let ready = self.in_session(chain_version).and_then(|()| {
+            let session = self.session.as_ref().expect("in_session");
+            let waits = !session.replacing.is_empty() || !session.storing_channels.is_empty();
+            if waits { Err(Error::new(Code::Busy, "something is still being stored")) } else { Ok(()) }
+        });
+        if let Err(error) = ready {
+            return step.out.push(Output::ReplySync { reply, result: Err(error) });
+        }
+        self.up_to_date |= planted(Planted::SyncWithoutFlush);
+        if self.up_to_date {
+            return step.out.push(Output::ReplySync { reply, result: Ok(()) });
+        }
+        let ticket = self.flushes.ticket();
+        let session = self.session.as_mut().expect("in_session");
+        let (wanted, replies) = session.finishing.get_or_insert((ticket, Vec::new()));
+        replies.push(reply);
+        if *wanted == ticket {
+            step.out.push(Output::Flush { ticket });
+        }
+    }
+
+    /// The flush that ends a session; `false`: this ticket is somebody else's.
+    pub(super) fn session_flushed(&mut self, step: &mut Step<P>, ticket: u64) -> bool {
+        let Some(session) = &mut self.session else { return false };
+        let ends = session.finishing.as_ref().is_some_and(|(wanted, _)| *wanted == ticket);
+        if !ends {
+            return false;
+        }
+        let (_, replies) = session.finishing.take().expect("just looked at");
+        self.up_to_date = true;
+        step.out.extend(replies.into_iter().map(|reply| Output::ReplySync { reply, result: Ok(()) }));
+        true
+    }
+
+    pub(super) fn end_session(&mut self, step: &mut Step<P>, told: &Error) {
+        let Some(session) = self.session.take() else { return };
+        let replacing = session.replacing.into_values().flat_map(|(_, replies)| replies);
+        let finishing = session.finishing.into_iter().flat_map(|(_, replies)| replies);
+        let replies = replacing.chain(session.storing_channels.into_values()).chain(finishing);
+        step.out.extend(replies.map(|reply| Output::ReplySync { reply, result: Err(told.clone()) }));
+    }
+}

@@ -1,0 +1,252 @@
+//! The predecessor's side of a resync (P9): compare the successor's list page by page with the own one, copy what differs, then the
+//! exactly-once table, then ask it to flush. Traffic goes on: an update of a chunk that was not compared or copied yet first has the chunk copied,
+//! then goes as a plain update. Ends with the version of the chain; the next version starts a new session.
+
+use super::{Output, Replica, Step};
+use crate::limits;
+use crate::museum::{Planted, planted};
+use crate::update::{Channel, Committed, Listed};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use wire::{ChunkId, TargetId};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Start,
+    Scan,
+    Channels,
+    Finish,
+    Done,
+}
+
+pub(super) struct SyncSource {
+    pub to: TargetId,
+    pub chain_version: u64,
+    pub phase: Phase,
+    /// The phase's own request is in the air.
+    pub asked: bool,
+    /// Every chunk below is equal on both sides. `None`: every chunk is.
+    pub cursor: Option<ChunkId>,
+    /// Last chunk of the page in work.
+    pub page_end: Option<ChunkId>,
+    /// Chunks of the page that differ and wait for a copy. At most two pages long.
+    pub differing: VecDeque<ChunkId>,
+    /// Chunks from the cursor on that are equal already.
+    pub ahead: BTreeSet<ChunkId>,
+    pub copying: BTreeSet<ChunkId>,
+    /// The table as it was when the scan ended; later records travel with their updates.
+    pub channels: Vec<Channel>,
+    pub page: usize,
+}
+
+const FIRST: ChunkId = ChunkId { inode: 0, index: 0 };
+const LAST: ChunkId = ChunkId { inode: u64::MAX, index: u64::MAX };
+
+fn after(chunk: ChunkId) -> Option<ChunkId> {
+    match (chunk.index.checked_add(1), chunk.inode.checked_add(1)) {
+        (Some(index), _) => Some(ChunkId { inode: chunk.inode, index }),
+        (None, Some(inode)) => Some(ChunkId { inode, index: 0 }),
+        (None, None) => None,
+    }
+}
+
+impl SyncSource {
+    pub(super) fn new(to: TargetId, chain_version: u64) -> Self {
+        SyncSource {
+            to,
+            chain_version,
+            phase: Phase::Start,
+            asked: false,
+            cursor: Some(FIRST),
+            page_end: None,
+            differing: VecDeque::new(),
+            ahead: BTreeSet::new(),
+            copying: BTreeSet::new(),
+            channels: Vec::new(),
+            page: 0,
+        }
+    }
+
+    fn is_copied(&self, chunk: ChunkId) -> bool {
+        self.cursor.is_none_or(|cursor| chunk < cursor) || self.ahead.contains(&chunk)
+    }
+
+    /// The page is equal on both sides: the cursor moves behind it.
+    fn finish_page(&mut self, end: ChunkId) {
+        self.cursor = after(end);
+        self.ahead = match self.cursor {
+            Some(cursor) => self.ahead.split_off(&cursor),
+            None => BTreeSet::new(),
+        };
+    }
+
+    /// One page of their list against ours: what differs within the range that both lists cover.
+    pub(super) fn compare(&mut self, ours: &[Listed], theirs: &[Listed], more: bool) {
+        let full = ours.len() >= limits::SYNC_PAGE;
+        let our_end = ours.last().filter(|_| full).map_or(LAST, |last| last.chunk);
+        let their_end = theirs.last().filter(|_| more).map_or(LAST, |last| last.chunk);
+        let end = our_end.min(their_end);
+        let mut sides: BTreeMap<ChunkId, (Option<Committed>, Option<Committed>)> = BTreeMap::new();
+        let present = |listed: &&Listed| listed.chunk <= end && !listed.committed.is_absent();
+        for listed in ours.iter().filter(present) {
+            sides.entry(listed.chunk).or_default().0 = Some(listed.committed);
+        }
+        for listed in theirs.iter().filter(present) {
+            sides.entry(listed.chunk).or_default().1 = Some(listed.committed);
+        }
+        for (chunk, (our, their)) in sides {
+            // Copied for an update since their list was made: equal, or about to be.
+            if self.is_copied(chunk) || self.copying.contains(&chunk) {
+                continue;
+            }
+            if our.map(|our| our.version) == their.map(|their| their.version) {
+                self.ahead.insert(chunk);
+            } else {
+                self.differing.push_back(chunk);
+            }
+        }
+        self.page_end = Some(end);
+    }
+}
+
+impl<P: Clone> Replica<P> {
+    /// Whether plain updates of this chunk may go to the syncing successor; if not yet, sees to it that they will.
+    pub(super) fn copied_or_ask(&mut self, step: &mut Step<P>, chunk: ChunkId) -> bool {
+        let Some(source) = &mut self.source else { return false };
+        if source.phase == Phase::Start {
+            return false;
+        }
+        if source.is_copied(chunk) {
+            return true;
+        }
+        if !source.copying.contains(&chunk) {
+            self.start_copy(step, chunk);
+        }
+        false
+    }
+
+    /// While a copy is in the air nothing of this chunk can be committed here, since every commit needs the successor's answer: the bytes that
+    /// the executor reads are of this version.
+    fn start_copy(&mut self, step: &mut Step<P>, chunk: ChunkId) {
+        let committed = step.chunks.committed(chunk);
+        let source = self.source.as_mut().expect("copies belong to a session");
+        source.copying.insert(chunk);
+        let (to, chain_version) = (source.to, source.chain_version);
+        step.out.push(Output::SendReplace { to, chain_version, chunk, committed });
+    }
+
+    /// Does everything that has become possible in the session.
+    pub(super) fn drive_source(&mut self, step: &mut Step<P>) {
+        let Some(source) = &mut self.source else { return };
+        let (to, chain_version) = (source.to, source.chain_version);
+        match source.phase {
+            Phase::Start if !source.asked => {
+                source.asked = true;
+                step.out.push(Output::StartSync { to, chain_version });
+            }
+            Phase::Scan => self.drive_scan(step),
+            Phase::Channels if !source.asked => {
+                let first = source.page * limits::SYNC_CHANNELS_PAGE;
+                if first >= source.channels.len() {
+                    source.phase = Phase::Finish;
+                    return self.drive_source(step);
+                }
+                let last = source.channels.len().min(first + limits::SYNC_CHANNELS_PAGE);
+                let channels = source.channels[first..last].to_vec();
+                source.asked = true;
+                step.out.push(Output::SendChannels { to, chain_version, page: source.page, channels });
+            }
+            Phase::Finish if !source.asked => {
+                source.asked = true;
+                step.out.push(Output::FinishSync { to, chain_version });
+            }
+            _ => {}
+        }
+    }
+
+    fn drive_scan(&mut self, step: &mut Step<P>) {
+        loop {
+            let source = self.source.as_mut().expect("driven with a session");
+            if source.copying.len() >= limits::SYNC_COPIES_MAX {
+                return;
+            }
+            let Some(chunk) = source.differing.pop_front() else { break };
+            if !source.is_copied(chunk) && !source.copying.contains(&chunk) {
+                self.start_copy(step, chunk);
+            }
+        }
+        let source = self.source.as_mut().expect("driven with a session");
+        if source.asked || !source.copying.is_empty() {
+            return;
+        }
+        if let Some(end) = source.page_end.take() {
+            source.finish_page(end);
+        }
+        match source.cursor {
+            Some(from) => {
+                source.asked = true;
+                let (to, chain_version) = (source.to, source.chain_version);
+                let limit = limits::SYNC_PAGE;
+                step.out.push(Output::ListSuccessor { to, chain_version, from, limit });
+            }
+            None => {
+                source.phase = Phase::Channels;
+                source.channels =
+                    if planted(Planted::TableNotCopied) { Vec::new() } else { self.table.all() };
+                self.drive_source(step);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Version;
+
+    fn listed(index: u64, number: u64) -> Listed {
+        let version = Version { chain: 1, number };
+        let committed = Committed { version, length: 1, removed: number == 0, chunk_size: 1 };
+        Listed { chunk: ChunkId { inode: 1, index }, committed }
+    }
+
+    fn compared(ours: &[Listed], theirs: &[Listed], more: bool) -> (Vec<u64>, Vec<u64>, Option<ChunkId>) {
+        let mut source = SyncSource::new(TargetId(2), 1);
+        source.compare(ours, theirs, more);
+        let differing = source.differing.iter().map(|chunk| chunk.index).collect();
+        (differing, source.ahead.iter().map(|chunk| chunk.index).collect(), source.page_end)
+    }
+
+    #[test]
+    fn what_is_only_here_only_there_or_another_version_is_copied() {
+        let ours = [listed(1, 5), listed(2, 5), listed(4, 5), listed(6, 0)];
+        let theirs = [listed(1, 5), listed(2, 6), listed(3, 1), listed(6, 2), listed(7, 0)];
+        let (differing, equal, end) = compared(&ours, &theirs, false);
+        assert_eq!(differing, vec![2, 3, 4, 6]);
+        assert_eq!(equal, vec![1]);
+        assert_eq!(end, Some(LAST));
+    }
+
+    #[test]
+    fn a_page_ends_where_the_shorter_list_ends() {
+        let (differing, _, end) =
+            compared(&[listed(1, 5), listed(9, 5)], &[listed(1, 4), listed(3, 1)], true);
+        assert_eq!((differing, end), (vec![1, 3], Some(ChunkId { inode: 1, index: 3 })));
+        let full: Vec<Listed> = (0..limits::SYNC_PAGE as u64).map(|index| listed(index, 1)).collect();
+        let (differing, _, end) = compared(&full, &[listed(1000, 1)], false);
+        assert_eq!(differing.len(), limits::SYNC_PAGE, "chunk 1000 lies behind this page");
+        assert_eq!(end, Some(full[limits::SYNC_PAGE - 1].chunk));
+    }
+
+    #[test]
+    fn the_cursor_goes_over_the_edge_of_an_inode_and_of_all() {
+        assert_eq!(after(ChunkId { inode: 1, index: u64::MAX }), Some(ChunkId { inode: 2, index: 0 }));
+        assert_eq!(after(LAST), None);
+        let mut source = SyncSource::new(TargetId(2), 1);
+        source.ahead.extend([ChunkId { inode: 1, index: 1 }, ChunkId { inode: 1, index: 9 }]);
+        source.finish_page(ChunkId { inode: 1, index: 4 });
+        assert!(source.is_copied(ChunkId { inode: 1, index: 4 }));
+        assert!(!source.is_copied(ChunkId { inode: 1, index: 5 }));
+        assert!(source.is_copied(ChunkId { inode: 1, index: 9 }));
+        assert_eq!(source.ahead.len(), 1);
+    }
+}

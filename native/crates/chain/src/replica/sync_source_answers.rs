@@ -1,0 +1,106 @@
+//! The successor's answers to the requests of a resync. An error is sent again at the next tick; an answer of another session is ignored.
+
+use super::sync_source::{Phase, SyncSource};
+use super::{Replica, Step};
+use crate::limits;
+use crate::update::Listed;
+use wire::{ChunkId, Result};
+
+impl<P: Clone> Replica<P> {
+    fn source_in(&mut self, chain_version: u64, phase: Phase) -> Option<&mut SyncSource> {
+        self.source.as_mut().filter(|source| source.chain_version == chain_version && source.phase == phase)
+    }
+
+    pub(super) fn on_sync_started(&mut self, step: &mut Step<P>, chain_version: u64, result: Result<()>) {
+        let Some(source) = self.source_in(chain_version, Phase::Start) else { return };
+        source.asked = false;
+        if result.is_err() {
+            return;
+        }
+        source.phase = Phase::Scan;
+        let waiting: Vec<ChunkId> = self.queues.keys().copied().collect();
+        for chunk in waiting {
+            self.advance(step, chunk);
+        }
+        self.drive_source(step);
+    }
+
+    pub(super) fn on_list_answer(
+        &mut self,
+        step: &mut Step<P>,
+        chain_version: u64,
+        from: ChunkId,
+        result: Result<(Vec<Listed>, bool)>,
+    ) {
+        let Some(source) = self.source_in(chain_version, Phase::Scan) else { return };
+        if source.cursor != Some(from) || source.page_end.is_some() {
+            return;
+        }
+        source.asked = false;
+        if let Ok((theirs, more)) = result {
+            let ours = step.chunks.list(from, limits::SYNC_PAGE);
+            source.compare(&ours, &theirs, more);
+            self.drive_source(step);
+        }
+    }
+
+    pub(super) fn on_replace_answer(
+        &mut self,
+        step: &mut Step<P>,
+        chain_version: u64,
+        chunk: ChunkId,
+        result: Result<()>,
+    ) {
+        let Some(source) = self.source.as_mut().filter(|source| source.chain_version == chain_version) else {
+            return;
+        };
+        if !source.copying.remove(&chunk) {
+            return;
+        }
+        if result.is_err() {
+            // Again at the next tick: for the page if the chunk is in it, and for the updates that wait for it.
+            if source.page_end.is_some_and(|end| chunk <= end) {
+                source.differing.push_back(chunk);
+            }
+            self.retry.insert(chunk);
+            return;
+        }
+        if source.cursor.is_some_and(|cursor| chunk >= cursor) {
+            source.ahead.insert(chunk);
+        }
+        self.advance(step, chunk);
+        self.drive_source(step);
+    }
+
+    pub(super) fn on_channels_answer(
+        &mut self,
+        step: &mut Step<P>,
+        chain_version: u64,
+        page: usize,
+        result: Result<()>,
+    ) {
+        let Some(source) = self.source_in(chain_version, Phase::Channels) else { return };
+        if source.page != page {
+            return;
+        }
+        source.asked = false;
+        if result.is_ok() {
+            source.page += 1;
+            self.drive_source(step);
+        }
+    }
+
+    pub(super) fn on_sync_finished(&mut self, _step: &mut Step<P>, chain_version: u64, result: Result<()>) {
+        let Some(source) = self.source_in(chain_version, Phase::Finish) else { return };
+        source.asked = false;
+        if result.is_ok() {
+            source.phase = Phase::Done;
+            source.channels = Vec::new();
+        }
+    }
+
+    /// The target that this one brings up to date, and whether it has everything. For metrics and tests.
+    pub fn sync_progress(&self) -> Option<(wire::TargetId, bool)> {
+        self.source.as_ref().map(|source| (source.to, source.phase == Phase::Done))
+    }
+}

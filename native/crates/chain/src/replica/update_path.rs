@@ -1,0 +1,262 @@
+//! The way of an update through one member: the head gives it a version, every member stores it in the order of versions and only then sends
+//! it on. After a version is given no member may refuse it (P8): a failure to store takes the target offline.
+
+use super::channel_table::Seen;
+use super::chunk_queue::{Body, Held, Pending, Waiter};
+use super::{Output, Replica, ReplyTo, Step};
+use crate::limits;
+use crate::museum::{Planted, planted};
+use crate::update::{Acknowledged, Applied, Channel, Update};
+use crate::view::Role;
+use wire::message::UpdateKind;
+use wire::{ChunkId, Code, Error, Result, TargetId, Version};
+
+impl<P: Clone> Replica<P> {
+    pub(super) fn on_update(
+        &mut self,
+        step: &mut Step<P>,
+        reply: ReplyTo,
+        chain_version: u64,
+        update: Update,
+        payload: P,
+    ) {
+        if let Err(error) = self.admit(step, chain_version, &update) {
+            return step.out.push(Output::ReplyUpdate { reply, result: Err(error) });
+        }
+        let seen = if planted(Planted::NoDedupe) { Seen::New } else { self.table.look_up(&update) };
+        let refuse = |code: Code| Err(Error::new(code, format!("channel {}", update.tag.channel)));
+        let result = match seen {
+            Seen::New => match self.may_assign(step, &update) {
+                Ok(()) => return self.assign(step, reply, Body { update, payload }),
+                Err(error) => Err(error),
+            },
+            Seen::InFlight(chunk, version) => {
+                let pending = self.queues.get_mut(&chunk).and_then(|queue| queue.find(version));
+                let pending = pending.expect("what is in the air is pending");
+                match pending.wait(Waiter { reply, from_client: true }) {
+                    None => return,
+                    Some(oldest) => {
+                        return step
+                            .out
+                            .push(Output::ReplyUpdate { reply: oldest.reply, result: refuse(Code::Busy) });
+                    }
+                }
+            }
+            Seen::Done(channel) => Ok(self.acknowledged(step, channel.version, channel.applied)),
+            Seen::Stale => refuse(Code::StaleSequence),
+            Seen::Different => refuse(Code::InvalidArgument),
+            Seen::Busy => refuse(Code::Busy),
+        };
+        step.out.push(Output::ReplyUpdate { reply, result });
+    }
+
+    /// Everything that can be said without looking at the tag.
+    fn admit(&self, step: &Step<P>, chain_version: u64, update: &Update) -> Result<()> {
+        self.may_serve(step.now, chain_version)?;
+        if !self.view.is_head {
+            return Err(Error::new(Code::NotHead, format!("target {}", self.identity.target)));
+        }
+        if self.fenced.contains(&update.tag.client) {
+            return Err(Error::new(Code::Fenced, "the client was fenced"));
+        }
+        if update.tag.channel >= wire::limits::CHANNELS_MAX {
+            return Err(Error::new(Code::InvalidArgument, "a channel number above the limit"));
+        }
+        Ok(())
+    }
+
+    /// The last moment to refuse (P8).
+    fn may_assign(&self, step: &Step<P>, update: &Update) -> Result<()> {
+        if self.too_many_pending(update.chunk) {
+            return Err(Error::new(Code::Overloaded, format!("target {}", self.identity.target)));
+        }
+        let space = step.chunks.allocatable_bytes().min(self.successor_allocatable_bytes);
+        let wanted = update.may_allocate_bytes();
+        if wanted > 0 && self.allocating_bytes + wanted > space {
+            return Err(Error::new(Code::NoSpace, format!("chain {}", self.view.chain.id)));
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, step: &mut Step<P>, reply: ReplyTo, body: Body<P>) {
+        let chain = self.view.version.0;
+        let queue = self.queue(step.chunks, body.update.chunk);
+        let version = Version { chain, number: queue.newest().number + 1 };
+        let base = queue.next_base();
+        assert!(version > queue.newest(), "versions only rise");
+        self.append(step, (version, base), body, vec![Waiter { reply, from_client: true }]);
+    }
+
+    /// The update is the newest of its chunk now: stored next, and in the air until it is committed.
+    fn append(
+        &mut self,
+        step: &mut Step<P>,
+        (version, base): (Version, Version),
+        body: Body<P>,
+        waiters: Vec<Waiter>,
+    ) {
+        let update = body.update.clone();
+        let channel = Channel {
+            tag: update.tag,
+            chunk: update.chunk,
+            version,
+            fingerprint: update.fingerprint(),
+            applied: Applied::default(),
+        };
+        self.table.assigned(&channel);
+        self.pending_total += 1;
+        self.allocating_bytes += update.may_allocate_bytes();
+        let payload = body.payload.clone();
+        let chunk = update.chunk;
+        self.queue(step.chunks, chunk).pending.push_back(Pending {
+            version,
+            base,
+            body: Some(body),
+            channel: Some(channel),
+            applied: None,
+            sent: false,
+            acked: false,
+            waiters,
+        });
+        step.out.push(Output::Store { chunk, version, base, update, channel, payload });
+        if planted(Planted::ForwardBeforeStored) {
+            self.advance(step, chunk);
+        }
+    }
+
+    pub(super) fn on_forwarded(
+        &mut self,
+        step: &mut Step<P>,
+        reply: ReplyTo,
+        chain_version: u64,
+        (version, base): (Version, Version),
+        body: Body<P>,
+    ) {
+        let chunk = body.update.chunk;
+        if let Err(error) = self.accepts_forwarded(chain_version, chunk) {
+            return step.out.push(Output::ReplyUpdate { reply, result: Err(error) });
+        }
+        let waiter = Waiter { reply, from_client: false };
+        let queue = self.queue(step.chunks, chunk);
+        if version <= queue.committed {
+            let length = step.chunks.committed(chunk).length;
+            let applied = Applied { chunk_length: length, allocated_delta: 0 };
+            let result = Ok(self.acknowledged(step, version, applied));
+            step.out.push(Output::ReplyUpdate { reply, result });
+        } else if let Some(pending) = queue.find(version) {
+            if let Some(oldest) = pending.wait(waiter) {
+                let result = Err(Error::new(Code::Busy, "sent again too often"));
+                step.out.push(Output::ReplyUpdate { reply: oldest.reply, result });
+            }
+        } else if version > queue.newest() && (base == queue.next_base() || planted(Planted::AcceptGap)) {
+            self.mark_written(chunk);
+            self.append(step, (version, base), body, vec![waiter]);
+            self.append_held(step, chunk);
+        } else {
+            self.hold(step, (version, base), body, waiter);
+        }
+        self.forget_if_idle(chunk);
+    }
+
+    fn accepts_forwarded(&self, chain_version: u64, chunk: ChunkId) -> Result<()> {
+        self.same_version(chain_version)?;
+        match self.view.role {
+            Role::Serving => Ok(()),
+            Role::Syncing => self.session_accepts(chunk),
+            Role::Idle => Err(Error::new(Code::NotServing, format!("target {}", self.identity.target))),
+        }
+    }
+
+    /// Too early: kept for a while, or the predecessor is asked to start again from what is here.
+    fn hold(
+        &mut self,
+        step: &mut Step<P>,
+        (version, base): (Version, Version),
+        body: Body<P>,
+        waiter: Waiter,
+    ) {
+        let queue = self.queue(step.chunks, body.update.chunk);
+        let newest = queue.newest();
+        let room = queue.held.len() < limits::HELD_PER_CHUNK_MAX && !queue.held.contains_key(&version);
+        // Without anything pending the missing update may never come by itself, so the predecessor must hear of it.
+        if version > newest && room && !queue.pending.is_empty() {
+            queue.held.insert(version, Held { base, body, waiters: vec![waiter] });
+            return;
+        }
+        let detail = format!("{} after {}: has {}", version.number, base.number, newest.number);
+        let result = Err(Error::new(Code::MissingVersion, detail));
+        step.out.push(Output::ReplyUpdate { reply: waiter.reply, result });
+    }
+
+    fn append_held(&mut self, step: &mut Step<P>, chunk: ChunkId) {
+        loop {
+            let queue = self.queue(step.chunks, chunk);
+            let base = queue.next_base();
+            let Some(next) =
+                queue.held.iter().find(|(_, held)| held.base == base).map(|(version, _)| *version)
+            else {
+                return;
+            };
+            let held = queue.held.remove(&next).expect("just found");
+            self.append(step, (next, held.base), held.body, held.waiters);
+        }
+    }
+
+    pub(super) fn on_stored(
+        &mut self,
+        step: &mut Step<P>,
+        chunk: ChunkId,
+        version: Version,
+        result: Result<Applied>,
+    ) {
+        let applied = match result {
+            Ok(applied) => applied,
+            Err(error) => return self.take_offline(step, error),
+        };
+        // Not found: discarded by a resync while the engine worked.
+        if let Some(pending) = self.queues.get_mut(&chunk).and_then(|queue| queue.find(version)) {
+            pending.applied = Some(applied);
+            if let Some(channel) = &mut pending.channel {
+                channel.applied = applied;
+            }
+            self.advance(step, chunk);
+        }
+    }
+
+    pub(super) fn on_forward_answer(
+        &mut self,
+        step: &mut Step<P>,
+        (from, chain_version): (TargetId, u64),
+        chunk: ChunkId,
+        version: Version,
+        result: Result<Acknowledged>,
+    ) {
+        // An answer of another version of the chain says nothing about the members of this one.
+        let current = self.view.successor == Some(from) && chain_version == self.view.version.0;
+        if !current && !planted(Planted::NoChainVersion) {
+            return;
+        }
+        let Some(queue) = self.queues.get_mut(&chunk) else { return };
+        match result {
+            Ok(acknowledged) => {
+                self.successor_allocatable_bytes = acknowledged.allocatable_bytes;
+                // The successor commits in order: an answer for one version answers for those before it.
+                for pending in queue.pending.iter_mut().filter(|pending| pending.version <= version) {
+                    pending.acked = true;
+                }
+                self.advance(step, chunk);
+            }
+            Err(error) => {
+                for pending in queue.pending.iter_mut().filter(|pending| !pending.acked) {
+                    pending.sent &= pending.version < version && error.code != Code::MissingVersion;
+                }
+                self.retry.insert(chunk);
+            }
+        }
+    }
+
+    /// Whether the chunk is gone after this update.
+    pub(super) fn removes(pending: &Pending<P>) -> bool {
+        pending.body.as_ref().is_some_and(|body| body.update.kind == UpdateKind::UpdateRemove)
+    }
+}

@@ -1,0 +1,137 @@
+//! A new version of the chain, or a lease (R4: one input carries both). What pends is kept and driven again in order before anything new
+//! is accepted (P6); sessions and questions of the old version end.
+
+use super::chunk_queue::{Pending, Waiter};
+use super::sync_source::SyncSource;
+use super::{Output, RecoveredUpdate, Replica, Step};
+use crate::museum::{Planted, planted};
+use crate::update::Committed;
+use crate::view::{Role, View};
+use crate::{Time, limits};
+use wire::message::Chain;
+use wire::{ChunkId, Code, Error, Version};
+
+impl<P: Clone> Replica<P> {
+    pub(super) fn on_view(&mut self, step: &mut Step<P>, chain: Chain, lease_until: Option<Time>) {
+        let lease_without_chain = lease_until.is_some() && planted(Planted::R4);
+        if chain.version > self.view.version.0 && !lease_without_chain {
+            self.change_view(step, chain);
+        }
+        // The view is now at least as new as the one that the lease came with.
+        if let Some(until) = lease_until {
+            self.lease_until = self.lease_until.max(until);
+        }
+    }
+
+    fn change_view(&mut self, step: &mut Step<P>, chain: Chain) {
+        let stale = Error::new(Code::WrongChainVersion, format!("the chain changed to {}", chain.version));
+        self.view = View::new(chain, self.identity.target, self.identity.incarnation);
+        // R1: whatever was synced was synced under another version.
+        self.up_to_date = self.up_to_date && planted(Planted::R1);
+        self.successor_allocatable_bytes = u64::MAX;
+        self.source = None;
+        self.retry.clear();
+        self.end_session(step, &stale);
+        self.dirty.fail(step, &stale);
+        self.flushes.fail(step, &stale);
+        self.release_waiters(step, &stale, self.view.role != Role::Serving);
+        if planted(Planted::DropPending) {
+            self.drop_everything();
+        }
+        if planted(Planted::TableLost) {
+            self.table.clear();
+        }
+        if self.offline.is_some() || self.view.role != Role::Serving {
+            return;
+        }
+        if let Some(to) = self.view.successor.filter(|_| self.view.successor_is_syncing) {
+            self.source = Some(SyncSource::new(to, self.view.version.0));
+        }
+        self.drive_again(step);
+        self.drive_source(step);
+    }
+
+    /// The predecessors of the old version are told to try again; clients wait on while this member serves.
+    pub(super) fn release_waiters(&mut self, step: &mut Step<P>, told: &Error, clients_too: bool) {
+        let mut released: Vec<Waiter> = Vec::new();
+        for queue in self.queues.values_mut() {
+            for held in std::mem::take(&mut queue.held).into_values() {
+                released.extend(held.waiters);
+            }
+            for pending in &mut queue.pending {
+                let leaves = |waiter: &Waiter| clients_too || !waiter.from_client;
+                released.extend(pending.waiters.extract_if(.., |waiter| leaves(waiter)));
+            }
+        }
+        self.queues.retain(|_, queue| !queue.is_idle());
+        let replies = released.into_iter().map(|waiter| waiter.reply);
+        step.out.extend(replies.map(|reply| Output::ReplyUpdate { reply, result: Err(told.clone()) }));
+    }
+
+    fn drop_everything(&mut self) {
+        for queue in std::mem::take(&mut self.queues).into_values() {
+            for channel in queue.pending.iter().filter_map(|pending| pending.channel.as_ref()) {
+                self.table.landed(channel);
+            }
+        }
+        self.pending_total = 0;
+        self.allocating_bytes = 0;
+    }
+
+    /// Rolls forward: without a successor what is stored is committed; with one it is sent again, in the order of versions.
+    fn drive_again(&mut self, step: &mut Step<P>) {
+        let chunks: Vec<ChunkId> = self.queues.keys().copied().collect();
+        for chunk in chunks {
+            let queue = self.queues.get_mut(&chunk).expect("just listed");
+            for pending in &mut queue.pending {
+                if !planted(Planted::NoRedrive) {
+                    pending.sent = false;
+                    pending.acked = false;
+                }
+                // Staged by an earlier process: this member serves again only because it is alone (P10), so it decides.
+                if pending.body.is_none() {
+                    pending.acked = true;
+                }
+            }
+            self.advance(step, chunk);
+        }
+    }
+
+    pub(super) fn recover_update(&mut self, update: RecoveredUpdate) {
+        let queue = self.queues.entry(update.chunk).or_insert_with(|| {
+            // The committed version is not known yet and not needed: nothing but commits happens before the queue is empty.
+            super::ChunkQueue::new(Committed { version: Version::NONE, ..Committed::default() })
+        });
+        assert!(queue.newest() < update.version, "recovered updates come in the order of versions");
+        queue.pending.push_back(Pending {
+            version: update.version,
+            base: queue.next_base(),
+            body: None,
+            channel: update.channel,
+            applied: Some(update.channel.map_or_else(Default::default, |channel| channel.applied)),
+            sent: false,
+            acked: false,
+            waiters: Vec::new(),
+        });
+        if let Some(channel) = &update.channel {
+            self.table.assigned(channel);
+        }
+        self.pending_total += 1;
+    }
+
+    /// Discards what pends: only a resync from a serving predecessor may (P6).
+    pub(super) fn discard_pending(&mut self, step: &mut Step<P>) {
+        let told = Error::new(Code::NotServing, "discarded by a resync");
+        self.release_waiters(step, &told, true);
+        self.drop_everything();
+        step.out.push(Output::DiscardPending);
+    }
+
+    pub(super) fn too_many_pending(&self, chunk: ChunkId) -> bool {
+        self.pending_total >= limits::PENDING_PER_TARGET_MAX
+            || self
+                .queues
+                .get(&chunk)
+                .is_some_and(|queue| queue.pending.len() >= limits::PENDING_PER_CHUNK_MAX)
+    }
+}

@@ -1,0 +1,148 @@
+//! What an update is, and what the replica asks its engine. Knows nothing of chains.
+
+use wire::message::{ChannelRecord, UpdateKind};
+use wire::{ChunkId, Tag, Version};
+
+/// One update of one chunk, as the client asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    pub chunk: ChunkId,
+    pub tag: Tag,
+    pub kind: UpdateKind,
+    pub offset: u32,
+    pub length: u32,
+    /// CRC32C of the payload.
+    pub crc: u32,
+    pub chunk_size: u32,
+    /// durability=write: on the medium before `Stored` is reported.
+    pub flush: bool,
+}
+
+impl Update {
+    /// Tells a retry from another request under the same number (P7). FNV-1a over every field that changes bytes.
+    pub fn fingerprint(&self) -> u32 {
+        let kind = self.kind as u32;
+        let fields = [
+            self.chunk.inode,
+            self.chunk.index,
+            u64::from(kind) << 32 | u64::from(self.offset),
+            u64::from(self.length) << 32 | u64::from(self.crc),
+        ];
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        for byte in fields.iter().flat_map(|field| field.to_le_bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        (hash ^ (hash >> 32)) as u32
+    }
+
+    /// Bytes that this update may newly allocate (P8).
+    pub fn may_allocate_bytes(&self) -> u64 {
+        match self.kind {
+            UpdateKind::UpdateWrite => u64::from(self.length) + crate::limits::ALLOCATION_SLACK_BYTES,
+            UpdateKind::UpdateTruncate | UpdateKind::UpdateRemove => 0,
+        }
+    }
+}
+
+/// What applying an update gave; decided when it is stored, returned to the client when it is committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    pub chunk_length: u32,
+    pub allocated_delta: i64,
+}
+
+/// The exactly-once record of one channel (P7): the last update that was applied, and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channel {
+    pub tag: Tag,
+    pub chunk: ChunkId,
+    pub version: Version,
+    pub fingerprint: u32,
+    pub applied: Applied,
+}
+
+impl From<Channel> for ChannelRecord {
+    fn from(channel: Channel) -> Self {
+        ChannelRecord {
+            tag: Some(channel.tag.into()),
+            chunk: Some(channel.chunk.into()),
+            version: Some(channel.version.into()),
+            chunk_length: channel.applied.chunk_length,
+            allocated_delta: channel.applied.allocated_delta,
+            request_crc: channel.fingerprint,
+        }
+    }
+}
+
+impl TryFrom<&ChannelRecord> for Channel {
+    type Error = wire::Error;
+    fn try_from(record: &ChannelRecord) -> wire::Result<Self> {
+        let tag = record.tag.as_ref().ok_or_else(|| {
+            wire::Error::new(wire::Code::BadMessage, "a record of the exactly-once table without a tag")
+        })?;
+        Ok(Channel {
+            tag: Tag::try_from(tag)?,
+            chunk: record.chunk.unwrap_or_default().into(),
+            version: record.version.unwrap_or_default().into(),
+            fingerprint: record.request_crc,
+            applied: Applied { chunk_length: record.chunk_length, allocated_delta: record.allocated_delta },
+        })
+    }
+}
+
+/// The answer to an update, to the client or to the member before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    pub version: Version,
+    pub applied: Applied,
+    pub durability_epoch: u64,
+    /// Least number of bytes that this member and those after it may still allocate (P8).
+    pub allocatable_bytes: u64,
+}
+
+/// A chunk's committed state. `removed` with a version is the mark that a removal left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    pub version: Version,
+    pub length: u32,
+    pub removed: bool,
+    pub chunk_size: u32,
+}
+
+impl Committed {
+    /// Never written, or removed.
+    pub fn is_absent(&self) -> bool {
+        self.removed || self.version == Version::NONE
+    }
+}
+
+/// One committed chunk of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub chunk: ChunkId,
+    pub committed: Committed,
+}
+
+/// A whole chunk as of `version`, to a syncing member (P9). `committed.removed`: the chunk must not exist there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replacement {
+    pub chunk: ChunkId,
+    pub committed: Committed,
+    /// CRC32C of the payload; 0 for a removal.
+    pub crc: u32,
+}
+
+/// The engine as the replica sees it: pure in-memory look-ups.
+pub trait Chunks {
+    /// The newest committed version; `Committed::default()` if the chunk was never written.
+    ///
+    /// The mark of a removal must be kept at least while the chain keeps the version that the removal was assigned in
+    /// (`committed.version.chain`): a later write must not get the number of an earlier one again.
+    fn committed(&self, chunk: ChunkId) -> Committed;
+
+    /// Committed chunks with ids ≥ `from`, in their order, at most `limit`. Marks of removals may be among them.
+    fn list(&self, from: ChunkId, limit: usize) -> Vec<Listed>;
+
+    /// Bytes that this target may still allocate, its reserve left out (P8).
+    fn allocatable_bytes(&self) -> u64;
+}

@@ -1,0 +1,79 @@
+//! One version of a chain as one member sees it: who comes before and after, and what it may do itself. Pure look-ups.
+
+use crate::museum::{Planted, planted};
+use wire::message::{Chain, PublicState};
+use wire::{ChainVersion, TargetId};
+
+/// What the chain's version lets this process do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Serving,
+    Syncing,
+    /// Waiting, offline, last serving, not a member, or the state was given to another process of this target.
+    Idle,
+}
+
+#[derive(Clone, Debug)]
+pub struct View {
+    pub version: ChainVersion,
+    pub durability_epoch: u64,
+    pub role: Role,
+    /// The manager's state of this target, whatever process it spoke to.
+    pub public_state: PublicState,
+    /// The next member on the way of an update: serving, or else the syncing one.
+    pub successor: Option<TargetId>,
+    pub successor_is_syncing: bool,
+    pub is_head: bool,
+    pub last_serving: Option<TargetId>,
+    pub chain: Chain,
+}
+
+impl View {
+    /// Before the first message of the manager.
+    pub fn none() -> View {
+        View {
+            version: ChainVersion(0),
+            durability_epoch: 0,
+            role: Role::Idle,
+            public_state: PublicState::PublicOffline,
+            successor: None,
+            successor_is_syncing: false,
+            is_head: false,
+            last_serving: None,
+            chain: Chain::default(),
+        }
+    }
+
+    pub fn new(chain: Chain, target: TargetId, incarnation: u64) -> View {
+        let path: Vec<(TargetId, bool)> = chain
+            .members
+            .iter()
+            .filter(|member| {
+                matches!(member.state(), PublicState::PublicServing | PublicState::PublicSyncing)
+            })
+            .map(|member| (TargetId(member.target), member.state() == PublicState::PublicSyncing))
+            .collect();
+        let own = chain.members.iter().find(|member| member.target == target.0);
+        let public_state = own.map_or(PublicState::PublicOffline, |member| member.state());
+        let spoken_to =
+            own.is_some_and(|member| member.incarnation == incarnation || planted(Planted::AnyIncarnation));
+        let role = match public_state {
+            PublicState::PublicServing if spoken_to => Role::Serving,
+            PublicState::PublicSyncing if spoken_to => Role::Syncing,
+            _ => Role::Idle,
+        };
+        let place = path.iter().position(|(member, _)| *member == target);
+        let next = place.and_then(|place| path.get(place + 1)).filter(|_| role == Role::Serving);
+        View {
+            version: ChainVersion(chain.version),
+            durability_epoch: chain.durability_epoch,
+            role,
+            public_state,
+            successor: next.map(|(member, _)| *member),
+            successor_is_syncing: next.is_some_and(|(_, syncing)| *syncing),
+            is_head: role == Role::Serving && place == Some(0),
+            last_serving: path.iter().rev().find(|(_, syncing)| !syncing).map(|(member, _)| *member),
+            chain,
+        }
+    }
+}
