@@ -1,2 +1,3 @@
 // The typed face of the native data plane. The addon is loaded by the first call, not by the import.
 export { bootClockMs } from './clock.ts';
+export { DirectoryLock } from './directory-lock.ts';

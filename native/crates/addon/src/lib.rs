@@ -3,4 +3,5 @@
 #![allow(unsafe_code)] // what napi-derive generates; every block written by hand says why it is sound
 
 mod clock;
+mod lock;
 mod process;
