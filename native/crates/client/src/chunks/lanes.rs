@@ -1,0 +1,138 @@
+//! The lanes of all chains, and the updates that travel in them.
+
+use super::lane::{Lane, Ordered, Outcome, Ticket, WHOLE};
+use crate::chain_call::{ChainOperation, Choice, Limits, start};
+use crate::core::Core;
+use crate::done::Done;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use wire::message::{self as m, UpdateKind};
+use wire::{ChunkId, Result, Tag};
+
+/// One change of one chunk.
+pub(crate) struct Update {
+    pub chain: u32,
+    pub chunk: ChunkId,
+    pub kind: UpdateKind,
+    pub offset: u32,
+    pub length: u32,
+    pub data: Vec<Bytes>,
+    pub flush: bool,
+    pub chunk_size: u32,
+    pub limits: Limits,
+    pub done: Done<m::UpdateReply>,
+}
+
+impl Ordered for Update {
+    fn chunk(&self) -> ChunkId {
+        self.chunk
+    }
+
+    fn bytes(&self) -> Range<u64> {
+        match self.kind {
+            UpdateKind::UpdateWrite => self.offset.into()..u64::from(self.offset) + u64::from(self.length),
+            UpdateKind::UpdateTruncate | UpdateKind::UpdateRemove => WHOLE,
+        }
+    }
+}
+
+type SharedLane = Arc<Mutex<Lane<Update>>>;
+
+#[derive(Default)]
+pub(crate) struct Lanes(Mutex<HashMap<(u32, u32), SharedLane>>);
+
+impl Lanes {
+    /// Sends it as soon as its order and a free channel allow.
+    pub fn submit(&self, core: &Arc<Core>, update: Update) {
+        let me = core.identity.current();
+        let key = (me.epoch, update.chain);
+        let lane =
+            self.0.lock().entry(key).or_insert_with(|| Arc::new(Mutex::new(Lane::new(me.client)))).clone();
+        lane.lock().submit(update);
+        pump(core, &lane);
+    }
+
+    /// Drops the lanes of fenced ids that have nothing in the air.
+    pub fn forget_before(&self, epoch: u32) {
+        self.0.lock().retain(|(other, _), lane| *other >= epoch || !lane.lock().is_idle());
+    }
+}
+
+fn pump(core: &Arc<Core>, lane: &SharedLane) {
+    loop {
+        // The guard must not live while the update starts: it may fail and come back here.
+        let next = lane.lock().start();
+        let Some((update, ticket, tag)) = next else { return };
+        let crc = update.data.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
+        start(
+            core,
+            Sent { update, ticket, tag, crc, in_doubt: false, lane: lane.clone(), core: core.clone() },
+        );
+    }
+}
+
+struct Sent {
+    update: Update,
+    ticket: Ticket,
+    tag: Tag,
+    crc: u32,
+    in_doubt: bool,
+    lane: SharedLane,
+    core: Arc<Core>,
+}
+
+impl ChainOperation for Sent {
+    type Request = m::UpdateRequest;
+
+    fn chain(&self) -> u32 {
+        self.update.chain
+    }
+
+    fn choice(&self) -> Choice {
+        Choice::Head
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.update.limits
+    }
+
+    fn request(&mut self, chain: &m::Chain) -> m::UpdateRequest {
+        let update = &self.update;
+        m::UpdateRequest {
+            chain: update.chain,
+            chain_version: chain.version,
+            chunk: Some(update.chunk.into()),
+            tag: Some(self.tag.into()),
+            kind: update.kind as i32,
+            offset: update.offset,
+            length: update.length,
+            crc: self.crc,
+            flush: update.flush,
+            chunk_size: update.chunk_size,
+            ..Default::default()
+        }
+    }
+
+    fn payload(&self) -> Vec<Bytes> {
+        self.update.data.clone()
+    }
+
+    fn in_doubt(&mut self) {
+        self.in_doubt = true;
+    }
+
+    fn finish(self, result: Result<(m::UpdateReply, Bytes)>) {
+        let outcome = match (&result, self.in_doubt) {
+            (Ok(_), _) => Outcome::Applied,
+            (Err(_), true) => Outcome::Doubtful,
+            (Err(_), false) => Outcome::Refused,
+        };
+        self.lane.lock().finish(self.ticket, outcome);
+        // First the completion, whose memory the next update may need, then the next update.
+        self.update.done.tell(result.map(|(reply, _)| reply));
+        pump(&self.core, &self.lane);
+    }
+}

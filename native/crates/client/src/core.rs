@@ -1,0 +1,58 @@
+//! What all parts of one client share. It owns no thread; `Client` starts and stops those.
+
+use crate::budget::Budget;
+use crate::chain_call::Limits;
+use crate::chunks::Lanes;
+use crate::identity::Identity;
+use crate::metadata::Session;
+use crate::nodes::Nodes;
+use crate::open::Inodes;
+use crate::routing::{ManagerLink, Routing};
+use crate::timer::Timer;
+use crate::{Cancel, Config};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use wire::Error;
+use wire::message as m;
+
+pub(crate) struct Core {
+    pub config: Config,
+    pub identity: Arc<Identity>,
+    pub routing: Arc<Routing>,
+    pub manager: ManagerLink,
+    pub nodes: Arc<Nodes>,
+    pub timer: Timer,
+    pub lanes: Lanes,
+    pub write_budget: Budget,
+    pub session: Arc<Session>,
+    pub inodes: Inodes,
+    /// Differs between clients, so that they spread over replicas.
+    pub salt: u64,
+    pub corrupt_answers: AtomicU64,
+}
+
+impl Core {
+    pub fn limits(&self, cancel: Option<Cancel>) -> Limits {
+        let deadline = (!self.config.hard).then(|| Instant::now() + self.config.io_timeout);
+        Limits { deadline, cancel }
+    }
+
+    /// Bytes that do not match their checksum: another replica answers; the manager looks at the node.
+    pub fn report_corrupt(&self, node: &m::Node, target: u64, error: &Error) {
+        self.corrupt_answers.fetch_add(1, Ordering::Relaxed);
+        log::warn!(target: "client", node = node.id, storage_target = target, error:%; "read.corrupt");
+        self.manager.suspect(node.id, node.incarnation);
+    }
+
+    /// A server does not know us any more (P4): go on under a new id. What was open is void.
+    pub fn fenced(&self) {
+        let me = self.identity.current();
+        if self.identity.renew(me) {
+            log::warn!(target: "client", epoch = me.epoch; "client.fenced");
+            self.lanes.forget_before(me.epoch + 1);
+            self.session.renew();
+            self.manager.register_again();
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Which metadata requests are on their way: their order, their numbers, and how many may be in the air (P17).
+//! Pure bookkeeping: no clock, no I/O, no lock.
+
+use super::pending::Pending;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Requests without an answer, and the span of numbers that the service keeps answers for (P17).
+pub(crate) const UNANSWERED_MAX: u64 = 256;
+/// Requests that wait for room in the window. Each belongs to a thread or a kernel request; a mount has at most some hundred.
+const WAITING_MAX: usize = 8192;
+
+/// Place in the order of submission; urgent ones have negative places.
+pub(crate) type Place = i64;
+
+struct Entry {
+    pending: Arc<Pending>,
+    /// 0: not numbered (yet).
+    sequence: u64,
+    ever_sent: bool,
+}
+
+pub(crate) struct Window {
+    entries: BTreeMap<Place, Entry>,
+    unsent: BTreeSet<Place>,
+    in_air: BTreeSet<Place>,
+    /// Numbers given and not answered.
+    outstanding: BTreeSet<u64>,
+    next_sequence: u64,
+    next_place: Place,
+    next_urgent: Place,
+}
+
+/// What is to be sent now.
+pub(crate) struct Sending {
+    pub place: Place,
+    pub pending: Arc<Pending>,
+    pub sequence: u64,
+    pub answered_up_to: u64,
+}
+
+impl Window {
+    pub fn new() -> Self {
+        Window {
+            entries: BTreeMap::new(),
+            unsent: BTreeSet::new(),
+            in_air: BTreeSet::new(),
+            outstanding: BTreeSet::new(),
+            next_sequence: 1,
+            next_place: 1,
+            next_urgent: Place::MIN,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// False: too many wait.
+    pub fn submit(&mut self, pending: &Arc<Pending>) -> bool {
+        if self.entries.len() >= WAITING_MAX && !pending.urgent {
+            return false;
+        }
+        let counter = if pending.urgent { &mut self.next_urgent } else { &mut self.next_place };
+        let place = *counter;
+        *counter += 1;
+        self.unsent.insert(place);
+        self.entries.insert(place, Entry { pending: pending.clone(), sequence: 0, ever_sent: false });
+        true
+    }
+
+    /// The next request to send, if there is room. Others wait until every urgent one is answered.
+    pub fn next(&mut self) -> Option<Sending> {
+        loop {
+            let &place = self.unsent.first()?;
+            let wanted = self.entries[&place].pending.is_wanted();
+            if !wanted {
+                self.remove(place);
+                continue;
+            }
+            let behind_urgent = place > 0 && self.in_air.first().is_some_and(|&first| first < 0);
+            if behind_urgent || self.in_air.len() as u64 >= UNANSWERED_MAX {
+                return None;
+            }
+            let answered_up_to = self.answered_up_to();
+            let entry = self.entries.get_mut(&place).expect("unsent places have entries");
+            if entry.pending.numbered && entry.sequence == 0 {
+                if self.next_sequence > answered_up_to + UNANSWERED_MAX {
+                    return None;
+                }
+                entry.sequence = self.next_sequence;
+                self.outstanding.insert(entry.sequence);
+                self.next_sequence += 1;
+            }
+            entry.ever_sent = true;
+            let (pending, sequence) = (entry.pending.clone(), entry.sequence);
+            self.unsent.remove(&place);
+            self.in_air.insert(place);
+            // Its own number is outstanding now.
+            let answered_up_to = self.answered_up_to();
+            return Some(Sending { place, pending, sequence, answered_up_to });
+        }
+    }
+
+    /// Its answer came, or nobody will ever get one.
+    pub fn remove(&mut self, place: Place) -> Option<Arc<Pending>> {
+        self.unsent.remove(&place);
+        self.in_air.remove(&place);
+        let entry = self.entries.remove(&place)?;
+        self.outstanding.remove(&entry.sequence);
+        Some(entry.pending)
+    }
+
+    /// To be sent again, under the same number.
+    pub fn again(&mut self, place: Place) {
+        if self.in_air.remove(&place) {
+            self.unsent.insert(place);
+        }
+    }
+
+    /// Their connection is gone.
+    pub fn all_again(&mut self) {
+        self.unsent.append(&mut self.in_air);
+    }
+
+    /// The service has forgotten us, and perhaps what it did for these numbered requests: nobody can tell. Removes them.
+    pub fn take_ambiguous(&mut self) -> Vec<Arc<Pending>> {
+        let places: Vec<Place> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.ever_sent && entry.pending.numbered)
+            .map(|(&place, _)| place)
+            .collect();
+        places.into_iter().filter_map(|place| self.remove(place)).collect()
+    }
+
+    /// Removes the requests for which `over` holds.
+    pub fn take_if(&mut self, over: impl Fn(&Pending) -> bool) -> Vec<Arc<Pending>> {
+        let places: Vec<Place> =
+            self.entries.iter().filter(|(_, entry)| over(&entry.pending)).map(|(&place, _)| place).collect();
+        places.into_iter().filter_map(|place| self.remove(place)).collect()
+    }
+
+    /// A session that was there before goes on after these numbers.
+    pub fn continue_from(&mut self, next_sequence: u64) {
+        self.next_sequence = self.next_sequence.max(next_sequence);
+    }
+
+    pub fn used_sequences(&self) -> bool {
+        self.next_sequence > 1
+    }
+
+    /// A new session under a new id: numbers begin again.
+    pub fn restart_numbers(&mut self) {
+        assert!(self.outstanding.is_empty(), "ambiguous requests were taken before");
+        self.next_sequence = 1;
+    }
+
+    fn answered_up_to(&self) -> u64 {
+        self.outstanding.first().map_or(self.next_sequence, |&first| first) - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Caller;
+    use crate::metadata::CallOptions;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use wire::message as m;
+    use wire::{Code, Error};
+
+    fn change(urgent: bool) -> Arc<Pending> {
+        let options = CallOptions { urgent, ..CallOptions::default() };
+        Pending::new(&Caller::default(), options, m::UnlinkRequest::default, drop)
+    }
+
+    fn question() -> Arc<Pending> {
+        Pending::new(&Caller::default(), CallOptions::default(), m::StatRequest::default, drop)
+    }
+
+    fn send_all(window: &mut Window) -> Vec<(Place, u64, u64)> {
+        std::iter::from_fn(|| window.next())
+            .map(|sending| (sending.place, sending.sequence, sending.answered_up_to))
+            .collect()
+    }
+
+    #[test]
+    fn numbers_rise_and_answered_up_to_stops_below_the_first_unanswered() {
+        let mut window = Window::new();
+        for pending in [change(false), question(), change(false), change(false)] {
+            assert!(window.submit(&pending));
+        }
+        assert_eq!(send_all(&mut window), [(1, 1, 0), (2, 0, 0), (3, 2, 0), (4, 3, 0)]);
+        window.remove(3);
+        window.submit(&change(false));
+        assert_eq!(send_all(&mut window), [(5, 4, 0)]);
+        window.remove(1);
+        window.again(4);
+        window.submit(&question());
+        assert_eq!(send_all(&mut window), [(4, 3, 2), (6, 0, 2)], "the same number, in the old order");
+    }
+
+    #[test]
+    fn the_window_is_bounded_also_when_one_old_answer_is_missing() {
+        let mut window = Window::new();
+        for _ in 0..1000 {
+            window.submit(&change(false));
+        }
+        let sent = send_all(&mut window);
+        assert_eq!(sent.len() as u64, UNANSWERED_MAX);
+        for (place, _, _) in &sent[1..] {
+            window.remove(*place);
+        }
+        assert_eq!(
+            send_all(&mut window).len(),
+            0,
+            "number 257 would push number 1 out of the service's memory"
+        );
+        window.remove(sent[0].0);
+        assert_eq!(send_all(&mut window).len() as u64, UNANSWERED_MAX);
+    }
+
+    #[test]
+    fn urgent_requests_go_first_and_the_others_wait_for_them() {
+        let mut window = Window::new();
+        window.submit(&change(false));
+        window.submit(&change(true));
+        let sent = send_all(&mut window);
+        assert_eq!(sent.len(), 1);
+        assert!(sent[0].0 < 0);
+        window.remove(sent[0].0);
+        assert_eq!(send_all(&mut window).len(), 1);
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_is_not_sent() {
+        let mut window = Window::new();
+        let told = Arc::new(AtomicU32::new(0));
+        let count = told.clone();
+        let pending =
+            Pending::new(&Caller::default(), CallOptions::default(), m::StatRequest::default, move |_| {
+                count.fetch_add(1, Ordering::SeqCst);
+            });
+        window.submit(&pending);
+        pending.tell(Err(Error::new(Code::Interrupted, "")));
+        assert_eq!(send_all(&mut window), []);
+        assert_eq!((window.len(), told.load(Ordering::SeqCst)), (0, 1));
+    }
+
+    #[test]
+    fn only_numbered_requests_that_were_sent_are_ambiguous() {
+        let mut window = Window::new();
+        window.submit(&change(false));
+        window.submit(&question());
+        send_all(&mut window);
+        window.submit(&change(false));
+        assert_eq!(window.take_ambiguous().len(), 1);
+        window.restart_numbers();
+        window.again(2);
+        assert_eq!(send_all(&mut window), [(2, 0, 0), (3, 1, 0)]);
+    }
+}

@@ -1,0 +1,49 @@
+//! Closing: one request that also carries what is left to report.
+
+use super::OpenFile;
+use crate::Caller;
+use crate::metadata::{CallOptions, Pending};
+use crate::waiter::wait;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wire::Result;
+use wire::message as m;
+
+impl OpenFile {
+    /// Once; a second close does nothing. Waits for this client's writes of the inode that are in the air.
+    pub fn close(self: &Arc<Self>, caller: &Caller, done: impl FnOnce(Result<()>) + Send + 'static) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return done(Ok(()));
+        }
+        if self.epoch != self.core.identity.current().epoch {
+            self.core.inodes.leave(self);
+            return done(Ok(()));
+        }
+        let report = self.state.known.lock().take_report();
+        let (file, encoded) = (self.clone(), self.clone());
+        let make = move || m::CloseRequest {
+            header: None,
+            inode: encoded.inode(),
+            session: encoded.session(),
+            report: report.map(|report| report.message()),
+        };
+        let answered = move |result: Result<m::InodeReply>| {
+            let result = result.map(|reply| file.note_reply(reply)).inspect_err(|_| {
+                if let Some(report) = &report {
+                    file.state.known.lock().put_back(report);
+                }
+            });
+            file.core.inodes.leave(&file);
+            done(result);
+        };
+        let options = CallOptions { deadline: self.core.limits(None).deadline, ..CallOptions::default() };
+        self.core.session.submit(&Pending::new(caller, options, make, answered));
+    }
+
+    /// # Errors
+    /// When the service does not answer in time.
+    pub fn close_wait(self: &Arc<Self>, caller: &Caller) -> Result<()> {
+        self.state.wait_quiet();
+        wait(None, |done| self.close(caller, done))
+    }
+}

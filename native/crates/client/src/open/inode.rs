@@ -1,0 +1,287 @@
+//! What this client knows of one inode while it has it open: its attributes, its own writes since the last report, and
+//! what a later fsync must answer for.
+
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Weak;
+use std::time::{Duration, Instant};
+use wire::message::{self as m, Inode};
+
+use super::OpenFile;
+use crate::chunks::Acked;
+
+/// What is told to the service; put back if it did not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub length: u64,
+    pub generation: u64,
+    pub last_write: Instant,
+    pub allocated_delta: i64,
+}
+
+impl Report {
+    pub fn message(&self) -> m::LengthReport {
+        m::LengthReport {
+            length: self.length,
+            generation: self.generation,
+            age_ns: u64::try_from(self.last_write.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            allocated_delta: self.allocated_delta,
+            unchanged: false,
+        }
+    }
+}
+
+pub(crate) struct Known {
+    pub attributes: Inode,
+    pub known_at: Instant,
+    /// End of the last byte that this client wrote under the attributes' generation.
+    own_length: u64,
+    last_write: Option<Instant>,
+    allocated_delta: i64,
+    /// Since when something is to be reported.
+    unreported: Option<Instant>,
+    /// Numbers of writes in the air.
+    in_air: BTreeSet<u64>,
+    next_write: u64,
+    /// Truncations under way: no write starts.
+    gates: u32,
+    /// Chain → oldest durability epoch under which a write was acknowledged that no flush covers yet (P11).
+    epochs: BTreeMap<u32, u64>,
+    /// Times that acknowledged bytes were perhaps lost; each handle reports each once.
+    pub losses: u64,
+    pub files: Vec<Weak<OpenFile>>,
+}
+
+pub(crate) struct InodeState {
+    pub id: u64,
+    pub known: Mutex<Known>,
+    pub quiet: Condvar,
+}
+
+impl InodeState {
+    pub fn new(attributes: Inode) -> Self {
+        let known = Known {
+            known_at: Instant::now(),
+            own_length: 0,
+            last_write: None,
+            allocated_delta: 0,
+            unreported: None,
+            in_air: BTreeSet::new(),
+            next_write: 0,
+            gates: 0,
+            epochs: BTreeMap::new(),
+            losses: 0,
+            files: Vec::new(),
+            attributes,
+        };
+        InodeState { id: known.attributes.id, known: Mutex::new(known), quiet: Condvar::new() }
+    }
+
+    /// A write may start, under this number. Waits while the file is being truncated.
+    pub fn begin_write(&self) -> u64 {
+        let mut known = self.known.lock();
+        while known.gates > 0 {
+            self.quiet.wait(&mut known);
+        }
+        let number = known.next_write;
+        known.next_write += 1;
+        known.in_air.insert(number);
+        number
+    }
+
+    /// `Some`: acknowledged, up to this end.
+    pub fn end_write(&self, number: u64, done: Option<(u64, &Acked)>) {
+        let mut known = self.known.lock();
+        known.in_air.remove(&number);
+        if let Some((end, acked)) = done {
+            known.acknowledge(end, acked);
+        }
+        drop(known);
+        self.quiet.notify_all();
+    }
+
+    /// Waits until no write that started before is in the air.
+    pub fn wait_quiet(&self) {
+        let mut known = self.known.lock();
+        let before = known.next_write;
+        while known.in_air.first().is_some_and(|&first| first < before) {
+            self.quiet.wait(&mut known);
+        }
+    }
+
+    /// No write is in the air, and none starts until `open_gate`.
+    pub fn close_gate(&self) {
+        let mut known = self.known.lock();
+        known.gates += 1;
+        while !known.in_air.is_empty() {
+            self.quiet.wait(&mut known);
+        }
+    }
+
+    pub fn open_gate(&self) {
+        self.known.lock().gates -= 1;
+        self.quiet.notify_all();
+    }
+}
+
+impl Known {
+    fn acknowledge(&mut self, end: u64, acked: &Acked) {
+        self.own_length = self.own_length.max(end);
+        self.last_write = Some(Instant::now());
+        self.allocated_delta += acked.allocated_delta;
+        self.unreported.get_or_insert_with(Instant::now);
+        for &(chain, epoch) in &acked.epochs {
+            let oldest = self.epochs.entry(chain).or_insert(epoch);
+            *oldest = epoch.min(*oldest);
+        }
+    }
+
+    /// As far as this client knows.
+    pub fn length(&self) -> u64 {
+        self.attributes.length.max(self.own_length)
+    }
+
+    pub fn is_unreported(&self) -> bool {
+        self.unreported.is_some()
+    }
+
+    pub fn unreported_for(&self) -> Option<Duration> {
+        self.unreported.map(|since| since.elapsed())
+    }
+
+    /// Attributes from the service. Older ones than those at hand change nothing; a newer generation voids our own length.
+    pub fn learn(&mut self, inode: &Inode) {
+        if inode.change < self.attributes.change {
+            return;
+        }
+        if inode.generation != self.attributes.generation {
+            self.own_length = 0;
+        }
+        self.attributes = inode.clone();
+        self.known_at = Instant::now();
+    }
+
+    /// The attributes as this client sees them.
+    pub fn view(&self, mut inode: Inode) -> Inode {
+        if inode.generation == self.attributes.generation {
+            inode.length = inode.length.max(self.own_length);
+        }
+        inode
+    }
+
+    /// Our own truncation: what we wrote before lies behind it.
+    pub fn truncated(&mut self, inode: &Inode) {
+        self.own_length = 0;
+        self.attributes = inode.clone();
+        self.known_at = Instant::now();
+    }
+
+    pub fn take_report(&mut self) -> Option<Report> {
+        self.unreported.take()?;
+        Some(Report {
+            length: self.own_length,
+            generation: self.attributes.generation,
+            last_write: self.last_write.expect("set by the write that is reported"),
+            allocated_delta: std::mem::take(&mut self.allocated_delta),
+        })
+    }
+
+    pub fn put_back(&mut self, report: &Report) {
+        self.allocated_delta += report.allocated_delta;
+        self.unreported.get_or_insert_with(Instant::now);
+    }
+
+    pub fn take_epochs(&mut self) -> BTreeMap<u32, u64> {
+        std::mem::take(&mut self.epochs)
+    }
+
+    /// A flush failed: what it should have covered is still to be answered for.
+    pub fn put_back_epochs(&mut self, epochs: &BTreeMap<u32, u64>) {
+        for (&chain, &epoch) in epochs {
+            let oldest = self.epochs.entry(chain).or_insert(epoch);
+            *oldest = epoch.min(*oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inode(change: u64, generation: u64, length: u64) -> Inode {
+        Inode { id: 7, change, generation, length, ..Default::default() }
+    }
+
+    fn acked(epoch: u64) -> Acked {
+        Acked { allocated_delta: 4096, epochs: vec![(3, epoch)] }
+    }
+
+    #[test]
+    fn a_report_carries_each_write_once_and_comes_back_if_it_was_lost() {
+        let state = InodeState::new(inode(1, 1, 10));
+        for (end, epoch) in [(100, 5), (50, 4)] {
+            let number = state.begin_write();
+            state.end_write(number, Some((end, &acked(epoch))));
+        }
+        let mut known = state.known.lock();
+        assert_eq!(known.length(), 100);
+        let report = known.take_report().unwrap();
+        assert_eq!((report.length, report.generation, report.allocated_delta), (100, 1, 8192));
+        assert!(!known.is_unreported() && known.take_report().is_none());
+        known.put_back(&report);
+        assert_eq!(known.take_report().unwrap().allocated_delta, 8192);
+        assert_eq!(known.take_epochs(), BTreeMap::from([(3, 4)]), "the oldest epoch counts");
+    }
+
+    #[test]
+    fn a_failed_write_changes_nothing() {
+        let state = InodeState::new(inode(1, 1, 10));
+        let number = state.begin_write();
+        state.end_write(number, None);
+        assert!(!state.known.lock().is_unreported());
+        assert_eq!(state.known.lock().length(), 10);
+    }
+
+    #[test]
+    fn our_own_length_ends_with_its_generation() {
+        let state = InodeState::new(inode(1, 1, 10));
+        let number = state.begin_write();
+        state.end_write(number, Some((100, &acked(1))));
+        let mut known = state.known.lock();
+        assert_eq!(known.view(inode(1, 1, 10)).length, 100);
+        known.learn(&inode(0, 0, 5));
+        assert_eq!(known.length(), 100, "an older answer that came late");
+        known.learn(&inode(2, 2, 20));
+        assert_eq!(known.length(), 20);
+        assert_eq!(known.view(inode(2, 2, 20)).length, 20);
+    }
+
+    #[test]
+    fn a_gate_waits_for_writes_in_the_air_and_holds_back_new_ones() {
+        let state = std::sync::Arc::new(InodeState::new(inode(1, 1, 10)));
+        let first = state.begin_write();
+        let other = state.clone();
+        let (sender, order) = std::sync::mpsc::channel();
+        let events = sender.clone();
+        let truncation = std::thread::spawn(move || {
+            other.close_gate();
+            events.send("gate").unwrap();
+            other.open_gate();
+        });
+        while state.known.lock().gates == 0 {
+            std::thread::yield_now();
+        }
+        let other = state.clone();
+        let write = std::thread::spawn(move || {
+            let number = other.begin_write();
+            sender.send("write").unwrap();
+            other.end_write(number, None);
+        });
+        assert!(order.try_recv().is_err());
+        state.end_write(first, None);
+        assert_eq!(order.iter().collect::<Vec<_>>(), ["gate", "write"]);
+        truncation.join().unwrap();
+        write.join().unwrap();
+        state.wait_quiet();
+    }
+}

@@ -1,0 +1,101 @@
+//! The inodes that this client has open.
+
+use super::OpenFile;
+use super::inode::InodeState;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use wire::message::Inode;
+
+/// As many as there are open files, which the service bounds per client.
+#[derive(Default)]
+pub(crate) struct Inodes(Mutex<HashMap<u64, Arc<InodeState>>>);
+
+/// Holds back the writes of an inode until it is dropped.
+pub(crate) struct Gate(Arc<InodeState>);
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.0.open_gate();
+    }
+}
+
+impl Inodes {
+    pub fn count(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    pub fn get(&self, inode: u64) -> Option<Arc<InodeState>> {
+        self.0.lock().get(&inode).cloned()
+    }
+
+    pub fn all(&self) -> Vec<Arc<InodeState>> {
+        self.0.lock().values().cloned().collect()
+    }
+
+    /// The state that all handles of this inode share.
+    pub fn enter(&self, attributes: Inode) -> Arc<InodeState> {
+        let mut inodes = self.0.lock();
+        let state =
+            inodes.entry(attributes.id).or_insert_with(|| Arc::new(InodeState::new(attributes.clone())));
+        state.known.lock().learn(&attributes);
+        state.clone()
+    }
+
+    /// Once per handle, after it was made.
+    pub fn add(&self, file: &Arc<OpenFile>) {
+        let mut inodes = self.0.lock();
+        // It may have left in between, with the last handle of another thread.
+        inodes.entry(file.inode()).or_insert_with(|| file.state.clone());
+        file.state.known.lock().files.push(Arc::downgrade(file));
+    }
+
+    /// A handle was closed; with the last one the inode is forgotten.
+    pub fn leave(&self, file: &OpenFile) {
+        let mut inodes = self.0.lock();
+        let mut known = file.state.known.lock();
+        known.files.retain(|other| !std::ptr::eq(other.as_ptr(), file));
+        let last = known.files.is_empty();
+        drop(known);
+        if last && inodes.get(&file.inode()).is_some_and(|state| Arc::ptr_eq(state, &file.state)) {
+            inodes.remove(&file.inode());
+        }
+    }
+
+    pub fn files(&self) -> Vec<Arc<OpenFile>> {
+        let states = self.all();
+        states
+            .iter()
+            .flat_map(|state| state.known.lock().files.iter().filter_map(Weak::upgrade).collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// Takes note of attributes; returns them as this client sees them.
+    pub fn learn(&self, inode: Inode) -> Inode {
+        match self.get(inode.id) {
+            None => inode,
+            Some(state) => {
+                let mut known = state.known.lock();
+                known.learn(&inode);
+                known.view(inode)
+            }
+        }
+    }
+
+    pub fn is_unreported(&self, inode: u64) -> bool {
+        self.get(inode).is_some_and(|state| state.known.lock().is_unreported())
+    }
+
+    pub fn truncated(&self, inode: &Inode) {
+        if let Some(state) = self.get(inode.id) {
+            state.known.lock().truncated(inode);
+        }
+    }
+
+    /// Waits until no write of the inode is in the air, and holds back new ones. `None`: it is not open here.
+    pub fn close_gate(&self, inode: u64) -> Option<Gate> {
+        let state = self.get(inode)?;
+        state.close_gate();
+        Some(Gate(state))
+    }
+}

@@ -1,0 +1,102 @@
+//! Telling the service what a writer knows better: length, age of the last write, blocks (P20, P23).
+
+use super::OpenFile;
+use super::file::writes;
+use super::inode::{InodeState, Report};
+use crate::Caller;
+use crate::core::Core;
+use crate::metadata::{CallOptions, Pending};
+use crate::waiter::wait;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use wire::Result;
+use wire::message as m;
+
+impl Core {
+    /// Puts a report on its way if there is something to tell. Requests leave in order, so the next one finds it done.
+    pub fn report_before(self: &Arc<Self>, inode: u64) {
+        if let Some(state) = self.inodes.get(inode) {
+            self.report_state(&state);
+        }
+    }
+
+    pub fn report_older_than(self: &Arc<Self>, age: Duration) {
+        for state in self.inodes.all() {
+            let due = state.known.lock().unreported_for().is_some_and(|since| since >= age);
+            if due {
+                self.report_state(&state);
+            }
+        }
+    }
+
+    /// The last words of a client that stops: waits for their answers.
+    pub fn report_all(self: &Arc<Self>) {
+        for file in self.inodes.files() {
+            if let Err(error) = file.report(&Caller::default()) {
+                log::warn!(target: "client", inode = file.inode(), error:%; "file.report_failed");
+            }
+        }
+    }
+
+    fn report_state(self: &Arc<Self>, state: &Arc<InodeState>) {
+        let writer = {
+            let known = state.known.lock();
+            known.files.iter().filter_map(Weak::upgrade).find(|file| writes(file.flags))
+        };
+        let Some(file) = writer else { return };
+        let Some(report) = state.known.lock().take_report() else { return };
+        file.send_report(&Caller::default(), Some(report), false, |result| {
+            if let Err(error) = result {
+                log::warn!(target: "client", error:%; "file.report_failed");
+            }
+        });
+    }
+}
+
+impl OpenFile {
+    /// What close(2) must have done before it returns: the service knows the length.
+    ///
+    /// # Errors
+    /// When the service does not answer in time, or the handle is void.
+    pub fn report(self: &Arc<Self>, caller: &Caller) -> Result<()> {
+        self.check()?;
+        self.state.wait_quiet();
+        let report = self.state.known.lock().take_report();
+        if report.is_none() {
+            return Ok(());
+        }
+        wait(None, |done| self.send_report(caller, report, false, done))
+    }
+
+    pub(crate) fn send_report(
+        self: &Arc<Self>,
+        caller: &Caller,
+        report: Option<Report>,
+        durable: bool,
+        done: impl FnOnce(Result<()>) + Send + 'static,
+    ) {
+        let (file, encoded) = (self.clone(), self.clone());
+        let make = move || m::ReportRequest {
+            header: None,
+            inode: encoded.inode(),
+            session: encoded.session(),
+            report: report.map(|report| report.message()),
+            durable,
+        };
+        let answered = move |result: Result<m::InodeReply>| {
+            done(result.map(|reply| file.note_reply(reply)).inspect_err(|_| {
+                if let Some(report) = &report {
+                    file.state.known.lock().put_back(report);
+                }
+            }));
+        };
+        let options = CallOptions { deadline: self.core.limits(None).deadline, ..CallOptions::default() };
+        self.core.session.submit(&Pending::new(caller, options, make, answered));
+    }
+
+    pub(crate) fn note_reply(&self, reply: m::InodeReply) {
+        if let Some(inode) = reply.inode {
+            self.core.inodes.learn(inode);
+        }
+    }
+}

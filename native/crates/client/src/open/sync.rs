@@ -1,0 +1,68 @@
+//! fsync, in the order of P11: data on all members, flushed by all members, then the length, then the service's log.
+
+use super::OpenFile;
+use crate::Caller;
+use crate::chunks::Chunks;
+use crate::done::Done;
+use crate::waiter::wait;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wire::{Code, Error, Result};
+
+impl OpenFile {
+    /// # Errors
+    /// `DurabilityLost` once per handle if bytes that it should cover were acknowledged before an outage of all their
+    /// holders; any error of a medium. An fsync that failed is not retried (P11).
+    pub fn fsync(self: &Arc<Self>, caller: &Caller) -> Result<()> {
+        self.check()?;
+        self.state.wait_quiet();
+        let layout = self.layout()?;
+        let (length, epochs) = {
+            let mut known = self.state.known.lock();
+            (known.length(), known.take_epochs())
+        };
+        let chunks = Chunks { core: self.core.clone() };
+        let limits = self.core.limits(caller.cancel.clone());
+        let flushed = wait(caller.cancel.as_ref(), |done| {
+            chunks.flush_within(&limits, &layout, length, Done::new(done));
+        });
+        match flushed {
+            Ok(flushed) => self.note_flush(&epochs, &flushed),
+            Err(error) => {
+                self.state.known.lock().put_back_epochs(&epochs);
+                return Err(error);
+            }
+        }
+        let report = self.state.known.lock().take_report();
+        wait(None, |done| self.send_report(caller, report, true, done))?;
+        self.report_loss()
+    }
+
+    /// Compares the epochs of the flush with those of the writes that it covers.
+    fn note_flush(&self, acked: &BTreeMap<u32, u64>, flushed: &[(u32, u64)]) {
+        let mut known = self.state.known.lock();
+        let lost = flushed.iter().any(|(chain, epoch)| acked.get(chain).is_some_and(|acked| acked < epoch));
+        if lost {
+            known.losses += 1;
+        }
+        // Written behind the length that was flushed: a later flush answers for it.
+        let covered = |chain: &u32| flushed.iter().any(|(other, _)| other == chain);
+        let rest = acked
+            .iter()
+            .filter(|(chain, _)| !covered(chain))
+            .map(|(&chain, &epoch)| (chain, epoch))
+            .collect();
+        known.put_back_epochs(&rest);
+    }
+
+    fn report_loss(&self) -> Result<()> {
+        let losses = self.state.known.lock().losses;
+        if self.losses_seen.swap(losses, Ordering::AcqRel) >= losses {
+            return Ok(());
+        }
+        let detail =
+            format!("inode {}: its servers were all down at once since the last fsync", self.inode());
+        Err(Error::new(Code::DurabilityLost, detail))
+    }
+}
