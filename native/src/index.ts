@@ -1,3 +1,4 @@
 // The typed face of the native data plane. The addon is loaded by the first call, not by the import.
 export { bootClockMs } from './clock.ts';
 export { DirectoryLock } from './directory-lock.ts';
+export { nextChain } from './next-chain.ts';

@@ -7,4 +7,5 @@ export interface RawDirectoryLock {
 export interface Binding {
   DirectoryLock: { acquire(directory: string): RawDirectoryLock };
   bootClockMs(): number;
+  nextChain(request: Uint8Array): Buffer;
 }

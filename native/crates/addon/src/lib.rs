@@ -2,6 +2,7 @@
 //! Nothing here may block the JavaScript thread: long work runs on native threads and settles promises.
 #![allow(unsafe_code)] // what napi-derive generates; every block written by hand says why it is sound
 
+mod chain;
 mod clock;
 mod lock;
 mod process;
