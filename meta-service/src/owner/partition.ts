@@ -1,0 +1,202 @@
+// One partition of the names with everything around its owner: store, log, journal, applier, and the workers that finish what
+// operations began. Opening it recovers; closing it leaves a store that needs no replay.
+
+import type { message } from '@catena/core';
+import {
+  type AppendLog,
+  type Clock,
+  type FsError,
+  type KeyValueStore,
+  type LogFloor,
+  type Logger,
+  silentLogger,
+} from '@catena/core';
+import type { ChunkStore } from '../chunks/chunk-store.ts';
+import { counterKey } from '../state/keys.ts';
+import { State, type StateOptions } from '../state/state.ts';
+import { counters, recordVersion } from '../state/tables.ts';
+import { Applier } from './applier.ts';
+import type { Repeater } from './back-off.ts';
+import { Collector } from './collector.ts';
+import { committedStore } from './committed-store.ts';
+import { Departures } from './departures.ts';
+import { type Greeting, greet } from './greeting.ts';
+import { ReservedIdentifiers } from './identifiers.ts';
+import { Journal } from './journal.ts';
+import { type Environment, Owner } from './owner.ts';
+import { claim, counterNames, counterValue, floorOf, makeRoot, rebuild, replay } from './recovery.ts';
+import { Truncator } from './truncator.ts';
+
+export interface PartitionOptions extends StateOptions {
+  readonly store: KeyValueStore;
+  readonly openLog: (floor: LogFloor) => AppendLog | Promise<AppendLog>;
+  readonly chunks: ChunkStore;
+  readonly clock: Clock;
+  readonly environment: Environment;
+  readonly log?: Logger;
+  /** Name of the cluster; empty: any. */
+  readonly cluster?: string;
+  readonly rootMode?: number;
+  readonly leaseMs?: number;
+  /** How long after a start clients may report their read opens again (P20). */
+  readonly orphanGraceMs?: number;
+  readonly applyIntervalMs?: number;
+  /** The log or the store failed: nothing more can be promised, and the process must end. */
+  readonly onFailure?: (error: FsError) => void;
+}
+
+const leaseMsDefault = 30_000;
+const orphanGraceMsDefault = 15_000;
+const applyIntervalMsDefault = 50;
+const tickMs = 1_000;
+
+export class Partition {
+  readonly owner: Owner;
+  readonly collector: Collector;
+  readonly truncator: Truncator;
+  readonly departures: Departures;
+  readonly log: AppendLog;
+  readonly replayed: number;
+  readonly cluster: string;
+  readonly #options: PartitionOptions;
+  readonly #applier: Applier;
+  readonly #stopping: AbortController;
+  #filesStored: bigint;
+  #failed = false;
+
+  static async open(options: PartitionOptions): Promise<Partition> {
+    const { store, clock } = options;
+    const cluster = await claim(store, options.cluster ?? '');
+    const log = await options.openLog(floorOf(store));
+    const replayed = await replay(store, log);
+    await makeRoot(store, options.rootMode ?? 0o755, clock.wallNs());
+    const partition = new Partition(options, log, replayed, cluster);
+    await partition.#begin();
+    return partition;
+  }
+
+  private constructor(options: PartitionOptions, log: AppendLog, replayed: number, cluster: string) {
+    const { store, clock, chunks } = options;
+    this.#options = options;
+    this.log = log;
+    this.replayed = replayed;
+    this.cluster = cluster;
+    this.#stopping = new AbortController();
+    const repeater: Repeater = { clock, log: options.log ?? silentLogger, signal: this.#stopping.signal };
+    const state = new State(committedStore(store), options);
+    this.truncator = new Truncator(chunks, repeater);
+    this.#applier = new Applier({
+      state,
+      store,
+      log,
+      clock,
+      intervalMs: options.applyIntervalMs ?? applyIntervalMsDefault,
+      onFailure: (error) => this.#fail(error),
+      onApplied: () => this.#applied(),
+    });
+    const journal = new Journal({
+      log,
+      beforeSeal: () => this.#countFiles(),
+      onCommitted: (batch, number, changes) => this.#applier.add(batch, number, changes),
+      onFailure: (error) => this.#fail(error),
+    });
+    const ordinals = counterValue(state, counterNames.ordinals);
+    const identifiers = new ReservedIdentifiers(ordinals, log.epoch, (ceiling, done) => {
+      const record = { recordVersion, value: ceiling };
+      const key = counterKey(counterNames.ordinals);
+      const batch = this.owner.internal((transaction) => transaction.put(counters, key, record));
+      journal.whenFlushed(batch, done);
+    });
+    this.owner = new Owner({
+      state,
+      journal,
+      identifiers,
+      clock,
+      environment: options.environment,
+      onTruncation: (inode, batch) => this.truncator.start(this.owner, inode, batch),
+    });
+    this.collector = new Collector(this.owner, chunks, repeater);
+    const leaseMs = options.leaseMs ?? leaseMsDefault;
+    this.departures = new Departures({
+      owner: this.owner,
+      chunks,
+      repeater,
+      clock,
+      log: repeater.log,
+      leaseMs,
+    });
+    this.#filesStored = counterValue(state, counterNames.files);
+    this.#identifiers = identifiers;
+  }
+  readonly #identifiers: ReservedIdentifiers;
+
+  greet(request: message.HelloRequest, done: (greeting: Greeting) => void): void {
+    const { clock, leaseMs } = this.#options;
+    greet(
+      { owner: this.owner, clock, leaseMs: leaseMs ?? leaseMsDefault, cluster: this.cluster },
+      request,
+      done,
+    );
+  }
+
+  async close(): Promise<void> {
+    this.#stopping.abort();
+    await this.owner.journal.drain();
+    await this.#applier.drain();
+    await this.log.close();
+    await this.#options.store.close();
+  }
+
+  async #begin(): Promise<void> {
+    const { clock } = this.#options;
+    const { state } = this.owner;
+    const { clients, truncations } = rebuild(state, clock);
+    for (const client of clients) this.owner.clients.set(client.id, client);
+    this.#identifiers.prepare();
+    await new Promise<void>((resolve) => this.owner.journal.whenFlushed(this.owner.journal.newest, resolve));
+    for (const inode of truncations) this.truncator.start(this.owner, inode, 0);
+    this.collector.scan();
+    const graceMs = this.#options.orphanGraceMs ?? orphanGraceMsDefault;
+    clock.timer(graceMs, () => this.#unlessStopping(() => this.departures.collectOrphans()), {
+      background: true,
+    });
+    this.#tick();
+  }
+
+  #tick(): void {
+    this.#options.clock.timer(
+      tickMs,
+      () =>
+        this.#unlessStopping(() => {
+          this.departures.expire();
+          this.#tick();
+        }),
+      { background: true },
+    );
+  }
+
+  #unlessStopping(act: () => void): void {
+    if (!this.#stopping.signal.aborted) act();
+  }
+
+  #applied(): void {
+    this.owner.resume();
+    this.collector.scan();
+  }
+
+  /** The number of files goes into the batch that changed it, once. */
+  #countFiles(): void {
+    const { fileCount } = this.owner.state;
+    if (fileCount === this.#filesStored) return;
+    this.#filesStored = fileCount;
+    const record = { recordVersion, value: fileCount };
+    this.owner.internal((transaction) => transaction.put(counters, counterKey(counterNames.files), record));
+  }
+
+  #fail(error: FsError): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#stopping.abort();
+    this.#options.onFailure?.(error);
+  }
+}

@@ -1,0 +1,173 @@
+// From what the last process left to a state that can be served: the log above the store's position is applied (P15), then what
+// lives in memory alone is built from the store. Refuses data of another cluster or of a newer release.
+import { strict as assert } from 'node:assert';
+import {
+  type AppendLog,
+  type Clock,
+  FsError,
+  type KeyValueStore,
+  type LogFloor,
+  message,
+} from '@catena/core';
+import { directoryBytes, rootInode } from '../operations/inodes.ts';
+import { opensForWriting } from '../operations/operation.ts';
+import { emptyInode, inodeVersion } from '../state/inode-codec.ts';
+import * as keys from '../state/keys.ts';
+import { decodeLogRecord } from '../state/log-record.ts';
+import type { State } from '../state/state.ts';
+import * as tables from '../state/tables.ts';
+import { ClientSession } from './clients.ts';
+import { highestAnswered } from './greeting.ts';
+
+/** Raised when a record changes in a way that older releases cannot read. */
+export const featureLevel = 1;
+
+export const counterNames = { ordinals: 'ordinals', files: 'files' } as const;
+
+/** The first inode that is not the root. */
+export const firstOrdinal = 2n;
+
+/** Changes that replay gathers into one write. */
+const replayChangesMax = 16_384;
+
+/** Where the store stands, for the log's opening. */
+export function floorOf(store: KeyValueStore): LogFloor {
+  const bytes = store.get(keys.keyBytes(keys.positionKey));
+  if (bytes === undefined) return { number: store.position, epoch: 0n };
+  const { epoch, number } = tables.positions.decode(bytes);
+  assert(number === store.position, `the store is at ${store.position}, its record says ${number}`);
+  return { number, epoch };
+}
+
+/** Makes a new store this cluster's, or checks that it is. */
+export async function claim(store: KeyValueStore, cluster: string): Promise<string> {
+  const bytes = store.get(keys.keyBytes(keys.identityKey));
+  if (bytes === undefined) {
+    const identity = { recordVersion: tables.recordVersion, cluster, featureLevel };
+    const change = { key: keys.keyBytes(keys.identityKey), value: tables.identities.encode(identity) };
+    await store.write([change], store.position);
+    return cluster;
+  }
+  const found = tables.identities.decode(bytes);
+  if (found.featureLevel > featureLevel) {
+    throw new FsError(
+      'NEWER_DATA',
+      `the metadata have feature level ${found.featureLevel}, known is ${featureLevel}`,
+    );
+  }
+  if (cluster !== '' && found.cluster !== '' && found.cluster !== cluster) {
+    throw new FsError('WRONG_CLUSTER', `the metadata belong to "${found.cluster}", this is "${cluster}"`);
+  }
+  return found.cluster;
+}
+
+/** Applies the records that the store does not hold. Returns how many there were. */
+export async function replay(store: KeyValueStore, log: AppendLog): Promise<number> {
+  let records = 0;
+  let expected = store.position + 1n;
+  let epoch = 0n;
+  let waiting = new Map<string, Uint8Array | undefined>();
+  const write = async (): Promise<void> => {
+    const position = { recordVersion: tables.recordVersion, epoch, number: expected - 1n };
+    const list: { key: Buffer; value: Uint8Array | undefined }[] = [];
+    for (const [key, value] of waiting) list.push({ key: keys.keyBytes(key), value });
+    list.push({ key: keys.keyBytes(keys.positionKey), value: tables.positions.encode(position) });
+    waiting = new Map();
+    await store.write(list, position.number);
+  };
+  for await (const record of log.read(expected)) {
+    if (record.number !== expected) {
+      throw new FsError(
+        'CORRUPT',
+        `the metadata log goes on at ${record.number}, the store needs ${expected}`,
+      );
+    }
+    const { changes } = decodeLogRecord(record.body);
+    for (const { key, value } of changes) waiting.set(key.toString('latin1'), value);
+    expected++;
+    epoch = record.epoch;
+    records++;
+    if (waiting.size >= replayChangesMax) await write();
+  }
+  if (records > 0) await write();
+  return records;
+}
+
+/** Puts the root and the counters into a store that has none. The caller has replayed the log. */
+export async function makeRoot(store: KeyValueStore, mode: number, nowNs: bigint): Promise<void> {
+  const key = keys.keyBytes(keys.inodeKey(rootInode));
+  if (store.get(key) !== undefined) return;
+  if (store.position > 0n) throw new FsError('CORRUPT', 'the metadata store has no root directory');
+  const root = emptyInode();
+  Object.assign(root, {
+    recordVersion: inodeVersion,
+    id: rootInode,
+    type: message.FileType.FILE_DIRECTORY,
+    mode,
+    nlink: 2,
+    length: directoryBytes,
+    parent: rootInode,
+    atimeNs: nowNs,
+    mtimeNs: nowNs,
+    ctimeNs: nowNs,
+    createdNs: nowNs,
+    change: 1n,
+  });
+  const counter = (name: string, value: bigint): { key: Buffer; value: Uint8Array } => ({
+    key: keys.keyBytes(keys.counterKey(name)),
+    value: tables.counters.encode({ recordVersion: tables.recordVersion, value }),
+  });
+  await store.write(
+    [
+      { key, value: tables.inodes.encode(root) },
+      counter(counterNames.files, 1n),
+      counter(counterNames.ordinals, firstOrdinal),
+    ],
+    store.position,
+  );
+}
+
+export function counterValue(state: State, name: string): bigint {
+  const record = state.stored(tables.counters, keys.counterKey(name));
+  if (record === undefined) throw new FsError('CORRUPT', `the metadata store has no counter "${name}"`);
+  return record.value;
+}
+
+/** What lives in memory alone. */
+export interface Rebuilt {
+  readonly clients: ClientSession[];
+  readonly truncations: bigint[];
+}
+
+export function rebuild(state: State, clock: Clock): Rebuilt {
+  state.fileCount = counterValue(state, counterNames.files);
+  for (const [, bytes] of all(state, keys.tableTag.session)) {
+    const { session, inode, client, flags } = tables.sessions.decode(bytes);
+    const text = keys.clientText(client);
+    state.openFiles.add({
+      id: session,
+      inode,
+      client: text,
+      flags,
+      logged: opensForWriting(flags),
+      timesSetNs: 0n,
+    });
+  }
+  const clients: ClientSession[] = [];
+  const known = [...all(state, keys.tableTag.client)].map(([, bytes]) => tables.clients.decode(bytes));
+  for (const { client, host } of known) {
+    const id = keys.clientText(client);
+    clients.push(new ClientSession(id, host, clock.nowMs(), highestAnswered(state, id)));
+  }
+  const truncations: bigint[] = [];
+  for (const [, bytes] of all(state, keys.tableTag.truncation)) {
+    const { inode } = tables.truncations.decode(bytes);
+    truncations.push(inode);
+    state.truncating.add(inode);
+  }
+  return { clients, truncations };
+}
+
+function all(state: State, tag: string): Iterable<readonly [string, Uint8Array]> {
+  return state.store.range(tag, keys.prefixEnd(tag));
+}
