@@ -10,7 +10,7 @@ mod report;
 
 pub use creates::create_files;
 pub use driver::run;
-pub use engine::{Engine, NoopEngine, PosixEngine};
+pub use engine::{ClientEngine, Engine, NoopEngine, PosixEngine};
 pub use histogram::Histogram;
 pub use job::{Job, Pattern};
 pub use report::Report;

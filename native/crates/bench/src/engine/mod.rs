@@ -1,9 +1,11 @@
 //! Where operations go: one file per engine. Each says which layer costs what: `noop` is the protocol alone, `client` adds chains
 //! and disks, `posix` on a mount adds FUSE, and on any other path it is the baseline.
 
+mod client;
 mod noop;
 mod posix;
 
+pub use client::ClientEngine;
 pub use noop::NoopEngine;
 pub use posix::PosixEngine;
 
