@@ -90,6 +90,8 @@ export interface Node {
   address: string;
   incarnation: bigint;
   alive: boolean;
+  /** of that incarnation, so that an exit report finds it after a restart of the manager */
+  pid: number;
 }
 
 /** The whole table or a delta: a receiver replaces the entries that are named and keeps the others. */
@@ -267,6 +269,10 @@ export interface ManagerRecord {
   nodes: Node[];
   chains: Chain[];
   tables: ChainTable[];
+  /** live ones (P4): a new manager must not fence them */
+  clients: Buffer[];
+  /** the newest fenced ids, oldest first: they never come back */
+  fencedClients: Buffer[];
 }
 
 function createBaseMember(): Member {
@@ -631,7 +637,7 @@ export const ChainTable: MessageFns<ChainTable> = {
 };
 
 function createBaseNode(): Node {
-  return { id: 0, kind: 0, address: "", incarnation: 0n, alive: false };
+  return { id: 0, kind: 0, address: "", incarnation: 0n, alive: false, pid: 0 };
 }
 
 export const Node: MessageFns<Node> = {
@@ -653,6 +659,9 @@ export const Node: MessageFns<Node> = {
     }
     if (message.alive !== false) {
       writer.uint32(40).bool(message.alive);
+    }
+    if (message.pid !== 0) {
+      writer.uint32(48).uint32(message.pid);
     }
     return writer;
   },
@@ -710,6 +719,14 @@ export const Node: MessageFns<Node> = {
             message.alive = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.pid = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -734,6 +751,7 @@ export const Node: MessageFns<Node> = {
       ? BigInt(object.incarnation)
       : 0n;
     message.alive = object.alive ?? false;
+    message.pid = object.pid ?? 0;
     return message;
   },
 };
@@ -2669,7 +2687,17 @@ export const NextChainReply: MessageFns<NextChainReply> = {
 };
 
 function createBaseManagerRecord(): ManagerRecord {
-  return { recordVersion: 0, cluster: "", featureLevel: 0, routingVersion: 0n, nodes: [], chains: [], tables: [] };
+  return {
+    recordVersion: 0,
+    cluster: "",
+    featureLevel: 0,
+    routingVersion: 0n,
+    nodes: [],
+    chains: [],
+    tables: [],
+    clients: [],
+    fencedClients: [],
+  };
 }
 
 export const ManagerRecord: MessageFns<ManagerRecord> = {
@@ -2697,6 +2725,12 @@ export const ManagerRecord: MessageFns<ManagerRecord> = {
     }
     for (const v of message.tables) {
       ChainTable.encode(v!, writer.uint32(58).fork()).join();
+    }
+    for (const v of message.clients) {
+      writer.uint32(66).bytes(v!);
+    }
+    for (const v of message.fencedClients) {
+      writer.uint32(74).bytes(v!);
     }
     return writer;
   },
@@ -2770,6 +2804,22 @@ export const ManagerRecord: MessageFns<ManagerRecord> = {
             message.tables.push(ChainTable.decode(reader, reader.uint32()));
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.clients.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.fencedClients.push(Buffer.from(reader.bytes()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2796,6 +2846,8 @@ export const ManagerRecord: MessageFns<ManagerRecord> = {
     message.nodes = object.nodes?.map((e) => Node.fromPartial(e)) || [];
     message.chains = object.chains?.map((e) => Chain.fromPartial(e)) || [];
     message.tables = object.tables?.map((e) => ChainTable.fromPartial(e)) || [];
+    message.clients = object.clients?.map((e) => e) || [];
+    message.fencedClients = object.fencedClients?.map((e) => e) || [];
     return message;
   },
 };

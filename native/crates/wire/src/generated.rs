@@ -934,6 +934,9 @@ pub struct Node {
     pub incarnation: u64,
     #[prost(bool, tag = "5")]
     pub alive: bool,
+    /// of that incarnation, so that an exit report finds it after a restart of the manager
+    #[prost(uint32, tag = "6")]
+    pub pid: u32,
 }
 /// The whole table or a delta: a receiver replaces the entries that are named and keeps the others.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1201,6 +1204,12 @@ pub struct ManagerRecord {
     pub chains: ::prost::alloc::vec::Vec<Chain>,
     #[prost(message, repeated, tag = "7")]
     pub tables: ::prost::alloc::vec::Vec<ChainTable>,
+    /// live ones (P4): a new manager must not fence them
+    #[prost(bytes = "bytes", repeated, tag = "8")]
+    pub clients: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// the newest fenced ids, oldest first: they never come back
+    #[prost(bytes = "bytes", repeated, tag = "9")]
+    pub fenced_clients: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
