@@ -1,0 +1,205 @@
+// A result directory of Parquet files. Attempts write into a hidden directory beside the destination; the files that the job log
+// committed get their names, their rows are counted again, and one rename makes the result visible as a whole.
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join, posix, resolve } from 'node:path';
+import { FsError, fromSystemError } from '@catena/core';
+import type { EngineConnection } from '../engine/database.ts';
+import { quoteList } from '../engine/sql-text.ts';
+import type { TaskResult } from '../plan/task.ts';
+import type { FileTransfer } from '../sources/file-transfer.ts';
+
+export interface WriteOptions {
+  /** Replace what is there; without it an existing result is an error. */
+  readonly overwrite?: boolean;
+}
+
+export interface Written {
+  readonly path: string;
+  readonly files: readonly string[];
+  readonly rows: number;
+  readonly bytes: number;
+  /** Bytes that went through a FileTransfer. */
+  readonly bytesCopied: number;
+}
+
+const manifestName = '.manifest.json';
+
+export class ParquetSink {
+  /** Where attempts write. */
+  readonly staging: string;
+  readonly #path: string;
+  readonly #overwrite: boolean;
+  readonly #transfer: FileTransfer | undefined;
+  readonly #name: string;
+
+  /** `name` is unique to the run, and the same after a restart of its driver. `scratch` is used with a FileTransfer only. */
+  static async open(
+    path: string,
+    name: string,
+    scratch: string,
+    options: WriteOptions,
+    transfer: FileTransfer | undefined,
+  ): Promise<ParquetSink> {
+    const sink = new ParquetSink(path, name, scratch, options, transfer);
+    await sink.#prepare();
+    return sink;
+  }
+
+  private constructor(
+    path: string,
+    name: string,
+    scratch: string,
+    options: WriteOptions,
+    transfer: FileTransfer | undefined,
+  ) {
+    this.#path = transfer === undefined ? resolve(path) : posix.resolve('/', path);
+    this.#overwrite = options.overwrite === true;
+    this.#transfer = transfer;
+    this.#name = name;
+    const hidden = `.${basename(this.#path)}.staging-${name}`;
+    this.staging =
+      transfer === undefined ? join(dirname(this.#path), hidden) : join(scratch, `output${hidden}`);
+  }
+
+  async commit(connection: EngineConnection, results: readonly TaskResult[]): Promise<Written> {
+    const names = results.map((_result, index) => `part-${String(index).padStart(5, '0')}.parquet`);
+    const rows = results.reduce((sum, result) => sum + result.rows, 0);
+    const bytes = results.reduce((sum, result) => sum + result.bytes, 0);
+    guard(this.#path, () => {
+      results.forEach((result, index) => {
+        renameSync(result.file, join(this.staging, names[index]!));
+      });
+      const kept = new Set(names);
+      // Files of attempts that lost.
+      for (const other of readdirSync(this.staging)) {
+        if (!kept.has(other)) rmSync(join(this.staging, other), { recursive: true, force: true });
+      }
+    });
+    await this.#countAgain(connection, names, rows);
+    const files = names.map((name, index) => ({
+      name,
+      rows: results[index]!.rows,
+      bytes: results[index]!.bytes,
+    }));
+    guard(this.#path, () => {
+      writeFileSync(join(this.staging, manifestName), `${JSON.stringify({ rows, files })}\n`, {
+        flush: true,
+      });
+      flushDirectory(this.staging);
+    });
+    const transfer = this.#transfer;
+    const bytesCopied = transfer === undefined ? this.#publish() : await this.#publishTo(transfer, names);
+    return { path: this.#path, files: names, rows, bytes, bytesCopied };
+  }
+
+  /** Leaves nothing behind. */
+  async abandon(): Promise<void> {
+    rmSync(this.staging, { recursive: true, force: true });
+    if (this.#transfer !== undefined)
+      await this.#transfer.remove(this.#beside('staging')).catch(() => undefined);
+  }
+
+  async #prepare(): Promise<void> {
+    const parent = dirname(this.#path);
+    const above = await this.#look(parent);
+    if (above?.isDirectory !== true) {
+      throw new FsError('NOT_FOUND', `${this.#path}: directory ${parent} does not exist; create it first`);
+    }
+    const there = await this.#look(this.#path);
+    if (there !== undefined && !(there.isDirectory && there.isEmpty) && !this.#overwrite) {
+      throw new FsError('EXISTS', `${this.#path}; give another path, or pass overwrite: true`);
+    }
+    guard(this.#path, () => mkdirSync(this.staging, { recursive: true }));
+  }
+
+  async #look(path: string): Promise<{ isDirectory: boolean; isEmpty: boolean } | undefined> {
+    const transfer = this.#transfer;
+    if (transfer !== undefined) {
+      const found = await transfer.stat(path);
+      if (found === undefined) return undefined;
+      return {
+        isDirectory: found.isDirectory,
+        isEmpty: found.isDirectory && (await transfer.list(path)).length === 0,
+      };
+    }
+    return guard(path, () => {
+      const found = statSync(path, { throwIfNoEntry: false });
+      if (found === undefined) return undefined;
+      return {
+        isDirectory: found.isDirectory(),
+        isEmpty: found.isDirectory() && readdirSync(path).length === 0,
+      };
+    });
+  }
+
+  async #countAgain(connection: EngineConnection, names: readonly string[], rows: number): Promise<void> {
+    const paths = names.map((name) => join(this.staging, name));
+    const sql = `SELECT coalesce(sum(num_rows), 0)::BIGINT FROM parquet_file_metadata(${quoteList(paths)})`;
+    const found = await connection.count(sql, `checking ${this.#path}`);
+    if (found !== rows) {
+      throw new FsError('CORRUPT', `${this.#path}: its files have ${found} rows, its tasks wrote ${rows}`);
+    }
+  }
+
+  #beside(what: string): string {
+    return join(dirname(this.#path), `.${basename(this.#path)}.${what}-${this.#name}`);
+  }
+
+  #publish(): number {
+    guard(this.#path, () => {
+      const old = this.#beside('old');
+      const replaced = existsSync(this.#path);
+      // Between these two renames there is no result at the path; a crash leaves both, hidden, and neither lost.
+      if (replaced) renameSync(this.#path, old);
+      renameSync(this.staging, this.#path);
+      flushDirectory(dirname(this.#path));
+      if (replaced) rmSync(old, { recursive: true, force: true });
+    });
+    return 0;
+  }
+
+  async #publishTo(transfer: FileTransfer, names: readonly string[]): Promise<number> {
+    const remote = this.#beside('staging');
+    await transfer.remove(remote);
+    await transfer.makeDirectory(remote);
+    let copied = 0;
+    for (const name of [...names, manifestName]) {
+      copied += await transfer.store(join(this.staging, name), posix.join(remote, name));
+    }
+    const old = this.#beside('old');
+    const replaced = (await transfer.stat(this.#path)) !== undefined;
+    if (replaced) await transfer.rename(this.#path, old);
+    await transfer.rename(remote, this.#path);
+    if (replaced) await transfer.remove(old);
+    rmSync(this.staging, { recursive: true, force: true });
+    return copied;
+  }
+}
+
+function flushDirectory(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function guard<T>(path: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    throw fromSystemError(error, path);
+  }
+}
