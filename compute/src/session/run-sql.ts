@@ -31,6 +31,11 @@ export async function runSql(query: string, options: RunSqlOptions = {}): Promis
   }
 }
 
+/** Every value as text, to compare results exactly; NULL stays null. */
+export function asText(rows: readonly Row[]): (string | null)[][] {
+  return rows.map((row) => Object.values(row).map((value) => (value === null ? null : String(value))));
+}
+
 /** Longer values are cut in the table, and whole in JSON. */
 const cellCharsMax = 60;
 

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { register } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { isMainThread } from 'node:worker_threads';
+// biome-ignore lint/correctness/noUndeclaredDependencies: it comes with vitest, and only tests load this file
 import { transformSync } from 'rolldown/utils';
 
 if (isMainThread) register(import.meta.url);
