@@ -56,3 +56,7 @@ export const removalsQueuedMax = 256;
 
 /** Truncations whose chunks are trimmed at once; the others wait. */
 export const truncationsAtOnce = 16;
+
+/** Chunk sizes of layouts, as native/crates/wire has them. */
+export const chunkBytesMin = 64 << 10;
+export const chunkBytesMax = 64 << 20;

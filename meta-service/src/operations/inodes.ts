@@ -11,6 +11,11 @@ export const rootInode = 1n;
 export const directoryBytes = 4096n;
 const partitionShift = 48n;
 
+/** The number in the lower 48 bits of an id: unique over all partitions, rising by one with each inode. */
+export function ordinalOf(inode: bigint): bigint {
+  return inode & ((1n << partitionShift) - 1n);
+}
+
 /** An id that is gone is a stale handle: the kernel then looks the path up again. */
 export function requireInode(state: Transaction, id: bigint): message.Inode {
   const inode = state.inode(id);

@@ -54,6 +54,11 @@ export class Applier {
     }
   }
 
+  /** Writes nothing any more, as after a failure. */
+  abandon(): void {
+    this.#failed = true;
+  }
+
   #startSoon(): void {
     this.#timer ??= this.#options.clock.timer(
       this.#options.intervalMs,
@@ -77,6 +82,7 @@ export class Applier {
       },
       (error: unknown) => {
         this.#writing = undefined;
+        if (this.#failed) return;
         this.#failed = true;
         this.#options.onFailure(error as FsError);
       },
@@ -95,6 +101,7 @@ export class Applier {
     ];
     for (const [key, value] of changes) list.push({ key: keyBytes(key), value });
     await store.write(list, number);
+    if (this.#failed) return;
     state.applied(changes.keys(), batch);
     onApplied();
     await log.trim(store.flushedPosition + 1n);

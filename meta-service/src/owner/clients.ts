@@ -19,8 +19,6 @@ export class ClientSession {
   readonly host: string;
   /** Boot clock, when it was last heard. */
   heardMs: number;
-  /** Whether the manager has ever said that this client lives: then the manager decides when it is gone. */
-  seenByManager = false;
   /** No more is taken from it while its sessions are closed. */
   leaving = false;
   /** The highest number it has used. */

@@ -27,6 +27,8 @@ export interface DepartureOptions {
 export class Departures {
   readonly #options: DepartureOptions;
   readonly #lanes = new Lanes(queriesAtOnce);
+  /** Ids that the manager knows: it decides when they are gone. As many as routing carries. */
+  #live = new Set<string>();
 
   constructor(options: DepartureOptions) {
     this.#options = options;
@@ -37,21 +39,22 @@ export class Departures {
     const { owner, clock, leaseMs } = this.#options;
     const now = clock.nowMs();
     for (const client of owner.clients.values()) {
-      if (!client.seenByManager && !client.leaving && now - client.heardMs > leaseMs) {
+      const unheardMs = now - client.heardMs;
+      if (!this.#live.has(client.id) && !client.leaving && unheardMs > leaseMs) {
         this.#leave(client, 'its lease ran out');
       }
     }
   }
 
-  /** The manager's list of live clients has changed. */
-  live(added: Iterable<string>, removed: Iterable<string>): void {
-    const { owner } = this.#options;
-    for (const id of added) {
-      const client = owner.clients.get(id);
-      if (client !== undefined) client.seenByManager = true;
-    }
-    for (const id of removed) {
-      const client = owner.clients.get(id);
+  /** The manager's list of live clients, as a change or as a whole. Who leaves it is fenced. */
+  live(added: Iterable<string>, removed: Iterable<string>, whole: boolean): void {
+    const before = whole ? this.#live : new Set(removed);
+    if (whole) this.#live = new Set(added);
+    else for (const id of added) this.#live.add(id);
+    for (const id of before) {
+      if (whole && this.#live.has(id)) continue;
+      this.#live.delete(id);
+      const client = this.#options.owner.clients.get(id);
       if (client !== undefined && !client.leaving) this.#leave(client, 'the manager fenced it');
     }
   }

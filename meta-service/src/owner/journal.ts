@@ -79,6 +79,7 @@ export class Journal {
   #append(): void {
     if (this.#failed || this.#inFlight || this.#changed.size === 0) return;
     const { log, beforeSeal } = this.#options;
+    this.#inFlight = true;
     beforeSeal();
     const batch = this.#collecting++;
     const changes: EncodedChange[] = [];
@@ -88,10 +89,10 @@ export class Journal {
     this.#inFlightWaiting = this.#waiting;
     this.#changed = new Map();
     this.#waiting = [];
-    this.#inFlight = true;
     const number = log.appended + 1n;
     log.append([encodeLogRecord(log.epoch, number, changes)]).then(
       (last) => {
+        if (this.#failed) return;
         assert(last === number, `record ${number} became ${last}`);
         this.#inFlight = false;
         this.#committed = batch;
@@ -111,6 +112,7 @@ export class Journal {
     const covered = this.#committed;
     this.#options.log.flush().then(
       () => {
+        if (this.#failed) return;
         this.#flushing = false;
         const done = this.#flushWaiters.filter(({ batch }) => batch <= covered);
         this.#flushWaiters = this.#flushWaiters.filter(({ batch }) => batch > covered);
@@ -125,6 +127,11 @@ export class Journal {
     if (this.#failed) return;
     this.#failed = true;
     this.#options.onFailure(error as FsError);
+  }
+
+  /** Takes and answers nothing any more, as after a failure. */
+  abandon(): void {
+    this.#failed = true;
   }
 
   /** Resolves when nothing is in flight or collecting. */

@@ -139,6 +139,14 @@ export class Partition {
     );
   }
 
+  /** For tests: what the death of the process leaves. Nothing reaches log or store any more, nobody is answered. */
+  abandon(): void {
+    this.#failed = true;
+    this.#stopping.abort();
+    this.owner.journal.abandon();
+    this.#applier.abandon();
+  }
+
   async close(): Promise<void> {
     this.#stopping.abort();
     await this.owner.journal.drain();

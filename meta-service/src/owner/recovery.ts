@@ -157,7 +157,9 @@ export function rebuild(state: State, clock: Clock): Rebuilt {
   const known = [...all(state, keys.tableTag.client)].map(([, bytes]) => tables.clients.decode(bytes));
   for (const { client, host } of known) {
     const id = keys.clientText(client);
-    clients.push(new ClientSession(id, host, clock.nowMs(), highestAnswered(state, id)));
+    const highest = highestAnswered(state, id);
+    // Never 0: the client takes a session that has seen none of its numbers for a new one.
+    clients.push(new ClientSession(id, host, clock.nowMs(), highest > 0n ? highest : 1n));
   }
   const truncations: bigint[] = [];
   for (const [, bytes] of all(state, keys.tableTag.truncation)) {

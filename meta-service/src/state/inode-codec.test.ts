@@ -88,7 +88,7 @@ describe('the hand codec writes the bytes of the generated code', () => {
       change: 7n,
     };
     expect(encodeInode(value).toString('hex')).toBe(
-      '080110c2808080808080c0910120a40328e807306438014080bcc1960b50aab4aed8c7bfce972f58019a010c' +
+      '080110c28080808080c0910120a40328e807306438014080bcc1960b50aab4aed8c7bfce972f58019a010c' +
         '080110021880804020103001a80107',
     );
   });
