@@ -1,0 +1,217 @@
+// Who is alive, of the nodes that hold leases (P1-P3). Pure: time and messages in, facts out; the same bookkeeping as
+// native/crates/chain/src/manager.rs, which the simulator runs. It never takes suspicion for death.
+import { FsError, message } from '@catena/core';
+
+/** What a lease may last on the holder's clock, seen from ours: clocks differ by 1 % at most, 250 ms cover our own pauses. */
+export function leaseWithMarginMs(leaseMs: number): number {
+  return leaseMs + leaseMs / 100 + 250;
+}
+
+/** A pause of the manager's loop that is longer than this is like a restart: heartbeats wait in the sockets. */
+export const stallMs = 1_000;
+
+export interface NodeKey {
+  readonly kind: message.NodeKind;
+  readonly node: number;
+}
+
+/** What this manager has heard of a node. */
+interface Heard {
+  incarnation: bigint;
+  pid: number;
+  sequence: bigint;
+  /** Of the connection that registered last; messages of others are late. */
+  connection: unknown;
+  leaseEndMs: number;
+  heardMs: number;
+  /** The newest incarnation that ended: its exit was reported, or it gave its lease back. */
+  exited: bigint;
+  suspectedMs: number | undefined;
+  reports: Map<bigint, message.TargetReport>;
+}
+
+export interface NodeView {
+  readonly incarnation: bigint;
+  readonly alive: boolean;
+  readonly leaseLeftMs: number;
+  readonly heardAgoMs: number | undefined;
+  readonly suspected: boolean;
+}
+
+export class Leases {
+  readonly #leaseMs: number;
+  #startedMs: number;
+  #tickMs: number;
+  readonly #nodes = new Map<string, Heard>();
+
+  constructor(options: { leaseMs: number; nowMs: number }) {
+    this.#leaseMs = options.leaseMs;
+    this.#startedMs = options.nowMs;
+    this.#tickMs = options.nowMs;
+  }
+
+  /** Whether silence since before this manager's start proves anything yet (P3). */
+  settled(nowMs: number): boolean {
+    return nowMs - this.#startedMs >= leaseWithMarginMs(this.#leaseMs);
+  }
+
+  /** Called often. After a pause of ours everybody gets the time of a lease to be heard again. */
+  tick(nowMs: number): void {
+    if (nowMs - this.#tickMs > stallMs) {
+      const endMs = nowMs + leaseWithMarginMs(this.#leaseMs);
+      this.#startedMs = nowMs;
+      for (const heard of this.#nodes.values()) {
+        if (heard.leaseEndMs > this.#tickMs) heard.leaseEndMs = Math.max(heard.leaseEndMs, endMs);
+      }
+    }
+    this.#tickMs = nowMs;
+  }
+
+  /** `stored`: the incarnation and pid that the state on disk knows, from an earlier manager. */
+  register(nowMs: number, request: message.RegisterRequest, connection: unknown, stored: StoredNode): void {
+    const heard = this.#heard(request);
+    const newest = heard.incarnation > stored.incarnation ? heard.incarnation : stored.incarnation;
+    if (request.incarnation === 0n) throw new FsError('INVALID_ARGUMENT', 'an incarnation of 0');
+    if (request.incarnation < newest) throw this.#outdated(request, `incarnation ${newest} has registered`);
+    if (request.incarnation <= heard.exited) throw this.#outdated(request, 'its end was reported');
+    if (request.incarnation > heard.incarnation) heard.reports.clear();
+    heard.incarnation = request.incarnation;
+    heard.pid = request.pid;
+    heard.sequence = 0n;
+    heard.connection = connection;
+    this.#renew(nowMs, heard, request.targets);
+  }
+
+  /** Returns whether the lease is granted; SESSION_UNKNOWN tells the node to register (again). */
+  heartbeat(nowMs: number, request: message.HeartbeatRequest, connection: unknown): boolean {
+    const heard = this.#nodes.get(nameOf(request));
+    if (heard !== undefined && request.incarnation < heard.incarnation) {
+      throw this.#outdated(request, `incarnation ${heard.incarnation} has registered`);
+    }
+    if (heard !== undefined && request.incarnation <= heard.exited) {
+      throw this.#outdated(request, 'its end was reported');
+    }
+    if (heard === undefined || heard.incarnation !== request.incarnation || heard.connection !== connection) {
+      throw new FsError('SESSION_UNKNOWN', `${nameOf(request)} is not registered on this connection`);
+    }
+    if (request.sequence <= heard.sequence) return false; // it was repeated or overtaken (R3)
+    heard.sequence = request.sequence;
+    this.#renew(nowMs, heard, request.targets);
+    return true;
+  }
+
+  /** Its last words count: they say whether it flushed everything. */
+  giveBack(request: message.GiveBackRequest): void {
+    const heard = this.#nodes.get(nameOf(request));
+    if (heard === undefined || heard.incarnation !== request.incarnation) return;
+    for (const report of request.targets) heard.reports.set(report.target, report);
+    heard.exited = heard.incarnation;
+  }
+
+  /** A parent saw the process end. An older process of the node is no news; `incarnation` 0: the pid alone says who. */
+  exited(report: message.ExitReportRequest, stored: StoredNode): boolean {
+    const heard = this.#heard(report);
+    const current = heard.incarnation !== 0n ? heard : stored;
+    if (current.incarnation === 0n) return false;
+    if (report.incarnation !== 0n ? report.incarnation < current.incarnation : report.pid !== current.pid)
+      return false;
+    if (report.incarnation > heard.exited) heard.exited = report.incarnation;
+    if (current.incarnation > heard.exited) heard.exited = current.incarnation;
+    return true;
+  }
+
+  suspected(nowMs: number, key: NodeKey): void {
+    this.#heard(key).suspectedMs = nowMs;
+  }
+
+  view(nowMs: number, key: NodeKey): NodeView {
+    const heard = this.#nodes.get(nameOf(key));
+    if (heard === undefined || heard.incarnation === 0n) {
+      return { incarnation: 0n, alive: false, leaseLeftMs: 0, heardAgoMs: undefined, suspected: false };
+    }
+    return {
+      incarnation: heard.incarnation,
+      alive: heard.exited < heard.incarnation && nowMs < heard.leaseEndMs,
+      leaseLeftMs: Math.max(0, heard.leaseEndMs - nowMs),
+      heardAgoMs: nowMs - heard.heardMs,
+      suspected: heard.suspectedMs !== undefined,
+    };
+  }
+
+  report(key: NodeKey, target: bigint): message.TargetReport | undefined {
+    return this.#nodes.get(nameOf(key))?.reports.get(target);
+  }
+
+  /** What `next_chain` is told of one member; its comment says how each field is meant. */
+  fact(nowMs: number, member: message.Member): message.TargetFact {
+    const key = { kind: message.NodeKind.NODE_STORAGE, node: member.node };
+    const heard = this.#nodes.get(nameOf(key));
+    const view = this.view(nowMs, key);
+    const exited = heard?.exited ?? 0n;
+    const gone =
+      view.incarnation === 0n
+        ? this.settled(nowMs) || (exited !== 0n && exited >= member.incarnation)
+        : !view.alive;
+    const report = heard?.reports.get(member.target);
+    return {
+      target: member.target,
+      alive: view.alive,
+      suspended: false,
+      state: report?.state ?? message.LocalState.LOCAL_OFFLINE,
+      chainVersion: report?.chainVersion ?? 0n,
+      complete: report?.complete ?? false,
+      fresh: report?.fresh ?? false,
+      diskError: report?.diskError ?? false,
+      gone,
+      incarnation: view.incarnation,
+    };
+  }
+
+  #renew(nowMs: number, heard: Heard, reports: readonly message.TargetReport[]): void {
+    for (const report of reports) heard.reports.set(report.target, report);
+    heard.heardMs = nowMs;
+    heard.suspectedMs = undefined;
+    heard.leaseEndMs = Math.max(heard.leaseEndMs, nowMs + leaseWithMarginMs(this.#leaseMs));
+  }
+
+  #heard(key: NodeKey): Heard {
+    let heard = this.#nodes.get(nameOf(key));
+    if (heard === undefined) {
+      heard = {
+        incarnation: 0n,
+        pid: 0,
+        sequence: 0n,
+        connection: undefined,
+        leaseEndMs: 0,
+        heardMs: 0,
+        exited: 0n,
+        suspectedMs: undefined,
+        reports: new Map(),
+      };
+      this.#nodes.set(nameOf(key), heard);
+    }
+    return heard;
+  }
+
+  #outdated(key: NodeKey & { incarnation: bigint }, why: string): FsError {
+    return new FsError(
+      'ALREADY_RUNNING',
+      `${nameOf(key)} incarnation ${key.incarnation}: ${why}; start anew`,
+    );
+  }
+}
+
+export interface StoredNode {
+  readonly incarnation: bigint;
+  readonly pid: number;
+}
+
+const kindNames: Record<message.NodeKind, string> = {
+  [message.NodeKind.NODE_STORAGE]: 'storage',
+  [message.NodeKind.NODE_META]: 'meta',
+  [message.NodeKind.NODE_CLIENT]: 'client',
+};
+
+export function nameOf(key: NodeKey): string {
+  return `${kindNames[key.kind]}-${key.node}`;
+}

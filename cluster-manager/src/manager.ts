@@ -1,0 +1,368 @@
+// The manager: turns messages and time into changes of the routing table, stores each change, then tells everybody (P3). All
+// decisions are in leases.ts, clients.ts and next_chain; here they meet the store and the connections. A change is stored
+// synchronously, so that no lease is granted between a decision and its publication.
+import {
+  type Clock,
+  type Counter,
+  FsError,
+  type Logger,
+  type Metrics,
+  message,
+  oneWays,
+  type ServerConnection,
+} from '@catena/core';
+import { bytesOfId, Clients, type ClientView } from './clients.ts';
+import type { ManagerConfig } from './config.ts';
+import { Leases, type NodeKey, type NodeView, nameOf } from './leases.ts';
+import { type RoutingChange, RoutingTable } from './routing.ts';
+import { recordVersion, type StateStore } from './state.ts';
+
+export type NextChain = (request: message.NextChainRequest) => message.NextChainReply;
+
+export interface ManagerOptions {
+  readonly config: ManagerConfig;
+  readonly record: message.ManagerRecord;
+  readonly store: StateStore;
+  readonly nextChain: NextChain;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** P3: whether this process still is the manager; on one machine it holds the lock for as long as it lives. */
+  readonly roleIsValid: () => boolean;
+}
+
+/** One that gets every change pushed. */
+interface Subscriber {
+  /** The newest version that it was sent. */
+  sent: bigint;
+  /** What had been sent when its last heartbeat was answered: if it still holds less, it could not use it. */
+  sentBefore: bigint;
+  readonly node: NodeKey | undefined;
+}
+
+/** Metadata services are added as they register; more than this is a mistake. */
+const metaNodesMax = 64;
+
+export class Manager {
+  readonly options: ManagerOptions;
+  readonly #leases: Leases;
+  readonly #clients: Clients;
+  readonly #routing: RoutingTable;
+  readonly #featureLevel: number;
+  readonly #startedMs: number;
+  readonly #subscribers = new Map<ServerConnection, Subscriber>();
+  readonly #outageSinceMs = new Map<number, number>();
+  /** Facts of each chain when it was last looked at: the same facts need no second look while it serves. */
+  readonly #seenFacts = new Map<number, string>();
+  readonly #chainChanges: Counter;
+  readonly #pushes: Counter;
+
+  constructor(options: ManagerOptions) {
+    const { config, record, clock, metrics } = options;
+    const nowMs = clock.nowMs();
+    this.options = options;
+    this.#startedMs = nowMs;
+    this.#featureLevel = record.featureLevel;
+    this.#routing = new RoutingTable(record);
+    this.#leases = new Leases({ leaseMs: config.leaseMs, nowMs });
+    const { clients: live, fencedClients } = record;
+    this.#clients = new Clients({ leaseMs: config.clientLeaseMs, nowMs, live, fenced: fencedClients });
+    this.#chainChanges = metrics.counter('chain_change_total', 'Versions of chains that were published.');
+    this.#pushes = metrics.counter('routing_push_total', 'Routing changes sent to nodes and clients.');
+    metrics.observed('routing_version', 'Version of the routing table.', 'gauge', () =>
+      Number(this.#routing.version),
+    );
+    metrics.observed('client_live', 'Clients that hold a lease.', 'gauge', () => this.#clients.size);
+    metrics.observed(
+      'node_alive',
+      'Nodes that hold a lease.',
+      'gauge',
+      () => this.nodes().filter((n) => n.alive).length,
+    );
+  }
+
+  get cluster(): string {
+    return this.#routing.cluster;
+  }
+  get featureLevel(): number {
+    return this.#featureLevel;
+  }
+  get routing(): RoutingTable {
+    return this.#routing;
+  }
+
+  registerNode(request: message.RegisterRequest, connection: ServerConnection): message.Routing {
+    const { kind, node: id } = request;
+    const stored = this.#routing.node(kind, id);
+    if (stored === undefined) this.#requireNewNodeIsAllowed(request);
+    const known = { incarnation: stored?.incarnation ?? 0n, pid: stored?.pid ?? 0 };
+    this.#leases.register(this.#nowMs(), request, connection, known);
+    const { address, incarnation, pid } = request;
+    const node: message.Node = { id, kind, address, incarnation, pid, alive: true };
+    const same = stored?.address === address && stored.incarnation === incarnation && stored.pid === pid;
+    if (!same || stored?.alive !== true) this.#commit({ nodes: [node] });
+    this.options.log.info('node.registration', { node: nameOf(request), incarnation, address, pid });
+    this.advance();
+    return this.#subscribe(connection, { kind, node: id });
+  }
+
+  registerClient(request: message.RegisterRequest, connection: ServerConnection): message.Routing {
+    const isNew = this.#clients.register(this.#nowMs(), request, {
+      connection,
+      host: hostOf(connection.peer),
+    });
+    const id = request.header?.client ?? Buffer.alloc(0);
+    if (isNew) {
+      try {
+        this.#commit({ clientsAdded: [Buffer.from(id)] });
+      } catch (error) {
+        this.#clients.forget(request);
+        throw error;
+      }
+    }
+    this.options.log.info('client.registration', { client: id, name: request.address, pid: request.pid });
+    return this.#subscribe(connection, undefined);
+  }
+
+  /** The routing that the sender lacks, and whether its lease goes on: always in one message (R4). */
+  heartbeat(
+    request: message.HeartbeatRequest,
+    connection: ServerConnection,
+  ): { leaseMs: number; routing: message.Routing | undefined } {
+    const { config, roleIsValid } = this.options;
+    const isClient = request.kind === message.NodeKind.NODE_CLIENT;
+    const accepted = isClient
+      ? this.#clients.heartbeat(this.#nowMs(), request, connection)
+      : this.#leases.heartbeat(this.#nowMs(), request, connection);
+    if (accepted && !isClient) this.advance();
+    const leaseMs = isClient ? config.clientLeaseMs : config.leaseMs;
+    const granted = accepted && roleIsValid();
+    return {
+      leaseMs: granted ? leaseMs : 0,
+      routing: this.#missingRouting(request.routingVersion, connection),
+    };
+  }
+
+  giveBack(request: message.GiveBackRequest): void {
+    if (request.kind === message.NodeKind.NODE_CLIENT) {
+      this.#fence(this.#clients.ofHeader(request.header), 'client.give-back');
+      return;
+    }
+    this.#leases.giveBack(request);
+    const node = { kind: request.kind, node: request.node };
+    this.options.log.info('node.give-back', { node: nameOf(node), incarnation: request.incarnation });
+    this.advance();
+  }
+
+  /** Of a supervisor, on the host of the process (P1 b). */
+  exitReport(request: message.ExitReportRequest, connection: ServerConnection): void {
+    const { kind, node, pid } = request;
+    if (kind === message.NodeKind.NODE_CLIENT) {
+      this.#fence(this.#clients.ofProcess(pid, hostOf(connection.peer)), 'client.exit');
+      return;
+    }
+    const stored = this.#routing.node(kind, node);
+    const known = { incarnation: stored?.incarnation ?? 0n, pid: stored?.pid ?? 0 };
+    const news = this.#leases.exited(request, known);
+    this.options.log.info('node.exit', { node: nameOf({ kind, node }), pid, news });
+    if (news) this.advance();
+  }
+
+  suspect(key: NodeKey): void {
+    this.#leases.suspected(this.#nowMs(), key);
+  }
+
+  /** What a caller with this version lacks; version 0 asks for all. */
+  routingSince(version: bigint, connection: ServerConnection): message.Routing | undefined {
+    const subscriber = this.#subscribers.get(connection);
+    if (subscriber !== undefined) subscriber.sent = this.#routing.version;
+    return this.#routing.since(version);
+  }
+
+  /** The node whose heartbeats came on this connection, if any. */
+  disconnected(connection: ServerConnection): NodeKey | undefined {
+    const subscriber = this.#subscribers.get(connection);
+    this.#subscribers.delete(connection);
+    return subscriber?.node;
+  }
+
+  /** Every 100 ms: leases run out by themselves. */
+  tick(): void {
+    const nowMs = this.#nowMs();
+    this.#leases.tick(nowMs);
+    try {
+      this.#fence(this.#clients.tick(nowMs), 'client.expiry');
+      this.advance();
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      this.options.log.error('state.failure', { error }); // nothing was told; the next tick tries again
+    }
+  }
+
+  /** Moves every chain on as far as the facts allow, and publishes who is alive. */
+  advance(): void {
+    const nowMs = this.#nowMs();
+    const chains: message.Chain[] = [];
+    const reasons: string[] = [];
+    for (const chain of this.#routing.chains) {
+      const reply = this.#nextChain(nowMs, chain);
+      if (reply?.changed !== true || reply.chain === undefined) continue;
+      chains.push(reply.chain);
+      reasons.push(reply.reason);
+    }
+    const nodes = this.#changedNodes(nowMs);
+    if (chains.length === 0 && nodes.length === 0) return;
+    this.#commit({ chains, nodes });
+    for (const [index, chain] of chains.entries()) {
+      this.#chainChanges.add();
+      this.#seenFacts.delete(chain.id);
+      this.options.log.info('chain.change', {
+        chain: chain.id,
+        version: chain.version,
+        reason: reasons[index],
+      });
+    }
+    for (const node of nodes) {
+      const event = node.alive ? 'node.return' : 'node.loss';
+      this.options.log.info(event, {
+        node: nameOf({ kind: node.kind, node: node.id }),
+        incarnation: node.incarnation,
+      });
+    }
+  }
+
+  nodes(): (message.Node & { view: NodeView })[] {
+    const nowMs = this.#nowMs();
+    return this.#routing.nodes.map((node) => ({
+      ...node,
+      view: this.#leases.view(nowMs, { kind: node.kind, node: node.id }),
+    }));
+  }
+
+  clients(): ClientView[] {
+    return this.#clients.views(this.#nowMs());
+  }
+
+  report(member: message.Member): message.TargetReport | undefined {
+    return this.#leases.report({ kind: message.NodeKind.NODE_STORAGE, node: member.node }, member.target);
+  }
+
+  #nextChain(nowMs: number, chain: message.Chain): message.NextChainReply | undefined {
+    const serves = chain.members.some((member) => member.state === message.PublicState.PUBLIC_SERVING);
+    if (serves) this.#outageSinceMs.delete(chain.id);
+    else if (!this.#outageSinceMs.has(chain.id)) {
+      this.#outageSinceMs.set(chain.id, chain.last.length === 0 ? this.#startedMs : nowMs);
+    }
+    const facts = chain.members.map((member) => this.#leases.fact(nowMs, member));
+    const key = serves ? facts.map(textOfFact).join(';') : undefined;
+    if (key !== undefined && this.#seenFacts.get(chain.id) === key) return undefined;
+    const reply = this.options.nextChain({
+      chain,
+      facts,
+      outageMs: BigInt(Math.floor(nowMs - (this.#outageSinceMs.get(chain.id) ?? nowMs))),
+      outageGraceMs: BigInt(this.options.config.outageGraceMs),
+    });
+    if (key !== undefined) this.#seenFacts.set(chain.id, key);
+    return reply;
+  }
+
+  /** A node that was not heard since this manager's start stays as it was stored until silence proves something. */
+  #changedNodes(nowMs: number): message.Node[] {
+    const settled = this.#leases.settled(nowMs);
+    return this.#routing.nodes.flatMap((node) => {
+      const view = this.#leases.view(nowMs, { kind: node.kind, node: node.id });
+      const alive = view.incarnation === 0n && !settled ? node.alive : view.alive;
+      return alive === node.alive ? [] : [{ ...node, alive }];
+    });
+  }
+
+  #fence(ids: readonly string[], event: string): void {
+    if (ids.length === 0) return;
+    this.#commit({ clientsRemoved: ids.map(bytesOfId) });
+    this.#clients.fence(ids);
+    for (const client of ids) this.options.log.info(event, { client });
+  }
+
+  /** On the medium before anybody is told (P3). */
+  #commit(change: RoutingChange): void {
+    const removed = (change.clientsRemoved ?? []).map((id) => id.toString('hex'));
+    const fencedClients = [...this.#clients.fencedIds(), ...removed].map(bytesOfId);
+    const record = this.#routing.recordAfter(change, {
+      recordVersion,
+      featureLevel: this.#featureLevel,
+      fencedClients,
+    });
+    try {
+      this.options.store.save(record);
+    } catch (error) {
+      for (const chain of change.chains ?? []) this.#seenFacts.delete(chain.id);
+      throw error;
+    }
+    this.#routing.apply(change);
+    this.#push();
+  }
+
+  #push(): void {
+    const encoded = new Map<bigint, Uint8Array>();
+    for (const [connection, subscriber] of this.#subscribers) {
+      const routing = encoded.has(subscriber.sent) ? undefined : this.#routing.since(subscriber.sent);
+      if (routing !== undefined) {
+        encoded.set(subscriber.sent, message.RoutingPush.encode({ routing }).finish());
+      }
+      const bytes = encoded.get(subscriber.sent);
+      if (bytes === undefined) continue;
+      connection.pushBytes(oneWays.routingPush.kind, bytes);
+      subscriber.sent = this.#routing.version;
+      this.#pushes.add();
+    }
+  }
+
+  #subscribe(connection: ServerConnection, node: NodeKey | undefined): message.Routing {
+    const { version } = this.#routing;
+    this.#subscribers.set(connection, { sent: version, sentBefore: version, node });
+    return this.#routing.whole();
+  }
+
+  #missingRouting(held: bigint, connection: ServerConnection): message.Routing | undefined {
+    const subscriber = this.#subscribers.get(connection);
+    if (subscriber === undefined) return this.#routing.since(held);
+    const couldNotUse = held < subscriber.sentBefore;
+    // What was pushed before this answer arrives before it, so the answer goes on from there.
+    const base = held > subscriber.sent ? held : subscriber.sent;
+    subscriber.sent = this.#routing.version;
+    subscriber.sentBefore = this.#routing.version;
+    return couldNotUse ? this.#routing.whole() : this.#routing.since(base);
+  }
+
+  #requireNewNodeIsAllowed(request: message.RegisterRequest): void {
+    const { kind, node } = request;
+    if (kind === message.NodeKind.NODE_STORAGE) {
+      const known = this.#routing.nodes.filter((other) => other.kind === kind).map((other) => other.id);
+      throw new FsError(
+        'INVALID_ARGUMENT',
+        `storage node ${node} is none of this cluster's: ${known.join(', ')}`,
+      );
+    }
+    const metaNodes = this.#routing.nodes.filter((other) => other.kind === kind).length;
+    if (node === 0 || metaNodes >= metaNodesMax) {
+      throw new FsError(
+        'INVALID_ARGUMENT',
+        `metadata node ${node}: numbers start at 1, ${metaNodesMax} nodes at most`,
+      );
+    }
+  }
+
+  #nowMs(): number {
+    return this.options.clock.nowMs();
+  }
+}
+
+function textOfFact(fact: message.TargetFact): string {
+  const { target, alive, state, chainVersion, complete, fresh, diskError, gone, incarnation } = fact;
+  return `${target} ${alive} ${state} ${chainVersion} ${complete} ${fresh} ${diskError} ${gone} ${incarnation}`;
+}
+
+function hostOf(peer: string): string {
+  const at = peer.lastIndexOf(':');
+  return at < 0 ? peer : peer.slice(0, at);
+}

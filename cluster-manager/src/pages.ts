@@ -1,0 +1,126 @@
+// What the status page and scripts read: nodes, chains, targets, clients as JSON, from the manager's current view.
+import { readFileSync } from 'node:fs';
+import { fromSystemError, message, type StaticFile } from '@catena/core';
+import { nameOf } from './leases.ts';
+import type { Manager } from './manager.ts';
+
+const publicStates = ['offline', 'waiting', 'syncing', 'lastsrv', 'serving'] as const;
+const localStates = ['offline', 'online', 'uptodate'] as const;
+
+export function jsonPages(manager: Manager): Readonly<Record<string, () => unknown>> {
+  return {
+    '/api/cluster.json': () => clusterPage(manager),
+    '/api/nodes.json': () => nodesPage(manager),
+    '/api/chains.json': () => chainsPage(manager),
+    '/api/targets.json': () => targetsPage(manager),
+    '/api/clients.json': () => manager.clients(),
+  };
+}
+
+function clusterPage(manager: Manager): unknown {
+  const chains = manager.routing.chains;
+  const serving = chains.filter((chain) => chain.members.some((m) => publicStates[m.state] === 'serving'));
+  const whole = chains.filter((chain) => chain.members.every((m) => publicStates[m.state] === 'serving'));
+  return {
+    cluster: manager.cluster,
+    featureLevel: manager.featureLevel,
+    routingVersion: manager.routing.version,
+    chains: chains.length,
+    chainsServing: serving.length,
+    chainsWhole: whole.length,
+    clients: manager.clients().length,
+  };
+}
+
+function nodesPage(manager: Manager): unknown {
+  return manager.nodes().map((node) => ({
+    name: nameOf({ kind: node.kind, node: node.id }),
+    id: node.id,
+    kind: ['storage', 'meta', 'client'][node.kind],
+    address: node.address,
+    alive: node.alive,
+    suspected: node.view.suspected,
+    incarnation: node.incarnation,
+    pid: node.pid,
+    leaseLeftMs: Math.round(node.view.leaseLeftMs),
+    heardAgoMs: node.view.heardAgoMs === undefined ? null : Math.round(node.view.heardAgoMs),
+    ...spaceOf(manager, node),
+  }));
+}
+
+/** Every target reports its own bytes and the capacity of its disk; targets of one disk share it. */
+function spaceOf(
+  manager: Manager,
+  node: message.Node,
+): { targets: number; capacityBytes: bigint; usedBytes: bigint } {
+  const disks = new Map<number, bigint>();
+  let usedBytes = 0n;
+  let targets = 0;
+  if (node.kind === message.NodeKind.NODE_STORAGE) {
+    for (const member of manager.routing.chains.flatMap((chain) => chain.members)) {
+      if (member.node !== node.id) continue;
+      targets++;
+      const report = manager.report(member);
+      if (report === undefined) continue;
+      usedBytes += report.usedBytes;
+      if (report.capacityBytes > (disks.get(member.disk) ?? 0n)) disks.set(member.disk, report.capacityBytes);
+    }
+  }
+  return { targets, capacityBytes: [...disks.values()].reduce((sum, bytes) => sum + bytes, 0n), usedBytes };
+}
+
+function chainsPage(manager: Manager): unknown {
+  return manager.routing.chains.map((chain) => ({
+    id: chain.id,
+    version: chain.version,
+    durabilityEpoch: chain.durabilityEpoch,
+    members: chain.members.map((member) => ({
+      target: member.target,
+      node: member.node,
+      disk: member.disk,
+      state: publicStates[member.state],
+    })),
+    last: chain.last,
+    preferred: chain.preferred,
+  }));
+}
+
+function targetsPage(manager: Manager): unknown {
+  return manager.routing.chains.flatMap((chain) =>
+    chain.members.map((member) => {
+      const report = manager.report(member);
+      return {
+        target: member.target,
+        node: member.node,
+        disk: member.disk,
+        chain: chain.id,
+        state: publicStates[member.state],
+        incarnation: member.incarnation,
+        localState: report === undefined ? null : localStates[report.state],
+        chainVersion: report?.chainVersion ?? null,
+        complete: report?.complete ?? null,
+        fresh: report?.fresh ?? null,
+        diskError: report?.diskError ?? null,
+        capacityBytes: report?.capacityBytes ?? null,
+        usedBytes: report?.usedBytes ?? null,
+      };
+    }),
+  );
+}
+
+/** The three files of the status page, read once. */
+export function statusPage(): Readonly<Record<string, StaticFile>> {
+  const read = (name: string, type: string): StaticFile => {
+    const url = new URL(`../dashboard/${name}`, import.meta.url);
+    try {
+      return { type, body: readFileSync(url, 'utf8') };
+    } catch (error) {
+      throw fromSystemError(error, `reading ${url.pathname}`);
+    }
+  };
+  return {
+    '/': read('index.html', 'text/html; charset=utf-8'),
+    '/dashboard.js': read('dashboard.js', 'text/javascript; charset=utf-8'),
+    '/dashboard.css': read('dashboard.css', 'text/css; charset=utf-8'),
+  };
+}

@@ -1,0 +1,136 @@
+// The routing table and its changes: what every node and client knows of the cluster. Pure. Versions only rise, also over a
+// restart of the manager, because each is stored before it is told (P3). A delta replaces the entries that it names.
+import { strict as assert } from 'node:assert';
+import type { message } from '@catena/core';
+import { nameOf } from './leases.ts';
+
+/** Removed clients that deltas can still name; who is further behind gets the whole table. */
+const removalsMax = 4_096;
+
+export interface RoutingChange {
+  readonly nodes?: readonly message.Node[];
+  readonly chains?: readonly message.Chain[];
+  readonly clientsAdded?: readonly Buffer[];
+  readonly clientsRemoved?: readonly Buffer[];
+}
+
+interface Dated<T> {
+  readonly value: T;
+  readonly changed: bigint;
+}
+
+export class RoutingTable {
+  readonly cluster: string;
+  #version: bigint;
+  /** Who holds an older version than this gets the whole table: earlier changes are not known one by one. */
+  #deltasFrom: bigint;
+  readonly #nodes = new Map<string, Dated<message.Node>>();
+  readonly #chains = new Map<number, Dated<message.Chain>>();
+  readonly #clients = new Map<string, Dated<Buffer>>();
+  readonly #tables: readonly message.ChainTable[];
+  #removals: Dated<Buffer>[] = [];
+
+  constructor(record: message.ManagerRecord) {
+    this.cluster = record.cluster;
+    this.#version = record.routingVersion;
+    this.#deltasFrom = record.routingVersion;
+    this.#tables = record.tables;
+    const changed = record.routingVersion;
+    for (const node of record.nodes)
+      this.#nodes.set(nameOf({ kind: node.kind, node: node.id }), { value: node, changed });
+    for (const chain of record.chains) this.#chains.set(chain.id, { value: chain, changed });
+    for (const id of record.clients) this.#clients.set(id.toString('hex'), { value: id, changed });
+  }
+
+  get version(): bigint {
+    return this.#version;
+  }
+  get chains(): message.Chain[] {
+    return [...this.#chains.values()].map((dated) => dated.value);
+  }
+  get nodes(): message.Node[] {
+    return [...this.#nodes.values()].map((dated) => dated.value);
+  }
+
+  node(kind: message.NodeKind, id: number): message.Node | undefined {
+    return this.#nodes.get(nameOf({ kind, node: id }))?.value;
+  }
+
+  /** The next version with this change, to be stored before `apply`. */
+  recordAfter(
+    change: RoutingChange,
+    record: Pick<message.ManagerRecord, 'recordVersion' | 'featureLevel' | 'fencedClients'>,
+  ): message.ManagerRecord {
+    const nodes = new Map([...this.#nodes].map(([name, dated]) => [name, dated.value]));
+    for (const node of change.nodes ?? []) nodes.set(nameOf({ kind: node.kind, node: node.id }), node);
+    const chains = new Map([...this.#chains].map(([id, dated]) => [id, dated.value]));
+    for (const chain of change.chains ?? []) chains.set(chain.id, chain);
+    const clients = new Map([...this.#clients].map(([id, dated]) => [id, dated.value]));
+    for (const id of change.clientsRemoved ?? []) clients.delete(id.toString('hex'));
+    for (const id of change.clientsAdded ?? []) clients.set(id.toString('hex'), id);
+    return {
+      ...record,
+      cluster: this.cluster,
+      routingVersion: this.#version + 1n,
+      nodes: [...nodes.values()],
+      chains: [...chains.values()],
+      tables: [...this.#tables],
+      clients: [...clients.values()],
+    };
+  }
+
+  /** Makes a stored change the current version. */
+  apply(change: RoutingChange): void {
+    const changed = this.#version + 1n;
+    for (const node of change.nodes ?? []) {
+      this.#nodes.set(nameOf({ kind: node.kind, node: node.id }), { value: node, changed });
+    }
+    for (const chain of change.chains ?? []) {
+      const before = this.#chains.get(chain.id)?.value;
+      assert(before !== undefined && chain.version > before.version, `chain ${chain.id} goes back`);
+      this.#chains.set(chain.id, { value: chain, changed });
+    }
+    for (const id of change.clientsRemoved ?? []) {
+      this.#clients.delete(id.toString('hex'));
+      this.#removals.push({ value: id, changed });
+    }
+    for (const id of change.clientsAdded ?? []) this.#clients.set(id.toString('hex'), { value: id, changed });
+    const surplus = this.#removals.length - removalsMax;
+    if (surplus > 0) {
+      this.#deltasFrom = this.#removals[surplus - 1]!.changed;
+      this.#removals = this.#removals.slice(surplus);
+    }
+    this.#version = changed;
+  }
+
+  whole(): message.Routing {
+    return {
+      version: this.#version,
+      fromVersion: 0n,
+      cluster: this.cluster,
+      nodes: this.nodes,
+      chains: this.chains,
+      tables: [...this.#tables],
+      clientsAdded: [...this.#clients.values()].map((dated) => dated.value),
+      clientsRemoved: [],
+    };
+  }
+
+  /** What a holder of `base` lacks; undefined if nothing. A version that we never gave out gets the whole table. */
+  since(base: bigint): message.Routing | undefined {
+    if (base === this.#version) return undefined;
+    if (base < this.#deltasFrom || base > this.#version) return this.whole();
+    const newer = <T>(entries: Iterable<Dated<T>>): T[] =>
+      [...entries].filter((dated) => dated.changed > base).map((dated) => dated.value);
+    return {
+      version: this.#version,
+      fromVersion: base,
+      cluster: this.cluster,
+      nodes: newer(this.#nodes.values()),
+      chains: newer(this.#chains.values()),
+      tables: [],
+      clientsAdded: newer(this.#clients.values()),
+      clientsRemoved: newer(this.#removals),
+    };
+  }
+}
