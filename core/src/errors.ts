@@ -43,6 +43,10 @@ const codeByNumber = new Map<number, ErrorCode>(
   Object.entries(errorTable).map(([name, row]) => [row.code, name as ErrorCode]),
 );
 
+export function isErrorCode(name: unknown): name is ErrorCode {
+  return typeof name === 'string' && Object.hasOwn(errorTable, name);
+}
+
 /** A number that this release does not know reads as INTERNAL. */
 export function codeFromNumber(number: number): ErrorCode {
   return codeByNumber.get(number) ?? 'INTERNAL';

@@ -4,8 +4,66 @@ export interface RawDirectoryLock {
   release(): void;
 }
 
+export interface RawUser {
+  uid: number;
+  gid: number;
+  groups: number[];
+}
+
+export interface RawFile {
+  attributes(): Buffer;
+  read(offset: bigint, length: number): Promise<Buffer>;
+  write(offset: bigint, data: Uint8Array): Promise<void>;
+  fsync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface RawClient {
+  stop(): Promise<void>;
+  root(): bigint;
+  figures(): RawClientFigures;
+  ask(kind: number, request: Uint8Array, user: RawUser): Promise<Buffer>;
+  open(inode: bigint, flags: number, user: RawUser): Promise<RawFile>;
+  create(parent: bigint, name: Uint8Array, mode: number, flags: number, user: RawUser): Promise<RawFile>;
+  truncateChunks(inode: bigint, layout: Uint8Array, length: bigint, oldLength?: bigint): Promise<bigint>;
+  removeChunks(inode: bigint, layout: Uint8Array, length: bigint): Promise<bigint>;
+  queryLength(inode: bigint, layout: Uint8Array): Promise<bigint>;
+  space(): Promise<{ capacityBytes: bigint; usedBytes: bigint }>;
+  readChunks(inode: bigint, layout: Uint8Array, offset: bigint, length: number): Promise<Buffer>;
+  writeChunks(inode: bigint, layout: Uint8Array, offset: bigint, data: Uint8Array): Promise<void>;
+  flushChunks(layout: Uint8Array, length: bigint): Promise<void>;
+  locate(
+    layout: Uint8Array,
+    offset: bigint,
+    length: bigint,
+  ): { offset: bigint; length: bigint; nodes: number[] }[];
+  routing(): Buffer;
+}
+
+export interface RawClientFigures {
+  routingVersion: bigint;
+  writeBytesInFlight: number;
+  openInodes: number;
+  corruptAnswers: number;
+  metadataInFlight: number;
+}
+
+export interface RawClientSettings {
+  managers: string[];
+  cluster: string;
+  host: string;
+  ioTimeoutMs: number;
+  hard: boolean;
+  attributeTtlMs: number;
+  writeBytesMax: number;
+  connectTimeoutMs: number;
+  withoutNames: boolean;
+}
+
 export interface Binding {
   DirectoryLock: { acquire(directory: string): RawDirectoryLock };
+  NativeClient: { connect(settings: RawClientSettings): Promise<RawClient> };
   bootClockMs(): number;
   nextChain(request: Uint8Array): Buffer;
+  startLog(process: string, level: string): void;
 }

@@ -2,7 +2,15 @@
 //! Nothing here may block the JavaScript thread: long work runs on native threads and settles promises.
 #![allow(unsafe_code)] // what napi-derive generates; every block written by hand says why it is sound
 
+mod bytes_conversion;
 mod chain;
+mod client;
 mod clock;
+mod error;
+mod file;
 mod lock;
+mod logging;
+mod names;
 mod process;
+mod promise;
+mod work;

@@ -23,7 +23,7 @@ mod timer;
 mod waiter;
 
 pub use caller::{Caller, Cancel};
-pub use chunks::{Chunks, Located};
+pub use chunks::{Chunks, Located, Space};
 pub use client::{Client, Figures};
 pub use config::{Config, WRITE_BYTES_MAX};
 pub use open::OpenFile;

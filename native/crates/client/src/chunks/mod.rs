@@ -10,10 +10,12 @@ mod locate;
 mod pieces;
 mod read;
 mod shrink;
+mod space;
 mod write;
 
 pub(crate) use lanes::Lanes;
 pub use locate::Located;
+pub use space::Space;
 pub(crate) use write::Acked;
 
 use crate::chain_call::Limits;

@@ -17,7 +17,8 @@ const BLIND_MAX: u64 = 16;
 const BATCH: usize = 256;
 
 impl Chunks {
-    /// Cuts the chunk that holds `new_length` and removes those behind it. Returns the change in allocated bytes.
+    /// Cuts the chunk that holds `new_length` and removes those behind it; `old_length`: how far the file reached, if that is
+    /// known. Returns the change in allocated bytes.
     ///
     /// # Errors
     /// When a chain does not answer in time; then a part may be done.
@@ -26,10 +27,12 @@ impl Chunks {
         caller: &Caller,
         inode: u64,
         layout: &m::Layout,
-        old_length: u64,
+        old_length: Option<u64>,
         new_length: u64,
     ) -> Result<i64> {
         let size = chunk_size(layout)?;
+        // Unknown: no file is longer, so the chains are asked.
+        let old_length = old_length.unwrap_or(i64::MAX as u64);
         if new_length >= old_length {
             return Ok(0);
         }

@@ -29,6 +29,18 @@ impl RoutingTable {
         Some(next)
     }
 
+    /// The whole table, in no order.
+    pub fn to_message(&self) -> m::Routing {
+        m::Routing {
+            version: self.version,
+            cluster: self.cluster.clone(),
+            nodes: self.nodes.values().map(|node| (**node).clone()).collect(),
+            chains: self.chains.values().map(|chain| (**chain).clone()).collect(),
+            tables: self.tables.values().map(|table| (**table).clone()).collect(),
+            ..Default::default()
+        }
+    }
+
     pub fn chain(&self, id: u32) -> Option<&Arc<m::Chain>> {
         self.chains.get(&id)
     }
