@@ -1,0 +1,117 @@
+// The configuration of a storage node.
+import type { ConfigOf, ConfigSchema } from '@catena/core';
+
+const mebibyte = 1 << 20;
+
+export const storageConfigSchema = {
+  node: {
+    type: 'integer',
+    min: 1,
+    max: 1_000_000,
+    unit: 'number',
+    reason: 'Number of this node in the chain table; it never changes.',
+    scope: 'process',
+  },
+  cluster: {
+    type: 'text',
+    unit: 'name',
+    reason: 'Name of the cluster; data directories of another cluster are refused.',
+    scope: 'cluster',
+  },
+  disks: {
+    type: 'textList',
+    min: 1,
+    max: 64,
+    unit: 'path',
+    reason:
+      'Data directories, one per disk. Their order is their number in the chain table, so it must not change.',
+    scope: 'process',
+  },
+  managers: {
+    type: 'textList',
+    default: ['127.0.0.1:7400'],
+    min: 1,
+    max: 16,
+    unit: 'host:port',
+    reason: 'Where the cluster managers listen; tried in turn.',
+    scope: 'cluster',
+  },
+  listen: {
+    type: 'address',
+    default: '127.0.0.1:7411',
+    unit: 'host:port',
+    reason:
+      'Where clients and other nodes reach this one. Keep it on loopback until there is authentication.',
+    scope: 'process',
+  },
+  advertise: {
+    type: 'text',
+    default: '',
+    unit: 'host:port',
+    reason: 'What others connect to, if that is not the address this node listens on.',
+    scope: 'process',
+  },
+  http: {
+    type: 'address',
+    default: '127.0.0.1:7511',
+    unit: 'host:port',
+    reason: '/metrics and /healthz.',
+    scope: 'process',
+  },
+  storeThreads: {
+    type: 'integer',
+    default: 3,
+    min: 1,
+    max: 256,
+    unit: 'threads',
+    reason: 'Threads that store updates; more for many fast disks.',
+    scope: 'process',
+  },
+  readThreads: {
+    type: 'integer',
+    default: 3,
+    min: 1,
+    max: 256,
+    unit: 'threads',
+    reason: 'Threads that answer reads; more for many fast disks.',
+    scope: 'process',
+  },
+  updateBufferBytes: {
+    type: 'integer',
+    default: 32 * mebibyte,
+    min: mebibyte,
+    max: 64 * 1024 * mebibyte,
+    unit: 'bytes',
+    reason: 'Memory for updates on their way, for each position in a chain (P24).',
+    scope: 'process',
+  },
+  readBufferBytes: {
+    type: 'integer',
+    default: 32 * mebibyte,
+    min: mebibyte,
+    max: 64 * 1024 * mebibyte,
+    unit: 'bytes',
+    reason: 'Memory for reads on their way (P24).',
+    scope: 'process',
+  },
+  resyncBufferBytes: {
+    type: 'integer',
+    default: 8 * mebibyte,
+    min: mebibyte,
+    max: 16 * 1024 * mebibyte,
+    unit: 'bytes',
+    reason: 'Memory for chunks that are copied to a returning target (P24).',
+    scope: 'process',
+  },
+  flushIntervalMs: {
+    type: 'integer',
+    default: 5_000,
+    min: 100,
+    max: 600_000,
+    unit: 'ms',
+    reason: 'Written bytes reach the medium at the latest after this long, without any fsync (P11).',
+    scope: 'process',
+  },
+} as const satisfies ConfigSchema;
+
+export type StorageConfig = ConfigOf<typeof storageConfigSchema>;
