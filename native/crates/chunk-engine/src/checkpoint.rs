@@ -1,0 +1,315 @@
+//! The checkpoint: journaled blocks go in place, changed chunks and channels into the catalogue, and the journal starts anew.
+//! Writers go on; they wait only if the journal reaches twice its limit. The order of steps is the crash argument
+//! (docs/storage-engine.md): nothing is overwritten in place before its record and its commit are on the medium, and the old
+//! journal goes only after the catalogue holds what it said.
+
+use crate::BLOCK_BYTES;
+use crate::catalog::Tables;
+use crate::channels::Save;
+use crate::chunk::Active;
+use crate::engine::{Core, Engine};
+use crate::journal::Rotation;
+use crate::layout::{Layout, Presence};
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::sync::atomic::Ordering;
+use wire::message::{StoredBlocks, StoredChunk, StoredImage, StoredPending, StoredPlane, StoredTarget};
+use wire::{ChunkId, Result, Version};
+
+/// Records of this release.
+pub(crate) const FORMAT: u32 = 1;
+
+impl Engine {
+    /// Brings the catalogue up to date and starts a new journal. Called by itself when limits are reached.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.core.check()?;
+        self.core.checkpoint(false)
+    }
+
+    /// The orderly end: everything is flushed, the catalogue is complete, and the target is marked clean.
+    pub fn close(mut self) -> Result<()> {
+        self.stop_worker();
+        self.core.check()?;
+        let result = self.core.checkpoint(true);
+        self.core.closed.store(true, Ordering::Release);
+        result
+    }
+
+    fn stop_worker(&mut self) {
+        self.core.checkpoint_signal.state.lock().stop = true;
+        self.core.checkpoint_signal.changed.notify_all();
+        if let Some(worker) = self.worker.take() {
+            worker.join().expect("the checkpoint thread does not panic");
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop_worker();
+    }
+}
+
+/// What the checkpoint thread does until the engine goes.
+pub(crate) fn work(core: &Core) {
+    loop {
+        let mut state = core.checkpoint_signal.state.lock();
+        while !state.wanted && !state.stop {
+            core.checkpoint_signal.changed.wait(&mut state);
+        }
+        if state.stop {
+            return;
+        }
+        state.wanted = false;
+        drop(state);
+        // A failure is kept by the volume, and the next call of anyone meets it.
+        if let Err(error) = core.checkpoint(false) {
+            log::error!(target: "chunk_engine", error = error.to_string().as_str(); "checkpoint_failed");
+        }
+        core.checkpoint_signal.state.lock().rounds += 1;
+        core.checkpoint_signal.changed.notify_all();
+    }
+}
+
+impl Core {
+    fn is_checkpoint_due(&self) -> bool {
+        self.journal.bytes() >= self.options.journal_bytes_max
+            || self.index.dirty_chunks() >= self.options.dirty_chunks_max
+    }
+
+    /// Before an update, with no lock held: starts a checkpoint that is due, waits for one that is overdue.
+    pub fn throttle(&self) -> Result<()> {
+        if !self.is_checkpoint_due() {
+            return Ok(());
+        }
+        if !self.options.background {
+            return self.checkpoint(false);
+        }
+        let mut state = self.checkpoint_signal.state.lock();
+        if !state.wanted {
+            state.wanted = true;
+            self.checkpoint_signal.changed.notify_all();
+        }
+        let round = state.rounds;
+        while self.journal.bytes() >= 2 * self.options.journal_bytes_max
+            && state.rounds == round
+            && !state.stop
+        {
+            self.checkpoint_signal.changed.wait(&mut state);
+        }
+        drop(state);
+        self.volume.check()
+    }
+
+    pub fn checkpoint(&self, clean: bool) -> Result<()> {
+        let _one = self.checkpoint.lock();
+        let rotation = self.journal.rotate()?;
+        self.flush()?;
+        self.volume.refill_reserve()?;
+        let chunks = self.index.take_dirty();
+        let mut saved: BTreeMap<ChunkId, u64> = BTreeMap::new();
+        let expired = self.expired_tombstones(rotation);
+        self.catalog.write(|tables| {
+            for chunk in &chunks {
+                saved.insert(*chunk, self.save(*chunk, tables)?);
+            }
+            self.save_channels(rotation, &saved, tables)?;
+            expired.iter().try_for_each(|(chunk, _)| tables.remove_chunk(*chunk))?;
+            tables.put_target(&self.target_record(rotation, &expired, clean))?;
+            // What the records above describe must be on the medium before they are.
+            self.segments.flush()
+        })?;
+        self.journal.remove_before(rotation.journal)?;
+        self.finish(&saved, &expired);
+        log::debug!(target: "chunk_engine", chunks = saved.len(), journal = rotation.journal; "checkpoint_done");
+        Ok(())
+    }
+
+    fn target_record(&self, rotation: Rotation, expired: &[(ChunkId, Version)], clean: bool) -> StoredTarget {
+        let mut forgotten = self.forgotten.lock();
+        *forgotten = expired.iter().map(|(_, version)| *version).fold(*forgotten, Version::max);
+        StoredTarget {
+            format: FORMAT,
+            first_journal: rotation.journal,
+            next_record: rotation.first_record,
+            clean,
+            forgotten: Some((*forgotten).into()),
+            segment_bytes: self.options.segment_bytes,
+        }
+    }
+
+    /// Puts a chunk's images in place as far as they are flushed, and the chunk into the catalogue. The last record in it.
+    fn save(&self, chunk: ChunkId, tables: &mut Tables<'_>) -> Result<u64> {
+        let _lock = self.index.lock_chunk(chunk);
+        self.settle_images(chunk)?;
+        let (head, blocks, last_record) = {
+            let mut shard = self.index.shard(chunk);
+            let entry = shard.entries.get_mut(&chunk).expect("a dirty chunk is there");
+            let last_record = entry.last_record;
+            let active = entry.active.as_mut().expect("a dirty chunk is active");
+            let (head, blocks) = stored(active, last_record);
+            (active.dirty, active.saving) = (false, true);
+            if !active.images.is_empty() {
+                // Come back at the next checkpoint to put them in place.
+                self.index.mark_dirty(&mut shard, chunk);
+            }
+            (head, blocks, last_record)
+        };
+        tables.put_chunk(chunk, &head, &blocks)?;
+        Ok(last_record)
+    }
+
+    /// Writes the committed images whose commit is on the medium to where their blocks lie.
+    fn settle_images(&self, chunk: ChunkId) -> Result<()> {
+        let flushed = self.flusher.flushed();
+        let mut ready = Vec::new();
+        {
+            let mut shard = self.index.shard(chunk);
+            let entry = shard.entries.get_mut(&chunk).expect("a dirty chunk is there");
+            let active = entry.active.as_ref().expect("a dirty chunk is active");
+            let committed = &active.committed;
+            for ((block, record), image) in &active.images {
+                let newest = active.image(committed, *block).is_some_and(|(newest, _)| newest == *record);
+                if image.committed != 0
+                    && image.committed <= flushed
+                    && committed.is_overlaid(*block)
+                    && newest
+                {
+                    let plane = committed.plane(*block).expect("an overlaid block has a place");
+                    let plane = active.planes[plane as usize].as_ref().expect("a used plane is there");
+                    let offset = plane.file.offset(plane.address.extent, *block);
+                    let data = (image.data.clone(), committed.stored(*block));
+                    ready.push((*block, *record, plane.file.clone(), offset, data));
+                }
+            }
+            if ready.is_empty() {
+                return Ok(());
+            }
+            entry.generation = self.index.next_generation();
+        }
+        // Neighbours in one call.
+        let mut start = 0;
+        while start < ready.len() {
+            let (_, _, file, offset, _) = &ready[start];
+            let (mut parts, mut end, mut position) = (Vec::new(), start, *offset);
+            while let Some((_, _, next, at, (data, stored))) = ready.get(end)
+                && next.id == file.id
+                && *at == position
+            {
+                parts.push(IoSlice::new(&data[..*stored]));
+                (end, position) = (end + 1, position + *stored as u64);
+            }
+            file.mark_dirty();
+            self.volume.write(&*file.file, &parts, *offset, "a segment")?;
+            start = end;
+        }
+        let mut shard = self.index.shard(chunk);
+        let active = shard.active(chunk).expect("a dirty chunk is active");
+        for (block, record, ..) in &ready {
+            active.settle_image(*block, *record);
+        }
+        Ok(())
+    }
+
+    /// A channel's entry goes with the update that it names, in the same checkpoint or after it: never an entry without its
+    /// update, never an update whose entry an older one hides.
+    fn save_channels(
+        &self,
+        rotation: Rotation,
+        saved: &BTreeMap<ChunkId, u64>,
+        tables: &mut Tables<'_>,
+    ) -> Result<()> {
+        let covered = |chunk: ChunkId, record: u64| {
+            record < rotation.first_record || saved.get(&chunk).is_some_and(|last| *last >= record)
+        };
+        self.channels.save(covered, |(client, channel), save| match save {
+            Save::Put(record) => tables.put_channel(client, channel, &record),
+            Save::Remove => tables.remove_channel(client, channel),
+        })
+    }
+
+    /// Tombstones beyond the limit, the oldest first, a quarter at once. Only those that the new journal does not name.
+    fn expired_tombstones(&self, rotation: Rotation) -> Vec<(ChunkId, Version)> {
+        let count = self.tombstones.load(Ordering::Relaxed);
+        if count <= self.options.tombstones_max {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for shard in self.index.shards() {
+            found.extend(shard.entries.iter().filter_map(|(chunk, entry)| {
+                let at_rest = entry.active.as_ref().is_none_or(|active| active.is_settled());
+                let old = entry.last_record < rotation.first_record;
+                let expired = entry.presence == Presence::Removed && at_rest && old;
+                expired.then_some((entry.last_record, *chunk, entry.version))
+            }));
+        }
+        found.sort_unstable();
+        let wanted = (count - self.options.tombstones_max * 3 / 4) as usize;
+        found.truncate(wanted);
+        found.into_iter().map(|(_, chunk, version)| (chunk, version)).collect()
+    }
+
+    /// The catalogue holds them: they may leave memory.
+    fn finish(&self, saved: &BTreeMap<ChunkId, u64>, expired: &[(ChunkId, Version)]) {
+        for chunk in saved.keys() {
+            let mut shard = self.index.shard(*chunk);
+            if let Some(active) = shard.active(*chunk) {
+                active.saving = false;
+            }
+            self.index.settle(&mut shard, *chunk);
+        }
+        for (chunk, _) in expired {
+            let mut shard = self.index.shard(*chunk);
+            shard.forget(*chunk);
+            self.tombstones.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn stored(active: &Active, last_record: u64) -> (StoredChunk, StoredBlocks) {
+    let committed = &active.committed;
+    let mut planes = Vec::new();
+    for (number, plane) in active.planes.iter().enumerate() {
+        let named =
+            |layout: &Layout| (0..layout.blocks()).any(|block| layout.plane(block) == Some(number as u8));
+        if let Some(plane) = plane.as_ref().filter(|_| active.layouts().any(|layout| named(layout))) {
+            let (segment, extent) = (plane.address.segment, plane.address.extent);
+            planes.push(StoredPlane { plane: number as u32, segment, extent });
+        }
+    }
+    let head = StoredChunk {
+        version: Some(committed.version.into()),
+        length: committed.length,
+        chunk_size: committed.chunk_size,
+        removed: committed.presence == Presence::Removed,
+        stored_blocks: committed.stored_blocks(),
+        last_record,
+        planes,
+        exists: committed.presence == Presence::Present,
+        unsettled: !active.pending.is_empty() || !active.images.is_empty(),
+    };
+    let simple = committed.slots.iter().all(|slot| *slot == 0);
+    let pending = active.pending.iter().map(|layout| StoredPending {
+        version: Some(layout.version.into()),
+        length: layout.length,
+        chunk_size: layout.chunk_size,
+        removed: layout.presence == Presence::Removed,
+        slots: bytes::Bytes::copy_from_slice(&layout.slots),
+        crcs: layout.crcs.clone(),
+        record: layout.record,
+        tag: layout.tag.map(Into::into),
+    });
+    let images = active.images.iter().map(|((block, record), image)| StoredImage {
+        block: *block,
+        record: *record,
+        data: bytes::Bytes::copy_from_slice(&image.data[..image.data.len().min(BLOCK_BYTES)]),
+    });
+    let blocks = StoredBlocks {
+        slots: if simple { bytes::Bytes::new() } else { bytes::Bytes::copy_from_slice(&committed.slots) },
+        crcs: committed.crcs.clone(),
+        pending: pending.collect(),
+        images: images.collect(),
+        record: committed.record,
+    };
+    (head, blocks)
+}

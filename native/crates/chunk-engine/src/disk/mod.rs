@@ -1,0 +1,51 @@
+//! All access to a disk: flat files by name. `FileDisk` is a folder of a real file system, `MemoryDisk` its faulty twin.
+//! Both pass the suite in `suite.rs`. Whoever adds an operation adds it to both, and to the suite.
+
+mod file;
+mod memory;
+pub mod suite;
+
+pub use file::FileDisk;
+pub use memory::{Crash, Fault, MemoryDisk};
+
+use std::fmt::Debug;
+use std::io::{IoSlice, IoSliceMut, Result};
+use std::sync::Arc;
+
+/// Bytes of the whole disk, and those still free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    pub capacity: u64,
+    pub free: u64,
+}
+
+/// A set of files.
+pub trait Disk: Debug + Send + Sync + 'static {
+    /// `None` if there is no such file.
+    fn open(&self, name: &str) -> Result<Option<Arc<dyn DiskFile>>>;
+    /// A new empty file; its name is on the medium after `flush_names`. Fails with `AlreadyExists`.
+    fn create(&self, name: &str) -> Result<Arc<dyn DiskFile>>;
+    fn remove(&self, name: &str) -> Result<()>;
+    /// Names in no order.
+    fn list(&self) -> Result<Vec<String>>;
+    /// Creations and removals so far are on the medium when it returns.
+    fn flush_names(&self) -> Result<()>;
+    fn space(&self) -> Result<DiskSpace>;
+}
+
+/// One file. What was never written reads as zeros, up to the file's length.
+pub trait DiskFile: Debug + Send + Sync + 'static {
+    /// Fills `parts` in order; returns fewer bytes only where the file ends.
+    fn read_at(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize>;
+    /// Writes all bytes or fails. They survive the process at once, the power only after `flush`.
+    fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()>;
+    /// Bytes and length so far are on the medium when it returns (fdatasync). After an error nothing is known.
+    fn flush(&self) -> Result<()>;
+    /// Reserves real blocks for the range, without changing bytes or length.
+    fn allocate(&self, offset: u64, length: u64) -> Result<()>;
+    /// Gives the blocks wholly inside the range back; the range reads as zeros.
+    fn punch(&self, offset: u64, length: u64) -> Result<()>;
+    /// Cuts, or extends with zeros that take no blocks.
+    fn set_length(&self, length: u64) -> Result<()>;
+    fn length(&self) -> Result<u64>;
+}

@@ -1,0 +1,284 @@
+//! The journal: numbered, checksummed records in files that are replaced at checkpoints.
+//! A record is a 32-byte head, a protobuf message, and the bytes of journaled blocks. Reading stops at the first bad record.
+//! It never decides anything: what a record means is said in `open.rs`.
+
+use crate::checksum::{checksum, combine};
+use crate::disk::DiskFile;
+use crate::volume::Volume;
+use parking_lot::Mutex;
+use prost::Message;
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
+use wire::Result;
+use wire::message::JournalRecord;
+
+const PREFIX: &str = "journal-";
+const HEAD_BYTES: usize = 32;
+const MAGIC: u32 = 0x314a_4543;
+/// The format of the head; the message inside can grow by fields.
+const FORMAT: u32 = 1;
+/// Longest message of a record: a stage of a 64 MiB chunk has 16,384 checksums of 4 bytes; pages of channels are cut below it.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Longest data of a record: 64 KiB of overwritten bytes touch 17 blocks, and one tail block.
+const DATA_BYTES_MAX: usize = 18 * 4096;
+/// Bytes read at once on opening.
+const READ_BYTES: usize = 1 << 20;
+
+pub(crate) fn name_of(number: u64) -> String {
+    format!("{PREFIX}{number:012}")
+}
+
+pub(crate) fn parse(name: &str) -> Option<u64> {
+    name.strip_prefix(PREFIX)?.parse().ok()
+}
+
+#[derive(Debug)]
+struct Tail {
+    file: Arc<dyn DiskFile>,
+    number: u64,
+    offset: u64,
+    next_record: u64,
+    /// The last record that says something about a chunk or a client.
+    last_update: u64,
+    /// Files that a flush must cover: earlier ones until their first flush after the rotation, and the current one.
+    unflushed: Vec<Arc<dyn DiskFile>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Journal {
+    volume: Arc<Volume>,
+    tail: Mutex<Tail>,
+}
+
+/// Which journal began, and with which record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rotation {
+    pub journal: u64,
+    pub first_record: u64,
+}
+
+fn head(number: u64, message: &[u8], data_bytes: usize, body_crc: u32) -> [u8; HEAD_BYTES] {
+    let mut head = [0; HEAD_BYTES];
+    head[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+    head[4..8].copy_from_slice(&FORMAT.to_le_bytes());
+    head[8..16].copy_from_slice(&number.to_le_bytes());
+    head[16..20].copy_from_slice(&(message.len() as u32).to_le_bytes());
+    head[20..24].copy_from_slice(&(data_bytes as u32).to_le_bytes());
+    head[24..28].copy_from_slice(&body_crc.to_le_bytes());
+    let crc = checksum(&head[..28]);
+    head[28..32].copy_from_slice(&crc.to_le_bytes());
+    head
+}
+
+impl Journal {
+    /// Starts journal `number` in a new file; its first record will be `next_record`.
+    pub fn start(volume: Arc<Volume>, number: u64, next_record: u64) -> Result<Journal> {
+        let file = volume.create(&name_of(number))?;
+        let last_update = next_record - 1;
+        let unflushed = vec![file.clone()];
+        let tail = Tail { file, number, offset: 0, next_record, last_update, unflushed };
+        Ok(Journal { volume, tail: Mutex::new(tail) })
+    }
+
+    /// Appends one record; it survives the process when this returns. Gives its number.
+    pub fn append(&self, record: &JournalRecord, data: &[IoSlice<'_>]) -> Result<u64> {
+        let message = record.encode_to_vec();
+        let data_bytes = data.iter().map(|part| part.len()).sum::<usize>();
+        assert!(
+            message.len() <= MESSAGE_BYTES_MAX && data_bytes <= DATA_BYTES_MAX,
+            "a journal record is too long"
+        );
+        let mut crc = checksum(&message);
+        for part in data {
+            crc = combine(crc, checksum(part), part.len());
+        }
+        let mut parts = Vec::with_capacity(data.len() + 2);
+        let mut tail = self.tail.lock();
+        let number = tail.next_record;
+        let head = head(number, &message, data_bytes, crc);
+        parts.push(IoSlice::new(&head));
+        parts.push(IoSlice::new(&message));
+        parts.extend_from_slice(data);
+        self.volume.write(&*tail.file, &parts, tail.offset, "the journal")?;
+        tail.offset += (HEAD_BYTES + message.len() + data_bytes) as u64;
+        tail.next_record += 1;
+        if record.flushed.is_none() {
+            tail.last_update = number;
+        }
+        Ok(number)
+    }
+
+    pub fn last_update(&self) -> u64 {
+        self.tail.lock().last_update
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.tail.lock().offset
+    }
+
+    /// Puts every file that may hold unflushed records on the medium.
+    pub fn flush(&self) -> Result<()> {
+        let files = self.tail.lock().unflushed.clone();
+        for file in &files {
+            self.volume.flush(&**file, "the flush of the journal")?;
+        }
+        let mut tail = self.tail.lock();
+        let current = tail.file.clone();
+        // The current file stays in the list: it goes on growing.
+        tail.unflushed
+            .retain(|file| Arc::ptr_eq(file, &current) || !files.iter().any(|done| Arc::ptr_eq(file, done)));
+        Ok(())
+    }
+
+    /// Following records go to a new file.
+    pub fn rotate(&self) -> Result<Rotation> {
+        // The file is made outside the lock; only the checkpoint rotates, one at a time.
+        let number = self.tail.lock().number + 1;
+        let file = self.volume.create(&name_of(number))?;
+        let mut tail = self.tail.lock();
+        tail.unflushed.push(file.clone());
+        (tail.file, tail.number, tail.offset) = (file, number, 0);
+        Ok(Rotation { journal: number, first_record: tail.next_record })
+    }
+
+    /// Removes the files before `journal`.
+    pub fn remove_before(&self, journal: u64) -> Result<()> {
+        for name in self.volume.list()? {
+            if parse(&name).is_some_and(|number| number < journal) {
+                self.volume.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One record as read back.
+#[derive(Debug)]
+pub(crate) struct ReadRecord {
+    pub number: u64,
+    pub record: JournalRecord,
+    pub data: Vec<u8>,
+}
+
+/// Reads one journal file from its start. `next` ends at the first record that is not whole, or not the expected number.
+#[derive(Debug)]
+pub(crate) struct JournalReader {
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    buffer: Vec<u8>,
+    position: usize,
+    next_record: u64,
+}
+
+impl JournalReader {
+    pub fn new(file: Arc<dyn DiskFile>, next_record: u64) -> JournalReader {
+        JournalReader { file, offset: 0, buffer: Vec::new(), position: 0, next_record }
+    }
+
+    /// The number that the next record must have.
+    pub fn next_record(&self) -> u64 {
+        self.next_record
+    }
+
+    pub fn next(&mut self) -> std::io::Result<Option<ReadRecord>> {
+        let expected = self.next_record;
+        let Some(head) = self.peek(HEAD_BYTES)? else { return Ok(None) };
+        let field = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
+        let number = u64::from_le_bytes(head[8..16].try_into().expect("eight bytes"));
+        let (message_bytes, data_bytes) = (field(16) as usize, field(20) as usize);
+        let whole = field(0) == MAGIC
+            && field(4) == FORMAT
+            && field(28) == checksum(&head[..28])
+            && number == expected
+            && message_bytes <= MESSAGE_BYTES_MAX
+            && data_bytes <= DATA_BYTES_MAX;
+        let body_crc = field(24);
+        if !whole {
+            return Ok(None);
+        }
+        let length = HEAD_BYTES + message_bytes + data_bytes;
+        let Some(bytes) = self.peek(length)? else { return Ok(None) };
+        if checksum(&bytes[HEAD_BYTES..]) != body_crc {
+            return Ok(None);
+        }
+        let Ok(record) = JournalRecord::decode(&bytes[HEAD_BYTES..HEAD_BYTES + message_bytes]) else {
+            return Ok(None);
+        };
+        let data = bytes[HEAD_BYTES + message_bytes..].to_vec();
+        self.position += length;
+        self.next_record += 1;
+        Ok(Some(ReadRecord { number, record, data }))
+    }
+
+    /// The next `length` bytes, or `None` if the file ends before.
+    fn peek(&mut self, length: usize) -> std::io::Result<Option<&[u8]>> {
+        while self.buffer.len() - self.position < length {
+            self.buffer.drain(..self.position);
+            self.position = 0;
+            let have = self.buffer.len();
+            self.buffer.resize(have + READ_BYTES, 0);
+            let count = self.file.read_at(&mut [IoSliceMut::new(&mut self.buffer[have..])], self.offset)?;
+            self.buffer.truncate(have + count);
+            self.offset += count as u64;
+            if count == 0 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(&self.buffer[self.position..self.position + length]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Crash, Disk, MemoryDisk};
+    use wire::message::{JournalCommit, JournalFlushed};
+
+    fn commit(number: u64) -> JournalRecord {
+        let version = Some(wire::message::Version { chain: 1, number });
+        JournalRecord { commit: Some(JournalCommit { chunk: None, version }), ..JournalRecord::default() }
+    }
+
+    fn read_all(disk: &MemoryDisk, first: u64) -> Vec<ReadRecord> {
+        let mut reader = JournalReader::new(disk.open(&name_of(1)).unwrap().unwrap(), first);
+        std::iter::from_fn(|| reader.next().unwrap()).collect()
+    }
+
+    #[test]
+    fn records_come_back_until_the_first_bad_one() {
+        let disk = MemoryDisk::new(1 << 30);
+        let journal = Journal::start(Arc::new(Volume::new(Arc::new(disk.clone()))), 1, 10).unwrap();
+        let data = vec![9u8; 4096];
+        let mut ends = Vec::new();
+        for number in 10..20 {
+            assert_eq!(journal.append(&commit(number), &[IoSlice::new(&data)]).unwrap(), number);
+            ends.push(journal.bytes());
+        }
+        let flushed =
+            JournalRecord { flushed: Some(JournalFlushed { number: 19 }), ..JournalRecord::default() };
+        journal.append(&flushed, &[]).unwrap();
+        assert_eq!(journal.last_update(), 19);
+        let records = read_all(&disk, 10);
+        assert_eq!(records.len(), 11);
+        assert!(records.iter().take(10).all(|read| read.record == commit(read.number) && read.data == data));
+        assert!(read_all(&disk, 11).is_empty(), "a journal that begins with another record is not read");
+        for (index, end) in ends.iter().enumerate() {
+            let damaged = disk.after(Crash::KeepAll);
+            assert!(damaged.flip_bit(&name_of(1), end - 1, 3));
+            assert_eq!(
+                read_all(&damaged, 10).len(),
+                index,
+                "the record with the flipped bit and all after it are cut"
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_has_these_bytes() {
+        let message = commit(7).encode_to_vec();
+        assert_eq!(message, [0x12, 6, 0x12, 4, 8, 1, 16, 7]);
+        let head = head(5, &message, 3, 0x0102_0304);
+        assert_eq!(&head[..4], b"CEJ1");
+        assert_eq!(head[4..28], [1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0, 4, 3, 2, 1]);
+    }
+}

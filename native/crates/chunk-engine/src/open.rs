@@ -1,0 +1,209 @@
+//! Making a target, and opening one: the catalogue, then the journal on top of it. Records covered by a flush mark are taken as
+//! they are; of later ones every directly written block is verified, and a chunk that fails returns to its last good version
+//! (P12). Opening ends with a checkpoint, so that nothing dropped can come back.
+
+mod replay;
+
+use crate::catalog::Catalog;
+use crate::channels::{Channel, Channels};
+use crate::checkpoint::{FORMAT, work};
+use crate::commit::entry_of;
+use crate::disk::Disk;
+use crate::engine::{Core, Engine, Signal};
+use crate::flush::Flusher;
+use crate::index::Index;
+use crate::journal::Journal;
+use crate::layout::Presence;
+use crate::options::Options;
+use crate::segments::{ExtentAddress, Segments};
+use crate::volume::Volume;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use wire::message::StoredTarget;
+use wire::{ChunkId, Code, Error, Result};
+
+/// How a target came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Nothing that the journal names is missing or damaged. `false`: see `dropped`.
+    pub complete: bool,
+    /// It was closed in order; nothing had to be replayed.
+    pub clean: bool,
+    /// Chunks that returned to an earlier version because later bytes were not on the medium.
+    pub dropped: Vec<ChunkId>,
+    /// Records read from the journal.
+    pub replayed: u64,
+}
+
+impl Engine {
+    /// Makes an empty target. `Exists` if the disk holds one.
+    pub fn create(disk: Arc<dyn Disk>, options: Options) -> Result<Engine> {
+        let volume = Arc::new(Volume::new(disk));
+        if Catalog::exists(&volume)?
+            && Catalog::open(volume.clone(), options.catalog_cache_bytes)?.target()?.is_some()
+        {
+            return Err(Error::new(Code::Exists, "the disk holds a target already"));
+        }
+        let catalog = Catalog::open(volume.clone(), options.catalog_cache_bytes)?;
+        volume.open_reserve(options.reserve_bytes)?;
+        let target = StoredTarget {
+            format: FORMAT,
+            first_journal: 1,
+            next_record: 1,
+            segment_bytes: options.segment_bytes,
+            ..StoredTarget::default()
+        };
+        catalog.write(|tables| tables.put_target(&target))?;
+        let (engine, _) = Engine::finish(volume, catalog, target, options)?;
+        Ok(engine)
+    }
+
+    /// Opens the target that the disk holds. `NotFound` if there is none, `NewerData` if a newer release wrote it.
+    pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Engine, Opened)> {
+        let volume = Arc::new(Volume::new(disk));
+        let none = || Error::new(Code::NotFound, "the disk holds no target");
+        if !Catalog::exists(&volume)? {
+            return Err(none());
+        }
+        let catalog = Catalog::open(volume.clone(), options.catalog_cache_bytes)?;
+        let target = catalog.target()?.ok_or_else(none)?;
+        if target.format > FORMAT {
+            let text = format!("the target has format {}, this release knows {FORMAT}", target.format);
+            return Err(Error::new(Code::NewerData, text));
+        }
+        volume.open_reserve(options.reserve_bytes)?;
+        Engine::finish(volume, catalog, target, options)
+    }
+
+    fn finish(
+        volume: Arc<Volume>,
+        catalog: Catalog,
+        target: StoredTarget,
+        options: Options,
+    ) -> Result<(Engine, Opened)> {
+        let options = Options { segment_bytes: target.segment_bytes, ..options };
+        let segments = Segments::open(volume.clone(), options.segment_bytes)?;
+        let index = Index::new(options.layout_cache_bytes);
+        let channels = Channels::default();
+        let loaded = load(&catalog, &segments, &index, &channels)?;
+        let stored =
+            replay::Stored { volume: &volume, catalog: &catalog, segments: &segments, index: &index };
+        let replayed = replay::replay(&stored, &channels, &target, loaded.unsettled)?;
+        let next_record = replayed.next_record.max(loaded.last_record + 1);
+        let journal = Journal::start(volume.clone(), replayed.next_journal, next_record)?;
+        let core = Core {
+            volume,
+            segments,
+            index,
+            journal,
+            catalog,
+            channels,
+            flusher: Flusher::starting_at(next_record - 1),
+            retired: Mutex::new(VecDeque::new()),
+            checkpoint: Mutex::new(()),
+            checkpoint_signal: Signal::default(),
+            forgotten: Mutex::new(target.forgotten.unwrap_or_default().into()),
+            tombstones: AtomicU64::new(0),
+            used_blocks: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            options,
+        };
+        core.count(loaded.settled_blocks - replayed.touched_blocks);
+        if !target.clean {
+            core.reclaim()?;
+        }
+        // What was verified above need not be on the medium: this makes it so, and makes what was dropped stay dropped.
+        core.segments.flush()?;
+        core.checkpoint(false)?;
+        let opened = Opened {
+            complete: replayed.dropped.is_empty(),
+            clean: target.clean,
+            dropped: replayed.dropped,
+            replayed: replayed.records,
+        };
+        log::info!(target: "chunk_engine", replayed = opened.replayed, dropped = opened.dropped.len(), clean = opened.clean; "target_opened");
+        let core = Arc::new(core);
+        let worker = core.options.background.then(|| start_worker(&core));
+        Ok((Engine { core, worker }, opened))
+    }
+}
+
+fn start_worker(core: &Arc<Core>) -> std::thread::JoinHandle<()> {
+    let core = core.clone();
+    let builder = std::thread::Builder::new().name("checkpoint".to_string());
+    builder.spawn(move || work(&core)).expect("a thread can be started")
+}
+
+struct Loaded {
+    /// Chunks with pending versions or images: their details are wanted at once.
+    unsettled: Vec<ChunkId>,
+    settled_blocks: u64,
+    last_record: u64,
+}
+
+/// Reads the catalogue's chunks and channels into memory.
+fn load(catalog: &Catalog, segments: &Segments, index: &Index, channels: &Channels) -> Result<Loaded> {
+    let mut loaded = Loaded { unsettled: Vec::new(), settled_blocks: 0, last_record: 0 };
+    catalog.for_each_chunk(|chunk, head| {
+        for plane in &head.planes {
+            segments.mark_used(ExtentAddress { segment: plane.segment, extent: plane.extent })?;
+        }
+        loaded.last_record = loaded.last_record.max(head.last_record);
+        loaded.settled_blocks += u64::from(head.stored_blocks);
+        if head.unsettled {
+            loaded.unsettled.push(chunk);
+        }
+        index.shard(chunk).entries.insert(chunk, entry_of(&head));
+        Ok(())
+    })?;
+    let mut last_channel_record = 0;
+    let mut bad = None;
+    catalog.for_each_channel(|stored| match stored.channel.as_ref().map(Channel::try_from) {
+        Some(Ok(channel)) => {
+            last_channel_record = last_channel_record.max(stored.record);
+            channels.load(stored.record, channel);
+        }
+        other => bad = other.and_then(Result::err),
+    })?;
+    loaded.last_record = loaded.last_record.max(last_channel_record);
+    bad.map_or(Ok(loaded), Err)
+}
+
+impl Core {
+    /// Counts chunks and blocks after opening. `settled_blocks`: of the chunks that are only in the catalogue.
+    fn count(&self, settled_blocks: u64) {
+        let mut used = settled_blocks;
+        for mut shard in self.index.shards() {
+            let mut live = 0;
+            for entry in shard.entries.values() {
+                live += u64::from(entry.presence == Presence::Present);
+                self.count_tombstone(Presence::Absent, entry.presence);
+                if let Some(active) = &entry.active {
+                    used += active.used_blocks();
+                }
+            }
+            shard.live = live;
+        }
+        self.used_blocks.store(used, Ordering::Relaxed);
+    }
+
+    /// After a crash, blocks that no version names may still hold bytes: they go back to the file system.
+    fn reclaim(&self) -> Result<()> {
+        self.segments.punch_free()?;
+        let mut ranges = Vec::new();
+        for shard in self.index.shards() {
+            for active in shard.entries.values().filter_map(|entry| entry.active.as_ref()) {
+                for (number, plane) in active.planes.iter().enumerate() {
+                    let Some(plane) = plane else { continue };
+                    ranges.extend(active.unused(number).iter().map(|placed| {
+                        let offset = plane.file.offset(plane.address.extent, placed.first);
+                        (plane.file.clone(), offset, u64::from(placed.count) * crate::BLOCK_BYTES as u64)
+                    }));
+                }
+            }
+        }
+        ranges.iter().try_for_each(|(file, offset, length)| self.segments.punch(file, *offset, *length))
+    }
+}

@@ -1,0 +1,310 @@
+//! Reading: what to read is decided under the shard's lock, the bytes are read and verified without any lock, and the result
+//! counts only if nothing was overwritten or given back meanwhile. Never returns a byte whose block failed its checksum.
+
+use crate::checksum::{BLOCK_BYTES, checksum, combine, zeros};
+use crate::chunk::{Active, Entry};
+use crate::engine::{Core, Engine};
+use crate::layout::Layout;
+use crate::segments::SegmentFile;
+use std::io::IoSliceMut;
+use std::sync::Arc;
+use wire::{ChunkId, Code, Error, Result, Version};
+
+/// A reader that meets this many changes under its feet gives up with `Busy`; each change needs a flush, so it never does.
+const ATTEMPTS: usize = 100;
+
+/// What a read returned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadInfo {
+    /// `Version::NONE` for a chunk that does not exist.
+    pub version: Version,
+    pub chunk_length: u32,
+    /// Bytes put into the buffer: fewer than asked for where the chunk ends.
+    pub length: u32,
+    /// CRC32C of those bytes.
+    pub crc: u32,
+}
+
+#[derive(Debug)]
+enum Source {
+    Disk { file: Arc<SegmentFile>, offset: u64 },
+    Image(Arc<[u8]>),
+    Hole,
+}
+
+/// Consecutive blocks that are read with one call.
+#[derive(Debug)]
+struct Run {
+    first: u32,
+    count: u32,
+    source: Source,
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    layout: Arc<Layout>,
+    runs: Vec<Run>,
+    generation: u64,
+}
+
+impl Engine {
+    /// Reads the committed version into `buffer`, from `offset` on. `Corrupt` names the chunk and the block.
+    pub fn read(&self, chunk: ChunkId, offset: u32, buffer: &mut [u8]) -> Result<ReadInfo> {
+        self.core.check()?;
+        self.core.read(chunk, None, offset, buffer)
+    }
+
+    /// Reads one version, committed or pending (a member re-drives what it holds pending, P6). `MissingVersion` if it is neither.
+    pub fn read_version(
+        &self,
+        chunk: ChunkId,
+        version: Version,
+        offset: u32,
+        buffer: &mut [u8],
+    ) -> Result<ReadInfo> {
+        self.core.check()?;
+        self.core.read(chunk, Some(version), offset, buffer)
+    }
+
+    /// The whole committed chunk.
+    pub fn read_all(&self, chunk: ChunkId) -> Result<(ReadInfo, Vec<u8>)> {
+        self.core.check()?;
+        loop {
+            let length = self.core.index.shard(chunk).entries.get(&chunk).map_or(0, |entry| entry.length);
+            let mut bytes = vec![0; length as usize];
+            let info = self.core.read(chunk, None, 0, &mut bytes)?;
+            if info.length == info.chunk_length {
+                bytes.truncate(info.length as usize);
+                return Ok((info, bytes));
+            }
+        }
+    }
+
+    /// Reads and verifies the whole committed chunk, in pieces; the checksum of all of it. For scrub and comparison.
+    pub fn verify(&self, chunk: ChunkId) -> Result<ReadInfo> {
+        self.core.check()?;
+        'again: loop {
+            let mut piece = vec![0; VERIFY_BYTES];
+            let mut whole = self.core.read(chunk, None, 0, &mut piece)?;
+            while whole.length < whole.chunk_length {
+                let next = self.core.read(chunk, None, whole.length, &mut piece)?;
+                if next.version != whole.version {
+                    continue 'again;
+                }
+                whole.crc = combine(whole.crc, next.crc, next.length as usize);
+                whole.length += next.length;
+            }
+            return Ok(whole);
+        }
+    }
+}
+
+/// Bytes that `verify` holds at a time.
+const VERIFY_BYTES: usize = 1 << 20;
+
+impl Core {
+    pub fn read(
+        &self,
+        chunk: ChunkId,
+        version: Option<Version>,
+        offset: u32,
+        buffer: &mut [u8],
+    ) -> Result<ReadInfo> {
+        for _ in 0..ATTEMPTS {
+            let Some(snapshot) = self.snapshot(chunk, version, offset, buffer.len())? else {
+                let version =
+                    self.index.shard(chunk).entries.get(&chunk).map_or(Version::NONE, |entry| entry.version);
+                return Ok(ReadInfo { version, ..ReadInfo::default() });
+            };
+            let layout = &snapshot.layout;
+            let length = (layout.length.saturating_sub(offset) as usize).min(buffer.len());
+            let result = read_runs(&snapshot, offset as usize, &mut buffer[..length]);
+            let unchanged = {
+                let shard = self.index.shard(chunk);
+                shard.entries.get(&chunk).is_some_and(|entry| entry.generation == snapshot.generation)
+            };
+            if unchanged {
+                let crc = result.map_err(|reason| {
+                    Error::new(Code::Corrupt, format!("chunk {}.{}, {reason}", chunk.inode, chunk.index))
+                })?;
+                let (version, chunk_length) = (layout.version, layout.length);
+                return Ok(ReadInfo { version, chunk_length, length: length as u32, crc });
+            }
+        }
+        Err(Error::new(Code::Busy, "the chunk changes too fast to be read"))
+    }
+
+    /// One block of a version of a chunk whose lock the caller holds.
+    pub fn read_block(&self, chunk: ChunkId, layout: &Arc<Layout>, block: u32) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; layout.stored(block)];
+        loop {
+            let snapshot = {
+                let shard = self.index.shard(chunk);
+                let entry = shard.entries.get(&chunk).expect("a chunk that is changed is there");
+                let active = entry.active.as_ref().expect("a chunk that is changed is active");
+                Snapshot::new(entry, active, layout.clone(), block..block + 1)
+            };
+            let result = read_runs(&snapshot, block as usize * BLOCK_BYTES, &mut bytes);
+            let generation = self.index.shard(chunk).entries.get(&chunk).map(|entry| entry.generation);
+            if generation == Some(snapshot.generation) {
+                let where_ = |reason| format!("chunk {}.{}, {reason}", chunk.inode, chunk.index);
+                return result.map(|_| bytes).map_err(|reason| Error::new(Code::Corrupt, where_(reason)));
+            }
+        }
+    }
+
+    /// `None`: the chunk does not exist (or is a tombstone).
+    fn snapshot(
+        &self,
+        chunk: ChunkId,
+        version: Option<Version>,
+        offset: u32,
+        wanted: usize,
+    ) -> Result<Option<Snapshot>> {
+        loop {
+            {
+                let shard = self.index.shard(chunk);
+                let entry = shard.entries.get(&chunk);
+                if let Some((entry, active)) = entry.and_then(|entry| Some((entry, entry.active.as_ref()?))) {
+                    let layout = active
+                        .layouts()
+                        .find(|layout| version.is_none_or(|version| layout.version == version));
+                    let Some(layout) = layout else { return Err(missing(version)) };
+                    let end = (offset as usize + wanted).min(layout.length as usize);
+                    let first = offset as usize / BLOCK_BYTES;
+                    let blocks = first as u32..end.div_ceil(BLOCK_BYTES).max(first) as u32;
+                    return Ok(Some(Snapshot::new(entry, active, layout.clone(), blocks)));
+                }
+                match (entry, version) {
+                    (None, None) => return Ok(None),
+                    (None, Some(_)) => return Err(missing(version)),
+                    (Some(entry), Some(_)) if version != Some(entry.version) => return Err(missing(version)),
+                    (Some(entry), _) if entry.blocks() == 0 => return Ok(None),
+                    _ => {}
+                }
+            }
+            self.activate(chunk)?;
+        }
+    }
+}
+
+fn missing(version: Option<Version>) -> Error {
+    Error::new(Code::MissingVersion, format!("the target does not hold version {version:?}"))
+}
+
+impl Snapshot {
+    fn new(entry: &Entry, active: &Active, layout: Arc<Layout>, blocks: std::ops::Range<u32>) -> Snapshot {
+        let mut runs: Vec<Run> = Vec::new();
+        let mut last_plane = None;
+        for block in blocks {
+            let plane = layout.plane(block).filter(|_| !layout.is_overlaid(block));
+            if plane.is_some() && plane == last_plane {
+                runs.last_mut().expect("a run before").count += 1;
+                continue;
+            }
+            last_plane = plane;
+            let source = match plane {
+                Some(plane) => {
+                    let plane = active.planes[plane as usize].as_ref().expect("a used plane is there");
+                    let offset = plane.file.offset(plane.address.extent, block);
+                    Source::Disk { file: plane.file.clone(), offset }
+                }
+                None if layout.is_overlaid(block) => Source::Image(
+                    active.image(&layout, block).expect("an overlaid block has an image").1.data.clone(),
+                ),
+                None => Source::Hole,
+            };
+            runs.push(Run { first: block, count: 1, source });
+        }
+        Snapshot { layout, runs, generation: entry.generation }
+    }
+}
+
+/// Fills `buffer` from byte `offset` of the chunk; the checksum of what it put there, or what is wrong.
+fn read_runs(snapshot: &Snapshot, offset: usize, buffer: &mut [u8]) -> std::result::Result<u32, String> {
+    let mut crc = 0;
+    let end = offset + buffer.len();
+    for run in &snapshot.runs {
+        let start = run.first as usize * BLOCK_BYTES;
+        let last = run.first + run.count - 1;
+        let stop = last as usize * BLOCK_BYTES + snapshot.layout.stored(last);
+        let (from, to) = (offset.max(start), end.min(stop));
+        if from >= to {
+            continue;
+        }
+        let part = &mut buffer[from - offset..to - offset];
+        let edges = Edges { before: from - start, after: stop - to };
+        crc = combine(crc, read_run(&snapshot.layout, run, edges, part)?, to - from);
+    }
+    Ok(crc)
+}
+
+/// Bytes of a run that are read for verification only.
+#[derive(Clone, Copy)]
+struct Edges {
+    before: usize,
+    after: usize,
+}
+
+fn read_run(layout: &Layout, run: &Run, edges: Edges, part: &mut [u8]) -> std::result::Result<u32, String> {
+    // Only the first and the last block can be wanted in part.
+    let (mut before, mut after) = ([0; BLOCK_BYTES], [0; BLOCK_BYTES]);
+    let (before, after) = (&mut before[..edges.before], &mut after[..edges.after]);
+    match &run.source {
+        Source::Hole => {
+            part.fill(0);
+            return Ok(zeros_checksum(part.len()));
+        }
+        Source::Image(data) => {
+            let to = edges.before + part.len();
+            before.copy_from_slice(&data[..edges.before]);
+            part.copy_from_slice(&data[edges.before..to]);
+            after.copy_from_slice(&data[to..to + edges.after]);
+        }
+        Source::Disk { file, offset } => {
+            let wanted = before.len() + part.len() + after.len();
+            let mut parts = [IoSliceMut::new(before), IoSliceMut::new(part), IoSliceMut::new(after)];
+            let count = file
+                .file
+                .read_at(&mut parts, *offset)
+                .map_err(|error| format!("block {}: {error}", run.first))?;
+            if count < wanted {
+                return Err(format!(
+                    "block {}: the segment ends too early",
+                    run.first + (count / BLOCK_BYTES) as u32
+                ));
+            }
+        }
+    }
+    let (mut crc, mut done) = (0, 0);
+    for block in run.first..run.first + run.count {
+        let head = if block == run.first { &*before } else { &[] };
+        let tail = if block + 1 == run.first + run.count { &*after } else { &[] };
+        let inner = &part[done..done + layout.stored(block) - head.len() - tail.len()];
+        let inner_crc = checksum(inner);
+        let mut found = inner_crc;
+        if !head.is_empty() {
+            found = combine(checksum(head), found, inner.len());
+        }
+        if !tail.is_empty() {
+            found = combine(found, checksum(tail), tail.len());
+        }
+        if found != layout.crcs[block as usize] {
+            return Err(format!("block {block}: the checksum does not match"));
+        }
+        crc = combine(crc, inner_crc, inner.len());
+        done += inner.len();
+    }
+    Ok(crc)
+}
+
+fn zeros_checksum(length: usize) -> u32 {
+    let mut crc = 0;
+    let mut left = length;
+    while left > 0 {
+        let piece = left.min(BLOCK_BYTES);
+        crc = combine(crc, checksum(zeros(piece)), piece);
+        left -= piece;
+    }
+    crc
+}

@@ -1,0 +1,463 @@
+//! Staging: an update becomes the newest pending version of its chunk. Bytes go to their place first (new blocks, or behind
+//! the chunk's end), then the journal record that makes them count; small overwrites are in the record itself (P12).
+//! Nothing that another version needs is overwritten here.
+
+mod plan;
+
+use crate::BLOCK_BYTES;
+use crate::channels::Channel;
+use crate::chunk::{Entry, Image, Placed, Plane};
+use crate::engine::{Core, Engine};
+use crate::index::Index;
+use crate::layout::{Layout, Presence};
+use crate::segments::{ExtentAddress, SegmentFile, class_of};
+use bytes::Bytes;
+use plan::{Content, Payload, Place, Plan};
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wire::message::{BlockRun, BlockRunKind, ChannelRecord, JournalRecord, JournalStage, StoredPlane};
+use wire::{ChunkId, Code, Error, Result, Tag, Version};
+
+/// Planes of one chunk beyond which its fresh blocks are scattered, and a flush is made to get retired ones back, before another
+/// extent is taken: bounds the address space that one hot chunk may hold.
+const PLANES_WANTED: usize = 4;
+
+/// What an update does to its chunk.
+#[derive(Clone, Copy, Debug)]
+pub enum Update<'a> {
+    /// Bytes at `offset`; grows the chunk, a gap reads as zeros.
+    Write { offset: u32, data: &'a [Bytes] },
+    /// The length becomes `length`: cuts, or extends with zeros.
+    Truncate { length: u32 },
+    /// The chunk is gone; a tombstone keeps the version.
+    Remove,
+    /// The whole chunk becomes `data`.
+    Replace { data: &'a [Bytes] },
+}
+
+/// Whose update it is, for the exactly-once table (P7).
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelUpdate {
+    pub tag: Tag,
+    pub request_crc: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct StageRequest<'a> {
+    pub chunk: ChunkId,
+    pub version: Version,
+    /// The version that this one follows: must be the newest that the target holds, else `MissingVersion`.
+    /// `None` (resync): no check, and `version` may be lower; nothing may pend.
+    pub base: Option<Version>,
+    pub update: Update<'a>,
+    /// Of the file's layout: the most bytes the chunk will ever have.
+    pub chunk_size: u32,
+    pub channel: Option<ChannelUpdate>,
+    /// CRC32C of the payload as the caller got it; compared before anything is written.
+    pub crc: Option<u32>,
+    /// Commit by the same journal record (the tail of a chain; resync).
+    pub commit: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staged {
+    pub chunk_length: u32,
+    /// Bytes of blocks that the chunk takes more (or fewer) than its base version.
+    pub allocated_delta: i64,
+    /// CRC32C of the payload.
+    pub crc: u32,
+}
+
+/// The newest version of a chunk, as the next update finds it.
+pub(crate) struct Tip {
+    pub chunk: ChunkId,
+    pub layout: Arc<Layout>,
+    /// Bytes of the chunk below this may be wanted by another version.
+    pub protected_length: u32,
+}
+
+/// Where each run of fresh blocks went.
+struct Placement {
+    placed: Vec<Placed>,
+    planes: Vec<StoredPlane>,
+}
+
+impl Engine {
+    /// Holds an update as the newest pending version of its chunk. When it returns, it survives the death of the process.
+    pub fn stage(&self, request: &StageRequest<'_>) -> Result<Staged> {
+        let core = &*self.core;
+        core.check()?;
+        core.throttle()?;
+        let _lock = core.index.lock_chunk(request.chunk);
+        let tip = core.tip(request.chunk)?;
+        let result = core.stage(request, &tip);
+        if result.is_err() {
+            core.forget_if_absent(request.chunk);
+        }
+        result
+    }
+}
+
+impl Core {
+    fn stage(&self, request: &StageRequest<'_>, tip: &Tip) -> Result<Staged> {
+        self.check_request(request, tip)?;
+        let payload = Payload::new(match request.update {
+            Update::Write { data, .. } | Update::Replace { data } => data,
+            Update::Truncate { .. } | Update::Remove => &[],
+        });
+        let plan = Plan::new(self, request, tip, &payload)?;
+        if request.crc.is_some_and(|crc| crc != plan.payload_crc) {
+            return Err(Error::new(
+                Code::Corrupt,
+                format!("the payload for {:?} arrived damaged", request.chunk),
+            ));
+        }
+        let images = plan.images(&payload);
+        let placement = self.place(request.chunk, class_of(request.chunk_size), &plan)?;
+        let written = self.write_plan(request.chunk, &plan, &placement, &payload);
+        let staged = written.and_then(|()| self.record(request, tip, &plan, &placement, &images));
+        if staged.is_err() {
+            self.take_back(request.chunk, &placement);
+        }
+        staged
+    }
+
+    /// The chunk's newest version; an unknown chunk gets an empty entry.
+    fn tip(&self, chunk: ChunkId) -> Result<Tip> {
+        loop {
+            {
+                let mut shard = self.index.shard(chunk);
+                let entry = shard.entries.entry(chunk).or_insert_with(Entry::absent);
+                if entry.presence == Presence::Absent && entry.active.is_none() && entry.last_record == 0 {
+                    entry.active = Some(Box::new(crate::chunk::Active::new(Layout::absent())));
+                }
+                if let Some(active) = &entry.active {
+                    let (layout, protected_length) = (active.tip().clone(), active.protected_length);
+                    return Ok(Tip { chunk, layout, protected_length });
+                }
+            }
+            self.activate(chunk)?;
+        }
+    }
+
+    fn forget_if_absent(&self, chunk: ChunkId) {
+        let mut shard = self.index.shard(chunk);
+        if shard.entries.get(&chunk).is_some_and(|entry| {
+            let idle = entry.active.as_ref().is_none_or(|active| active.is_settled());
+            entry.presence == Presence::Absent && entry.last_record == 0 && idle
+        }) {
+            shard.forget(chunk);
+        }
+    }
+
+    fn check_request(&self, request: &StageRequest<'_>, tip: &Tip) -> Result<()> {
+        let refuse =
+            |text: String| Err(Error::new(Code::InvalidArgument, format!("{:?}: {text}", request.chunk)));
+        let sizes = wire::limits::CHUNK_BYTES_MIN..=wire::limits::CHUNK_BYTES_MAX;
+        let size = request.chunk_size;
+        if !sizes.contains(&(size as usize)) || !(size as usize).is_multiple_of(BLOCK_BYTES) {
+            return refuse(format!("a chunk cannot have {size} bytes"));
+        }
+        let whole = matches!(request.update, Update::Replace { .. } | Update::Remove);
+        if tip.layout.presence == Presence::Present && tip.layout.chunk_size != size && !whole {
+            return refuse(format!("the chunk has {} bytes, the update says {size}", tip.layout.chunk_size));
+        }
+        let length = match request.update {
+            Update::Write { offset, data } => u64::from(offset) + Payload::new(data).len() as u64,
+            Update::Truncate { length } => u64::from(length),
+            Update::Remove => 0,
+            Update::Replace { data } => Payload::new(data).len() as u64,
+        };
+        if length > u64::from(size) {
+            return refuse(format!("{length} bytes do not fit into a chunk of {size}"));
+        }
+        if request.channel.is_some_and(|channel| channel.tag.channel >= wire::limits::CHANNELS_MAX) {
+            return refuse("the channel's number is too high".to_string());
+        }
+        match request.base {
+            Some(base) if base != tip.layout.version => Err(Error::new(
+                Code::MissingVersion,
+                format!("{:?} has {:?}, the update follows {base:?}", request.chunk, tip.layout.version),
+            )),
+            Some(base) if request.version <= base => {
+                refuse(format!("{:?} does not follow {base:?}", request.version))
+            }
+            None if !Arc::ptr_eq(&tip.layout, &self.committed(request.chunk)) => {
+                refuse("pending versions must be discarded before a replacement".to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn committed(&self, chunk: ChunkId) -> Arc<Layout> {
+        self.index.shard(chunk).active(chunk).expect("a chunk that is changed is active").committed.clone()
+    }
+
+    /// Finds room for the fresh blocks of a plan.
+    fn place(&self, chunk: ChunkId, class: u8, plan: &Plan) -> Result<Placement> {
+        let mut placement = Placement { placed: Vec::new(), planes: Vec::new() };
+        for (first, count) in plan.fresh_runs() {
+            if let Err(error) = self.place_run(chunk, class, first, count, &mut placement) {
+                self.take_back(chunk, &placement);
+                return Err(error);
+            }
+        }
+        Ok(placement)
+    }
+
+    fn place_run(
+        &self,
+        chunk: ChunkId,
+        class: u8,
+        first: u32,
+        count: u32,
+        into: &mut Placement,
+    ) -> Result<()> {
+        let mut flushed = false;
+        loop {
+            let planes = {
+                let mut shard = self.index.shard(chunk);
+                let active = shard.active(chunk).expect("a chunk that is changed is active");
+                if let Some(placed) = active.place(class, first, count, PLANES_WANTED) {
+                    self.used_blocks.fetch_add(u64::from(count), Ordering::Relaxed);
+                    into.placed.extend(placed);
+                    return Ok(());
+                }
+                active.planes.iter().flatten().count()
+            };
+            if planes >= PLANES_WANTED && !flushed {
+                // What versions gave up since the last flush comes back with this one.
+                flushed = true;
+                self.flush()?;
+                continue;
+            }
+            let (address, file) = self.segments.allocate(class, Index::lane_seed(chunk))?;
+            let mut shard = self.index.shard(chunk);
+            let active = shard.active(chunk).expect("a chunk that is changed is active");
+            let Ok(plane) = active.add_plane(Plane::new(address, file)) else {
+                self.segments.free(address);
+                return Err(Error::new(Code::Overloaded, format!("{chunk:?} has too many pending versions")));
+            };
+            let ExtentAddress { segment, extent } = address;
+            into.planes.push(StoredPlane { plane: u32::from(plane), segment, extent });
+        }
+    }
+
+    /// An update that was not recorded gives its room back at once: nothing on the disk names it.
+    fn take_back(&self, chunk: ChunkId, placement: &Placement) {
+        let mut shard = self.index.shard(chunk);
+        let active = shard.active(chunk).expect("a chunk that is changed is active");
+        for placed in &placement.placed {
+            self.used_blocks.fetch_sub(u64::from(placed.count), Ordering::Relaxed);
+            if let Some(extent) = active.give_back(*placed) {
+                self.segments.free(extent);
+            }
+        }
+    }
+
+    /// Writes what goes to the disk now: neighbours on the disk in one call.
+    fn write_plan(
+        &self,
+        chunk: ChunkId,
+        plan: &Plan,
+        placement: &Placement,
+        payload: &Payload<'_>,
+    ) -> Result<()> {
+        let mut group: Option<Group<'_>> = None;
+        for (position, block) in plan.blocks.iter().enumerate() {
+            let plane = match block.place {
+                Place::Fresh => plane_of(placement, block.block),
+                Place::Behind(plane) => plane,
+                Place::Overlay | Place::Hole | Place::Keep => continue,
+            };
+            // Within one plane the place follows from the block.
+            let next =
+                group.as_ref().filter(|group| group.plane == plane).map(|group| group.place_of(block.block));
+            if next
+                .is_none_or(|next| group.as_ref().is_none_or(|group| group.end != next + block.skip as u64))
+            {
+                let mut shard = self.index.shard(chunk);
+                let active = shard.active(chunk).expect("a chunk that is changed is active");
+                let held = active.planes[plane as usize].as_ref().expect("a placed plane is there");
+                let start = held.file.offset(held.address.extent, block.block);
+                let file = held.file.clone();
+                drop(shard);
+                if let Some(done) =
+                    group.replace(Group::new(plane, file, block.block, start, block.skip as u64))
+                {
+                    done.write(self, payload)?;
+                }
+            }
+            group.as_mut().expect("a group was begun").push(&plan.blocks[position].content);
+        }
+        group.map_or(Ok(()), |group| group.write(self, payload))
+    }
+
+    /// Appends the journal record, then shows the version.
+    fn record(
+        &self,
+        request: &StageRequest<'_>,
+        tip: &Tip,
+        plan: &Plan,
+        placement: &Placement,
+        images: &[(u32, Arc<[u8]>)],
+    ) -> Result<Staged> {
+        let mut stage = JournalStage {
+            chunk: Some(request.chunk.into()),
+            version: Some(request.version.into()),
+            base: Some(tip.layout.version.into()),
+            chunk_size: request.chunk_size,
+            length: plan.length,
+            removed: matches!(request.update, Update::Remove),
+            fresh: matches!(request.update, Update::Replace { .. }),
+            commit: request.commit,
+            runs: runs(plan, placement),
+            planes: placement.planes.clone(),
+            channel: None,
+        };
+        let mut layout = tip.layout.next(&stage, 0)?;
+        layout.tag = request.channel.map(|channel| channel.tag);
+        let blocks = i64::from(layout.stored_blocks()) - i64::from(tip.layout.stored_blocks());
+        let staged = Staged {
+            chunk_length: plan.length,
+            allocated_delta: blocks * BLOCK_BYTES as i64,
+            crc: plan.payload_crc,
+        };
+        let channel = request.channel.map(|channel| Channel {
+            tag: channel.tag,
+            chunk: request.chunk,
+            version: request.version,
+            chunk_length: staged.chunk_length,
+            allocated_delta: staged.allocated_delta,
+            request_crc: channel.request_crc,
+        });
+        stage.channel = channel.as_ref().map(ChannelRecord::from);
+        let data: Vec<IoSlice<'_>> = images.iter().map(|(_, image)| IoSlice::new(image)).collect();
+        let message = JournalRecord { stage: Some(stage), ..JournalRecord::default() };
+        let record = self.journal.append(&message, &data)?;
+        layout.record = record;
+        self.show(request, layout, record, images);
+        if let Some(channel) = channel {
+            self.channels.set(record, channel);
+        }
+        Ok(staged)
+    }
+
+    fn show(&self, request: &StageRequest<'_>, layout: Layout, record: u64, images: &[(u32, Arc<[u8]>)]) {
+        let mut shard = self.index.shard(request.chunk);
+        let entry = shard.entries.get_mut(&request.chunk).expect("a chunk that is changed is there");
+        entry.last_record = record;
+        let active = entry.active.as_mut().expect("a chunk that is changed is active");
+        active.protected_length = active.protected_length.max(layout.length);
+        active.pending.push_back(Arc::new(layout));
+        for (block, data) in images {
+            active.images.insert((*block, record), Image { committed: 0, data: data.clone() });
+        }
+        self.index.mark_dirty(&mut shard, request.chunk);
+        if request.commit {
+            self.commit_up_to(&mut shard, request.chunk, request.version, record);
+        }
+    }
+}
+
+fn plane_of(placement: &Placement, block: u32) -> u8 {
+    let holds = |placed: &&Placed| (placed.first..placed.first + placed.count).contains(&block);
+    placement.placed.iter().find(holds).expect("every fresh block was placed").plane
+}
+
+/// The plan's blocks as the journal says them: neighbours of one kind and plane together.
+fn runs(plan: &Plan, placement: &Placement) -> Vec<BlockRun> {
+    let mut runs: Vec<BlockRun> = Vec::new();
+    for block in &plan.blocks {
+        let (kind, plane) = match block.place {
+            Place::Fresh => (BlockRunKind::RunDirect, plane_of(placement, block.block)),
+            Place::Behind(plane) => (BlockRunKind::RunDirect, plane),
+            Place::Overlay => (BlockRunKind::RunOverlay, 0),
+            Place::Hole => (BlockRunKind::RunHole, 0),
+            Place::Keep => (BlockRunKind::RunKeep, 0),
+        };
+        let plane = u32::from(plane);
+        match runs.last_mut() {
+            Some(run) if run.kind() == kind && run.plane == plane && run.first + run.count == block.block => {
+                run.count += 1;
+            }
+            _ => runs.push(BlockRun {
+                first: block.block,
+                count: 1,
+                kind: kind as i32,
+                plane,
+                crcs: Vec::new(),
+            }),
+        }
+        if kind != BlockRunKind::RunHole {
+            runs.last_mut().expect("a run was begun").crcs.push(block.crc);
+        }
+    }
+    runs
+}
+
+enum Piece<'a> {
+    Zeros(usize),
+    Payload(std::ops::Range<usize>),
+    Owned(&'a [u8]),
+}
+
+/// Bytes that lie next to each other on the disk.
+struct Group<'a> {
+    plane: u8,
+    file: Arc<SegmentFile>,
+    first: u32,
+    /// Where block `first` begins.
+    origin: u64,
+    start: u64,
+    end: u64,
+    pieces: Vec<Piece<'a>>,
+}
+
+impl<'a> Group<'a> {
+    fn new(plane: u8, file: Arc<SegmentFile>, first: u32, origin: u64, skip: u64) -> Group<'a> {
+        let start = origin + skip;
+        Group { plane, file, first, origin, start, end: start, pieces: Vec::new() }
+    }
+
+    fn place_of(&self, block: u32) -> u64 {
+        self.origin + u64::from(block - self.first) * BLOCK_BYTES as u64
+    }
+
+    fn push(&mut self, content: &'a Content) {
+        self.end += content.len() as u64;
+        match content {
+            Content::None => {}
+            Content::Owned(bytes) => self.pieces.push(Piece::Owned(bytes)),
+            Content::Payload { before, range, after } => {
+                self.push_zeros(*before);
+                match self.pieces.last_mut() {
+                    Some(Piece::Payload(last)) if last.end == range.start => last.end = range.end,
+                    _ if range.is_empty() => {}
+                    _ => self.pieces.push(Piece::Payload(range.clone())),
+                }
+                self.push_zeros(*after);
+            }
+        }
+    }
+
+    fn push_zeros(&mut self, count: usize) {
+        if count > 0 {
+            self.pieces.push(Piece::Zeros(count));
+        }
+    }
+
+    fn write(self, core: &Core, payload: &Payload<'_>) -> Result<()> {
+        let mut parts = Vec::with_capacity(self.pieces.len());
+        for piece in &self.pieces {
+            match piece {
+                Piece::Zeros(count) => parts.push(IoSlice::new(crate::checksum::zeros(*count))),
+                Piece::Payload(range) => payload.slices(range.clone(), &mut parts),
+                Piece::Owned(bytes) => parts.push(IoSlice::new(bytes)),
+            }
+        }
+        self.file.mark_dirty();
+        core.volume.write(&*self.file.file, &parts, self.start, "a segment")
+    }
+}

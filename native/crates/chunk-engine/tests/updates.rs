@@ -1,0 +1,309 @@
+//! What each update does to a chunk, on both disks.
+
+mod support;
+
+use bytes::Bytes;
+use chunk_engine::disk::Crash;
+use chunk_engine::{BLOCK_BYTES, Disk, Engine, FileDisk, MemoryDisk, StageRequest, Update, checksum};
+use std::sync::Arc;
+use support::*;
+use wire::{Code, Version};
+
+fn on_both(test: impl Fn(Arc<dyn Disk>)) {
+    test(Arc::new(MemoryDisk::new(1 << 30)));
+    let folder = tempfile::tempdir().unwrap();
+    test(Arc::new(FileDisk::open(folder.path()).unwrap()));
+}
+
+fn fresh() -> (MemoryDisk, Engine) {
+    let disk = MemoryDisk::new(1 << 30);
+    let engine = Engine::create(Arc::new(disk.clone()), options()).unwrap();
+    (disk, engine)
+}
+
+fn sound(engine: &Engine) {
+    let report = engine.check().unwrap();
+    assert!(report.corrupt.is_empty() && report.wrong.is_empty(), "{report:?}");
+}
+
+#[test]
+fn a_chunk_lives_through_its_updates() {
+    on_both(|disk| {
+        let engine = Engine::create(disk.clone(), options()).unwrap();
+        let chunk = id(7, 3);
+        let mut model = pattern(1, 10_000).to_vec();
+        let staged = write(&engine, chunk, 0, 0, &model).unwrap();
+        assert_eq!((staged.chunk_length, staged.allocated_delta), (10_000, 3 * 4096));
+        assert_eq!(staged.crc, checksum(&model));
+        let steps: [(u32, usize); 8] = [
+            (10_000, 5000),
+            (100, 50),
+            (4096, 4096),
+            (14_990, 300),
+            (30_000, 7),
+            (0, 12),
+            (20_000, 40_000),
+            (0, 60_000),
+        ];
+        for (base, (offset, length)) in (1..).zip(steps) {
+            let bytes = pattern(base, length);
+            write(&engine, chunk, base, offset, &bytes).unwrap();
+            let end = offset as usize + length;
+            model.resize(model.len().max(end), 0);
+            model[offset as usize..end].copy_from_slice(&bytes);
+            assert!(content(&engine, chunk) == model, "after {offset}+{length}");
+        }
+        for (base, length) in (9..).zip([59_000, 64_000, 4096, 5, 5000]) {
+            engine.stage(&request(chunk, base, Update::Truncate { length })).unwrap();
+            engine.commit(chunk, version(base + 1)).unwrap();
+            model.resize(length as usize, 0);
+            assert!(content(&engine, chunk) == model, "after a truncation to {length}");
+        }
+        sound(&engine);
+        engine.close().unwrap();
+        let (engine, opened) = Engine::open(disk, options()).unwrap();
+        assert!(opened.clean && opened.complete && opened.replayed == 0, "{opened:?}");
+        assert!(content(&engine, chunk) == model);
+        sound(&engine);
+        engine.stage(&request(chunk, 14, Update::Remove)).unwrap();
+        engine.commit(chunk, version(15)).unwrap();
+        assert_eq!(content(&engine, chunk), []);
+        let meta = engine.meta(chunk).unwrap().unwrap();
+        assert!(meta.removed && meta.committed == version(15));
+        engine.flush().unwrap();
+        assert_eq!(engine.space().unwrap().used, 0);
+        write(&engine, chunk, 15, 10, b"again").unwrap();
+        assert_eq!(content(&engine, chunk), b"\0\0\0\0\0\0\0\0\0\0again");
+        sound(&engine);
+    });
+}
+
+#[test]
+fn the_committed_version_stays_readable_while_others_pend() {
+    let (_, engine) = fresh();
+    let chunk = id(1, 0);
+    let old = pattern(1, 50_000);
+    write(&engine, chunk, 0, 0, &old).unwrap();
+    let mut expected = vec![old.to_vec()];
+    let steps = [(3, 100), (50_000, 8000), (0, 40_000), (10, 10), (58_000, 7000)];
+    for (base, (offset, length)) in (1..).zip(steps) {
+        let data = [pattern(base + 100, length)];
+        engine.stage(&request(chunk, base, Update::Write { offset, data: &data })).unwrap();
+        let mut next = expected.last().unwrap().clone();
+        next.resize(next.len().max(offset as usize + length), 0);
+        next[offset as usize..offset as usize + length].copy_from_slice(&data[0]);
+        expected.push(next);
+        assert!(content(&engine, chunk) == old, "version {base} is still the committed one");
+    }
+    let pending = engine.meta(chunk).unwrap().unwrap().pending;
+    assert_eq!(pending.iter().map(|one| one.version.number).collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
+    for (number, bytes) in (1..).zip(&expected) {
+        let mut buffer = vec![0; bytes.len()];
+        let info = engine.read_version(chunk, version(number), 0, &mut buffer).unwrap();
+        assert!(buffer == *bytes && info.crc == checksum(bytes) && info.version == version(number));
+    }
+    engine.checkpoint().unwrap();
+    for (number, bytes) in (2..).zip(&expected[1..4]) {
+        engine.commit(chunk, version(number)).unwrap();
+        assert!(content(&engine, chunk) == *bytes);
+    }
+    engine.commit(chunk, version(6)).unwrap();
+    assert!(content(&engine, chunk) == expected[5], "a commit includes the versions before it");
+    engine.commit(chunk, version(6)).unwrap();
+    assert_eq!(engine.commit(chunk, version(9)).unwrap_err().code, Code::MissingVersion);
+    assert_eq!(engine.read_version(chunk, version(5), 0, &mut [0]).unwrap_err().code, Code::MissingVersion);
+    sound(&engine);
+}
+
+#[test]
+fn gaps_and_wrong_requests_are_refused() {
+    let (_, engine) = fresh();
+    let chunk = id(1, 0);
+    let data = [pattern(1, 100)];
+    let update = Update::Write { offset: 0, data: &data };
+    let code = |request: StageRequest<'_>| engine.stage(&request).unwrap_err().code;
+    assert_eq!(code(request(chunk, 1, update)), Code::MissingVersion);
+    assert!(engine.meta(chunk).unwrap().is_none(), "a refused update leaves nothing");
+    write(&engine, chunk, 0, 0, b"x").unwrap();
+    assert_eq!(
+        code(StageRequest { version: version(1), ..request(chunk, 1, update) }),
+        Code::InvalidArgument
+    );
+    assert_eq!(
+        code(StageRequest { chunk_size: 1 << 20, ..request(chunk, 1, update) }),
+        Code::InvalidArgument
+    );
+    assert_eq!(
+        code(StageRequest { chunk_size: 5000, ..request(id(2, 0), 0, update) }),
+        Code::InvalidArgument
+    );
+    assert_eq!(
+        code(request(chunk, 1, Update::Write { offset: CHUNK - 99, data: &data })),
+        Code::InvalidArgument
+    );
+    assert_eq!(code(request(chunk, 1, Update::Truncate { length: CHUNK + 1 })), Code::InvalidArgument);
+    assert_eq!(code(StageRequest { crc: Some(1), ..request(chunk, 1, update) }), Code::Corrupt);
+    assert_eq!(code(with_tag(request(chunk, 1, update), tag(1, 64, 1))), Code::InvalidArgument);
+    assert_eq!(content(&engine, chunk), b"x");
+    sound(&engine);
+}
+
+#[test]
+fn replacement_discards_and_may_go_back() {
+    let (_, engine) = fresh();
+    let chunk = id(1, 0);
+    write(&engine, chunk, 0, 0, &pattern(1, 60_000)).unwrap();
+    let data = [pattern(2, 5000)];
+    engine
+        .stage(&with_tag(request(chunk, 1, Update::Write { offset: 100, data: &data }), tag(1, 0, 9)))
+        .unwrap();
+    assert_eq!(engine.channel(tag(1, 0, 9).client, 0).unwrap().version, version(2));
+    let older = [pattern(3, 3000), Bytes::new(), pattern(4, 30_000)];
+    let replace = StageRequest {
+        base: None,
+        version: Version { chain: 0, number: 5 },
+        commit: true,
+        ..request(chunk, 0, Update::Replace { data: &older })
+    };
+    assert_eq!(engine.stage(&replace).unwrap_err().code, Code::InvalidArgument);
+    engine.discard_pending(chunk).unwrap();
+    assert!(engine.channel(tag(1, 0, 9).client, 0).is_none(), "a discarded update was not applied");
+    engine.stage(&replace).unwrap();
+    assert!(content(&engine, chunk) == older.concat());
+    assert_eq!(engine.meta(chunk).unwrap().unwrap().tip(), Version { chain: 0, number: 5 });
+    engine.stage(&StageRequest { update: Update::Replace { data: &data }, ..replace }).unwrap();
+    assert!(content(&engine, chunk) == data[0], "the same version may be replaced by other bytes");
+    sound(&engine);
+}
+
+#[test]
+fn a_small_chunk_takes_a_block_and_not_its_extent() {
+    on_both(|disk| {
+        let engine = Engine::create(disk.clone(), options()).unwrap();
+        engine.checkpoint().unwrap();
+        let before = disk.space().unwrap().free;
+        for inode in 0..200 {
+            write(&engine, id(inode, 0), 0, 0, &pattern(inode, 100)).unwrap();
+        }
+        engine.checkpoint().unwrap();
+        assert_eq!(engine.space().unwrap().used, 200 * 4096);
+        let taken = before - disk.space().unwrap().free;
+        assert!(taken < 200 * 16 * 1024, "{taken} bytes for 200 chunks of 100 bytes");
+    });
+}
+
+#[test]
+fn rewriting_in_pieces_keeps_the_disk_and_gives_back_what_was_replaced() {
+    on_both(|disk| {
+        let engine = Engine::create(disk.clone(), options()).unwrap();
+        let chunk = id(1, 0);
+        let size = CHUNK as usize;
+        let mut base = 0;
+        for round in 0..20 {
+            for piece in 0..4u32 {
+                let data = [pattern(round * 4 + u64::from(piece), 4 * size)];
+                let update = Update::Write { offset: piece * 4 * CHUNK, data: &data };
+                engine
+                    .stage(&StageRequest {
+                        chunk_size: 16 * CHUNK,
+                        commit: true,
+                        ..request(chunk, base, update)
+                    })
+                    .unwrap();
+                base += 1;
+            }
+            assert!(content(&engine, chunk)[13 * size..] == pattern(round * 4 + 3, 4 * size)[size..]);
+        }
+        engine.flush().unwrap();
+        assert_eq!(engine.space().unwrap().used, 16 * size as u64);
+        sound(&engine);
+    });
+}
+
+#[test]
+fn journaled_overwrites_cost_about_what_they_write() {
+    let (disk, engine) = fresh();
+    let chunk = id(1, 0);
+    let data = [pattern(1, 1 << 20)];
+    let create = StageRequest {
+        chunk_size: 1 << 20,
+        commit: true,
+        ..request(chunk, 0, Update::Write { offset: 0, data: &data })
+    };
+    engine.stage(&create).unwrap();
+    engine.checkpoint().unwrap();
+    let mut model = data[0].to_vec();
+    for base in 1..100 {
+        let offset = (base * 7919 % 255 * 4096) as usize;
+        let bytes = [pattern(base, 4096)];
+        let update = Update::Write { offset: offset as u32, data: &bytes };
+        engine
+            .stage(&StageRequest { chunk_size: 1 << 20, commit: true, ..request(chunk, base, update) })
+            .unwrap();
+        model[offset..offset + 4096].copy_from_slice(&bytes[0]);
+    }
+    assert!(content(&engine, chunk) == model);
+    assert_eq!(engine.space().unwrap().used, 1 << 20, "no new blocks");
+    engine.checkpoint().unwrap();
+    assert!(content(&engine, chunk) == model);
+    assert_eq!(engine.space().unwrap().used, 1 << 20, "in place");
+    drop(engine);
+    let (engine, opened) = Engine::open(Arc::new(disk.after(Crash::LoseAll)), options()).unwrap();
+    assert!(opened.complete && content(&engine, chunk) == model);
+}
+
+#[test]
+fn a_flipped_bit_is_found_wherever_it_is() {
+    let (disk, engine) = fresh();
+    let chunk = id(1, 0);
+    write(&engine, chunk, 0, 0, &pattern(1, 20_000)).unwrap();
+    engine.checkpoint().unwrap();
+    let segment = disk.list().unwrap().into_iter().find(|name| name.starts_with("segment")).unwrap();
+    let pages = disk.written_pages(&segment);
+    assert_eq!(pages.len(), 5);
+    for (block, page) in pages.iter().enumerate() {
+        assert!(disk.flip_bit(&segment, page + 17, 5));
+        let error = engine.read_all(chunk).unwrap_err();
+        assert!(error.code == Code::Corrupt && error.detail.contains(&format!("block {block}")), "{error}");
+        for other in 0..5 {
+            let result = engine.read(chunk, other * BLOCK_BYTES as u32 + 100, &mut [0; 10]);
+            assert_eq!(result.is_err(), other as usize == block, "only the damaged block is refused");
+        }
+        assert_eq!(engine.check().unwrap().corrupt, [chunk]);
+        disk.flip_bit(&segment, page + 17, 5);
+    }
+    sound(&engine);
+}
+
+#[test]
+fn tombstones_and_lists() {
+    let (disk, engine) = fresh();
+    for inode in 1..=300 {
+        write(&engine, id(inode, 0), 0, 0, b"x").unwrap();
+        write(&engine, id(inode, 1), 0, 0, b"y").unwrap();
+    }
+    for inode in 1..=300 {
+        engine.stage(&StageRequest { commit: true, ..request(id(inode, 1), 1, Update::Remove) }).unwrap();
+    }
+    assert_eq!(engine.space().unwrap().chunks, 300);
+    let all = engine.list(id(0, 0), None, 10_000).unwrap();
+    assert_eq!(all.len(), 600);
+    assert!(all.is_sorted_by_key(|row| row.chunk));
+    let page = engine.list(id(10, 1), None, 3).unwrap();
+    assert_eq!(
+        page.iter().map(|row| (row.chunk, row.removed)).collect::<Vec<_>>(),
+        [(id(10, 1), true), (id(11, 0), false), (id(11, 1), true)]
+    );
+    assert_eq!(engine.list(id(0, 0), Some(5), 10).unwrap().len(), 2);
+    assert_eq!(engine.list(id(6, 0), Some(5), 10).unwrap().len(), 0);
+    engine.checkpoint().unwrap();
+    engine.checkpoint().unwrap();
+    let left = engine.list(id(0, 0), None, 10_000).unwrap();
+    assert_eq!(left.iter().filter(|row| row.removed).count(), 75, "the oldest tombstones expired");
+    assert!(left.iter().filter(|row| row.removed).all(|row| row.chunk.inode > 225));
+    assert_eq!(engine.forgotten(), version(2));
+    drop(engine);
+    let (engine, _) = Engine::open(Arc::new(disk.after(Crash::LoseAll)), options()).unwrap();
+    assert_eq!(engine.list(id(0, 0), None, 10_000).unwrap(), left);
+    assert_eq!((engine.forgotten(), engine.space().unwrap().chunks), (version(2), 300));
+}
