@@ -1,6 +1,6 @@
 // The load generator of the native data plane: what `catena bench` measures with.
 import { binding } from './binding.ts';
-import { failure } from './failure.ts';
+import { settled } from './failure.ts';
 
 export interface BenchSettings {
   readonly engine: 'posix' | 'client' | 'noop';
@@ -51,20 +51,16 @@ export interface RawBenchFindings extends Omit<BenchReport, 'latencyUs'> {
 
 /** One job. Errors of single operations are in the report; a job that cannot start rejects. */
 export async function runBench(settings: BenchSettings): Promise<BenchReport> {
-  return reportOf(binding().runBench({ ...settings, managers: [...settings.managers] }));
+  return reportOf(() => binding().runBench({ ...settings, managers: [...settings.managers] }));
 }
 
 /** Creates and closes files in a new folder below `directory`, one after another, for that long; removes them afterwards. */
 export async function runCreates(options: { directory: string; runtimeMs: number }): Promise<BenchReport> {
-  return reportOf(binding().runCreates(options.directory, options.runtimeMs));
+  return reportOf(() => binding().runCreates(options.directory, options.runtimeMs));
 }
 
-async function reportOf(findings: Promise<RawBenchFindings>): Promise<BenchReport> {
-  try {
-    const { latenciesUs, ...rest } = await findings;
-    const [min = 0, mean = 0, max = 0, p50 = 0, p90 = 0, p95 = 0, p99 = 0, p999 = 0, p9999 = 0] = latenciesUs;
-    return { ...rest, latencyUs: { min, mean, max, p50, p90, p95, p99, p999, p9999 } };
-  } catch (error) {
-    throw failure(error);
-  }
+async function reportOf(measure: () => Promise<RawBenchFindings>): Promise<BenchReport> {
+  const { latenciesUs, ...rest } = await settled(measure);
+  const [min = 0, mean = 0, max = 0, p50 = 0, p90 = 0, p95 = 0, p99 = 0, p999 = 0, p9999 = 0] = latenciesUs;
+  return { ...rest, latencyUs: { min, mean, max, p50, p90, p95, p99, p999, p9999 } };
 }

@@ -1,4 +1,5 @@
 // The raw functions and classes that native/crates/addon exports, as napi-rs names them. Only the faces in this folder use them.
+import type { BenchSettings, RawBenchFindings } from './bench.ts';
 
 export interface RawDirectoryLock {
   release(): void;
@@ -60,9 +61,41 @@ export interface RawClientSettings {
   withoutNames: boolean;
 }
 
+export interface RawStorageSettings {
+  node: number;
+  cluster: string;
+  listen: string;
+  advertise: string;
+  managers: string[];
+  disks: string[];
+  storeThreads: number;
+  readThreads: number;
+  updateBufferBytes: number;
+  readBufferBytes: number;
+  resyncBufferBytes: number;
+  flushIntervalMs: number;
+}
+
+export interface RawCounter {
+  name: string;
+  help: string;
+  value: number;
+}
+
+export interface RawStorageServer {
+  address(): string;
+  incarnation(): bigint;
+  targets(): Buffer[];
+  counters(): RawCounter[];
+  stop(): Promise<void>;
+}
+
 export interface Binding {
   DirectoryLock: { acquire(directory: string): RawDirectoryLock };
+  NativeStorageServer: { start(settings: RawStorageSettings): Promise<RawStorageServer> };
   NativeClient: { connect(settings: RawClientSettings): Promise<RawClient> };
+  runBench(settings: BenchSettings): Promise<RawBenchFindings>;
+  runCreates(directory: string, runtimeMs: number): Promise<RawBenchFindings>;
   bootClockMs(): number;
   nextChain(request: Uint8Array): Buffer;
   startLog(process: string, level: string): void;

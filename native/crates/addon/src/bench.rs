@@ -79,16 +79,21 @@ fn measure(settings: &BenchSettings) -> Result<Report> {
         seed: settings.seed as u64,
     };
     match settings.engine.as_str() {
-        "posix" => run(&job, &(Arc::new(PosixEngine::new(Path::new(&settings.directory))) as Arc<dyn Engine>)),
+        "posix" => {
+            run(&job, &(Arc::new(PosixEngine::new(Path::new(&settings.directory))) as Arc<dyn Engine>))
+        }
         "noop" => run(&job, &(Arc::new(NoopEngine::start(NOOP_CONNECTIONS)?) as Arc<dyn Engine>)),
         "client" => {
-            let client = Client::connect(Config { managers: settings.managers.clone(), ..Config::default() })?;
+            let client =
+                Client::connect(Config { managers: settings.managers.clone(), ..Config::default() })?;
             let engine = ClientEngine::new(client.clone(), &settings.directory, Caller::default());
             let report = run(&job, &(Arc::new(engine) as Arc<dyn Engine>));
             client.stop();
             report
         }
-        other => Err(Error::new(Code::InvalidArgument, format!("engine {other}: expected posix, client or noop"))),
+        other => {
+            Err(Error::new(Code::InvalidArgument, format!("engine {other}: expected posix, client or noop")))
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! Nothing here may block the JavaScript thread: long work runs on native threads and settles promises.
 #![allow(unsafe_code)] // what napi-derive generates; every block written by hand says why it is sound
 
+mod bench;
 mod bytes_conversion;
 mod chain;
 mod client;
@@ -13,4 +14,5 @@ mod logging;
 mod names;
 mod process;
 mod promise;
+mod storage;
 mod work;

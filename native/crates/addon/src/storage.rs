@@ -1,0 +1,105 @@
+//! The storage server for its Node process: started, asked for figures, stopped. Its work never enters JavaScript.
+
+use crate::promise::promise;
+use crate::work;
+use ::storage::{Config, StorageServer};
+use napi::Env;
+use napi::bindgen_prelude::{BigInt, Buffer, Object};
+use napi_derive::napi;
+use prost::Message;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[napi(object)]
+pub struct StorageSettings {
+    pub node: u32,
+    pub cluster: String,
+    pub listen: String,
+    pub advertise: String,
+    pub managers: Vec<String>,
+    pub disks: Vec<String>,
+    pub store_threads: u32,
+    pub read_threads: u32,
+    pub update_buffer_bytes: f64,
+    pub read_buffer_bytes: f64,
+    pub resync_buffer_bytes: f64,
+    pub flush_interval_ms: u32,
+}
+
+impl From<StorageSettings> for Config {
+    fn from(settings: StorageSettings) -> Config {
+        Config {
+            address: settings.listen,
+            advertise: settings.advertise,
+            managers: settings.managers,
+            disks: settings.disks.into_iter().map(PathBuf::from).collect(),
+            store_threads: settings.store_threads as usize,
+            read_threads: settings.read_threads as usize,
+            update_bytes: settings.update_buffer_bytes as usize,
+            read_bytes: settings.read_buffer_bytes as usize,
+            resync_bytes: settings.resync_buffer_bytes as usize,
+            flush_interval: Duration::from_millis(settings.flush_interval_ms.into()),
+            ..Config::new(settings.node, settings.cluster)
+        }
+    }
+}
+
+#[napi(object)]
+pub struct Counter {
+    pub name: String,
+    pub help: String,
+    /// Rises only; exact up to 2^53.
+    pub value: f64,
+}
+
+#[napi]
+pub struct NativeStorageServer(Arc<StorageServer>);
+
+#[napi]
+impl NativeStorageServer {
+    #[napi(ts_return_type = "Promise<NativeStorageServer>")]
+    pub fn start(env: &Env, settings: StorageSettings) -> napi::Result<Object<'_>> {
+        let (settle, object) = promise::<NativeStorageServer>(env)?;
+        work::run(move || {
+            let started = StorageServer::start(settings.into());
+            settle.settle(started.map(|server| NativeStorageServer(Arc::new(server))));
+        });
+        Ok(object)
+    }
+
+    #[napi]
+    pub fn address(&self) -> String {
+        self.0.address().to_string()
+    }
+
+    #[napi]
+    pub fn incarnation(&self) -> BigInt {
+        self.0.incarnation().into()
+    }
+
+    /// What heartbeats say of each target, encoded as `TargetReport`.
+    #[napi]
+    pub fn targets(&self) -> Vec<Buffer> {
+        self.0.targets().iter().map(|report| report.encode_to_vec().into()).collect()
+    }
+
+    #[napi]
+    pub fn counters(&self) -> Vec<Counter> {
+        let counter = |(name, help, value): (&str, &str, u64)| Counter {
+            name: name.into(),
+            help: help.into(),
+            value: value as f64,
+        };
+        self.0.metrics().into_iter().map(counter).collect()
+    }
+
+    /// Serves nothing any more, flushes, gives its lease back.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn stop<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        let (settle, object) = promise::<()>(env)?;
+        let server = self.0.clone();
+        work::run(move || settle.settle(server.stop()));
+        Ok(object)
+    }
+}
