@@ -5,16 +5,16 @@ import type { message } from '@catena/core';
 import {
   type AppendLog,
   type Clock,
-  type FsError,
+  FsError,
   type KeyValueStore,
   type LogFloor,
   type Logger,
   silentLogger,
 } from '@catena/core';
 import type { ChunkStore } from '../chunks/chunk-store.ts';
-import { counterKey } from '../state/keys.ts';
+import { counterKey, identityKey } from '../state/keys.ts';
 import { State, type StateOptions } from '../state/state.ts';
-import { counters, recordVersion } from '../state/tables.ts';
+import { counters, identities, recordVersion } from '../state/tables.ts';
 import { Applier } from './applier.ts';
 import type { Repeater } from './back-off.ts';
 import { Collector } from './collector.ts';
@@ -24,7 +24,16 @@ import { type Greeting, greet } from './greeting.ts';
 import { ReservedIdentifiers } from './identifiers.ts';
 import { Journal } from './journal.ts';
 import { type Environment, Owner } from './owner.ts';
-import { claim, counterNames, counterValue, floorOf, makeRoot, rebuild, replay } from './recovery.ts';
+import {
+  claim,
+  counterNames,
+  counterValue,
+  featureLevel,
+  floorOf,
+  makeRoot,
+  rebuild,
+  replay,
+} from './recovery.ts';
 import { Truncator } from './truncator.ts';
 
 export interface PartitionOptions extends StateOptions {
@@ -57,7 +66,8 @@ export class Partition {
   readonly departures: Departures;
   readonly log: AppendLog;
   readonly replayed: number;
-  readonly cluster: string;
+  /** Empty until a manager has told it. */
+  cluster: string;
   readonly #options: PartitionOptions;
   readonly #applier: Applier;
   readonly #stopping: AbortController;
@@ -137,6 +147,21 @@ export class Partition {
       request,
       done,
     );
+  }
+
+  /** The manager's cluster is this one from now on; an error if these names belong to another. */
+  join(cluster: string): FsError | undefined {
+    if (cluster === '' || cluster === this.cluster) return undefined;
+    if (this.cluster !== '') {
+      return new FsError(
+        'WRONG_CLUSTER',
+        `the metadata belong to "${this.cluster}", the manager to "${cluster}"`,
+      );
+    }
+    this.cluster = cluster;
+    const identity = { recordVersion, cluster, featureLevel };
+    this.owner.internal((transaction) => transaction.put(identities, identityKey, identity));
+    return undefined;
   }
 
   /** For tests: what the death of the process leaves. Nothing reaches log or store any more, nobody is answered. */

@@ -26,6 +26,11 @@ export class TableLayouts implements Layouts {
     this.#tables = new Map([...tables].map((table) => [table.id, table]));
   }
 
+  /** Tables of a routing message: all of them, or those that changed. */
+  add(tables: Iterable<message.ChainTable>, whole: boolean): void {
+    this.use(whole ? tables : [...this.#tables.values(), ...tables]);
+  }
+
   get isKnown(): boolean {
     return this.#tables.size > 0;
   }
