@@ -4,7 +4,6 @@ import { Command, CommanderError } from 'commander';
 import { addBench } from './commands/bench.ts';
 import { addDemo } from './commands/demo.ts';
 import { addDown } from './commands/down.ts';
-import { addFs } from './commands/fs.ts';
 import { addInit } from './commands/init.ts';
 import { addNode } from './commands/node.ts';
 import { addServices } from './commands/services.ts';
@@ -29,7 +28,6 @@ for (const add of [
   addNode,
   addServices,
   addUmount,
-  addFs,
   addSql,
   addBench,
   addDemo,

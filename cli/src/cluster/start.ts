@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FsError } from '@catena/core';
 import { load, signal } from '../supervisor/process-identity.ts';
+import { findRefusal } from '../supervisor/refusal.ts';
 import { pidFile, stopProcess, supervisorFile } from '../supervisor/supervisor.ts';
 import { type ClusterDescription, type ClusterOptions, createCluster, findCluster } from './description.ts';
 import { mainOf, root } from './mains.ts';

@@ -1,0 +1,53 @@
+// The configuration files of a one-machine cluster. Only what differs from the defaults is written; `--print-config` of a service
+// shows every key with its reason.
+import { join } from 'node:path';
+import type { ClusterDescription, ProcessSpec } from './description.ts';
+
+interface ConfigFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+type Values = Readonly<Record<string, string | number | readonly string[]>>;
+
+const host = '127.0.0.1';
+
+/** One file per process. Data ports follow the manager's: metadata +1, storage server N +10+N. */
+export function renderConfigs(cluster: ClusterDescription, basePort: number): ConfigFile[] {
+  return cluster.processes.map((spec) => ({
+    path: spec.configPath,
+    text: render(spec, valuesOf(spec, cluster, basePort)),
+  }));
+}
+
+function valuesOf(spec: ProcessSpec, cluster: ClusterDescription, basePort: number): Values {
+  const { directory, name, manager, mountpoint } = cluster;
+  const shared = { cluster: name, http: spec.http };
+  switch (spec.role) {
+    case 'manager':
+      return { ...shared, listen: manager, stateDirectory: join(directory, 'manager') };
+    case 'meta':
+      return {
+        ...shared,
+        node: spec.node,
+        listen: `${host}:${basePort + 1}`,
+        managers: [manager],
+        stateDirectory: join(directory, 'meta'),
+      };
+    case 'storage':
+      return {
+        ...shared,
+        node: spec.node,
+        listen: `${host}:${basePort + 10 + spec.node}`,
+        managers: [manager],
+        disks: [join(directory, spec.name, 'disk-0')],
+      };
+    case 'mount':
+      return { ...shared, managers: [manager], mountpoint: mountpoint ?? '' };
+  }
+}
+
+function render(spec: ProcessSpec, values: Values): string {
+  const lines = Object.entries(values).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+  return `# ${spec.name}: every key with its default, unit and reason: catena ${spec.role} --config THIS --print-config\n${lines.join('\n')}\n`;
+}

@@ -1,0 +1,134 @@
+// catena demo: what scripts/start runs once everything is built. Starts the cluster, puts real data on it, runs the main job two ways,
+// runs it again while a storage server is killed, and stays until Ctrl-C.
+import { spawn } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, statSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { FsError } from '@catena/core';
+import type { Command } from 'commander';
+import type { ClusterDescription } from '../cluster/description.ts';
+import { root } from '../cluster/mains.ts';
+import { prepareCluster, requireFreePorts } from '../cluster/start.ts';
+import { load, signal } from '../supervisor/process-identity.ts';
+import { pidFile } from '../supervisor/supervisor.ts';
+import {
+  addClusterOptions,
+  clusterOptionsOf,
+  superviseHere,
+  type UpOptions,
+  untilInterrupted,
+} from './up.ts';
+
+const flights = join(root, 'node_modules/vega-datasets/data/flights-3m.parquet');
+/** Any of the three: every chain has a copy on each. */
+const victim = 'storage-2';
+
+interface DemoOptions extends UpOptions {
+  once?: true;
+}
+
+export function addDemo(program: Command): void {
+  addClusterOptions(
+    program
+      .command('demo')
+      .description('start a cluster, run a SQL job on three million flights, kill a server'),
+  )
+    .option('--once', 'stop everything after the job instead of waiting for Ctrl-C')
+    .option('--yes', 'ask nothing (scripts/start)')
+    .action(async (options: DemoOptions) => {
+      if (options.mount !== false && !existsSync('/dev/fuse')) {
+        console.log('there is no /dev/fuse here: going on without a mount, as with --no-mount');
+        options.mount = false;
+      }
+      const cluster = prepareCluster(clusterOptionsOf(options));
+      await requireFreePorts(cluster);
+      phase(
+        `starting ${cluster.processes.length} processes: manager, metadata, 3 storage servers, mount (some 5 s)`,
+      );
+      const stop = await superviseHere(cluster);
+      try {
+        await show(cluster);
+        if (options.once !== true) await untilInterrupted();
+      } finally {
+        phase('stopping; the data stay');
+        await stop();
+      }
+    });
+}
+
+function phase(text: string): void {
+  console.log(`\n▸ ${text}`);
+}
+
+async function show(cluster: ClusterDescription): Promise<void> {
+  const job = cluster.mountpoint === undefined ? jobWithoutMount(cluster) : jobOnMount(cluster.mountpoint);
+  phase('delays of 3,000,000 US flights by origin, as one query and as a job over all workers (some 5 s)');
+  const first = await runJob(job, () => undefined);
+  phase(`the same again, and ${victim} is killed with -9 in the middle of it`);
+  let killed = false;
+  const second = await runJob(job, () => {
+    killed ||= killVictim(cluster);
+  });
+  if (!killed) throw new FsError('INTERNAL', `${victim} was not killed: the job printed nothing`);
+  const cost = (second - first).toFixed(2);
+  console.log(
+    `the result is the same; with the kill it took ${second.toFixed(2)} s instead of ${first.toFixed(2)} s (${cost} s)`,
+  );
+  printNextSteps(cluster);
+}
+
+/** The command of the main job, its input on the mount. */
+function jobOnMount(mountpoint: string): string[] {
+  const folder = join(mountpoint, 'flights');
+  const input = join(folder, 'flights-3m.parquet');
+  if (!existsSync(input) || statSync(input).size !== statSync(flights).size) {
+    phase(
+      `copying flights-3m.parquet (${(statSync(flights).size / 2 ** 20).toFixed(1)} MiB) to ${relative('.', folder)}`,
+    );
+    mkdirSync(folder, { recursive: true });
+    copyFileSync(flights, input);
+  }
+  return [join(root, 'examples/dist/flights.js'), input];
+}
+
+/** The same without a mount: files go in and out through the SDK, copied to scratch where the workers read them. */
+function jobWithoutMount(cluster: ClusterDescription): string[] {
+  return [join(root, 'examples/dist/flights-without-mount.js'), cluster.manager, flights];
+}
+
+/** Seconds of one run. `onOutput` is called with the first thing that the job prints, and with all later ones. */
+async function runJob(job: readonly string[], onOutput: () => void): Promise<number> {
+  const started = performance.now();
+  const child = spawn(process.execPath, job, { stdio: ['ignore', 'pipe', 'inherit'] });
+  child.stdout.on('data', (chunk: Buffer) => {
+    process.stdout.write(chunk);
+    onOutput();
+  });
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  if (code !== 0)
+    throw new FsError('TASK_FAILED', `the job ended with exit code ${code}; what it said is above`);
+  return (performance.now() - started) / 1000;
+}
+
+function killVictim(cluster: ClusterDescription): boolean {
+  const spec = cluster.processes.find((each) => each.name === victim);
+  const identity = spec === undefined ? undefined : load(pidFile(cluster, spec));
+  if (identity === undefined || !signal(identity, 'SIGKILL')) return false;
+  console.log(`  kill -9 ${identity.pid} (${victim})`);
+  return true;
+}
+
+function printNextSteps(cluster: ClusterDescription): void {
+  const manager = cluster.processes.find((spec) => spec.role === 'manager');
+  const mount = cluster.mountpoint === undefined ? undefined : relative('.', cluster.mountpoint);
+  const steps = [
+    ...(mount === undefined ? [] : [`echo hello > ${mount}/hello.txt`]),
+    mount === undefined
+      ? './catena fs put your.csv /your.csv'
+      : `./catena sql "select * from '${mount}/your.csv' limit 10"     # after: cp your.csv ${mount}/`,
+    './catena bench --quick',
+  ];
+  console.log(`\nNext, in another terminal:\n${steps.map((step) => `  ${step}`).join('\n')}`);
+  console.log(
+    `\nStatus page: http://${manager?.http}/\nCtrl-C stops and unmounts everything; the data stay in ${relative('.', cluster.directory)}.`,
+  );
+}
