@@ -1,1 +1,34 @@
-//! placeholder until the crate lands.
+//! The storage server: transport, chain and chunk engine joined. One per node; a target per disk and chain.
+//!
+//! ```text
+//! connection's reader thread: decode, pull payload (P24) ──► Target::ask ──► Replica (short lock) ──► outputs in order
+//!   Store ──► lane of the chunk: engine.stage ──► Stored ──► Replica ──► Forward (outbox) ──► successor
+//!   answer of the successor (its reader thread) ──► Replica ──► Commit (engine) ──► ReplyUpdate
+//!   Read ──► reader pool: engine.read, then lease and version are tested, then the answer
+//! manager session: its own thread; ticker: 50 ms
+//! ```
+//! ```text
+//! let mut config = storage::Config::new(node, "cluster");   // then address, managers, disks
+//! let server = storage::StorageServer::start(config)?;
+//! server.address(); server.metrics(); server.targets(); server.stop()?;    // drop without stop = kill -9
+//! ```
+//! It keeps the rules of `chain` by carrying out what replicas say, and decides nothing about chains itself.
+
+mod buffers;
+mod clock;
+mod config;
+mod directory;
+mod metrics;
+mod peers;
+mod records;
+mod requests;
+mod routing;
+mod server;
+mod service;
+mod session;
+mod shared;
+mod target;
+mod workers;
+
+pub use config::{Config, boot_id};
+pub use server::StorageServer;

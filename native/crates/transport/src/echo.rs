@@ -18,7 +18,11 @@ impl EchoHandler {
         EchoHandler { pool: BufferPool::new(2 << 20), zeros: Bytes::from(vec![0; 1 << 20]) }
     }
 
-    fn echo(&self, incoming: &mut Incoming<'_>) -> Result<Vec<Bytes>> {
+    /// Takes the payload in; the payload of the answer, for servers that answer echoes among other requests.
+    ///
+    /// # Errors
+    /// `BadMessage`, `InvalidArgument`, `ConnectionLost`.
+    pub fn reply_to(&self, incoming: &mut Incoming<'_>) -> Result<Vec<Bytes>> {
         let request: EchoRequest = incoming.decode()?;
         incoming.pull(&self.pool)?;
         let mut left = request.reply_bytes as usize;
@@ -46,7 +50,7 @@ impl Handler for EchoHandler {
         if incoming.kind != MessageKind::KindEcho as u8 {
             return incoming.refuse_unknown();
         }
-        let outcome = self.echo(&mut incoming);
+        let outcome = self.reply_to(&mut incoming);
         let replier = incoming.replier();
         match outcome {
             Ok(payload) => replier.send(EchoReply::default(), payload),

@@ -1,0 +1,89 @@
+//! What a storage server is started with. Checked before anything is opened.
+
+use std::path::PathBuf;
+use std::time::Duration;
+use wire::{Code, Error, Result};
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub node: u32,
+    pub cluster: String,
+    /// host:port to listen on; port 0 takes a free one.
+    pub address: String,
+    /// What others connect to; empty: the address that it listens on.
+    pub advertise: String,
+    /// host:port of every manager; tried in turn.
+    pub managers: Vec<String>,
+    /// Data directories; their index is the disk's number in the chain table, so their order must not change.
+    pub disks: Vec<PathBuf>,
+    /// Changes with each boot of the machine; an input, so that tests can set it (P10). `boot_id()` reads the kernel's.
+    pub boot_id: String,
+    /// Threads that store updates; the updates of one chunk always meet the same one.
+    pub store_threads: usize,
+    pub read_threads: usize,
+    /// Bytes of payloads of each role at once (P24): clients' updates, and forwarded ones per position in the chain.
+    pub update_bytes: usize,
+    pub read_bytes: usize,
+    pub resync_bytes: usize,
+    /// What was acknowledged is on the medium at the latest after this long (P11).
+    pub flush_interval: Duration,
+    /// Of each target.
+    pub engine: chunk_engine::Options,
+}
+
+impl Config {
+    /// With the defaults of the product; addresses, disks and managers are the caller's to fill in.
+    pub fn new(node: u32, cluster: impl Into<String>) -> Config {
+        Config {
+            node,
+            cluster: cluster.into(),
+            address: "127.0.0.1:0".into(),
+            advertise: String::new(),
+            managers: Vec::new(),
+            disks: Vec::new(),
+            boot_id: boot_id(),
+            // Stores copy memory and write to the page cache: as many as run at once on a small machine, and one that may wait.
+            store_threads: 3,
+            read_threads: 3,
+            // 32 default chunks of each role: twice the stripe of one file.
+            update_bytes: 32 << 20,
+            read_bytes: 32 << 20,
+            resync_bytes: 8 << 20,
+            flush_interval: Duration::from_secs(5),
+            // Several targets share a small machine: caches for 6 GiB of chunks each.
+            engine: chunk_engine::Options {
+                layout_cache_bytes: 8 << 20,
+                catalog_cache_bytes: 4 << 20,
+                ..chunk_engine::Options::default()
+            },
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let bad = |what: &str| Err(Error::new(Code::BadConfig, format!("storage server: {what}")));
+        if self.node == 0 {
+            return bad("`node` must be 1 or higher");
+        }
+        if self.cluster.is_empty() {
+            return bad("`cluster` is empty");
+        }
+        if self.disks.is_empty() {
+            return bad("`disks` names no data directory");
+        }
+        if self.managers.is_empty() {
+            return bad("`managers` names no address");
+        }
+        if self.store_threads == 0 || self.read_threads == 0 {
+            return bad("at least one thread stores and one reads");
+        }
+        Ok(())
+    }
+}
+
+/// The kernel's name for this boot of the machine; without it every start counts as a new boot, which is the safe side.
+pub fn boot_id() -> String {
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(id) => id.trim().to_string(),
+        Err(_) => format!("unknown-{}", crate::clock::now().0),
+    }
+}

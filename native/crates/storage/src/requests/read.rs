@@ -1,0 +1,26 @@
+//! A client's read of one chunk.
+
+use crate::service::Service;
+use crate::target::{ReadRange, Waiting};
+use chain::Input;
+use transport::Incoming;
+use wire::limits::CHUNK_BYTES_MAX;
+use wire::message::ReadRequest;
+use wire::{Code, Error, Result};
+
+pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
+    let request: ReadRequest = incoming.decode()?;
+    let target = service.target(request.chain)?;
+    let Some(chunk) = request.chunk else { return Err(Error::new(Code::InvalidArgument, "read: no chunk")) };
+    if request.length as usize > CHUNK_BYTES_MAX {
+        return Err(Error::new(Code::InvalidArgument, "read: longer than any chunk"));
+    }
+    let range = ReadRange { offset: request.offset, length: request.length };
+    let chain_version = request.chain_version;
+    target.ask(Waiting::Read(incoming.replier(), range), |reply| Input::Read {
+        reply,
+        chain_version,
+        chunk: chunk.into(),
+    });
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! What arrives: finds the target that a request is for and hands it on. Also opens the targets that the routing assigns to
+//! this node, and brings every new routing to all of them.
+
+use crate::directory::Directory;
+use crate::metrics::add;
+use crate::requests;
+use crate::shared::Shared;
+use crate::target::{Target, TargetRecord};
+use chain::Time;
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use transport::{EchoHandler, Handler, Incoming};
+use wire::message::{Chain, MessageKind, Routing, TargetReport};
+use wire::{ClientId, Code, Error, Result, TargetId};
+
+pub struct Service {
+    pub shared: Arc<Shared>,
+    pub node: u32,
+    pub echo: EchoHandler,
+    directories: Mutex<Vec<Directory>>,
+    targets: RwLock<BTreeMap<u32, Arc<Target>>>,
+    /// One routing at a time is brought to the targets.
+    applying: Mutex<()>,
+}
+
+impl Service {
+    /// Opens every target that lies in the data directories.
+    pub fn open(shared: Arc<Shared>, node: u32, directories: Vec<Directory>) -> Result<Arc<Service>> {
+        let mut targets = BTreeMap::new();
+        for directory in &directories {
+            for stored in directory.targets()? {
+                let record = TargetRecord::opened(directory, stored, &shared.boot_id);
+                let folder = directory.data_folder(record.target());
+                let target = Target::open(&shared, &folder, record, false)?;
+                if let Some(other) = targets.insert(target.chain, target) {
+                    let detail = format!("two targets of chain {} on this node", other.chain);
+                    return Err(Error::new(Code::Corrupt, detail));
+                }
+            }
+        }
+        let service = Service {
+            shared,
+            node,
+            echo: EchoHandler::new(),
+            directories: Mutex::new(directories),
+            targets: RwLock::new(targets),
+            applying: Mutex::new(()),
+        };
+        Ok(Arc::new(service))
+    }
+
+    pub fn targets(&self) -> Vec<Arc<Target>> {
+        self.targets.read().values().cloned().collect()
+    }
+
+    /// # Errors
+    /// `NoChain` if no member of it is here.
+    pub fn target(&self, chain: u32) -> Result<Arc<Target>> {
+        self.targets.read().get(&chain).cloned().ok_or_else(|| {
+            Error::new(Code::NoChain, format!("node {} holds no target of chain {chain}", self.node))
+        })
+    }
+
+    pub fn reports(&self) -> Vec<TargetReport> {
+        self.targets().iter().map(|target| target.report()).collect()
+    }
+
+    /// A push, or the routing of a heartbeat's answer, whose lease counts only if the routing could be applied (R4).
+    pub fn apply(&self, routing: Option<Routing>, lease_until: Option<Time>) {
+        let _one = self.applying.lock();
+        let fenced: Vec<ClientId> =
+            routing.iter().flat_map(|routing| &routing.clients_removed).filter_map(client).collect();
+        let (held, chains) = {
+            let mut state = self.shared.routing.lock();
+            let held = routing.is_none_or(|routing| state.apply(routing));
+            (held, state.chains())
+        };
+        for chain in chains {
+            if let Some(target) = self.own(&chain) {
+                target.on_view(chain, lease_until.filter(|_| held));
+            }
+        }
+        for client in fenced {
+            self.targets().iter().for_each(|target| target.feed(chain::Input::Fence { client }));
+        }
+    }
+
+    /// This node's member of the chain; made if the chain names one that does not exist yet.
+    fn own(&self, chain: &Chain) -> Option<Arc<Target>> {
+        let member = chain.members.iter().find(|member| member.node == self.node)?;
+        if let Some(target) = self.targets.read().get(&chain.id) {
+            return (target.id.0 == member.target).then(|| target.clone());
+        }
+        match self.create(TargetId(member.target), chain.id, member.disk as usize) {
+            Ok(target) => Some(target),
+            Err(error) => {
+                log::error!(target: "storage", chain = chain.id, target = member.target, error:% = error; "target.create");
+                None
+            }
+        }
+    }
+
+    fn create(&self, target: TargetId, chain: u32, disk: usize) -> Result<Arc<Target>> {
+        let directories = self.directories.lock();
+        let directory = directories.get(disk).ok_or_else(|| {
+            Error::new(
+                Code::BadConfig,
+                format!("target {target} belongs on disk {disk}, which is not configured"),
+            )
+        })?;
+        directory.create_folder(target)?;
+        // The record last: a folder without one is begun anew.
+        let folder = directory.data_folder(target);
+        let record = TargetRecord::create(directory, target, chain, &self.shared.boot_id)?;
+        let target = Target::open(&self.shared, &folder, record, true)?;
+        log::info!(target: "storage", chain = chain, target = target.id.0, disk = disk; "target.created");
+        self.targets.write().insert(chain, target.clone());
+        Ok(target)
+    }
+
+    fn refuse(&self, incoming: &mut Incoming<'_>, error: &Error) {
+        add(&self.shared.metrics.requests_refused, 1);
+        incoming.replier().fail(error);
+    }
+}
+
+fn client(bytes: &bytes::Bytes) -> Option<ClientId> {
+    bytes[..].try_into().ok().map(ClientId)
+}
+
+impl Handler for Service {
+    fn handle(&self, mut incoming: Incoming<'_>) {
+        let Ok(kind) = MessageKind::try_from(i32::from(incoming.kind)) else {
+            return incoming.refuse_unknown();
+        };
+        let outcome = match kind {
+            MessageKind::KindRead => requests::read::handle(self, &mut incoming),
+            MessageKind::KindUpdate => requests::update::handle(self, &mut incoming),
+            MessageKind::KindCommitted => requests::committed::handle(self, &mut incoming),
+            MessageKind::KindFlush => requests::flush::handle(self, &mut incoming),
+            MessageKind::KindListChunks => requests::list_chunks::handle(self, &mut incoming),
+            MessageKind::KindSyncStart => requests::sync::start(self, &mut incoming),
+            MessageKind::KindSyncReplace => requests::sync::replace(self, &mut incoming),
+            MessageKind::KindSyncClients => requests::sync::clients(self, &mut incoming),
+            MessageKind::KindSyncDone => requests::sync::done(self, &mut incoming),
+            MessageKind::KindSpace => requests::space::handle(self, &mut incoming),
+            MessageKind::KindEcho => requests::echo::handle(self, &mut incoming),
+            _ => return incoming.refuse_unknown(),
+        };
+        if let Err(error) = outcome {
+            self.refuse(&mut incoming, &error);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What the replica wants done. Under its lock: commits, and queueing of everything that takes time.
+
+use super::{After, State, Target, Waiting};
+use crate::metrics::add;
+use bytes::Bytes;
+use chain::{Acknowledged, Input, Output, ReplyTo};
+use std::sync::Arc;
+use transport::ReplySender;
+use wire::message::{
+    CommittedReply, FlushReply, SyncClientsReply, SyncDoneReply, SyncReplaceReply, SyncStartReply,
+    UpdateReply,
+};
+use wire::{Error, Result};
+
+impl Target {
+    pub(super) fn carry_out(self: &Arc<Self>, state: &mut State, output: Output<Bytes>, after: &mut After) {
+        match output {
+            Output::Commit { chunk, version } => note(after, self.store.commit(chunk, version)),
+            Output::DiscardPending => {
+                let mut generation = self.generation.write();
+                *generation += 1;
+                note(after, self.store.discard_pending());
+            }
+            Output::ClearChannels => note(after, self.store.clear_channels()),
+            Output::DropChannels { client } => note(after, self.store.drop_channels(client)),
+            Output::Flush { ticket } => self.queue_flush(ticket),
+            Output::TakeOffline { reason } => self.went_offline(&reason),
+            store @ (Output::Store { .. } | Output::Replace { .. } | Output::StoreChannels { .. }) => {
+                self.queue_store(store);
+            }
+            answer @ (Output::ReplyUpdate { .. }
+            | Output::ReplyRead { .. }
+            | Output::ReadCommitted { .. }
+            | Output::ReplyCommitted { .. }
+            | Output::ReplyFlush { .. }
+            | Output::ReplySync { .. }) => self.answer(state, answer, after),
+            message => self.post_to_peer(state, message),
+        }
+    }
+
+    fn went_offline(&self, reason: &Error) {
+        add(&self.shared.metrics.targets_offline, 1);
+        log::error!(target: "storage", chain = self.chain, target = self.id.0, error:% = reason; "target.offline");
+        if let Err(error) = self.record.lock().lose() {
+            log::error!(target: "storage", target = self.id.0, error:% = error; "target.record");
+        }
+    }
+
+    fn queue_store(self: &Arc<Self>, output: Output<Bytes>) {
+        let target = self.clone();
+        let generation = *self.generation.read();
+        match output {
+            Output::Store { chunk, version, base, update, channel, payload } => {
+                self.shared.lanes.push((self.id, chunk), move || {
+                    let flush = update.flush;
+                    let stored = {
+                        let current = target.generation.read();
+                        if *current != generation {
+                            return;
+                        }
+                        target.store.stage(chunk, (version, base), &update, channel, &payload)
+                    };
+                    add(&target.shared.metrics.stored_bytes, payload.len() as u64);
+                    drop(payload);
+                    match stored {
+                        Ok(applied) if flush => target.queue_flushed_store(chunk, version, applied),
+                        result => target.feed(Input::Stored { chunk, version, result }),
+                    }
+                });
+            }
+            Output::Replace { replacement, payload } => {
+                let chunk = replacement.chunk;
+                self.shared.lanes.push((self.id, chunk), move || {
+                    let result = target.store.replace(&replacement, &payload);
+                    add(&target.shared.metrics.stored_bytes, payload.len() as u64);
+                    drop(payload);
+                    target.feed(Input::Replaced { chunk, version: replacement.committed.version, result });
+                });
+            }
+            Output::StoreChannels { ticket, channels } => {
+                self.shared.lanes.push(self.id, move || {
+                    let result = target.store.install_channels(&channels);
+                    target.feed(Input::ChannelsStored { ticket, result });
+                });
+            }
+            _ => unreachable!("only work of the store comes here"),
+        }
+    }
+
+    fn answer(self: &Arc<Self>, state: &mut State, output: Output<Bytes>, after: &mut After) {
+        let mut take =
+            |reply: ReplyTo| state.waiting.remove(&reply.0).expect("every request is answered once");
+        match output {
+            Output::ReadCommitted { reply, chain_version, chunk } => {
+                let Waiting::Read(sender, range) = take(reply) else { unreachable!("a read's answer") };
+                let target = self.clone();
+                self.shared.readers.push((), move || target.read(sender, chain_version, chunk, range));
+            }
+            Output::ReplyRead { reply, error } => {
+                let Waiting::Read(sender, _) = take(reply) else { unreachable!("a read's answer") };
+                add(&self.shared.metrics.reads_refused, 1);
+                after.answers.push(Box::new(move || sender.fail(&error)));
+            }
+            Output::ReplyUpdate { reply, result } => {
+                let Waiting::Update(sender, from_client) = take(reply) else {
+                    unreachable!("an update's answer")
+                };
+                if from_client {
+                    let metrics = &self.shared.metrics;
+                    add(if result.is_ok() { &metrics.updates } else { &metrics.updates_refused }, 1);
+                }
+                after.answers.push(Box::new(move || sender.respond(result.map(update_reply))));
+            }
+            Output::ReplyCommitted { reply, result } => {
+                let Waiting::Committed(sender) = take(reply) else { unreachable!("a question's answer") };
+                let result = result
+                    .map(|version| CommittedReply { version: Some(version.into()), ..Default::default() });
+                after.answers.push(Box::new(move || sender.respond(result)));
+            }
+            Output::ReplyFlush { reply, result } => {
+                let Waiting::Flush(sender) = take(reply) else { unreachable!("a flush's answer") };
+                let result =
+                    result.map(|durability_epoch| FlushReply { durability_epoch, ..Default::default() });
+                after.answers.push(Box::new(move || sender.respond(result)));
+            }
+            Output::ReplySync { reply, result } => {
+                let waiting = take(reply);
+                after.answers.push(Box::new(move || answer_sync(waiting, result)));
+            }
+            _ => unreachable!("only answers come here"),
+        }
+    }
+}
+
+fn note(after: &mut After, result: Result<()>) {
+    if let Err(error) = result {
+        after.failed.get_or_insert(error);
+    }
+}
+
+fn update_reply(acknowledged: Acknowledged) -> UpdateReply {
+    UpdateReply {
+        header: None,
+        version: Some(acknowledged.version.into()),
+        chunk_length: acknowledged.applied.chunk_length,
+        allocated_delta: acknowledged.applied.allocated_delta,
+        durability_epoch: acknowledged.durability_epoch,
+        allocatable: acknowledged.allocatable_bytes,
+    }
+}
+
+fn answer_sync(waiting: Waiting, result: Result<()>) {
+    fn done<R: wire::ReplyMessage>(sender: ReplySender, result: Result<()>) {
+        sender.respond(result.map(|()| R::default()));
+    }
+    match waiting {
+        Waiting::SyncStart(sender) => done::<SyncStartReply>(sender, result),
+        Waiting::SyncReplace(sender) => done::<SyncReplaceReply>(sender, result),
+        Waiting::SyncClients(sender) => done::<SyncClientsReply>(sender, result),
+        Waiting::SyncDone(sender) => done::<SyncDoneReply>(sender, result),
+        _ => unreachable!("a resync's answer"),
+    }
+}

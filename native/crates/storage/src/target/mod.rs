@@ -1,0 +1,197 @@
+//! One target at work: its replica, which decides, and its store, which keeps. The replica is behind one short lock; what it
+//! wants done is carried out in its order: what must be visible at once under the lock, messages and answers after it.
+//! It takes no decision of its own.
+
+mod carry_out;
+mod flusher;
+mod outbox;
+mod read;
+mod record;
+mod report;
+mod store;
+mod to_peers;
+
+use crate::shared::Shared;
+use bytes::Bytes;
+use chain::{Identity, Input, Output, Replica, ReplyTo, Role, Time};
+use flusher::Flusher;
+use outbox::Outbox;
+use parking_lot::{Mutex, RwLock};
+pub use record::TargetRecord;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use store::Store;
+pub use to_peers::channels;
+use transport::ReplySender;
+use wire::message::{Chain, LocalState};
+use wire::{Error, Result, TargetId};
+
+/// A request that waits for the replica's answer.
+pub enum Waiting {
+    Update(ReplySender, bool),
+    Read(ReplySender, ReadRange),
+    Committed(ReplySender),
+    Flush(ReplySender),
+    SyncStart(ReplySender),
+    SyncReplace(ReplySender),
+    SyncClients(ReplySender),
+    SyncDone(ReplySender),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct ReadRange {
+    pub offset: u32,
+    pub length: u32,
+}
+
+struct State {
+    replica: Replica<Bytes>,
+    waiting: HashMap<u64, Waiting>,
+    next_reply: u64,
+}
+
+pub struct Target {
+    pub id: TargetId,
+    pub chain: u32,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    store: Store,
+    outbox: Mutex<Outbox>,
+    flusher: Flusher,
+    record: Mutex<TargetRecord>,
+    /// Raised when what is staged is discarded: a store that was queued before must not happen after. Held for reading while
+    /// one happens.
+    generation: RwLock<u64>,
+    /// Created empty by this process, and not yet part of its chain.
+    fresh: AtomicBool,
+    allocatable_bytes: AtomicU64,
+    /// On the way of an update; the head is 0.
+    position: AtomicUsize,
+}
+
+/// What is left to do when the replica's lock is released.
+#[derive(Default)]
+struct After {
+    answers: Vec<Box<dyn FnOnce() + Send>>,
+    failed: Option<Error>,
+}
+
+impl Target {
+    /// Opens the store in `folder`, or makes it there.
+    pub fn open(
+        shared: &Arc<Shared>,
+        folder: &Path,
+        mut record: TargetRecord,
+        fresh: bool,
+    ) -> Result<Arc<Target>> {
+        let (store, recovered, whole) = Store::open(folder, shared.engine_options.clone())?;
+        if !whole {
+            record.lose()?;
+        }
+        let identity = Identity { target: record.target(), incarnation: shared.incarnation };
+        let state =
+            State { replica: Replica::new(identity, recovered), waiting: HashMap::new(), next_reply: 0 };
+        let target = Arc::new(Target {
+            id: record.target(),
+            chain: record.chain(),
+            shared: shared.clone(),
+            state: Mutex::new(state),
+            store,
+            outbox: Mutex::default(),
+            flusher: Flusher::default(),
+            record: Mutex::new(record),
+            generation: RwLock::new(0),
+            fresh: AtomicBool::new(fresh),
+            allocatable_bytes: AtomicU64::new(0),
+            position: AtomicUsize::new(0),
+        });
+        target.refresh_space();
+        Ok(target)
+    }
+
+    /// Something happened.
+    pub fn feed(self: &Arc<Self>, input: Input<Bytes>) {
+        self.step(|_| input);
+    }
+
+    /// A request that the replica answers through `waiting`.
+    pub fn ask(self: &Arc<Self>, waiting: Waiting, input: impl FnOnce(ReplyTo) -> Input<Bytes>) {
+        self.step(|state| {
+            state.next_reply += 1;
+            state.waiting.insert(state.next_reply, waiting);
+            input(ReplyTo(state.next_reply))
+        });
+    }
+
+    fn step(self: &Arc<Self>, input: impl FnOnce(&mut State) -> Input<Bytes>) {
+        let mut after = After::default();
+        {
+            let mut state = self.state.lock();
+            let input = input(&mut state);
+            let mut outputs: Vec<Output<Bytes>> = Vec::new();
+            let is_head = state.replica.view().is_head;
+            let chunks = store::Look::new(&self.store, is_head, &self.allocatable_bytes);
+            state.replica.handle(crate::clock::now(), input, &chunks, &mut outputs);
+            for output in outputs {
+                self.carry_out(&mut state, output, &mut after);
+            }
+        }
+        self.deliver();
+        for answer in after.answers {
+            answer();
+        }
+        if let Some(error) = after.failed {
+            self.fail(error);
+        }
+    }
+
+    /// The store failed outside of a request that reports it: as if a flush had (P11).
+    pub fn fail(self: &Arc<Self>, error: Error) {
+        self.feed(Input::Flushed { ticket: 0, result: Err(error) });
+    }
+
+    /// A new version of the chain, or the same one with a lease. Before the target serves, the boot in which it does so is on
+    /// the medium (P10).
+    pub fn on_view(self: &Arc<Self>, chain: Chain, lease_until: Option<Time>) {
+        let view = chain::View::new(chain.clone(), self.id, self.shared.incarnation);
+        let newer = view.version > self.state.lock().replica.view().version;
+        if newer {
+            self.prepare_peers(&view);
+            self.position
+                .store(to_peers::place(&view, self.id).map_or(0, |(_, place)| place), Ordering::Relaxed);
+            if let Err(error) = self.remember_role(&view) {
+                return self.fail(error);
+            }
+            let version = view.version.0;
+            let role = format!("{:?}", view.role);
+            log::info!(target: "storage", chain = self.chain, target = self.id.0, version, role = role.as_str(); "chain.version");
+        }
+        self.feed(Input::View { chain, lease_until });
+    }
+
+    pub fn position(&self) -> usize {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// After a failure, when the manager has taken the target out: opens the store anew, verified, so that it can come back
+    /// through a resync (P11).
+    pub fn reopen_if_offline(self: &Arc<Self>) {
+        {
+            let state = self.state.lock();
+            let offline = state.replica.report().0 == LocalState::LocalOffline;
+            if !offline || state.replica.view().role == Role::Serving {
+                return;
+            }
+        }
+        // Nothing that was queued before may reach the new store.
+        *self.generation.write() += 1;
+        match self.store.reopen() {
+            Ok(recovered) => self.feed(Input::Reopen { recovered }),
+            Err(error) => {
+                log::warn!(target: "storage", target = self.id.0, error:% = error; "target.reopen");
+            }
+        }
+    }
+}

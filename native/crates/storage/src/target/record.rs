@@ -1,0 +1,148 @@
+//! What a target stores beside its engine so that, after a total outage, the manager can tell which members are complete
+//! (P10): the boot in which it last began to serve, and whether it was stopped after a flush.
+
+use super::Target;
+use crate::directory::Directory;
+use crate::records;
+use chain::{Role, View};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use wire::message::StorageTargetRecord;
+use wire::{Result, TargetId};
+
+pub struct TargetRecord {
+    path: PathBuf,
+    stored: StorageTargetRecord,
+    boot_id: String,
+    /// It had everything when this process began, and nothing has happened since that could change that.
+    complete: bool,
+}
+
+impl TargetRecord {
+    /// As it was stored by an earlier process; the engine may say later that something is missing: `lose`.
+    pub fn opened(directory: &Directory, stored: StorageTargetRecord, boot_id: &str) -> TargetRecord {
+        let same_boot = !stored.boot_id.is_empty() && stored.boot_id == boot_id;
+        let complete = same_boot || (stored.clean && !stored.boot_id.is_empty());
+        let path = directory.record_file(TargetId(stored.target));
+        TargetRecord { path, stored, boot_id: boot_id.to_string(), complete }
+    }
+
+    pub fn create(
+        directory: &Directory,
+        target: TargetId,
+        chain: u32,
+        boot_id: &str,
+    ) -> Result<TargetRecord> {
+        let stored = Directory::new_record(target, chain);
+        records::write(&directory.record_file(target), &stored)?;
+        Ok(TargetRecord::opened(directory, stored, boot_id))
+    }
+
+    pub fn target(&self) -> TargetId {
+        TargetId(self.stored.target)
+    }
+
+    pub fn chain(&self) -> u32 {
+        self.stored.chain
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Something is missing, or the disk failed: also for later processes, until it serves again.
+    pub fn lose(&mut self) -> Result<()> {
+        self.complete = false;
+        self.store("", false)
+    }
+
+    fn store(&mut self, boot_id: &str, clean: bool) -> Result<()> {
+        if self.stored.boot_id == boot_id && self.stored.clean == clean {
+            return Ok(());
+        }
+        let stored = StorageTargetRecord { boot_id: boot_id.to_string(), clean, ..self.stored.clone() };
+        records::write(&self.path, &stored)?;
+        self.stored = stored;
+        Ok(())
+    }
+
+    fn take_role(&mut self, role: Role) -> Result<()> {
+        match role {
+            Role::Serving => {
+                let boot_id = self.boot_id.clone();
+                self.store(&boot_id, false)?;
+                self.complete = true;
+            }
+            // What a resync writes makes it a mixture until it serves.
+            Role::Syncing => self.lose()?,
+            Role::Idle => {}
+        }
+        Ok(())
+    }
+
+    /// After the last flush of an orderly stop.
+    fn stopped(&mut self) -> Result<()> {
+        let boot_id = self.stored.boot_id.clone();
+        if self.complete && !boot_id.is_empty() { self.store(&boot_id, true) } else { Ok(()) }
+    }
+}
+
+impl Target {
+    /// On the medium before the replica learns its role.
+    pub(super) fn remember_role(&self, view: &View) -> Result<()> {
+        if view.role != Role::Idle {
+            self.fresh.store(false, Ordering::Relaxed);
+        }
+        self.record.lock().take_role(view.role)
+    }
+
+    /// Flushes and closes the store; then the record says so.
+    pub fn stop(&self) -> Result<()> {
+        self.store.flush()?;
+        self.store.close()?;
+        self.record.lock().stopped()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn reopen(directory: &Directory, boot_id: &str) -> TargetRecord {
+        let stored = directory.targets().unwrap().remove(0);
+        TargetRecord::opened(directory, stored, boot_id)
+    }
+
+    fn made(path: &Path) -> (Directory, TargetRecord) {
+        let directory = Directory::open(path, "test", 1).unwrap();
+        directory.create_folder(TargetId(5)).unwrap();
+        let record = TargetRecord::create(&directory, TargetId(5), 2, "boot-1").unwrap();
+        (directory, record)
+    }
+
+    #[test]
+    fn complete_means_same_boot_or_clean_stop_since_it_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, mut record) = made(folder.path());
+        assert!(!record.is_complete(), "it never served");
+        assert!(!reopen(&directory, "boot-1").is_complete());
+        record.take_role(Role::Serving).unwrap();
+        assert!(reopen(&directory, "boot-1").is_complete(), "killed in the same boot");
+        assert!(!reopen(&directory, "boot-2").is_complete(), "power lost");
+        // Opened in the next boot without serving: it is still not complete at the start after that.
+        let mut after_power_loss = reopen(&directory, "boot-2");
+        after_power_loss.take_role(Role::Idle).unwrap();
+        after_power_loss.stopped().unwrap();
+        assert!(!reopen(&directory, "boot-2").is_complete());
+        record.stopped().unwrap();
+        assert!(reopen(&directory, "boot-2").is_complete(), "stopped after a flush");
+        let mut next = reopen(&directory, "boot-2");
+        next.take_role(Role::Serving).unwrap();
+        assert!(!reopen(&directory, "boot-3").is_complete(), "a clean stop counts once");
+        next.take_role(Role::Syncing).unwrap();
+        assert!(!reopen(&directory, "boot-2").is_complete(), "killed in a resync");
+        next.stopped().unwrap();
+        assert!(!reopen(&directory, "boot-2").is_complete(), "stopped in a resync");
+    }
+}

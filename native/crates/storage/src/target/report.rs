@@ -1,0 +1,48 @@
+//! What heartbeats say of a target, and its space.
+
+use super::Target;
+use std::sync::atomic::Ordering;
+use wire::message::{LocalState, TargetReport, TargetSpace};
+
+/// Below this share of free space a disk takes no new targets and files (placement alone looks at it, P8).
+const NO_ALLOCATE_DIVISOR: u64 = 50;
+
+impl Target {
+    pub fn report(&self) -> TargetReport {
+        let (state, chain_version) = self.state.lock().replica.report();
+        let failed = self.store.failure().is_some();
+        let space = self.store.space();
+        TargetReport {
+            target: self.id.0,
+            chain: self.chain,
+            chain_version,
+            state: state as i32,
+            complete: self.record.lock().is_complete() && !failed,
+            fresh: self.fresh.load(Ordering::Relaxed),
+            disk_error: failed || state == LocalState::LocalOffline,
+            capacity_bytes: space.capacity_bytes,
+            used_bytes: space.used_bytes,
+            no_allocate: space.allocatable_bytes < space.capacity_bytes / NO_ALLOCATE_DIVISOR,
+        }
+    }
+
+    pub fn space(&self) -> TargetSpace {
+        let space = self.store.space();
+        TargetSpace {
+            target: self.id.0,
+            capacity_bytes: space.capacity_bytes,
+            used_bytes: space.used_bytes,
+            chunks: space.chunks,
+        }
+    }
+
+    /// State and version of the last report decide whether the manager must hear at once.
+    pub fn standing(&self) -> (LocalState, u64) {
+        self.state.lock().replica.report()
+    }
+
+    /// The replica looks at the disk's free space with every update; asking the file system each time would cost a call.
+    pub fn refresh_space(&self) {
+        self.allocatable_bytes.store(self.store.space().allocatable_bytes, Ordering::Relaxed);
+    }
+}

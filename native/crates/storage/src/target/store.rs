@@ -1,0 +1,360 @@
+//! The only file that touches the chunk engine: its calls in the words of the chain, and the chain's look-ups in the words of
+//! the engine. It decides nothing and keeps no state of its own.
+
+use super::ReadRange;
+use bytes::Bytes;
+use chain::{Applied, Channel, Chunks, Committed, Listed, Recovered, RecoveredUpdate, Replacement};
+use chunk_engine::{ChannelUpdate, Engine, FileDisk, ListedChunk, Options, StageRequest, Update};
+use parking_lot::RwLock;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use wire::limits::CHUNK_BYTES_MIN;
+use wire::message::{ChunkInfo, UpdateKind};
+use wire::{BufferPool, ChunkId, ClientId, Code, Error, Result, Tag, Version};
+
+/// Rows asked of the engine at a time.
+const PAGE: usize = 1024;
+
+const FIRST: ChunkId = ChunkId { inode: 0, index: 0 };
+
+pub(super) struct Store {
+    /// Absent once it is closed, or could not be opened again.
+    engine: RwLock<Option<Engine>>,
+    folder: PathBuf,
+    options: Options,
+}
+
+pub(super) struct Read {
+    pub version: Version,
+    pub chunk_length: u32,
+    pub payload: Bytes,
+    pub crc: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Space {
+    pub capacity_bytes: u64,
+    pub used_bytes: u64,
+    pub allocatable_bytes: u64,
+    pub chunks: u64,
+}
+
+impl Store {
+    /// Opens what lies in the folder, or makes it. False beside it: something that was there before is missing.
+    pub fn open(folder: &Path, options: Options) -> Result<(Store, Recovered, bool)> {
+        let (engine, whole) = open_engine(folder, &options)?;
+        let recovered = recovered(&engine)?;
+        let store = Store { engine: RwLock::new(Some(engine)), folder: folder.to_path_buf(), options };
+        Ok((store, recovered, whole))
+    }
+
+    /// Not to be called within `work`.
+    fn with<T>(&self, work: impl FnOnce(&Engine) -> Result<T>) -> Result<T> {
+        match &*self.engine.read() {
+            Some(engine) => work(engine),
+            None => Err(Error::new(Code::TargetOffline, "the target is closed")),
+        }
+    }
+
+    /// As after the death of the process: everything is read and verified again.
+    pub fn reopen(&self) -> Result<Recovered> {
+        let mut held = self.engine.write();
+        drop(held.take());
+        let (engine, _) = open_engine(&self.folder, &self.options)?;
+        let recovered = recovered(&engine)?;
+        *held = Some(engine);
+        Ok(recovered)
+    }
+
+    /// Flushed, with nothing to replay.
+    pub fn close(&self) -> Result<()> {
+        self.engine.write().take().map_or(Ok(()), Engine::close)
+    }
+
+    pub fn stage(
+        &self,
+        chunk: ChunkId,
+        (version, base): (Version, Version),
+        update: &chain::Update,
+        channel: Channel,
+        payload: &Bytes,
+    ) -> Result<Applied> {
+        let data = std::slice::from_ref(payload);
+        let change = match update.kind {
+            UpdateKind::UpdateWrite => Update::Write { offset: update.offset, data },
+            UpdateKind::UpdateTruncate => Update::Truncate { length: update.length },
+            UpdateKind::UpdateRemove => Update::Remove,
+        };
+        // "No such chunk" is one base for the chain; the engine may remember a removal under its version.
+        self.with(|engine| {
+            let base = match base {
+                Version::NONE => engine.meta(chunk)?.map_or(Version::NONE, |meta| meta.tip()),
+                base => base,
+            };
+            let staged = engine.stage(&StageRequest {
+                chunk,
+                version,
+                base: Some(base),
+                update: change,
+                chunk_size: update.chunk_size,
+                channel: Some(ChannelUpdate { tag: channel.tag, request_crc: channel.fingerprint }),
+                crc: None,
+                commit: false,
+            })?;
+            Ok(Applied { chunk_length: staged.chunk_length, allocated_delta: staged.allocated_delta })
+        })
+    }
+
+    pub fn commit(&self, chunk: ChunkId, version: Version) -> Result<()> {
+        self.with(|engine| engine.commit(chunk, version))
+    }
+
+    /// The chunk becomes these bytes, committed by the same record.
+    pub fn replace(&self, replacement: &Replacement, payload: &Bytes) -> Result<()> {
+        let committed = replacement.committed;
+        let update = match committed.removed {
+            true => Update::Remove,
+            false => Update::Replace { data: std::slice::from_ref(payload) },
+        };
+        let request = StageRequest {
+            chunk: replacement.chunk,
+            version: committed.version,
+            base: None,
+            update,
+            // A chunk that was never here has no size; its removal needs one all the same.
+            chunk_size: committed.chunk_size.max(CHUNK_BYTES_MIN as u32),
+            channel: None,
+            crc: None,
+            commit: true,
+        };
+        self.with(|engine| engine.stage(&request).map(|_| ()))
+    }
+
+    pub fn discard_pending(&self) -> Result<()> {
+        self.with(|engine| {
+            each_row(engine, FIRST, None, |row| {
+                if row.pending {
+                    engine.discard_pending(row.chunk)?;
+                }
+                Ok(true)
+            })
+        })
+    }
+
+    pub fn install_channels(&self, channels: &[Channel]) -> Result<()> {
+        let channels: Vec<chunk_engine::Channel> = channels.iter().map(to_engine).collect();
+        self.with(|engine| engine.install_channels(&channels))
+    }
+
+    pub fn clear_channels(&self) -> Result<()> {
+        self.with(|engine| {
+            loop {
+                let page = engine.channels(None, PAGE);
+                if page.is_empty() {
+                    return Ok(());
+                }
+                let mut clients: Vec<ClientId> = page.iter().map(|one| one.tag.client).collect();
+                clients.dedup();
+                clients.into_iter().try_for_each(|client| engine.forget_client(client))?;
+            }
+        })
+    }
+
+    pub fn drop_channels(&self, client: ClientId) -> Result<()> {
+        self.with(|engine| engine.forget_client(client))
+    }
+
+    pub fn flush(&self) -> Result<()> {
+        self.with(Engine::flush)
+    }
+
+    pub fn failure(&self) -> Option<Error> {
+        self.with(|engine| engine.failure().map_or(Ok(()), Err)).err()
+    }
+
+    /// Committed bytes; fewer than asked for only where the chunk ends.
+    pub fn read(&self, chunk: ChunkId, range: ReadRange, pool: &BufferPool) -> Result<Read> {
+        self.with(|engine| read(engine, chunk, range, pool))
+    }
+
+    /// Committed chunks and marks of removals from `from` on: `limit` of them, or all that there are.
+    pub fn list(&self, from: ChunkId, inode: Option<u64>, limit: usize) -> Result<Vec<ChunkInfo>> {
+        let mut listed = Vec::new();
+        let visit = |row: &ListedChunk| {
+            if row.version != Version::NONE {
+                listed.push(ChunkInfo {
+                    chunk: Some(row.chunk.into()),
+                    version: Some(row.version.into()),
+                    length: row.length,
+                    removed: row.removed,
+                    pending: row.pending,
+                    chunk_size: row.chunk_size,
+                    ..Default::default()
+                });
+            }
+            Ok(listed.len() < limit)
+        };
+        self.with(|engine| each_row(engine, from, inode, visit))?;
+        Ok(listed)
+    }
+
+    /// Zeros if the disk does not answer: then the target reports an error anyway.
+    pub fn space(&self) -> Space {
+        self.with(Engine::space).map_or(Space::default(), |space| Space {
+            capacity_bytes: space.capacity,
+            used_bytes: space.used,
+            allocatable_bytes: space.allocatable,
+            chunks: space.chunks,
+        })
+    }
+}
+
+fn open_engine(folder: &Path, options: &Options) -> Result<(Engine, bool)> {
+    let failed = |error: std::io::Error| Error::new(Code::Io, format!("open {}: {error}", folder.display()));
+    let disk = Arc::new(FileDisk::open(folder).map_err(failed)?);
+    match Engine::open(disk.clone(), options.clone()) {
+        Err(error) if error.code == Code::NotFound => Ok((Engine::create(disk, options.clone())?, false)),
+        opened => opened.map(|(engine, opened)| (engine, opened.complete)),
+    }
+}
+
+fn recovered(engine: &Engine) -> Result<Recovered> {
+    let mut recovered = Recovered::default();
+    each_row(engine, FIRST, None, |row| {
+        if row.pending {
+            recovered.pending.extend(pending_of(engine, row.chunk)?);
+        }
+        Ok(true)
+    })?;
+    let mut after = None;
+    loop {
+        let page = engine.channels(after, PAGE);
+        let Some(last) = page.last() else { return Ok(recovered) };
+        after = Some((last.tag.client, last.tag.channel));
+        recovered.channels.extend(page.iter().map(from_engine));
+    }
+}
+
+fn pending_of(engine: &Engine, chunk: ChunkId) -> Result<Vec<RecoveredUpdate>> {
+    let pending = engine.meta(chunk)?.map(|meta| meta.pending).unwrap_or_default();
+    let channel = |version: Version, tag: Tag| {
+        let known = engine.channel(tag.client, tag.channel);
+        known
+            .filter(|known| known.version == version && known.chunk == chunk)
+            .map(|known| from_engine(&known))
+    };
+    let update = |version: Version, tag: Option<Tag>| RecoveredUpdate {
+        chunk,
+        version,
+        channel: tag.and_then(|tag| channel(version, tag)),
+    };
+    Ok(pending.into_iter().map(|one| update(one.version, one.tag)).collect())
+}
+
+/// Every row from `from` on until `visit` says false.
+fn each_row(
+    engine: &Engine,
+    from: ChunkId,
+    inode: Option<u64>,
+    mut visit: impl FnMut(&ListedChunk) -> Result<bool>,
+) -> Result<()> {
+    let mut next = Some(from);
+    while let Some(from) = next {
+        let page = engine.list(from, inode, PAGE)?;
+        for row in &page {
+            if !visit(row)? {
+                return Ok(());
+            }
+        }
+        next = page.last().filter(|_| page.len() == PAGE).and_then(|last| after(last.chunk));
+    }
+    Ok(())
+}
+
+fn read(engine: &Engine, chunk: ChunkId, range: ReadRange, pool: &BufferPool) -> Result<Read> {
+    loop {
+        let length = engine.meta(chunk)?.filter(|meta| !meta.removed).map_or(0, |meta| meta.length);
+        let wanted = length.saturating_sub(range.offset).min(range.length);
+        let mut buffer = pool.take(wanted as usize);
+        let info = engine.read(chunk, range.offset, &mut buffer)?;
+        // It grew in between: the buffer is too small for what is there now.
+        if info.length < info.chunk_length.saturating_sub(range.offset).min(range.length) {
+            continue;
+        }
+        buffer.truncate(info.length as usize);
+        let payload = if info.length == 0 { Bytes::new() } else { buffer.freeze() };
+        return Ok(Read { version: info.version, chunk_length: info.chunk_length, payload, crc: info.crc });
+    }
+}
+
+fn after(chunk: ChunkId) -> Option<ChunkId> {
+    match (chunk.index.checked_add(1), chunk.inode.checked_add(1)) {
+        (Some(index), _) => Some(ChunkId { inode: chunk.inode, index }),
+        (None, Some(inode)) => Some(ChunkId { inode, index: 0 }),
+        (None, None) => None,
+    }
+}
+
+fn from_engine(channel: &chunk_engine::Channel) -> Channel {
+    Channel {
+        tag: channel.tag,
+        chunk: channel.chunk,
+        version: channel.version,
+        fingerprint: channel.request_crc,
+        applied: Applied { chunk_length: channel.chunk_length, allocated_delta: channel.allocated_delta },
+    }
+}
+
+fn to_engine(channel: &Channel) -> chunk_engine::Channel {
+    chunk_engine::Channel {
+        tag: channel.tag,
+        chunk: channel.chunk,
+        version: channel.version,
+        chunk_length: channel.applied.chunk_length,
+        allocated_delta: channel.applied.allocated_delta,
+        request_crc: channel.fingerprint,
+    }
+}
+
+/// The engine as the replica looks at it.
+pub(super) struct Look<'a> {
+    store: &'a Store,
+    is_head: bool,
+    allocatable_bytes: &'a AtomicU64,
+}
+
+impl<'a> Look<'a> {
+    pub fn new(store: &'a Store, is_head: bool, allocatable_bytes: &'a AtomicU64) -> Self {
+        Look { store, is_head, allocatable_bytes }
+    }
+}
+
+impl Chunks for Look<'_> {
+    fn committed(&self, chunk: ChunkId) -> Committed {
+        // A failed engine answers nothing; the replica is told of the failure by the call that met it.
+        match self.store.with(|engine| engine.meta(chunk)).ok().flatten() {
+            Some(meta) => Committed {
+                version: meta.committed,
+                length: meta.length,
+                removed: meta.removed,
+                chunk_size: meta.chunk_size,
+            },
+            // Marks of removals were dropped to bound memory: only who assigns versions must keep above them.
+            None if self.is_head => {
+                let version = self.store.with(|engine| Ok(engine.forgotten())).unwrap_or(Version::NONE);
+                Committed { version, removed: version != Version::NONE, ..Committed::default() }
+            }
+            None => Committed::default(),
+        }
+    }
+
+    fn list(&self, from: ChunkId, limit: usize) -> Vec<Listed> {
+        let rows = self.store.list(from, None, limit).unwrap_or_default();
+        rows.iter().map(super::to_peers::listed).collect()
+    }
+
+    fn allocatable_bytes(&self) -> u64 {
+        self.allocatable_bytes.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,279 @@
+//! Messages to other members of the chain, and their answers back to the replica. Each message has exactly one answer, if
+//! only an error of the transport.
+
+use super::{ReadRange, State, Target};
+use crate::metrics::add;
+use crate::peers::Purpose;
+use bytes::Bytes;
+use chain::{Acknowledged, Applied, Channel, Committed, Input, Listed, Output, Update, View};
+use std::sync::Arc;
+use std::time::Duration;
+use wire::message::{self as m, PublicState};
+use wire::{ChunkId, NodeId, Result, TargetId, Version};
+
+/// Longer than a lease: by then a member that does not answer has left the chain, and its messages with it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A flush waits for a disk that may have much to write.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where a member is: its node, and its position on the way of an update.
+pub(super) fn place(view: &View, target: TargetId) -> Option<(NodeId, usize)> {
+    let on_the_way = |member: &&m::Member| {
+        matches!(member.state(), PublicState::PublicServing | PublicState::PublicSyncing)
+    };
+    let mut members = view.chain.members.iter().filter(on_the_way);
+    members.position(|member| member.target == target.0).map(|position| {
+        let member = view.chain.members.iter().find(|member| member.target == target.0);
+        (NodeId(member.expect("just found").node), position)
+    })
+}
+
+impl Target {
+    /// Connects to the members that this one will speak to, ahead of the first message.
+    pub(super) fn prepare_peers(&self, view: &View) {
+        let routing = self.shared.routing.lock();
+        let prepare = |target: TargetId, purposes: &dyn Fn(usize) -> Vec<Purpose>| {
+            let Some((node, position)) = place(view, target) else { return };
+            let Some(address) = routing.address(node) else { return };
+            for purpose in purposes(position) {
+                self.shared.peers.prepare(node, purpose, &address);
+            }
+        };
+        if let Some(successor) = view.successor {
+            prepare(successor, &|position| {
+                let mut purposes = vec![Purpose::Forward(position), Purpose::Control];
+                if view.successor_is_syncing {
+                    purposes.push(Purpose::Resync);
+                }
+                purposes
+            });
+        }
+        if let Some(last) = view.last_serving.filter(|last| *last != self.id) {
+            prepare(last, &|_| vec![Purpose::Control]);
+        }
+    }
+
+    pub(super) fn post_to_peer(self: &Arc<Self>, state: &State, output: Output<Bytes>) {
+        let view = state.replica.view();
+        let place = |target: TargetId| place(view, target).unwrap_or((NodeId(0), 0));
+        let (target, chain) = (self.clone(), self.chain);
+        match output {
+            Output::Forward { to, chain_version, version, base, update, payload } => {
+                let (node, position) = place(to);
+                let request = forwarded(chain, chain_version, version, base, &update);
+                let chunk = update.chunk;
+                let purpose = Purpose::Forward(position);
+                let payload = if payload.is_empty() { Vec::new() } else { vec![payload] };
+                self.post_call((node, purpose), request, payload, ANSWER_TIMEOUT, move |result| {
+                    let result = result.map(|(reply, _)| acknowledged(&reply));
+                    target.feed(Input::ForwardAnswer { from: to, chain_version, chunk, version, result });
+                });
+            }
+            Output::AskCommitted { to, chain_version, chunk } => {
+                let request =
+                    m::CommittedRequest { header: None, chain, chain_version, chunk: Some(chunk.into()) };
+                self.post_control(place(to).0, request, move |result| {
+                    let result = result.map(|(reply, _)| reply.version.unwrap_or_default().into());
+                    target.feed(Input::CommittedAnswer { chain_version, chunk, result });
+                });
+            }
+            Output::ForwardFlush { to, chain_version, ticket } => {
+                let request = m::FlushRequest { header: None, chain, chain_version, forwarded: true };
+                self.post_call(
+                    (place(to).0, Purpose::Control),
+                    request,
+                    Vec::new(),
+                    FLUSH_TIMEOUT,
+                    move |result| {
+                        target.feed(Input::FlushAnswer { ticket, result: result.map(|_| ()) });
+                    },
+                );
+            }
+            Output::SendReplace { to, chain_version, chunk, committed } => {
+                self.post_replace(place(to).0, chain_version, chunk, committed);
+            }
+            other => self.post_resync(place, other),
+        }
+    }
+
+    fn post_resync(self: &Arc<Self>, place: impl Fn(TargetId) -> (NodeId, usize), output: Output<Bytes>) {
+        let (target, chain) = (self.clone(), self.chain);
+        match output {
+            Output::StartSync { to, chain_version } => {
+                let request = m::SyncStartRequest { header: None, chain, chain_version };
+                self.post_control(place(to).0, request, move |result| {
+                    target.feed(Input::SyncStarted { chain_version, result: result.map(|_| ()) });
+                });
+            }
+            Output::ListSuccessor { to, chain_version, from, limit } => {
+                let request = m::ListChunksRequest {
+                    chain,
+                    chain_version,
+                    target: to.0,
+                    from: Some(from.into()),
+                    limit: u32::try_from(limit).expect("a page is small"),
+                    ..Default::default()
+                };
+                self.post_control(place(to).0, request, move |result| {
+                    let result =
+                        result.map(|(reply, _)| (reply.chunks.iter().map(listed).collect(), reply.more));
+                    target.feed(Input::ListAnswer { chain_version, from, result });
+                });
+            }
+            Output::SendChannels { to, chain_version, page, channels } => {
+                let channels = channels.into_iter().map(Into::into).collect();
+                let request = m::SyncClientsRequest { header: None, chain, chain_version, channels };
+                self.post_control(place(to).0, request, move |result| {
+                    target.feed(Input::ChannelsAnswer { chain_version, page, result: result.map(|_| ()) });
+                });
+            }
+            Output::FinishSync { to, chain_version } => {
+                let request = m::SyncDoneRequest { header: None, chain, chain_version };
+                self.post_call(
+                    (place(to).0, Purpose::Control),
+                    request,
+                    Vec::new(),
+                    FLUSH_TIMEOUT,
+                    move |result| {
+                        target.feed(Input::SyncFinished { chain_version, result: result.map(|_| ()) });
+                    },
+                );
+            }
+            _ => unreachable!("every other output is carried out here"),
+        }
+    }
+
+    /// The bytes are read on a reader thread; few of these are under way at once (`SYNC_COPIES_MAX`).
+    fn post_replace(
+        self: &Arc<Self>,
+        node: NodeId,
+        chain_version: u64,
+        chunk: ChunkId,
+        committed: Committed,
+    ) {
+        let target = self.clone();
+        self.shared.readers.push((), move || {
+            let answered = target.clone();
+            let done = move |result: Result<()>| {
+                answered.feed(Input::ReplaceAnswer { chain_version, chunk, result });
+            };
+            match target.replacement(chain_version, chunk, committed) {
+                Err(error) => done(Err(error)),
+                Ok((request, payload)) => {
+                    let metrics = &target.shared.metrics;
+                    add(&metrics.resync_chunks, 1);
+                    add(&metrics.resync_bytes, payload.len() as u64);
+                    let payload = if payload.is_empty() { Vec::new() } else { vec![payload] };
+                    let key = (node, Purpose::Resync);
+                    target
+                        .shared
+                        .peers
+                        .call(key, request, payload, ANSWER_TIMEOUT, move |result| done(result.map(|_| ())));
+                }
+            }
+        });
+    }
+
+    /// The chunk as it is committed now, which may be newer than when the replica asked.
+    fn replacement(
+        &self,
+        chain_version: u64,
+        chunk: ChunkId,
+        committed: Committed,
+    ) -> Result<(m::SyncReplaceRequest, Bytes)> {
+        let mut request = m::SyncReplaceRequest {
+            header: None,
+            chain: self.chain,
+            chain_version,
+            chunk: Some(chunk.into()),
+            version: Some(committed.version.into()),
+            removed: committed.is_absent(),
+            chunk_size: committed.chunk_size,
+            ..Default::default()
+        };
+        if committed.is_absent() {
+            return Ok((request, Bytes::new()));
+        }
+        let whole = ReadRange { offset: 0, length: u32::MAX };
+        let read = self.store.read(chunk, whole, &self.shared.buffers.resync)?;
+        request.version = Some(read.version.into());
+        request.length = read.chunk_length;
+        request.crc = read.crc;
+        Ok((request, read.payload))
+    }
+
+    fn post_control<R: wire::Request>(
+        self: &Arc<Self>,
+        node: NodeId,
+        request: R,
+        done: impl FnOnce(Result<(R::Reply, Bytes)>) + Send + 'static,
+    ) where
+        R: 'static,
+    {
+        self.post_call((node, Purpose::Control), request, Vec::new(), ANSWER_TIMEOUT, done);
+    }
+
+    fn post_call<R: wire::Request + 'static>(
+        self: &Arc<Self>,
+        key: (NodeId, Purpose),
+        request: R,
+        payload: Vec<Bytes>,
+        timeout: Duration,
+        done: impl FnOnce(Result<(R::Reply, Bytes)>) + Send + 'static,
+    ) {
+        let peers = self.shared.peers.clone();
+        self.post(Box::new(move || peers.call(key, request, payload, timeout, done)));
+    }
+}
+
+fn forwarded(
+    chain: u32,
+    chain_version: u64,
+    version: Version,
+    base: Version,
+    update: &Update,
+) -> m::UpdateRequest {
+    m::UpdateRequest {
+        header: None,
+        chain,
+        chain_version,
+        chunk: Some(update.chunk.into()),
+        tag: Some(update.tag.into()),
+        kind: update.kind as i32,
+        offset: update.offset,
+        length: update.length,
+        crc: update.crc,
+        version: Some(version.into()),
+        flush: update.flush,
+        chunk_size: update.chunk_size,
+        replace: false,
+        base: Some(base.into()),
+    }
+}
+
+fn acknowledged(reply: &m::UpdateReply) -> Acknowledged {
+    Acknowledged {
+        version: reply.version.unwrap_or_default().into(),
+        applied: Applied { chunk_length: reply.chunk_length, allocated_delta: reply.allocated_delta },
+        durability_epoch: reply.durability_epoch,
+        allocatable_bytes: reply.allocatable,
+    }
+}
+
+pub(super) fn listed(row: &m::ChunkInfo) -> Listed {
+    Listed {
+        chunk: row.chunk.unwrap_or_default().into(),
+        committed: Committed {
+            version: row.version.unwrap_or_default().into(),
+            length: row.length,
+            removed: row.removed,
+            chunk_size: row.chunk_size,
+        },
+    }
+}
+
+/// One record of the exactly-once table as it came.
+pub fn channels(records: &[m::ChannelRecord]) -> Result<Vec<Channel>> {
+    records.iter().map(Channel::try_from).collect()
+}

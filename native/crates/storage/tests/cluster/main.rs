@@ -1,0 +1,10 @@
+//! Three servers, a manager that really leases and routes, and faults: what was acknowledged is there, and all copies are equal.
+
+mod client;
+mod harness;
+mod manager;
+
+mod exactly_once;
+mod faults;
+mod outage;
+mod updates;

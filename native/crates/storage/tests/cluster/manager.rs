@@ -1,0 +1,201 @@
+//! A cluster manager for tests: leases, routing and transitions are real (`chain::manager`, `chain::next_chain`), its state is
+//! in memory.
+
+use chain::Time;
+use chain::manager::{Manager, ManagerConfig};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use transport::{Connection, Handler, Incoming, Listener, Transport};
+use wire::message::{
+    Chain, GiveBackReply, GiveBackRequest, HeartbeatReply, HeartbeatRequest, Member, MessageKind, Node,
+    NodeKind, PublicState, RegisterReply, RegisterRequest, Routing, RoutingPush, SuspectReply,
+};
+
+pub const LEASE_MS: u64 = 1000;
+const HEARTBEAT_MS: u64 = 100;
+
+pub fn now() -> Time {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Time(time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000)
+}
+
+struct State {
+    manager: Manager,
+    nodes: BTreeMap<u32, Node>,
+    version: u64,
+    connections: Vec<Arc<dyn Connection>>,
+    /// Nodes whose heartbeats are not heard: cut off from this manager alone.
+    deaf_to: Vec<u32>,
+    suspected: usize,
+}
+
+impl State {
+    fn routing(&self) -> Routing {
+        Routing {
+            version: self.version,
+            nodes: self.nodes.values().cloned().collect(),
+            chains: self.manager.chains().to_vec(),
+            ..Default::default()
+        }
+    }
+
+    fn push(&mut self) {
+        self.connections.retain(|connection| connection.is_open());
+        for connection in &self.connections {
+            // A connection that broke is noticed above, next time.
+            let _ = transport::push(&**connection, &RoutingPush { routing: Some(self.routing()) });
+        }
+    }
+
+    fn advance(&mut self) {
+        if !self.manager.advance(now()).is_empty() {
+            self.version += 1;
+            self.push();
+        }
+    }
+}
+
+pub struct TestManager {
+    state: Arc<Mutex<State>>,
+    pub address: String,
+    _listener: Box<dyn Listener>,
+    stop: Arc<AtomicBool>,
+}
+
+struct Answers(Arc<Mutex<State>>);
+
+impl TestManager {
+    pub fn start(transport: &dyn Transport, chains: Vec<Chain>, outage_grace_ms: u64) -> TestManager {
+        let config = ManagerConfig { lease_ms: LEASE_MS, heartbeat_ms: HEARTBEAT_MS, outage_grace_ms };
+        let state = Arc::new(Mutex::new(State {
+            manager: Manager::new(now(), config, chains),
+            nodes: BTreeMap::new(),
+            version: 1,
+            connections: Vec::new(),
+            deaf_to: Vec::new(),
+            suspected: 0,
+        }));
+        let listener = transport.listen("127.0.0.1:0", Arc::new(Answers(state.clone()))).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (running, ticking) = (stop.clone(), state.clone());
+        std::thread::spawn(move || {
+            while !running.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(20));
+                ticking.lock().advance();
+            }
+        });
+        TestManager { state, address: listener.address(), _listener: listener, stop }
+    }
+
+    pub fn chains(&self) -> Vec<Chain> {
+        self.state.lock().manager.chains().to_vec()
+    }
+
+    pub fn chain(&self, id: u32) -> Chain {
+        self.chains().into_iter().find(|chain| chain.id == id).unwrap()
+    }
+
+    pub fn address_of(&self, node: u32) -> Option<String> {
+        self.state.lock().nodes.get(&node).map(|node| node.address.clone())
+    }
+
+    /// The supervisor saw the process end.
+    pub fn exited(&self, node: u32, incarnation: u64) {
+        let mut state = self.state.lock();
+        state.manager.exited(node, incarnation);
+        state.advance();
+    }
+
+    pub fn be_deaf_to(&self, nodes: &[u32]) {
+        self.state.lock().deaf_to = nodes.to_vec();
+    }
+
+    pub fn suspected(&self) -> usize {
+        self.state.lock().suspected
+    }
+
+    pub fn serving(&self) -> usize {
+        let serving = |member: &&Member| member.state() == PublicState::PublicServing;
+        self.chains().iter().map(|chain| chain.members.iter().filter(serving).count()).sum()
+    }
+}
+
+impl Drop for TestManager {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Handler for Answers {
+    fn handle(&self, mut incoming: Incoming<'_>) {
+        let kind = MessageKind::try_from(i32::from(incoming.kind)).unwrap();
+        let mut state = self.0.lock();
+        match kind {
+            MessageKind::KindRegister => {
+                let request: RegisterRequest = incoming.decode().unwrap();
+                let node = Node {
+                    id: request.node,
+                    kind: NodeKind::NodeStorage as i32,
+                    address: request.address,
+                    incarnation: request.incarnation,
+                    alive: true,
+                    pid: request.pid,
+                };
+                state.nodes.insert(node.id, node);
+                state.version += 1;
+                state.connections.push(incoming.connection());
+                let reply = RegisterReply {
+                    heartbeat_ms: HEARTBEAT_MS as u32,
+                    lease_ms: LEASE_MS as u32,
+                    routing: Some(state.routing()),
+                    ..Default::default()
+                };
+                incoming.replier().send(reply, Vec::new());
+                state.push();
+            }
+            MessageKind::KindHeartbeat => {
+                let request: HeartbeatRequest = incoming.decode().unwrap();
+                let replier = incoming.replier();
+                if state.deaf_to.contains(&request.node) {
+                    // As if the heartbeat never came.
+                    return std::mem::forget(replier);
+                }
+                let order = (request.incarnation, request.sequence);
+                let grant = state.manager.heartbeat(now(), request.node, order, request.targets);
+                state.advance();
+                let lease_ms = grant.map_or(0, |grant| grant.lease_ms as u32);
+                let routing = (request.routing_version != state.version).then(|| state.routing());
+                replier.send(HeartbeatReply { lease_ms, routing, ..Default::default() }, Vec::new());
+            }
+            MessageKind::KindGiveBack => {
+                let request: GiveBackRequest = incoming.decode().unwrap();
+                state.manager.exited(request.node, request.incarnation);
+                state.advance();
+                incoming.replier().send(GiveBackReply::default(), Vec::new());
+            }
+            MessageKind::KindSuspect => {
+                state.suspected += 1;
+                incoming.replier().send(SuspectReply::default(), Vec::new());
+            }
+            _ => incoming.refuse_unknown(),
+        }
+    }
+}
+
+/// `count` chains of three members on nodes 1, 2, 3, each chain beginning at another node.
+pub fn new_chains(count: u32) -> Vec<Chain> {
+    (1..=count)
+        .map(|id| {
+            let member = |place: u32| {
+                let node = (id + place) % 3 + 1;
+                Member { target: u64::from(id * 10 + node), node, ..Default::default() }
+            };
+            let members: Vec<Member> = (0..3).map(member).collect();
+            let preferred = members.iter().map(|member| member.target).collect();
+            Chain { id, version: 1, members, preferred, ..Default::default() }
+        })
+        .collect()
+}

@@ -1,0 +1,99 @@
+//! Reading and writing without faults.
+
+use crate::client::{CHUNK_SIZE, Change};
+use crate::harness::{CHAINS, Cluster, Model, chain_of, chunk, pattern};
+use std::sync::Arc;
+use std::time::Duration;
+use transport::{InProcessTransport, TcpTransport, Transport, call_wait};
+use wire::Code;
+use wire::message::{ReadRequest, UpdateKind};
+
+fn every_kind_of_update(transport: Arc<dyn Transport>) {
+    let cluster = Cluster::start_on(transport);
+    let client = cluster.client(1);
+    let mut model = Model::default();
+    for index in 0..8 {
+        model.change(&client, index, &Change::write(0, pattern(index, CHUNK_SIZE as usize)));
+    }
+    model.change(&client, 0, &Change::write(5000, pattern(100, 4096)));
+    model.change(&client, 1, &Change::write(0, pattern(101, 300_000)));
+    model.change(&client, 2, &Change::truncate(70_001));
+    model.change(&client, 2, &Change::write(90_000, pattern(102, 10)));
+    model.change(&client, 3, &Change::truncate(0));
+    model.change(&client, 4, &Change::remove());
+    model.change(&client, 5, &Change::remove());
+    model.change(&client, 5, &Change::write(17, pattern(103, 100)));
+    for piece in 0..20u32 {
+        model.change(&client, 9, &Change::write(piece * 3001, pattern(u64::from(piece), 3001)));
+    }
+    model.change(&client, 10, &Change::truncate(12_345));
+    model.change(&client, 11, &Change::remove());
+    model.0.insert(99, Vec::new());
+    model.check(&client);
+    let answer = client.update(chain_of(9), 0, chunk(9), &Change::write(0, pattern(1, 10))).unwrap();
+    assert_eq!((answer.chunk_length, answer.version.unwrap().number), (60_020, 21));
+}
+
+#[test]
+fn every_kind_of_update_over_tcp() {
+    every_kind_of_update(Arc::new(TcpTransport::new()));
+}
+
+#[test]
+fn every_kind_of_update_in_process() {
+    every_kind_of_update(Arc::new(InProcessTransport::new()));
+}
+
+#[test]
+fn a_flush_reaches_every_member() {
+    let cluster = Cluster::start();
+    let client = cluster.client(1);
+    client.update(1, 0, chunk(0), &Change::write(0, pattern(1, 100_000))).unwrap();
+    let before: Vec<u64> = (1..=3).map(|node| cluster.metric(node, "storage_flushes_total")).collect();
+    for _ in 0..20 {
+        client.flush(1).unwrap();
+    }
+    for node in 1..=3u32 {
+        let flushes = cluster.metric(node, "storage_flushes_total") - before[node as usize - 1];
+        assert!(flushes >= 20, "node {node} flushed {flushes} times");
+    }
+}
+
+#[test]
+fn requests_that_nobody_may_send_are_refused() {
+    let cluster = Cluster::start();
+    let client = cluster.client(1);
+    let code = |result: wire::Result<wire::message::UpdateReply>| result.unwrap_err().code;
+    let tag = client.tag(1, 0);
+    let good = Change::write(0, pattern(1, 100));
+    let too_long = Change { length: 200, ..good.clone() };
+    assert_eq!(code(client.try_update(tag, 1, chunk(0), &too_long)), Code::InvalidArgument);
+    let beyond = Change { offset: CHUNK_SIZE - 99, ..good.clone() };
+    assert_eq!(code(client.try_update(tag, 1, chunk(0), &beyond)), Code::InvalidArgument);
+    let odd = Change {
+        kind: UpdateKind::UpdateTruncate,
+        length: CHUNK_SIZE + 1,
+        offset: 0,
+        data: bytes::Bytes::new(),
+    };
+    assert_eq!(code(client.try_update(tag, 1, chunk(0), &odd)), Code::InvalidArgument);
+    client.try_update(tag, 1, chunk(0), &good).unwrap();
+    assert_eq!(client.read(1, chunk(0)).unwrap(), pattern(1, 100));
+
+    // The wrong version of the chain, no such chain, a read longer than any chunk.
+    let address = cluster.servers[&1].address();
+    let handler = Arc::new(transport::EchoHandler::new());
+    let connection = cluster.transport.connect(address, Duration::from_secs(5), handler).unwrap();
+    let read = |chain: u32, chain_version: u64, length: u32| {
+        let chunk = Some(chunk(0).into());
+        let request = ReadRequest { chain, chain_version, chunk, length, ..Default::default() };
+        call_wait(&*connection, request, Vec::new(), Duration::from_secs(5))
+            .map(|_| ())
+            .map_err(|error| error.code)
+    };
+    let version = client.serving(1).0;
+    assert_eq!(read(1, version, 10), Ok(()));
+    assert_eq!(read(1, version - 1, 10), Err(Code::WrongChainVersion));
+    assert_eq!(read(CHAINS + 1, version, 10), Err(Code::NoChain));
+    assert_eq!(read(1, version, u32::MAX), Err(Code::InvalidArgument));
+}
