@@ -93,4 +93,4 @@ async function loop() {
   setTimeout(loop, refreshMs);
 }
 
-loop();
+void loop();

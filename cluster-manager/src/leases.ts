@@ -27,6 +27,8 @@ interface Heard {
   /** The newest incarnation that ended: its exit was reported, or it gave its lease back. */
   exited: bigint;
   suspectedMs: number | undefined;
+  /** Until the first heartbeat, or a registration with reports, a target without a report is unknown, not offline. */
+  hasReported: boolean;
   reports: Map<bigint, message.TargetReport>;
 }
 
@@ -74,7 +76,10 @@ export class Leases {
     if (request.incarnation === 0n) throw new FsError('INVALID_ARGUMENT', 'an incarnation of 0');
     if (request.incarnation < newest) throw this.#outdated(request, `incarnation ${newest} has registered`);
     if (request.incarnation <= heard.exited) throw this.#outdated(request, 'its end was reported');
-    if (request.incarnation > heard.incarnation) heard.reports.clear();
+    if (request.incarnation > heard.incarnation) {
+      heard.reports.clear();
+      heard.hasReported = false;
+    }
     heard.incarnation = request.incarnation;
     heard.pid = request.pid;
     heard.sequence = 0n;
@@ -96,6 +101,7 @@ export class Leases {
     }
     if (request.sequence <= heard.sequence) return false; // it was repeated or overtaken (R3)
     heard.sequence = request.sequence;
+    heard.hasReported = true;
     this.#renew(nowMs, heard, request.targets);
     return true;
   }
@@ -153,6 +159,8 @@ export class Leases {
         ? this.settled(nowMs) || (exited !== 0n && exited >= member.incarnation)
         : !view.alive;
     const report = heard?.reports.get(member.target);
+    // A process that has registered with a new manager and not reported yet goes on serving: it takes nothing back.
+    const isUnknown = heard?.hasReported !== true && view.incarnation === member.incarnation;
     return {
       target: member.target,
       alive: view.alive,
@@ -163,12 +171,13 @@ export class Leases {
       fresh: report?.fresh ?? false,
       diskError: report?.diskError ?? false,
       gone,
-      incarnation: view.incarnation,
+      incarnation: isUnknown ? 0n : view.incarnation,
     };
   }
 
   #renew(nowMs: number, heard: Heard, reports: readonly message.TargetReport[]): void {
     for (const report of reports) heard.reports.set(report.target, report);
+    if (reports.length > 0) heard.hasReported = true;
     heard.heardMs = nowMs;
     heard.suspectedMs = undefined;
     heard.leaseEndMs = Math.max(heard.leaseEndMs, nowMs + leaseWithMarginMs(this.#leaseMs));
@@ -186,6 +195,7 @@ export class Leases {
         heardMs: 0,
         exited: 0n,
         suspectedMs: undefined,
+        hasReported: false,
         reports: new Map(),
       };
       this.#nodes.set(nameOf(key), heard);

@@ -49,23 +49,32 @@ export function placeChains(request: PlacementRequest): Placement {
 }
 
 /**
- * The fullest nodes first (or targets would be left over that no chain can take), among equals those that were partners least.
+ * One chain: the fullest node, then those that were partners of the chosen ones least. As many of its nodes as necessary are
+ * of those that must be in every chain still to come, or targets would be left over that no chain can take.
  */
 function chooseMembers(
   free: Map<number, Free[]>,
   partners: Map<string, number>,
   replicas: number,
 ): Free[] | undefined {
+  const left = new Map([...free].map(([node, targets]) => [node, targets.length]));
+  const chains = chainsPossible([...left.values()], replicas);
+  if (chains === 0) return undefined;
+  // After this chain, `chains - 1` more must be possible: each node with fewer targets than chains that is taken costs one place.
+  const after = [...left.values()].reduce((sum, targets) => sum + Math.min(targets, chains - 1), 0);
+  let smallAllowed = after - replicas * (chains - 1);
   const chosen: number[] = [];
   while (chosen.length < replicas) {
     const shared = (node: number): number =>
       chosen.reduce((sum, other) => sum + (partners.get(pairOf(node, other)) ?? 0), 0);
-    const candidates = [...free]
-      .filter(([node, targets]) => targets.length > 0 && !chosen.includes(node))
-      .map(([node, targets]) => ({ node, left: targets.length, shared: shared(node) }));
-    candidates.sort((a, b) => b.left - a.left || a.shared - b.shared || a.node - b.node);
+    const candidates = [...left]
+      .filter(([node, targets]) => targets > 0 && !chosen.includes(node))
+      .filter(([, targets]) => targets >= chains || smallAllowed > 0)
+      .map(([node, targets]) => ({ node, targets, shared: shared(node) }));
+    candidates.sort((a, b) => a.shared - b.shared || b.targets - a.targets || a.node - b.node);
     const best = candidates[0];
-    if (best === undefined) return undefined;
+    assert(best !== undefined, 'a chain that is possible has a member');
+    if (best.targets < chains) smallAllowed--;
     chosen.push(best.node);
   }
   for (const [index, node] of chosen.entries()) {
@@ -78,6 +87,14 @@ function chooseMembers(
     assert(target !== undefined);
     return target;
   });
+}
+
+/** The most chains of so many targets per node, when no node is twice in one: a node serves each at most once. */
+function chainsPossible(targets: readonly number[], replicas: number): number {
+  let chains = Math.floor(targets.reduce((sum, number) => sum + number, 0) / replicas);
+  const usable = (limit: number): number => targets.reduce((sum, number) => sum + Math.min(number, limit), 0);
+  while (chains > 0 && usable(chains) < replicas * chains) chains--;
+  return chains;
 }
 
 /** The head gets every write first: each node heads about as many chains as any other. */

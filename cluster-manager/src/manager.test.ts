@@ -1,0 +1,517 @@
+// The manager over real TCP, with the real transition of chains and its real state on disk; only time is moved by hand.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  FsError,
+  ManualClock,
+  Metrics,
+  message,
+  parseConfig,
+  RpcClient,
+  RpcServer,
+  realClock,
+  rpcs,
+  silentLogger,
+} from '@catena/core';
+import { bootClockMs, nextChain } from '@catena/native';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { managerConfigSchema } from './config.ts';
+import { handlersOf } from './handlers.ts';
+import { initialize } from './init.ts';
+import { Manager } from './manager.ts';
+import { loadState, openStateStore, type StateStore } from './state.ts';
+
+const { NODE_STORAGE, NODE_META, NODE_CLIENT } = message.NodeKind;
+const { LOCAL_ONLINE, LOCAL_UPTODATE } = message.LocalState;
+const { PUBLIC_SERVING, PUBLIC_SYNCING, PUBLIC_OFFLINE, PUBLIC_LASTSRV } = message.PublicState;
+const network = realClock(bootClockMs);
+const leaseEndMs = 5_300;
+
+/** A manager with everything around it; `restart` is its death and the start of the next one. */
+class Cluster {
+  readonly directory = mkdtempSync(join(tmpdir(), 'catena-manager-'));
+  readonly clock = new ManualClock({ startMs: 1_000 });
+  manager!: Manager;
+  checks: number[] = [];
+  /** Set: the next saves fail with it. */
+  diskError: FsError | undefined;
+  #server!: RpcServer;
+  address = '';
+  readonly #config = parseConfig(
+    managerConfigSchema,
+    `stateDirectory = ${JSON.stringify(this.directory)}`,
+    'test',
+  );
+
+  async init(): Promise<this> {
+    initialize({
+      stateDirectory: this.directory,
+      cluster: 'c',
+      nodes: 3,
+      disksPerNode: 1,
+      targetsPerDisk: 2,
+      replicas: 3,
+    });
+    await this.start();
+    return this;
+  }
+
+  async start(): Promise<void> {
+    const real = openStateStore(this.directory);
+    const store: StateStore = {
+      save: (record) => {
+        if (this.diskError !== undefined) throw this.diskError;
+        real.save(record);
+      },
+    };
+    this.manager = new Manager({
+      config: this.#config,
+      record: loadState(this.directory),
+      store,
+      nextChain,
+      clock: this.clock,
+      log: silentLogger,
+      metrics: new Metrics(),
+      roleIsValid: () => true,
+    });
+    this.#server = new RpcServer({
+      clock: network,
+      handlers: handlersOf({ manager: this.manager, check: (node) => this.checks.push(node) }),
+      onClosed: (connection) => this.manager.disconnected(connection),
+    });
+    this.address = await this.#server.listen('127.0.0.1:0');
+  }
+
+  /** Time goes on in steps that are no pause, with the manager's own ticks. */
+  pass(ms: number): void {
+    for (let left = ms; left > 0; left -= 100) {
+      this.clock.advance(Math.min(100, left));
+      this.manager.tick();
+    }
+  }
+
+  async restart(): Promise<void> {
+    await this.#server.close();
+    await this.start();
+  }
+
+  async close(): Promise<void> {
+    await this.#server.close();
+    rmSync(this.directory, { recursive: true });
+  }
+
+  states(): string[] {
+    return this.manager.routing.chains.map((chain) =>
+      chain.members.map((m) => `${m.node}:${m.state}`).join(' '),
+    );
+  }
+}
+
+/** A storage node as the data plane behaves: registers, holds routing, reports what it is told to. */
+class StorageNode {
+  client!: RpcClient;
+  readonly id: number;
+  readonly incarnation: bigint;
+  readonly pid: number;
+  version = 0n;
+  readonly chains = new Map<number, message.Chain>();
+  readonly liveClients = new Set<string>();
+  state: message.LocalState = LOCAL_ONLINE;
+  fresh = true;
+  complete = true;
+  pushes = 0;
+  sequence = 0n;
+
+  constructor(id: number, incarnation: bigint) {
+    this.id = id;
+    this.incarnation = incarnation;
+    this.pid = id * 1000 + Number(incarnation);
+  }
+
+  async register(cluster: Cluster): Promise<message.RegisterReply> {
+    this.client = await RpcClient.connect(cluster.address, {
+      clock: network,
+      onPush: (_kind, bytes) => {
+        this.pushes++;
+        this.apply(message.RoutingPush.decode(bytes).routing);
+      },
+    });
+    this.version = 0n;
+    const reply = await this.client.call(rpcs.register, {
+      kind: NODE_STORAGE,
+      node: this.id,
+      incarnation: this.incarnation,
+      address: `127.0.0.1:${7410 + this.id}`,
+      cluster: 'c',
+      featureLevel: 1,
+      pid: this.pid,
+    });
+    this.apply(reply.routing);
+    return reply;
+  }
+
+  apply(routing: message.Routing | undefined): void {
+    if (routing === undefined) return;
+    if (routing.fromVersion === 0n) this.liveClients.clear();
+    else expect(routing.fromVersion).toBe(this.version);
+    this.version = routing.version;
+    for (const chain of routing.chains) this.chains.set(chain.id, chain);
+    for (const id of routing.clientsRemoved) this.liveClients.delete(id.toString('hex'));
+    for (const id of routing.clientsAdded) this.liveClients.add(id.toString('hex'));
+  }
+
+  reports(): message.TargetReport[] {
+    return [...this.chains.values()].flatMap((chain) =>
+      chain.members
+        .filter((member) => member.node === this.id)
+        .map((member) =>
+          message.TargetReport.fromPartial({
+            target: member.target,
+            chain: chain.id,
+            chainVersion: chain.version,
+            state: this.state,
+            fresh: this.fresh,
+            complete: this.complete,
+          }),
+        ),
+    );
+  }
+
+  async heartbeat(): Promise<message.HeartbeatReply> {
+    const reply = await this.client.call(rpcs.heartbeat, {
+      kind: NODE_STORAGE,
+      node: this.id,
+      incarnation: this.incarnation,
+      sequence: ++this.sequence,
+      routingVersion: this.version,
+      targets: this.reports(),
+    });
+    this.apply(reply.routing);
+    return reply;
+  }
+}
+
+let cluster: Cluster;
+let nodes: StorageNode[];
+beforeEach(async () => {
+  cluster = await new Cluster().init();
+  nodes = [];
+});
+afterEach(async () => {
+  for (const node of nodes) await node.client.close();
+  await cluster.close();
+});
+
+async function join3(incarnation = 1n): Promise<StorageNode[]> {
+  for (const id of [1, 2, 3]) {
+    const node = new StorageNode(id, incarnation);
+    nodes.push(node);
+    await node.register(cluster);
+  }
+  return nodes;
+}
+
+/** All three registered, fresh, and serving. */
+async function serving(): Promise<StorageNode[]> {
+  await join3();
+  for (const node of nodes) await node.heartbeat();
+  for (const node of nodes) node.fresh = false;
+  for (const node of nodes) node.state = LOCAL_UPTODATE;
+  await settle();
+  for (const node of nodes) await node.heartbeat();
+  return nodes;
+}
+
+/** Until every node holds the manager's version: pushes travel by themselves. */
+async function settle(): Promise<void> {
+  for (const node of nodes) await expect.poll(() => !node.client.isOpen || node.version).not.toBe(0n);
+  const behind = (): number =>
+    nodes.filter((node) => node.client.isOpen && node.version !== cluster.manager.routing.version).length;
+  await expect.poll(behind).toBe(0);
+}
+
+const stateOf = (node: number, chain = 0): number =>
+  cluster.manager.routing.chains[chain]!.members.find((member) => member.node === node)!.state;
+
+describe('storage nodes', () => {
+  test('three fresh nodes make every chain serve, and everybody is told by a push', async () => {
+    const [first] = await join3();
+    for (const node of nodes) {
+      expect((await node.heartbeat()).leaseMs).toBe(5_000);
+    }
+    expect(
+      cluster.states().every((chain) => chain.split(' ').every((m) => m.endsWith(`:${PUBLIC_SERVING}`))),
+    ).toBe(true);
+    await settle();
+    expect(first!.pushes).toBeGreaterThan(0);
+    expect([...first!.chains.values()].map((chain) => chain.members.map((m) => m.incarnation))).toEqual([
+      [1n, 1n, 1n],
+      [1n, 1n, 1n],
+    ]);
+    expect(loadState(cluster.directory).chains).toEqual(cluster.manager.routing.chains);
+  });
+
+  test('a killed process whose exit is reported leaves its chains at once', async () => {
+    await serving();
+    const reporter = nodes[0]!.client;
+    const report = { kind: NODE_STORAGE, node: 2, pid: nodes[1]!.pid };
+    await reporter.call(rpcs.exitReport, { ...report, pid: 1 });
+    expect(stateOf(2)).toBe(PUBLIC_SERVING);
+    await reporter.call(rpcs.exitReport, report);
+    expect([1, 2].map((chain) => stateOf(2, chain - 1))).toEqual([PUBLIC_OFFLINE, PUBLIC_OFFLINE]);
+    expect(stateOf(1)).toBe(PUBLIC_SERVING);
+    await reporter.call(rpcs.exitReport, report); // repeated until confirmed: no harm
+    await settle();
+    const held = [...nodes[0]!.chains.values()][0]!;
+    expect(held.last.length).toBe(2);
+    await expect(nodes[1]!.heartbeat()).rejects.toMatchObject({ code: 'ALREADY_RUNNING' });
+  });
+
+  test('a silent node leaves only after its lease and margin; those that speak stay', async () => {
+    await serving();
+    const silent = 2;
+    for (let passed = 0; passed + 1_000 < leaseEndMs; passed += 1_000) {
+      cluster.pass(1_000);
+      for (const node of nodes) if (node.id !== silent) await node.heartbeat();
+    }
+    cluster.pass(299);
+    expect(stateOf(silent)).toBe(PUBLIC_SERVING);
+    cluster.pass(1);
+    expect(stateOf(silent)).toBe(PUBLIC_OFFLINE);
+    expect(stateOf(1)).toBe(PUBLIC_SERVING);
+    expect(cluster.manager.routing.node(NODE_STORAGE, silent)?.alive).toBe(false);
+  });
+
+  test('a returning process is synced first and serves when it says so for that version (R3)', async () => {
+    await serving();
+    await nodes[0]!.client.call(rpcs.exitReport, { kind: NODE_STORAGE, node: 2, pid: nodes[1]!.pid });
+    const again = new StorageNode(2, 2n);
+    again.fresh = false;
+    nodes.push(again);
+    await again.register(cluster);
+    await again.heartbeat();
+    expect(stateOf(2)).toBe(PUBLIC_SYNCING);
+    await settle();
+    const stale = again.reports().map((report) => ({ ...report, state: LOCAL_UPTODATE, chainVersion: 1n }));
+    const beat = { kind: NODE_STORAGE, node: 2, incarnation: 2n, routingVersion: again.version };
+    await again.client.call(rpcs.heartbeat, { ...beat, sequence: ++again.sequence, targets: stale });
+    expect(stateOf(2)).toBe(PUBLIC_SYNCING);
+    again.state = LOCAL_UPTODATE;
+    await again.heartbeat();
+    expect([0, 1].map((chain) => stateOf(2, chain))).toEqual([PUBLIC_SERVING, PUBLIC_SERVING]);
+  });
+
+  test('a newer process proves that the older is gone, without any report', async () => {
+    await serving();
+    const again = new StorageNode(3, 2n);
+    again.fresh = false;
+    nodes.push(again);
+    await again.register(cluster);
+    expect(stateOf(3)).not.toBe(PUBLIC_SERVING);
+    await expect(nodes[2]!.heartbeat()).rejects.toMatchObject({ code: 'ALREADY_RUNNING' });
+  });
+
+  test('a lease that is given back ends at once; all given back, and the first complete one resumes', async () => {
+    await serving();
+    for (const node of [...nodes].reverse()) {
+      await node.client.call(rpcs.giveBack, {
+        kind: NODE_STORAGE,
+        node: node.id,
+        incarnation: node.incarnation,
+        targets: node.reports(),
+      });
+    }
+    expect(stateOf(1)).toBe(PUBLIC_LASTSRV);
+    expect([2, 3].map((node) => stateOf(node))).toEqual([PUBLIC_OFFLINE, PUBLIC_OFFLINE]);
+    const again = new StorageNode(1, 2n);
+    again.fresh = false;
+    nodes.push(again);
+    await again.register(cluster);
+    await again.heartbeat();
+    expect(stateOf(1)).toBe(PUBLIC_SERVING);
+    expect(cluster.manager.routing.chains[0]?.durabilityEpoch).toBe(1n);
+  });
+
+  test('after a total outage without a complete member the grace passes, then the durability epoch rises (P10)', async () => {
+    await serving();
+    cluster.pass(leaseEndMs);
+    expect([1, 2, 3].map((node) => stateOf(node))).toEqual([PUBLIC_LASTSRV, PUBLIC_LASTSRV, PUBLIC_LASTSRV]);
+    const back = new StorageNode(2, 2n);
+    back.fresh = false;
+    back.complete = false;
+    nodes.push(back);
+    await back.register(cluster);
+    const beatFor = async (ms: number): Promise<void> => {
+      for (let passed = 0; passed < ms; passed += 1_000) {
+        cluster.pass(1_000);
+        await back.heartbeat();
+      }
+    };
+    await beatFor(29_000);
+    expect(stateOf(2)).toBe(PUBLIC_LASTSRV);
+    expect(cluster.manager.routing.chains[0]?.durabilityEpoch).toBe(1n);
+    await beatFor(2_000);
+    expect(stateOf(2)).toBe(PUBLIC_SERVING);
+    expect(cluster.manager.routing.chains[0]?.durabilityEpoch).toBe(2n);
+  });
+
+  test('strangers, other clusters and old releases are refused; suspicion only checks', async () => {
+    await serving();
+    const call = (body: Partial<message.RegisterRequest>): Promise<unknown> =>
+      nodes[0]!.client.call(rpcs.register, {
+        kind: NODE_STORAGE,
+        node: 9,
+        incarnation: 1n,
+        featureLevel: 1,
+        ...body,
+      });
+    await expect(call({})).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(call({ node: 1, cluster: 'other' })).rejects.toMatchObject({ code: 'WRONG_CLUSTER' });
+    await expect(call({ node: 1, featureLevel: 0 })).rejects.toMatchObject({ code: 'NEWER_DATA' });
+    await expect(call({ kind: NODE_META, node: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await nodes[0]!.client.call(rpcs.suspect, { node: 2, incarnation: 1n });
+    expect(cluster.checks).toEqual([2]);
+    cluster.pass(200);
+    expect(stateOf(2)).toBe(PUBLIC_SERVING);
+  });
+
+  test('a node that reports an older version than it was sent gets the whole table', async () => {
+    await serving();
+    const [node] = nodes;
+    node!.version = 0n; // as the data plane says when a delta did not fit
+    const reply = await node!.heartbeat();
+    expect(reply.routing?.fromVersion).toBe(0n);
+    expect((await node!.heartbeat()).routing).toBeUndefined();
+  });
+});
+
+describe('the state on disk (P3)', () => {
+  test('a change that cannot be stored is told to nobody, and made again when it can', async () => {
+    await serving();
+    const { version } = cluster.manager.routing;
+    const pushes = nodes.map((node) => node.pushes);
+    cluster.diskError = new FsError('NO_SPACE', 'test');
+    await expect(
+      nodes[0]!.client.call(rpcs.exitReport, { kind: NODE_STORAGE, node: 2, pid: nodes[1]!.pid }),
+    ).rejects.toMatchObject({ code: 'NO_SPACE' });
+    cluster.pass(500);
+    expect(cluster.manager.routing.version).toBe(version);
+    expect(stateOf(2)).toBe(PUBLIC_SERVING);
+    await nodes[0]!.client.call(rpcs.echo, {});
+    expect(nodes.map((node) => node.pushes)).toEqual(pushes);
+    cluster.diskError = undefined;
+    cluster.pass(100);
+    expect(stateOf(2)).toBe(PUBLIC_OFFLINE);
+    expect(loadState(cluster.directory).routingVersion).toBe(cluster.manager.routing.version);
+  });
+
+  test('a new manager goes on where the old one ended and removes nobody before a lease has passed', async () => {
+    await serving();
+    const { version } = cluster.manager.routing;
+    const before = cluster.states();
+    await cluster.restart();
+    expect(cluster.manager.routing.version).toBe(version);
+    cluster.pass(leaseEndMs - 100);
+    expect(cluster.states()).toEqual(before);
+    for (const node of nodes.slice(0, 2)) await node.register(cluster);
+    for (const node of nodes.slice(0, 2)) expect((await node.heartbeat()).leaseMs).toBe(5_000);
+    cluster.pass(100);
+    expect([1, 2, 3].map((node) => stateOf(node))).toEqual([PUBLIC_SERVING, PUBLIC_SERVING, PUBLIC_OFFLINE]);
+    expect(cluster.manager.routing.version).toBeGreaterThan(version);
+  });
+
+  test('an exit report reaches a new manager that has not heard of the process yet', async () => {
+    await serving();
+    await cluster.restart();
+    await nodes[0]!.register(cluster);
+    await nodes[0]!.heartbeat();
+    await nodes[0]!.client.call(rpcs.exitReport, { kind: NODE_STORAGE, node: 2, pid: nodes[1]!.pid });
+    expect([1, 2, 3].map((node) => stateOf(node))).toEqual([PUBLIC_SERVING, PUBLIC_OFFLINE, PUBLIC_SERVING]);
+  });
+
+  test('a manager that was paused removes nobody who speaks again', async () => {
+    await serving();
+    cluster.clock.advance(60_000); // no tick meanwhile
+    cluster.manager.tick();
+    for (const node of nodes) await node.heartbeat();
+    cluster.pass(leaseEndMs - 100);
+    expect([1, 2, 3].map((node) => stateOf(node))).toEqual([PUBLIC_SERVING, PUBLIC_SERVING, PUBLIC_SERVING]);
+  });
+
+  test('one process per state directory', () => {
+    expect(() =>
+      initialize({
+        stateDirectory: cluster.directory,
+        cluster: 'd',
+        nodes: 3,
+        disksPerNode: 1,
+        targetsPerDisk: 1,
+        replicas: 1,
+      }),
+    ).toThrow(/holds the state of a cluster already/);
+  });
+});
+
+describe('clients (P4)', () => {
+  const id = Buffer.alloc(16, 7);
+  const header = { client: id };
+  const registration = { kind: NODE_CLIENT, incarnation: 1n, featureLevel: 1, pid: 4711, address: 'here' };
+  const beat = (sequence: bigint): Partial<message.HeartbeatRequest> => ({ kind: NODE_CLIENT, sequence });
+
+  test('a client is published, kept alive by heartbeats, and fenced by silence for ever', async () => {
+    await serving();
+    const client = await RpcClient.connect(cluster.address, { clock: network });
+    const reply = await client.call(rpcs.register, registration, { header });
+    expect([reply.leaseMs, reply.heartbeatMs]).toEqual([10_000, 2_000]);
+    await settle();
+    expect([...nodes[1]!.liveClients]).toEqual([id.toString('hex')]);
+    cluster.pass(9_000);
+    expect((await client.call(rpcs.heartbeat, beat(1n), { header })).leaseMs).toBe(10_000);
+    cluster.pass(10_300);
+    expect(cluster.manager.clients()).toHaveLength(1);
+    cluster.pass(100);
+    expect(cluster.manager.clients()).toHaveLength(0);
+    await expect(client.call(rpcs.heartbeat, beat(2n), { header })).rejects.toMatchObject({ code: 'FENCED' });
+    await cluster.restart();
+    const later = await RpcClient.connect(cluster.address, { clock: network });
+    await expect(later.call(rpcs.register, registration, { header })).rejects.toMatchObject({
+      code: 'FENCED',
+    });
+    await later.close();
+    await client.close();
+  });
+
+  test('an unmount, and the reported end of its process, fence it at once', async () => {
+    await serving();
+    for (const end of ['giveBack', 'exit'] as const) {
+      const own = { header: { client: Buffer.alloc(16, end) } };
+      const client = await RpcClient.connect(cluster.address, { clock: network });
+      await client.call(rpcs.register, registration, own);
+      await settle();
+      expect(nodes[1]!.liveClients.size).toBe(1);
+      if (end === 'giveBack') await client.call(rpcs.giveBack, { kind: NODE_CLIENT }, own);
+      else await nodes[0]!.client.call(rpcs.exitReport, { kind: NODE_CLIENT, pid: 4711 });
+      await settle();
+      expect(nodes[1]!.liveClients.size).toBe(0);
+      await client.close();
+    }
+  });
+
+  test('a new manager fences no client that lives, and a client that could not be stored is not live', async () => {
+    await serving();
+    const client = await RpcClient.connect(cluster.address, { clock: network });
+    await client.call(rpcs.register, registration, { header });
+    cluster.diskError = new FsError('NO_SPACE', 'test');
+    const other = { header: { client: Buffer.alloc(16, 8) } };
+    await expect(client.call(rpcs.register, registration, other)).rejects.toMatchObject({ code: 'NO_SPACE' });
+    cluster.diskError = undefined;
+    expect(cluster.manager.clients()).toHaveLength(1);
+    await cluster.restart();
+    cluster.pass(10_200);
+    expect(cluster.manager.routing.whole().clientsAdded).toEqual([id]);
+    cluster.pass(200);
+    expect(cluster.manager.routing.whole().clientsAdded).toEqual([]);
+    await client.close();
+  });
+});

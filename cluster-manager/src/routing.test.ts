@@ -1,0 +1,121 @@
+import { message } from '@catena/core';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { type RoutingChange, RoutingTable } from './routing.ts';
+
+const stored = { recordVersion: 1, featureLevel: 1, fencedClients: [] };
+const record = (): message.ManagerRecord =>
+  message.ManagerRecord.fromPartial({
+    recordVersion: 1,
+    cluster: 'c',
+    featureLevel: 1,
+    routingVersion: 1n,
+    nodes: [1, 2].map((id) => ({ id, kind: message.NodeKind.NODE_STORAGE })),
+    chains: [1, 2, 3].map((id) => ({ id, version: 1n })),
+    tables: [{ id: 1, version: 1, chains: [1, 2, 3] }],
+  });
+const client = (number: number): Buffer => Buffer.alloc(16, number);
+
+/** A receiver as the data plane writes it: whole tables replace, deltas fit on top of exactly their base. */
+class Holder {
+  version = 0n;
+  nodes = new Map<string, message.Node>();
+  chains = new Map<number, message.Chain>();
+  clients = new Set<string>();
+  tables = 0;
+
+  apply(routing: message.Routing | undefined): void {
+    if (routing === undefined) return;
+    if (routing.fromVersion === 0n) {
+      this.nodes.clear();
+      this.chains.clear();
+      this.clients.clear();
+    } else {
+      expect(routing.fromVersion).toBe(this.version);
+    }
+    this.version = routing.version;
+    for (const node of routing.nodes) this.nodes.set(`${node.kind} ${node.id}`, node);
+    for (const chain of routing.chains) this.chains.set(chain.id, chain);
+    if (routing.tables.length > 0) this.tables = routing.tables.length;
+    for (const id of routing.clientsRemoved) this.clients.delete(id.toString('hex'));
+    for (const id of routing.clientsAdded) this.clients.add(id.toString('hex'));
+  }
+}
+
+test('whoever applies whole tables and deltas, at any pace, holds what the manager holds', () => {
+  const step = fc.oneof(
+    fc.record({ what: fc.constant('chain' as const), id: fc.integer({ min: 1, max: 3 }) }),
+    fc.record({ what: fc.constant('node' as const), id: fc.integer({ min: 1, max: 4 }) }),
+    fc.record({ what: fc.constant('join' as const), id: fc.integer({ min: 1, max: 30 }) }),
+    fc.record({ what: fc.constant('leave' as const), id: fc.integer({ min: 1, max: 30 }) }),
+    fc.record({ what: fc.constant('read' as const), id: fc.integer({ min: 0, max: 2 }) }),
+    fc.record({ what: fc.constant('restart' as const), id: fc.constant(0) }),
+  );
+  void fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      let last = record();
+      let table = new RoutingTable(last);
+      const holders = [new Holder(), new Holder(), new Holder()];
+      const joined = new Set<number>();
+      const change = (what: RoutingChange): void => {
+        last = table.recordAfter(what, stored);
+        table.apply(what);
+      };
+      for (const { what, id } of steps) {
+        if (what === 'chain') {
+          const before = table.chains.find((chain) => chain.id === id)!;
+          change({ chains: [{ ...before, version: before.version + 1n }] });
+        } else if (what === 'node') {
+          const address = `n:${table.version}`;
+          change({ nodes: [message.Node.fromPartial({ id, kind: message.NodeKind.NODE_META, address })] });
+        } else if (what === 'join' && !joined.has(id)) {
+          joined.add(id);
+          change({ clientsAdded: [client(id)] });
+        } else if (what === 'leave') {
+          change({ clientsRemoved: [client(id)] });
+        } else if (what === 'read') {
+          const holder = holders[id]!;
+          holder.apply(table.since(holder.version));
+        } else if (what === 'restart') {
+          table = new RoutingTable(last);
+        }
+      }
+      for (const holder of holders) {
+        holder.apply(table.since(holder.version));
+        const whole = new Holder();
+        whole.apply(table.whole());
+        expect(holder.version).toBe(table.version);
+        expect(holder.tables).toBe(1);
+        expect([...holder.nodes].sort()).toEqual([...whole.nodes].sort());
+        expect([...holder.chains].sort()).toEqual([...whole.chains].sort());
+        expect([...holder.clients].sort()).toEqual([...whole.clients].sort());
+      }
+      expect(new RoutingTable(last).whole()).toEqual(table.whole());
+    }),
+  );
+});
+
+test('a delta names only what changed, and who is current gets nothing', () => {
+  const table = new RoutingTable(record());
+  expect(table.since(1n)).toBeUndefined();
+  table.apply({ chains: [message.Chain.fromPartial({ id: 2, version: 2n })] });
+  const delta = table.since(1n);
+  expect(delta).toMatchObject({ version: 2n, fromVersion: 1n, nodes: [], tables: [] });
+  expect(delta?.chains.map((chain) => chain.id)).toEqual([2]);
+  expect(table.since(7n)?.fromVersion).toBe(0n);
+  expect(table.since(0n)?.fromVersion).toBe(0n);
+});
+
+test('more removals than are kept: the whole table', () => {
+  const table = new RoutingTable(record());
+  for (let round = 0; round < 5_000; round++) table.apply({ clientsRemoved: [client(round & 0xff)] });
+  expect(table.since(2n)?.fromVersion).toBe(0n);
+  expect(table.since(4_000n)?.fromVersion).toBe(4_000n);
+});
+
+test('a chain that goes back is our bug', () => {
+  const table = new RoutingTable(record());
+  expect(() => table.apply({ chains: [message.Chain.fromPartial({ id: 2, version: 1n })] })).toThrow(
+    /goes back/,
+  );
+});
