@@ -10,3 +10,4 @@ export { connect, type ReadParquetOptions, Session } from './session/session.ts'
 export type { WriteOptions, Written } from './sinks/parquet.ts';
 export { DirectoryTransfer } from './sources/directory-transfer.ts';
 export type { FileTransfer, RemoteEntry } from './sources/file-transfer.ts';
+export type { WorkerInfo } from './worker/hub.ts';

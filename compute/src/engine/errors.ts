@@ -25,7 +25,10 @@ const codeByClass: readonly (readonly [RegExp, ErrorCode])[] = [
 /** `doing` says what and where, for example `query of partition 3`. Errors that are not DuckDB's are returned as they are. */
 export function fromEngineError(error: unknown, doing: string): FsError {
   if (error instanceof FsError) return error;
-  const text = error instanceof Error ? error.message : String(error);
+  const text = (error instanceof Error ? error.message : String(error)).replace(
+    /^Failed to extract statements: /,
+    '',
+  );
   const code = codeByClass.find(([pattern]) => pattern.test(text))?.[1];
   if (code === undefined) {
     if (!/^[A-Z][\w ]* Error/.test(text)) throw error; // none of DuckDB's: our own bug

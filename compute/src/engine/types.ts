@@ -51,7 +51,8 @@ function carrierText(type: DuckDBType): string | undefined {
   if (asTimestamp.has(type.typeId)) return 'TIMESTAMP';
   switch (type.typeId) {
     case DuckDBTypeId.GEOMETRY:
-      return 'BLOB';
+      // Parquet adds a coordinate system to the type.
+      return 'GEOMETRY';
     case DuckDBTypeId.LIST: {
       const value = carrierText(type.valueType);
       return value === undefined ? undefined : `${value}[]`;

@@ -39,6 +39,8 @@ export class JobLog {
   readonly #fd: number;
   /** Where this driver has read to. */
   #position: number;
+  /** The highest epoch seen. */
+  #fencedBy = 0;
 
   static open(path: string, random: Random): JobLog {
     const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND, 0o600);
@@ -65,17 +67,25 @@ export class JobLog {
 
   /** FENCED if another driver has taken the job over: the record counts for nobody then. */
   append(record: JobRecord): void {
+    if (this.#fencedBy > this.epoch) throw this.#fenced();
     try {
       writeLine(this.#fd, { epoch: this.epoch, record }, false);
-      const { lines, end } = readLines(this.#fd, this.#path, this.#position);
-      this.#position = end;
-      const newer = lines.find((line) => line.epoch > this.epoch);
-      if (newer !== undefined) {
-        throw new FsError('FENCED', `job log ${this.#path}: epoch ${newer.epoch} has taken this job over`);
-      }
+      this.check();
     } catch (error) {
       throw fromSystemError(error, `job log ${this.#path}`);
     }
+  }
+
+  /** FENCED if another driver has taken the job over. */
+  check(): void {
+    const { lines, end } = readLines(this.#fd, this.#path, this.#position);
+    this.#position = end;
+    this.#fencedBy = lines.reduce((highest, line) => Math.max(highest, line.epoch), this.#fencedBy);
+    if (this.#fencedBy > this.epoch) throw this.#fenced();
+  }
+
+  #fenced(): FsError {
+    return new FsError('FENCED', `job log ${this.#path}: epoch ${this.#fencedBy} has taken this job over`);
   }
 
   close(): void {

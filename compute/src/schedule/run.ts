@@ -97,8 +97,10 @@ class Run {
     crew.listen(undefined);
     signal?.removeEventListener('abort', cancel);
     for (const timer of this.#stopTimers) timer.cancel();
-    if (error !== undefined) throw error;
-    return this.#reports;
+    if (error === undefined) return this.#reports;
+    // A driver that took the job over may have removed files under us: then that is the reason.
+    this.#options.log.check();
+    throw error;
   }
 
   #up(worker: WorkerInfo): void {

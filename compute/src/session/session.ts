@@ -1,6 +1,7 @@
 // The entry of the package: a session has workers, a job's name and scratch, and makes DataFrames.
 import { FsError } from '@catena/core';
 import { makeNode } from '../plan/nodes.ts';
+import type { WorkerInfo } from '../worker/hub.ts';
 import { DataFrame } from './data-frame.ts';
 import { Job, type SessionOptions } from './job.ts';
 
@@ -21,6 +22,11 @@ export class Session {
 
   get jobId(): string {
     return this.#job.id;
+  }
+
+  /** The processes that work for this session now. */
+  async workers(): Promise<WorkerInfo[]> {
+    return (await this.#job.start()).workers;
   }
 
   /** Starts the workers and waits for them. */
