@@ -28,6 +28,8 @@ violations! {
     NoRedrive = "no-redrive",
     /// P6: the last serving member acknowledges without the syncing one.
     AckBeforeSyncing = "ack-before-syncing",
+    /// P6: a new last serving member waits for the syncing one with what the old last one may have shown already.
+    LastWaits = "last-waits",
     /// A member acknowledges before its successor did.
     AckBeforeSuccessor = "ack-before-successor",
     /// A member forwards before it has stored.

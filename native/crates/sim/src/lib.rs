@@ -1,1 +1,24 @@
-//! placeholder until the crate lands.
+//! The deterministic simulator of the chain protocol: the very state machines of crate `chain`, under a network, disks, clocks and processes that fail.
+//! One seed is one history: no clock, no thread, no randomness but the seed's. It must never decide anything that the product would have to.
+
+mod checker;
+mod client;
+mod engine;
+mod event;
+mod faults;
+mod history;
+mod knobs;
+mod manager;
+mod network;
+mod node;
+mod node_outputs;
+mod random;
+mod run;
+mod verdict;
+mod world;
+
+pub use chain::museum::Planted;
+pub use checker::{Interval, Step, is_linearizable};
+pub use knobs::{Knobs, Profile};
+pub use random::Random;
+pub use run::{Report, ScriptedFault, run_seed, run_with};

@@ -21,7 +21,7 @@ use wire::message::{Chain, LocalState, Member, NextChainReply, NextChainRequest,
 /// - `gone`: its lease has run out so, or its exit was reported, or it gave the lease back. For a node that never spoke to this manager: only once the
 ///   manager has run for `lease_ms` + 1 % + 250 ms (P3). A newer process needs no flag: `incarnation` above the member's says it.
 /// - `state`, `chain_version`, `complete`, `fresh`, `disk_error`: from the last `TargetReport` of that process for this target; without one
-///   `LOCAL_OFFLINE` and zeros.
+///   `LOCAL_OFFLINE` and zeros. A server reports `LOCAL_OFFLINE` or `disk_error` only of a target that answers nothing any more.
 /// - `suspended`: the administrator's wish. It keeps a target from coming back; a serving one must give its lease back or report
 ///   `LOCAL_OFFLINE` first (it answers reads until then).
 /// - `outage_ms`: since when no member has been serving, on this manager's clock (0 while one serves); for a chain that never served, since

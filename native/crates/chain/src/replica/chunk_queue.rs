@@ -73,6 +73,12 @@ impl<P> ChunkQueue<P> {
         }
     }
 
+    /// Whether an update with this base is the next one. The sender may still hold the removal pending that is committed here, and then
+    /// names its version; or it has committed it, and then names no version.
+    pub fn follows(&self, base: Version) -> bool {
+        base == self.newest() || base == self.next_base()
+    }
+
     pub fn find(&mut self, version: Version) -> Option<&mut Pending<P>> {
         self.pending.iter_mut().find(|pending| pending.version == version)
     }

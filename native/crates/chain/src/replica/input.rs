@@ -179,7 +179,8 @@ pub enum Input<P> {
 
 #[derive(Clone, Debug)]
 pub enum Output<P> {
-    /// Stage this update; answer with `Stored`. `channel.applied` is the engine's to fill in.
+    /// Stage this update; answer with `Stored`. `channel.applied` is the engine's to fill in. `base` is the newest version of the chunk here, or
+    /// `Version::NONE` if it is absent (never written, or removed and the removal committed).
     Store {
         chunk: ChunkId,
         version: Version,

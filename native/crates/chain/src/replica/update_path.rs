@@ -148,7 +148,7 @@ impl<P: Clone> Replica<P> {
                 let result = Err(Error::new(Code::Busy, "sent again too often"));
                 step.out.push(Output::ReplyUpdate { reply: oldest.reply, result });
             }
-        } else if version > queue.newest() && (base == queue.next_base() || planted(Planted::AcceptGap)) {
+        } else if version > queue.newest() && (queue.follows(base) || planted(Planted::AcceptGap)) {
             self.mark_written(chunk);
             self.append(step, (version, base), body, vec![waiter]);
             self.append_held(step, chunk);

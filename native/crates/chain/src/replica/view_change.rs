@@ -37,6 +37,7 @@ impl<P: Clone> Replica<P> {
         self.release_waiters(step, &stale, self.view.role != Role::Serving);
         if planted(Planted::DropPending) {
             self.drop_everything();
+            step.out.push(Output::DiscardPending);
         }
         if planted(Planted::TableLost) {
             self.table.clear();
@@ -78,8 +79,13 @@ impl<P: Clone> Replica<P> {
         self.allocating_bytes = 0;
     }
 
-    /// Rolls forward: without a successor what is stored is committed; with one it is sent again, in the order of versions.
+    /// Rolls forward: what is stored is sent again in the order of versions, or committed by the last serving member.
+    ///
+    /// The last one may be new, and the one before it may have committed and shown what this one only has stored. So it commits at once and does
+    /// not wait for a syncing member: that one is brought up to date from what is committed here.
     fn drive_again(&mut self, step: &mut Step<P>) {
+        let last = self.view.last_serving == Some(self.identity.target);
+        let last = last && !planted(Planted::LastWaits);
         let chunks: Vec<ChunkId> = self.queues.keys().copied().collect();
         for chunk in chunks {
             let queue = self.queues.get_mut(&chunk).expect("just listed");
@@ -88,10 +94,8 @@ impl<P: Clone> Replica<P> {
                     pending.sent = false;
                     pending.acked = false;
                 }
-                // Staged by an earlier process: this member serves again only because it is alone (P10), so it decides.
-                if pending.body.is_none() {
-                    pending.acked = true;
-                }
+                // Staged by an earlier process (no body): this member serves again only because it is alone (P10), so it decides.
+                pending.acked |= pending.body.is_none() || (last && pending.applied.is_some());
             }
             self.advance(step, chunk);
         }

@@ -1,0 +1,185 @@
+//! Is a history of one chunk linearizable? Just-in-time linearization: walk through calls and returns in their order, keep every
+//! configuration (which open operations have taken effect, and the state) that explains all returns so far. No configuration left = no explanation.
+
+use crate::engine::{CELLS, Cells};
+use std::collections::HashSet;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// These cells become `value`.
+    Write {
+        first: usize,
+        count: usize,
+        value: u32,
+    },
+    /// Every cell becomes 0.
+    Remove,
+    Read(Cells),
+}
+
+/// One operation: called, perhaps returned. Without a return it may take effect at any time, or never.
+#[derive(Clone, Copy, Debug)]
+pub struct Interval {
+    pub step: Step,
+    pub called: u64,
+    pub returned: Option<u64>,
+}
+
+/// More configurations than this are not searched: such a history counts as undecided. Real ones stay below a hundred.
+const CONFIGURATIONS_MAX: usize = 200_000;
+
+type Configuration = (u64, Cells);
+
+fn apply(step: &Step, state: &Cells) -> Option<Cells> {
+    let mut next = *state;
+    match step {
+        Step::Write { first, count, value } => next[*first..first + count].fill(*value),
+        Step::Remove => next = [0; CELLS],
+        Step::Read(seen) if seen != state => return None,
+        Step::Read(_) => {}
+    }
+    Some(next)
+}
+
+/// Writes that nobody answered for: if a read saw one, it took effect before that read returned; if none did, it changes nothing that was seen.
+fn settle_unanswered(history: &[Interval]) -> Vec<Interval> {
+    let seen_at = |value: u32| {
+        let saw = |interval: &&Interval| matches!(interval.step, Step::Read(cells) if cells.contains(&value));
+        history.iter().filter(saw).filter_map(|interval| interval.returned).min()
+    };
+    history
+        .iter()
+        .filter_map(|interval| match (interval.returned, interval.step) {
+            (Some(_), _) | (None, Step::Remove) => Some(*interval),
+            (None, Step::Read(_)) => None,
+            (None, Step::Write { value, .. }) => {
+                seen_at(value).map(|time| Interval { returned: Some(time), ..*interval })
+            }
+        })
+        .collect()
+}
+
+/// `None`: too many configurations to say.
+pub fn is_linearizable(initial: Cells, history: &[Interval]) -> Option<bool> {
+    let history = settle_unanswered(history);
+    // Of a call and a return at the same time the call comes first: they overlap.
+    let mut points: Vec<(u64, bool, usize)> = Vec::with_capacity(history.len() * 2);
+    for (index, interval) in history.iter().enumerate() {
+        points.push((interval.called, false, index));
+        points.extend(interval.returned.map(|time| (time, true, index)));
+    }
+    points.sort_unstable();
+    let mut slots: Vec<Option<usize>> = Vec::new();
+    let mut slot_of = vec![usize::MAX; history.len()];
+    let mut configurations: HashSet<Configuration> = HashSet::from([(0, initial)]);
+    for (_, is_return, index) in points {
+        if !is_return {
+            let slot = slots.iter().position(Option::is_none).unwrap_or(slots.len());
+            if slot >= 64 {
+                return None;
+            }
+            if slot == slots.len() {
+                slots.push(None);
+            }
+            slots[slot] = Some(index);
+            slot_of[index] = slot;
+            continue;
+        }
+        let slot = slot_of[index];
+        configurations = expand(&history, &slots, configurations, 1 << slot)?;
+        if configurations.is_empty() {
+            return Some(false);
+        }
+        slots[slot] = None;
+    }
+    Some(true)
+}
+
+/// All configurations in which the operation of `bit` has taken effect, with the bit taken off again.
+fn expand(
+    history: &[Interval],
+    slots: &[Option<usize>],
+    configurations: HashSet<Configuration>,
+    bit: u64,
+) -> Option<HashSet<Configuration>> {
+    let mut done = HashSet::new();
+    let mut seen = configurations.clone();
+    let mut open: Vec<Configuration> = configurations.into_iter().collect();
+    while let Some((taken, state)) = open.pop() {
+        if taken & bit != 0 {
+            done.insert((taken & !bit, state));
+            continue;
+        }
+        for (slot, index) in slots.iter().enumerate() {
+            let Some(index) = index else { continue };
+            if taken & (1 << slot) != 0 {
+                continue;
+            }
+            if let Some(next) = apply(&history[*index].step, &state) {
+                let configuration = (taken | 1 << slot, next);
+                if seen.insert(configuration) {
+                    open.push(configuration);
+                }
+            }
+        }
+        if seen.len() > CONFIGURATIONS_MAX {
+            return None;
+        }
+    }
+    Some(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(value: u32, called: u64, returned: u64) -> Interval {
+        Interval { step: Step::Write { first: 0, count: CELLS, value }, called, returned: Some(returned) }
+    }
+    fn lost(value: u32, called: u64) -> Interval {
+        Interval { returned: None, ..write(value, called, 0) }
+    }
+    fn read(value: u32, called: u64, returned: u64) -> Interval {
+        Interval { step: Step::Read([value; CELLS]), called, returned: Some(returned) }
+    }
+    fn check(history: &[Interval]) -> bool {
+        is_linearizable([0; CELLS], history).expect("small histories are decided")
+    }
+
+    #[test]
+    fn sequential_histories() {
+        assert!(check(&[write(1, 0, 1), read(1, 2, 3), write(2, 4, 5), read(2, 6, 7)]));
+        assert!(!check(&[write(1, 0, 1), read(0, 2, 3)]), "a stale read");
+        assert!(!check(&[write(1, 0, 1), write(2, 2, 3), read(1, 4, 5)]), "an overwritten value");
+        assert!(!check(&[read(9, 0, 1)]), "a value nobody wrote");
+    }
+
+    #[test]
+    fn overlapping_operations_may_take_effect_in_any_order_but_one() {
+        assert!(check(&[write(1, 0, 10), read(0, 1, 2), read(1, 3, 4)]));
+        assert!(!check(&[write(1, 0, 10), read(1, 1, 2), read(0, 3, 4)]), "new, then old again");
+        assert!(check(&[write(1, 0, 10), write(2, 0, 10), read(1, 11, 12)]));
+        assert!(!check(&[write(1, 0, 10), write(2, 0, 10), read(1, 11, 12), read(2, 13, 14)]));
+    }
+
+    #[test]
+    fn unanswered_writes_may_take_effect_late_or_never_but_only_once() {
+        assert!(check(&[lost(1, 0), read(0, 1, 2), read(1, 3, 4)]));
+        assert!(check(&[lost(1, 0), read(0, 1, 2)]));
+        assert!(!check(&[lost(1, 0), read(1, 1, 2), read(0, 3, 4)]));
+        assert!(!check(&[lost(1, 0), write(2, 1, 2), read(1, 3, 4), write(3, 5, 6), read(1, 7, 8)]));
+        assert!(!check(&[read(1, 0, 1), lost(1, 2)]), "seen before it was called");
+    }
+
+    #[test]
+    fn parts_of_a_chunk_and_removals() {
+        let part =
+            Interval { step: Step::Write { first: 1, count: 1, value: 7 }, called: 2, returned: Some(3) };
+        let sees = |cells, called| Interval { step: Step::Read(cells), called, returned: Some(called + 1) };
+        assert!(check(&[write(1, 0, 1), part, sees([1, 7, 1, 1], 4)]));
+        assert!(!check(&[write(1, 0, 1), part, sees([7, 7, 7, 7], 4)]));
+        let removal = Interval { step: Step::Remove, called: 6, returned: Some(7) };
+        assert!(check(&[write(1, 0, 1), part, removal, sees([0; 4], 8)]));
+        assert!(!check(&[write(1, 0, 1), part, removal, sees([1, 7, 1, 1], 8)]));
+    }
+}

@@ -1,0 +1,231 @@
+//! Clients: each has some operations in the air, picks replicas and tries again by the product's own rules, and writes down what it saw.
+
+use crate::engine::Body;
+use crate::event::{Address, Answer, Event, Message, Request};
+use crate::history::Action;
+use crate::knobs::Knobs;
+use crate::world::World;
+use chain::client::{Attempts, Channels, Decision, Permit, Suspects, head, read_target};
+use chain::{Time, Update};
+use wire::message::{Chain, UpdateKind};
+use wire::{ChunkId, ClientId, Code, Error, Tag, TargetId};
+
+#[derive(Clone, Debug)]
+pub struct Current {
+    number: u32,
+    chunk: ChunkId,
+    action: Action,
+    permit: Option<Permit>,
+    attempts: Attempts,
+    /// The call in the air; 0 = between two attempts.
+    call: u64,
+    target: Option<TargetId>,
+    avoid: Vec<TargetId>,
+}
+
+pub struct Client {
+    index: usize,
+    id: ClientId,
+    routing: Chain,
+    suspects: Suspects,
+    channels: Channels,
+    pub slots: Vec<Option<Current>>,
+    spread: u64,
+    pub stopped: bool,
+}
+
+impl Client {
+    pub fn new(index: usize, knobs: &Knobs) -> Client {
+        Client {
+            index,
+            id: ClientId([index as u8 + 1; 16]),
+            routing: Chain::default(),
+            suspects: Suspects::default(),
+            channels: Channels::new(knobs.depth as u32),
+            slots: vec![None; knobs.depth],
+            spread: 0,
+            stopped: false,
+        }
+    }
+
+    fn request(&self, current: &Current) -> Request {
+        let chain_version = self.routing.version;
+        let chunk = current.chunk;
+        let (kind, offset, length) = match current.action {
+            Action::Read => return Request::Read { chain_version, chunk },
+            Action::Flush => return Request::Flush { chain_version, from_client: true },
+            Action::Write { first, count } => (UpdateKind::UpdateWrite, first as u32, count as u32),
+            Action::Remove => (UpdateKind::UpdateRemove, 0, 0),
+        };
+        let permit = current.permit.expect("an update has a channel");
+        let tag = Tag { client: self.id, channel: permit.channel, sequence: permit.sequence };
+        let update =
+            Update { chunk, tag, kind, offset, length, crc: current.number, chunk_size: 4, flush: false };
+        Request::Update { chain_version, update, body: Body::Operation(current.number) }
+    }
+
+    fn learn(&mut self, chains: Vec<Chain>) {
+        for chain in chains {
+            if chain.version > self.routing.version {
+                self.routing = chain;
+            }
+        }
+    }
+}
+
+impl World {
+    pub fn client_step(&mut self, client: usize, slot: usize) {
+        if self.clients[client].slots[slot].is_none() && !self.begin_operation(client, slot) {
+            return;
+        }
+        let now = Time(self.now);
+        let me = &mut self.clients[client];
+        let Some(current) = me.slots[slot].as_mut().filter(|current| current.call == 0) else { return };
+        me.spread += 1;
+        let target = match current.action {
+            Action::Read => read_target(&me.routing, &me.suspects, now, &current.avoid, me.spread),
+            _ => head(&me.routing),
+        };
+        current.target = target;
+        let Some(TargetId(number)) = target else {
+            let error = Error::new(Code::NoChain, "nobody serves");
+            return self.attempt_failed(client, slot, error);
+        };
+        let call = self.next_call();
+        let me = &mut self.clients[client];
+        let current = me.slots[slot].as_mut().expect("looked at above");
+        current.call = call;
+        let current = me.slots[slot].as_ref().expect("looked at above");
+        let request = me.request(current);
+        let to = Address::Node(number as usize - 1);
+        self.send(Address::Client(client), to, Message::Request { call, request });
+        let timeout = self.knobs.call_timeout_ms * 1000;
+        self.schedule(timeout, Event::ClientTimeout { client, slot, call });
+    }
+
+    fn begin_operation(&mut self, client: usize, slot: usize) -> bool {
+        if self.clients[client].stopped {
+            return false;
+        }
+        let action = if self.random.chance(self.knobs.reads) {
+            Action::Read
+        } else if self.random.chance(self.knobs.flushes) {
+            Action::Flush
+        } else if self.random.chance(self.knobs.removes) {
+            Action::Remove
+        } else if self.random.chance(50.0) {
+            Action::Write { first: 0, count: crate::engine::CELLS }
+        } else {
+            Action::Write { first: self.random.below(crate::engine::CELLS), count: 1 }
+        };
+        let index = self.random.between(0, self.knobs.chunks);
+        let chunk = self.chunk(index);
+        let number = self.history.call(chunk, action, self.now);
+        let attempts = Attempts::new(Time(self.now), Some(self.knobs.io_timeout_ms));
+        let me = &mut self.clients[client];
+        let updates = matches!(action, Action::Write { .. } | Action::Remove);
+        let permit = updates.then(|| me.channels.acquire().expect("a channel for each slot"));
+        let avoid = Vec::new();
+        me.slots[slot] =
+            Some(Current { number, chunk, action, permit, attempts, call: 0, target: None, avoid });
+        true
+    }
+
+    pub fn client_timeout(&mut self, client: usize, slot: usize, call: u64) {
+        let waits = self.clients[client].slots[slot].as_ref().is_some_and(|current| current.call == call);
+        if waits {
+            self.attempt_failed(client, slot, Error::new(Code::TimedOut, "no answer"));
+        }
+    }
+
+    pub fn client_message(&mut self, client: usize, message: Message) {
+        match message {
+            Message::Push(chains) | Message::Answer { answer: Answer::Routing(chains), .. } => {
+                self.clients[client].learn(chains);
+            }
+            Message::Answer { call, answer } => {
+                let slots = &self.clients[client].slots;
+                let waits =
+                    |slot: &Option<Current>| slot.as_ref().is_some_and(|current| current.call == call);
+                if let Some(slot) = slots.iter().position(waits) {
+                    self.answered(client, slot, answer);
+                }
+            }
+            Message::Request { .. } => unreachable!("nobody asks a client"),
+        }
+    }
+
+    fn answered(&mut self, client: usize, slot: usize, answer: Answer) {
+        let now = self.now;
+        let current = self.clients[client].slots[slot].clone().expect("an answer belongs to an operation");
+        let operation = self.history.operation(current.number);
+        let result = match answer {
+            Answer::Update(result) => result.map(|done| operation.epoch = done.durability_epoch),
+            Answer::Read(result) => result.map(|seen| operation.seen = seen),
+            Answer::Flush(result) => result.map(|epoch| operation.epoch = epoch),
+            other => unreachable!("{other:?} is no answer to a client"),
+        };
+        match result {
+            Ok(()) => {
+                operation.returned = Some(now);
+                let seen = operation.seen;
+                self.note(|| {
+                    format!("client {client} done {} {:?} {seen:?}", current.number, current.action)
+                });
+                if let Some(target) = current.target {
+                    self.clients[client].suspects.clear(target);
+                }
+                self.end_operation(client, slot);
+            }
+            Err(error) => self.attempt_failed(client, slot, error),
+        }
+    }
+
+    fn end_operation(&mut self, client: usize, slot: usize) {
+        let me = &mut self.clients[client];
+        let current = me.slots[slot].take().expect("an operation ends once");
+        if let Some(permit) = current.permit {
+            me.channels.release(permit);
+        }
+        let think = self.random.between(1, 1 + self.knobs.think_ms * 1000);
+        self.schedule(think, Event::ClientStep { client, slot });
+    }
+
+    fn attempt_failed(&mut self, client: usize, slot: usize, error: Error) {
+        self.note(|| format!("client {client}/{slot} failed: {error}"));
+        let jitter = self.random.next();
+        let now = Time(self.now);
+        let me = &mut self.clients[client];
+        let current = me.slots[slot].as_mut().expect("an attempt belongs to an operation");
+        current.call = 0;
+        let number = current.number;
+        match current.attempts.decide(now, error.code, jitter) {
+            Decision::Fail(code) => {
+                if matches!(code, Code::StaleSequence | Code::InvalidArgument) {
+                    return self.violate(format!("operation {number} was refused: {error}"));
+                }
+                self.note(|| format!("client {client} gives up {number}: {error}"));
+                self.end_operation(client, slot);
+            }
+            Decision::Again { after_ms, refresh_routing, suspect, elsewhere } => {
+                if let Some(target) = current.target {
+                    if suspect {
+                        me.suspects.suspect(now, target);
+                    }
+                    if elsewhere && !current.avoid.contains(&target) {
+                        current.avoid.push(target);
+                    }
+                }
+                if current.avoid.len() >= me.routing.members.len() {
+                    current.avoid.clear();
+                }
+                if refresh_routing {
+                    let (from, call) = (Address::Client(me.index), 0);
+                    let message = Message::Request { call, request: Request::Routing };
+                    self.send(from, Address::Manager, message);
+                }
+                self.schedule(after_ms * 1000, Event::ClientStep { client, slot });
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What travels and what happens. Data only.
+
+use crate::engine::{Body, Cells};
+use chain::manager::Grant;
+use chain::{Acknowledged, Channel, Listed, Replacement, Update};
+use wire::message::{Chain, TargetReport};
+use wire::{ChunkId, Result, Version};
+
+/// Who sends and receives: the manager, storage node, client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Address {
+    Manager,
+    Node(usize),
+    Client(usize),
+}
+
+/// Kinds of messages that a world can make slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Update,
+    Forward,
+    Acknowledgement,
+    Read,
+    Committed,
+    Flush,
+    SyncReplace,
+    SyncDone,
+    SyncAnswer,
+    Heartbeat,
+    Grant,
+    Push,
+    Other,
+}
+
+impl Kind {
+    pub const ALL: &'static [Kind] = &[
+        Kind::Update,
+        Kind::Forward,
+        Kind::Acknowledgement,
+        Kind::Read,
+        Kind::Committed,
+        Kind::Flush,
+        Kind::SyncReplace,
+        Kind::SyncDone,
+        Kind::SyncAnswer,
+        Kind::Heartbeat,
+        Kind::Grant,
+        Kind::Push,
+    ];
+}
+
+#[derive(Clone, Debug)]
+pub enum Request {
+    Update { chain_version: u64, update: Update, body: Body },
+    Forwarded { chain_version: u64, version: Version, base: Version, update: Update, body: Body },
+    Read { chain_version: u64, chunk: ChunkId },
+    Committed { chain_version: u64, chunk: ChunkId },
+    Flush { chain_version: u64, from_client: bool },
+    SyncStart { chain_version: u64 },
+    SyncReplace { chain_version: u64, replacement: Replacement, body: Body },
+    SyncChannels { chain_version: u64, channels: Vec<Channel> },
+    SyncDone { chain_version: u64 },
+    List { chain_version: u64, from: ChunkId, limit: usize },
+    Heartbeat { node: usize, incarnation: u64, sequence: u64, reports: Vec<TargetReport> },
+    Routing,
+}
+
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Update(Result<Acknowledged>),
+    Read(Result<Cells>),
+    Committed(Result<Version>),
+    Flush(Result<u64>),
+    Sync(Result<()>),
+    List(Result<(Vec<Listed>, bool)>),
+    Grant(Option<Grant>),
+    Routing(Vec<Chain>),
+}
+
+#[derive(Clone, Debug)]
+pub enum Message {
+    Request { call: u64, request: Request },
+    Answer { call: u64, answer: Answer },
+    Push(Vec<Chain>),
+}
+
+impl Message {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Message::Push(_) => Kind::Push,
+            Message::Request { request, .. } => match request {
+                Request::Update { .. } => Kind::Update,
+                Request::Forwarded { .. } => Kind::Forward,
+                Request::Read { .. } => Kind::Read,
+                Request::Committed { .. } => Kind::Committed,
+                Request::Flush { .. } => Kind::Flush,
+                Request::SyncReplace { .. } => Kind::SyncReplace,
+                Request::SyncDone { .. } => Kind::SyncDone,
+                Request::Heartbeat { .. } => Kind::Heartbeat,
+                _ => Kind::Other,
+            },
+            Message::Answer { answer, .. } => match answer {
+                Answer::Update(_) => Kind::Acknowledgement,
+                Answer::Read(_) => Kind::Read,
+                Answer::Committed(_) => Kind::Committed,
+                Answer::Flush(_) => Kind::Flush,
+                Answer::Sync(_) | Answer::List(_) => Kind::SyncAnswer,
+                Answer::Grant(_) => Kind::Grant,
+                Answer::Routing(_) => Kind::Other,
+            },
+        }
+    }
+}
+
+/// Work of a disk that ends later.
+#[derive(Clone, Debug)]
+pub enum DiskWork {
+    Store { update: Update, version: Version, base: Version, channel: Channel, body: Body },
+    Replace { replacement: Replacement, body: Body },
+    StoreChannels { ticket: u64, channels: Vec<Channel> },
+    Flush { ticket: u64, snapshot: Box<crate::engine::State> },
+}
+
+#[derive(Clone, Debug)]
+pub enum Fault {
+    Next,
+    Crash {
+        node: usize,
+        power: bool,
+    },
+    Stop {
+        node: usize,
+    },
+    Restart {
+        node: usize,
+    },
+    Pause {
+        node: usize,
+        ms: u64,
+    },
+    DiskError {
+        node: usize,
+    },
+    Cut {
+        from: Address,
+        to: Address,
+        ms: u64,
+    },
+    Mend {
+        from: Address,
+        to: Address,
+    },
+    ManagerStop {
+        ms: u64,
+    },
+    ManagerStart,
+    ExitReport {
+        node: usize,
+        incarnation: u64,
+    },
+    /// From now on nothing fails.
+    Heal,
+}
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    Deliver { from: Address, to: Address, message: Message },
+    Tick { node: usize, incarnation: u64 },
+    Heartbeat { node: usize, incarnation: u64 },
+    Disk { node: usize, incarnation: u64, generation: u64, work: DiskWork },
+    Read { node: usize, incarnation: u64, reply: u64, chain_version: u64, cells: Cells },
+    CallTimeout { node: usize, incarnation: u64, call: u64 },
+    Reopen { node: usize, incarnation: u64 },
+    ManagerTick { life: u64 },
+    ClientStep { client: usize, slot: usize },
+    ClientTimeout { client: usize, slot: usize, call: u64 },
+    Fault(Fault),
+    Settled,
+}

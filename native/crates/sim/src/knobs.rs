@@ -1,0 +1,221 @@
+//! What one seed's world is like. Drawn per seed (swarm): a world with every fault at once hides the rare ones, so most worlds have few kinds.
+
+use crate::event::Kind;
+use crate::random::Random;
+
+/// What a world is biased to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// A bit of everything.
+    General,
+    /// Members leave and come back all the time; one kind of resync message is slow.
+    Resync,
+    /// Leases run out: pauses and cuts towards the manager.
+    Leases,
+    /// The manager restarts; heartbeats and pushes are slow.
+    Manager,
+    /// Whole chains die at once, by crashes or loss of power.
+    Outage,
+    /// No faults but a slow, lossy network: updates overtake each other.
+    Network,
+}
+
+#[derive(Clone, Debug)]
+pub struct Knobs {
+    pub profile: Profile,
+    pub members: usize,
+    pub clients: usize,
+    pub depth: usize,
+    pub chunks: u64,
+    pub lease_ms: u64,
+    pub heartbeat_ms: u64,
+    pub outage_grace_ms: u64,
+    pub call_timeout_ms: u64,
+    pub io_timeout_ms: u64,
+    pub think_ms: u64,
+    /// Percent of operations.
+    pub reads: f64,
+    pub flushes: f64,
+    pub removes: f64,
+    /// Percent of messages.
+    pub drop: f64,
+    pub duplicate: f64,
+    pub slow: f64,
+    pub slow_ms: u64,
+    /// One kind of message that is slow much more often.
+    pub slow_kind: Option<Kind>,
+    pub slow_kind_percent: f64,
+    pub slow_kind_ms: u64,
+    pub ordered: bool,
+    pub slow_disk: f64,
+    pub slow_disk_ms: u64,
+    pub fault_every_ms: u64,
+    pub faults_ms: u64,
+    pub crash: u32,
+    pub power_loss: u32,
+    pub all_crash: u32,
+    pub all_power_loss: u32,
+    pub stop: u32,
+    pub pause: u32,
+    pub cut: u32,
+    pub manager_restart: u32,
+    pub disk_error: u32,
+    pub exit_reported: f64,
+    pub down_ms: u64,
+    pub pause_ms: u64,
+    pub cut_ms: u64,
+}
+
+impl Knobs {
+    pub fn draw(random: &mut Random) -> Knobs {
+        let profiles = [
+            Profile::General,
+            Profile::Resync,
+            Profile::Resync,
+            Profile::Leases,
+            Profile::Manager,
+            Profile::Outage,
+            Profile::Network,
+        ];
+        let mut knobs = Knobs::quiet(random.pick(&profiles), random);
+        knobs.disturb_network(random);
+        match knobs.profile {
+            Profile::General => knobs.general(random),
+            Profile::Resync => knobs.resync(random),
+            Profile::Leases => knobs.leases(random),
+            Profile::Manager => knobs.manager(random),
+            Profile::Outage => knobs.outage(random),
+            Profile::Network => {}
+        }
+        knobs
+    }
+
+    /// A world in which nothing goes wrong.
+    pub fn quiet(profile: Profile, random: &mut Random) -> Knobs {
+        let lease_ms = random.pick(&[600, 1000, 2000]);
+        Knobs {
+            profile,
+            members: random.pick(&[2, 3, 3, 3, 4]),
+            clients: random.pick(&[1, 2, 3]),
+            depth: random.pick(&[1, 1, 2]),
+            chunks: random.pick(&[1, 1, 2, 4]),
+            lease_ms,
+            heartbeat_ms: lease_ms / 4,
+            outage_grace_ms: random.pick(&[1000, 4000]),
+            call_timeout_ms: random.pick(&[150, 400, 1000, 4000]),
+            io_timeout_ms: random.pick(&[2000, 60_000, 60_000]),
+            think_ms: random.pick(&[5, 20, 60]),
+            reads: random.pick(&[30.0, 50.0, 70.0]),
+            flushes: random.pick(&[0.0, 3.0, 10.0]),
+            removes: random.pick(&[0.0, 0.0, 5.0]),
+            drop: 0.0,
+            duplicate: 0.0,
+            slow: 0.0,
+            slow_ms: 0,
+            slow_kind: None,
+            slow_kind_percent: 0.0,
+            slow_kind_ms: 0,
+            ordered: true,
+            slow_disk: 0.0,
+            slow_disk_ms: 1,
+            fault_every_ms: 0,
+            faults_ms: random.between(3000, 8000),
+            crash: 0,
+            power_loss: 0,
+            all_crash: 0,
+            all_power_loss: 0,
+            stop: 0,
+            pause: 0,
+            cut: 0,
+            manager_restart: 0,
+            disk_error: 0,
+            exit_reported: random.pick(&[0.0, 50.0, 100.0]),
+            down_ms: random.pick(&[50, 300, 2000]),
+            pause_ms: lease_ms * random.pick(&[1, 2, 3]),
+            cut_ms: lease_ms * random.pick(&[1, 2, 4]),
+        }
+    }
+
+    fn disturb_network(&mut self, random: &mut Random) {
+        self.ordered = random.chance(60.0);
+        self.drop = random.pick(&[0.0, 0.0, 1.0, 5.0, 10.0]);
+        self.duplicate = random.pick(&[0.0, 0.0, 2.0, 10.0]);
+        self.slow = random.pick(&[0.0, 2.0, 10.0]);
+        self.slow_ms = random.pick(&[10, 100, 400]);
+        self.slow_disk = random.pick(&[0.0, 0.0, 5.0, 20.0]);
+        self.slow_disk_ms = random.pick(&[5, 50, 300]);
+    }
+
+    fn slow_one_of(&mut self, random: &mut Random, kinds: &[Kind]) {
+        if random.chance(70.0) {
+            self.slow_kind = Some(random.pick(kinds));
+            self.slow_kind_percent = random.pick(&[5.0, 20.0, 50.0]);
+            self.slow_kind_ms = self.lease_ms * random.pick(&[1, 2, 4]);
+        }
+    }
+
+    fn general(&mut self, random: &mut Random) {
+        self.fault_every_ms = random.pick(&[200, 600, 1500]);
+        for weight in [&mut self.crash, &mut self.pause, &mut self.cut, &mut self.manager_restart] {
+            *weight = random.pick(&[0, 1, 3]);
+        }
+        for weight in [&mut self.power_loss, &mut self.stop, &mut self.disk_error, &mut self.all_crash] {
+            *weight = random.pick(&[0, 0, 1]);
+        }
+        self.slow_one_of(random, Kind::ALL);
+    }
+
+    fn resync(&mut self, random: &mut Random) {
+        self.fault_every_ms = random.pick(&[200, 500, 1000]);
+        self.crash = 3;
+        self.stop = random.pick(&[0, 1]);
+        self.cut = random.pick(&[0, 1, 2]);
+        self.pause = random.pick(&[0, 1]);
+        self.power_loss = random.pick(&[0, 1]);
+        self.down_ms = random.pick(&[20, 100, 500]);
+        self.duplicate = random.pick(&[0.0, 5.0, 20.0]);
+        self.reads = random.pick(&[20.0, 40.0]);
+        self.slow_one_of(
+            random,
+            &[
+                Kind::SyncReplace,
+                Kind::SyncReplace,
+                Kind::SyncDone,
+                Kind::SyncAnswer,
+                Kind::Heartbeat,
+                Kind::Forward,
+            ],
+        );
+    }
+
+    fn leases(&mut self, random: &mut Random) {
+        self.fault_every_ms = random.pick(&[400, 1000]);
+        self.pause = random.pick(&[0, 1, 2]);
+        self.cut = random.pick(&[1, 2]);
+        self.reads = random.pick(&[60.0, 80.0]);
+        self.call_timeout_ms = random.pick(&[400, 2000, 8000]);
+        self.clients = random.pick(&[2, 3, 4]);
+        self.slow_one_of(random, &[Kind::Push, Kind::Grant, Kind::Heartbeat, Kind::Read]);
+    }
+
+    fn manager(&mut self, random: &mut Random) {
+        self.fault_every_ms = random.pick(&[300, 800]);
+        self.manager_restart = 3;
+        self.crash = random.pick(&[0, 1]);
+        self.cut = random.pick(&[0, 1, 3]);
+        self.pause = random.pick(&[0, 1]);
+        self.reads = random.pick(&[50.0, 80.0]);
+        self.slow_one_of(random, &[Kind::Push, Kind::Grant, Kind::Heartbeat]);
+    }
+
+    fn outage(&mut self, random: &mut Random) {
+        self.fault_every_ms = random.pick(&[500, 1200]);
+        self.all_crash = random.pick(&[0, 1, 2]);
+        self.all_power_loss = random.pick(&[0, 0, 1]);
+        self.crash = random.pick(&[1, 2]);
+        self.stop = random.pick(&[0, 1]);
+        self.power_loss = random.pick(&[0, 1]);
+        self.flushes = random.pick(&[3.0, 15.0]);
+        self.slow_one_of(random, &[Kind::Forward, Kind::SyncReplace, Kind::Acknowledgement]);
+    }
+}

@@ -1,0 +1,203 @@
+//! What a storage node does with its replica's wishes: disk work with a delay, messages, answers.
+
+use crate::engine::{Body, Content};
+use crate::event::{Address, Answer, DiskWork, Event, Request};
+use crate::node::Call;
+use crate::world::World;
+use chain::{Input, Output, Role};
+use wire::message::LocalState;
+use wire::{ChunkId, Code, Error, TargetId};
+
+impl World {
+    /// One input of a node's replica, and everything that follows from it at once.
+    pub fn feed(&mut self, index: usize, input: Input<Body>) {
+        if !matches!(input, Input::Tick) {
+            self.note(|| format!("node {index} <- {input:?}"));
+        }
+        let node = &mut self.nodes[index];
+        let Some(replica) = &mut node.replica else { return };
+        let (was, _) = replica.report();
+        let before = replica.view().version;
+        let mut outputs = Vec::new();
+        replica.handle(node.clock.at(self.now), input, &node.engine, &mut outputs);
+        let (state, _) = replica.report();
+        let changed = replica.view().version != before;
+        if replica.view().role == Role::Serving {
+            // Stored before it first serves (P10); a clean stop counts until then.
+            node.engine.served_boot = node.boot;
+            node.engine.clean = false;
+        }
+        for output in outputs {
+            self.carry_out(index, output);
+        }
+        // What the manager waits for is told at once.
+        let done = was != state && (state == LocalState::LocalUptodate || state == LocalState::LocalOffline);
+        if (done || changed) && self.nodes[index].replica.is_some() {
+            self.heartbeat(index);
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, output: Output<Body>) {
+        self.note(|| format!("node {index} -> {output:?}"));
+        match output {
+            Output::Store { version, base, update, channel, payload, .. } => {
+                let chunk = update.chunk;
+                let work = DiskWork::Store { update, version, base, channel, body: payload };
+                self.start_disk(index, Some(chunk), work);
+            }
+            Output::Commit { chunk, version } => {
+                if let Err(what) = self.nodes[index].engine.commit(chunk, version) {
+                    self.violate(format!("node {index}: {what}"));
+                }
+            }
+            Output::Replace { replacement, payload } => {
+                let chunk = replacement.chunk;
+                self.start_disk(index, Some(chunk), DiskWork::Replace { replacement, body: payload });
+            }
+            Output::StoreChannels { ticket, channels } => {
+                self.start_disk(index, None, DiskWork::StoreChannels { ticket, channels });
+            }
+            Output::Flush { ticket } => {
+                let snapshot = Box::new(self.nodes[index].engine.snapshot());
+                self.start_disk(index, None, DiskWork::Flush { ticket, snapshot });
+            }
+            Output::DiscardPending => self.nodes[index].engine.discard_staged(),
+            Output::ClearChannels => self.nodes[index].engine.state.channels.clear(),
+            Output::DropChannels { client } => {
+                self.nodes[index].engine.state.channels.retain(|(owner, _), _| *owner != client);
+            }
+            Output::TakeOffline { reason } => {
+                self.note(|| format!("node {index} takes its target offline: {reason}"));
+                let incarnation = self.nodes[index].incarnation;
+                self.nodes[index].disk_broken = true;
+                self.schedule(300_000, Event::Reopen { node: index, incarnation });
+            }
+            Output::ReadCommitted { reply, chain_version, chunk } => {
+                let cells = self.nodes[index].engine.content(chunk).cells;
+                let incarnation = self.nodes[index].incarnation;
+                let delay = self.disk_delay();
+                let reply = reply.0;
+                self.schedule(delay, Event::Read { node: index, incarnation, reply, chain_version, cells });
+            }
+            Output::ReplyUpdate { reply, result } => self.answer(index, reply, Answer::Update(result)),
+            Output::ReplyRead { reply, error } => self.answer(index, reply, Answer::Read(Err(error))),
+            Output::ReplyCommitted { reply, result } => self.answer(index, reply, Answer::Committed(result)),
+            Output::ReplyFlush { reply, result } => self.answer(index, reply, Answer::Flush(result)),
+            Output::ReplySync { reply, result } => self.answer(index, reply, Answer::Sync(result)),
+            other => self.ask(index, other),
+        }
+    }
+
+    /// Requests to another member.
+    fn ask(&mut self, index: usize, output: Output<Body>) {
+        let (to, request, call) = match output {
+            Output::Forward { to, chain_version, version, base, update, payload } => {
+                let chunk = update.chunk;
+                let request = Request::Forwarded { chain_version, version, base, update, body: payload };
+                (to, request, Call::Forward { to, chain_version, chunk, version })
+            }
+            Output::AskCommitted { to, chain_version, chunk } => {
+                (to, Request::Committed { chain_version, chunk }, Call::Committed { chain_version, chunk })
+            }
+            Output::ForwardFlush { to, chain_version, ticket } => {
+                (to, Request::Flush { chain_version, from_client: false }, Call::Flush { ticket })
+            }
+            Output::StartSync { to, chain_version } => {
+                (to, Request::SyncStart { chain_version }, Call::SyncStart { chain_version })
+            }
+            Output::ListSuccessor { to, chain_version, from, limit } => {
+                (to, Request::List { chain_version, from, limit }, Call::List { chain_version, from })
+            }
+            Output::SendReplace { to, chain_version, chunk, committed } => {
+                let held = chain::Chunks::committed(&self.nodes[index].engine, chunk);
+                if held != committed {
+                    let what = format!("node {index} sends {held:?} of {chunk:?} as {committed:?}");
+                    return self.violate(what);
+                }
+                let body = Body::Whole(self.nodes[index].engine.content(chunk));
+                let replacement = chain::Replacement { chunk, committed, crc: 0 };
+                let request = Request::SyncReplace { chain_version, replacement, body };
+                (to, request, Call::Replace { chain_version, chunk })
+            }
+            Output::SendChannels { to, chain_version, page, channels } => {
+                let request = Request::SyncChannels { chain_version, channels };
+                (to, request, Call::Channels { chain_version, page })
+            }
+            Output::FinishSync { to, chain_version } => {
+                (to, Request::SyncDone { chain_version }, Call::Finish { chain_version })
+            }
+            other => unreachable!("{other:?} is no request"),
+        };
+        let TargetId(number) = to;
+        self.call(index, Address::Node(number as usize - 1), request, call);
+    }
+
+    fn disk_delay(&mut self) -> u64 {
+        let slow = !self.healed && self.random.chance(self.knobs.slow_disk);
+        if slow {
+            return self.random.between(20, 20 + self.knobs.slow_disk_ms * 1000);
+        }
+        self.random.between(20, 200)
+    }
+
+    fn start_disk(&mut self, index: usize, chunk: Option<ChunkId>, work: DiskWork) {
+        let delay = self.disk_delay();
+        let node = &mut self.nodes[index];
+        let busy = node.disk_busy.entry(chunk).or_insert(0);
+        *busy = (*busy + 1).max(self.now + delay);
+        let delay = *busy - self.now;
+        let (incarnation, generation) = (node.incarnation, node.engine.generation);
+        self.schedule(delay, Event::Disk { node: index, incarnation, generation, work });
+    }
+
+    pub fn disk_done(&mut self, index: usize, generation: u64, work: DiskWork) {
+        let node = &mut self.nodes[index];
+        let failed = node.disk_broken;
+        let stale = node.engine.generation != generation;
+        let broken = || Error::new(Code::Io, "the disk failed");
+        let input = match work {
+            DiskWork::Store { update, version, base, channel, body } => {
+                let chunk = update.chunk;
+                let Body::Operation(operation) = body else { unreachable!("an update carries an operation") };
+                let result = match (failed, stale) {
+                    (true, _) => Err(broken()),
+                    // Discarded by a resync: it never becomes visible.
+                    (false, true) => return,
+                    (false, false) => match node.engine.stage(&update, (version, base), channel, operation) {
+                        Ok(applied) => Ok(applied),
+                        Err(what) => return self.violate(format!("node {index}: {what}")),
+                    },
+                };
+                Input::Stored { chunk, version, result }
+            }
+            DiskWork::Replace { replacement, body } => {
+                let content = match body {
+                    Body::Whole(content) => content,
+                    Body::Operation(_) => Content::default(),
+                };
+                if stale {
+                    return;
+                }
+                if !failed {
+                    node.engine.replace(&replacement, content);
+                }
+                let result = if failed { Err(broken()) } else { Ok(()) };
+                let version = replacement.committed.version;
+                Input::Replaced { chunk: replacement.chunk, version, result }
+            }
+            DiskWork::StoreChannels { ticket, channels } => {
+                if !stale {
+                    channels.into_iter().for_each(|channel| node.engine.learn(channel));
+                }
+                Input::ChannelsStored { ticket, result: if failed { Err(broken()) } else { Ok(()) } }
+            }
+            DiskWork::Flush { ticket, snapshot } => {
+                if !failed {
+                    node.engine.flushed(*snapshot);
+                }
+                Input::Flushed { ticket, result: if failed { Err(broken()) } else { Ok(()) } }
+            }
+        };
+        self.feed(index, input);
+    }
+}

@@ -1,0 +1,126 @@
+//! One seed from its first event to its verdict.
+
+use crate::event::{Event, Fault};
+use crate::knobs::Knobs;
+use crate::random::Random;
+use crate::world::World;
+use chain::museum::{self, Planted};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The first broken rule; `None`: all were kept.
+    pub violation: Option<String>,
+    /// Of every event: the same seed must give the same one.
+    pub hash: u64,
+    pub events: u64,
+    pub faults: u64,
+    pub operations: u64,
+    pub simulated_us: u64,
+}
+
+/// Runs the world of a seed, with one rule broken on purpose if `planted`.
+pub fn run_seed(seed: u64, planted: Option<Planted>, verbose: bool) -> Report {
+    run_caught(planted, || World::new(seed, verbose), &[])
+}
+
+/// Runs a world of the caller's making, with faults at given times (ms) instead of drawn ones.
+pub fn run_with(knobs: Knobs, seed: u64, script: &[(u64, ScriptedFault)], verbose: bool) -> Report {
+    let faults: Vec<(u64, Fault)> = script.iter().map(|(time, fault)| (*time, fault.to_fault())).collect();
+    run_caught(None, || World::with(knobs, Random::new(seed), verbose), &faults)
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum ScriptedFault {
+    /// The process of a node ends at once; its power too?
+    Kill {
+        node: usize,
+        power: bool,
+    },
+    Start {
+        node: usize,
+    },
+}
+
+impl ScriptedFault {
+    fn to_fault(self) -> Fault {
+        match self {
+            ScriptedFault::Kill { node, power } => Fault::Crash { node, power },
+            ScriptedFault::Start { node } => Fault::Restart { node },
+        }
+    }
+}
+
+fn run_caught(planted: Option<Planted>, make: impl FnOnce() -> World, script: &[(u64, Fault)]) -> Report {
+    museum::plant(planted);
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = make();
+        play(&mut world, script);
+        world
+    }));
+    museum::plant(None);
+    match result {
+        Ok(world) => Report {
+            violation: world.violation.clone(),
+            hash: world.hash,
+            events: world.events,
+            faults: world.faults,
+            operations: world.history.operations.len() as u64,
+            simulated_us: world.now,
+        },
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_string()));
+            let violation = Some(format!("assertion: {}", text.unwrap_or_default()));
+            Report { violation, ..Report::default() }
+        }
+    }
+}
+
+fn play(world: &mut World, script: &[(u64, Fault)]) {
+    let knobs = world.knobs.clone();
+    world.note(|| format!("{knobs:?}"));
+    world.start_manager();
+    for node in 0..world.nodes.len() {
+        let delay = world.random.between(1, 100_000);
+        world.schedule(delay, Event::Fault(Fault::Restart { node }));
+    }
+    for client in 0..world.clients.len() {
+        for slot in 0..knobs.depth {
+            let delay = world.random.between(100_000, 400_000);
+            world.schedule(delay, Event::ClientStep { client, slot });
+        }
+    }
+    world.schedule(500_000, Event::Fault(Fault::Next));
+    for (time_ms, fault) in script {
+        world.schedule(time_ms * 1000, Event::Fault(fault.clone()));
+    }
+    world.schedule(knobs.faults_ms * 1000, Event::Fault(Fault::Heal));
+    world.run_until(knobs.faults_ms * 1000);
+    // A while of peace with traffic, then quiet.
+    world.run_until((knobs.faults_ms + 500) * 1000);
+    for client in &mut world.clients {
+        client.stopped = true;
+    }
+    settle(world, &knobs);
+    if world.violation.is_none() {
+        world.judge();
+    }
+}
+
+/// Everything must serve again within three leases, the grace of an outage, and the time of a resync.
+fn settle(world: &mut World, knobs: &Knobs) {
+    let limit_ms = 3 * knobs.lease_ms + knobs.outage_grace_ms + knobs.slow_kind_ms + 10_000;
+    let end = world.now + limit_ms * 1000;
+    while world.violation.is_none() && !world.is_settled() {
+        if world.now >= end {
+            let chain = crate::manager::describe(&world.manager.stored[0]);
+            let who = world.unsettled();
+            world.note(|| who);
+            return world.violate(format!("not settled {limit_ms} ms after the last fault: {chain}"));
+        }
+        let next = world.now + 100_000;
+        world.schedule(100_000, Event::Settled);
+        world.run_until(next);
+    }
+}

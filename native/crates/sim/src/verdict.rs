@@ -1,0 +1,170 @@
+//! What a finished world must look like: every acknowledged update there, every read explained, all copies equal.
+
+use crate::checker::{Interval, Step, is_linearizable};
+use crate::engine::Cells;
+use crate::history::{Action, Operation, Raise};
+use crate::world::World;
+use std::collections::BTreeSet;
+use wire::ChunkId;
+
+impl World {
+    /// Everything serves, nothing pends, nobody waits.
+    pub fn is_settled(&self) -> bool {
+        let chain = &self.manager.stored[0];
+        let serving =
+            |member: &wire::message::Member| member.state() == wire::message::PublicState::PublicServing;
+        let replicas = self.nodes.iter().all(|node| {
+            node.replica.as_ref().is_some_and(|replica| {
+                replica.is_idle()
+                    && replica.view().version.0 == chain.version
+                    && node.engine.state.staged.is_empty()
+            })
+        });
+        let clients = self.clients.iter().all(|client| client.slots.iter().all(Option::is_none));
+        chain.members.iter().all(serving) && replicas && clients
+    }
+
+    /// For a person: who is not settled.
+    pub fn unsettled(&self) -> String {
+        let nodes = self.nodes.iter().enumerate().map(|(index, node)| match &node.replica {
+            None => format!("node {index} is down"),
+            Some(replica) => format!(
+                "node {index} idle {} view {} state {:?} staged {}",
+                replica.is_idle(),
+                replica.view().version,
+                replica.report(),
+                node.engine.state.staged.len()
+            ),
+        });
+        let busy = |client: &crate::client::Client| client.slots.iter().flatten().count();
+        let clients = self.clients.iter().enumerate();
+        let clients = clients.map(|(index, client)| format!("client {index} has {} open", busy(client)));
+        nodes.chain(clients).collect::<Vec<_>>().join(", ")
+    }
+
+    pub fn judge(&mut self) {
+        self.judge_copies();
+        self.judge_acknowledged();
+        self.judge_fsynced();
+        self.judge_histories();
+    }
+
+    fn chunks(&self) -> Vec<ChunkId> {
+        (0..self.knobs.chunks).map(|index| self.chunk(index)).collect()
+    }
+
+    fn judge_copies(&mut self) {
+        for chunk in self.chunks() {
+            let mut copies = self.nodes.iter().map(|node| node.engine.newest(chunk));
+            let first = copies.next().expect("a world has nodes");
+            let gone =
+                |stored: &crate::engine::Stored| stored.removed || stored.version == wire::Version::NONE;
+            let other = copies.find(|copy| {
+                copy.content.cells != first.content.cells
+                    || (copy.version != first.version && !(gone(copy) && gone(&first)))
+            });
+            if let Some(other) = other {
+                let what = format!("copies of {chunk:?} differ: {first:?} and {other:?}");
+                return self.violate(what);
+            }
+        }
+    }
+
+    /// Until when removals may have taken a chunk's past away.
+    fn forgotten_until(&self, chunk: ChunkId) -> u64 {
+        let removals = self.history.operations.iter();
+        let removals =
+            removals.filter(|operation| operation.chunk == chunk && operation.action == Action::Remove);
+        removals.map(|operation| operation.returned.unwrap_or(u64::MAX)).max().unwrap_or(0)
+    }
+
+    /// Updates that were acknowledged in the last durability epoch are in the copies.
+    fn judge_acknowledged(&mut self) {
+        let epoch = self.manager.stored[0].durability_epoch;
+        for chunk in self.chunks() {
+            let content = self.nodes[0].engine.newest(chunk).content;
+            let forgotten = self.forgotten_until(chunk);
+            let there: BTreeSet<u32> = content.lineage.iter().copied().collect();
+            let lost = self.history.operations.iter().enumerate().find(|(place, operation)| {
+                let acknowledged = operation.returned.is_some() && operation.epoch == epoch;
+                let update =
+                    matches!(operation.action, Action::Write { .. }) && operation.called >= forgotten;
+                update && acknowledged && operation.chunk == chunk && !there.contains(&(*place as u32 + 1))
+            });
+            if let Some((place, _)) = lost {
+                return self.violate(format!("operation {} was acknowledged and is lost", place + 1));
+            }
+        }
+    }
+
+    /// A raise of the epoch loses only what no fsync covered.
+    fn judge_fsynced(&mut self) {
+        let raises = self.history.raises.clone();
+        for raise in &raises {
+            let before = |operation: &&Operation| operation.returned.is_some_and(|time| time < raise.time);
+            let flushes = self.history.operations.iter().filter(before);
+            let last = flushes
+                .filter(|operation| operation.action == Action::Flush && operation.epoch + 1 == raise.epoch)
+                .map(|operation| operation.called)
+                .max();
+            let Some(last) = last else { continue };
+            let lost = self.history.operations.iter().enumerate().find(|(place, operation)| {
+                let covered = operation.returned.is_some_and(|time| time < last);
+                let remembered = operation.called >= self.forgotten_until(operation.chunk);
+                let update = matches!(operation.action, Action::Write { .. }) && remembered;
+                let there = raise.contents.get(&operation.chunk);
+                let number = *place as u32 + 1;
+                let there = there.is_some_and(|content| content.lineage.contains(&number));
+                update && covered && operation.epoch + 1 == raise.epoch && !there
+            });
+            if let Some((place, _)) = lost {
+                return self.violate(format!("operation {} was fsynced and is lost", place + 1));
+            }
+        }
+    }
+
+    fn judge_histories(&mut self) {
+        for chunk in self.chunks() {
+            let mut start = Raise { time: 0, epoch: 0, contents: Default::default() };
+            let mut raises = self.history.raises.clone();
+            raises.push(Raise { time: u64::MAX, epoch: u64::MAX, contents: Default::default() });
+            for raise in raises {
+                let (initial, history) = self.phase(chunk, &start, raise.time);
+                if is_linearizable(initial, &history) == Some(false) {
+                    let what = format!("the history of {chunk:?} from {} µs is not linearizable", start.time);
+                    return self.violate(what);
+                }
+                start = raise;
+            }
+        }
+    }
+
+    /// The history of one chunk between two raises of the epoch. What overlaps an edge may have happened on either side.
+    fn phase(&self, chunk: ChunkId, start: &Raise, end: u64) -> (Cells, Vec<Interval>) {
+        let initial = start.contents.get(&chunk).cloned().unwrap_or_default();
+        let mut history = Vec::new();
+        for (place, operation) in self.history.operations.iter().enumerate() {
+            if operation.chunk != chunk || operation.called >= end {
+                continue;
+            }
+            let number = place as u32 + 1;
+            let within = operation.called >= start.time && operation.returned.is_some_and(|time| time < end);
+            let step = match operation.action {
+                Action::Write { first, count } => Step::Write { first, count, value: number },
+                Action::Remove => Step::Remove,
+                Action::Read if within => Step::Read(operation.seen),
+                Action::Read | Action::Flush => continue,
+            };
+            let called = operation.called.max(start.time);
+            let earlier = operation.called < start.time;
+            if earlier && initial.lineage.contains(&number) {
+                continue;
+            }
+            let answered_here =
+                operation.returned.filter(|time| *time < end && operation.epoch >= start.epoch);
+            let returned = answered_here.filter(|time| *time >= start.time);
+            history.push(Interval { step, called, returned });
+        }
+        (initial.cells, history)
+    }
+}

@@ -1,0 +1,192 @@
+//! Everything there is in one seed's world, and the queue of what happens next. Ties are broken by the order of scheduling, so that a seed is a history.
+
+use crate::client::Client;
+use crate::event::{Address, Event, Message};
+use crate::history::History;
+use crate::knobs::Knobs;
+use crate::manager::ManagerProcess;
+use crate::network::Network;
+use crate::node::Node;
+use crate::random::Random;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use wire::ChunkId;
+
+pub const CHAIN: u32 = 1;
+
+/// Events of one seed; beyond it something spins.
+const EVENTS_MAX: u64 = 3_000_000;
+
+struct Scheduled {
+    time: u64,
+    order: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.time, self.order).cmp(&(other.time, other.order))
+    }
+}
+
+pub struct World {
+    pub now: u64,
+    pub knobs: Knobs,
+    pub random: Random,
+    pub network: Network,
+    pub manager: ManagerProcess,
+    pub nodes: Vec<Node>,
+    pub clients: Vec<Client>,
+    pub history: History,
+    pub healed: bool,
+    /// The first broken rule.
+    pub violation: Option<String>,
+    pub verbose: bool,
+    pub hash: u64,
+    pub events: u64,
+    pub faults: u64,
+    calls: u64,
+    order: u64,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+}
+
+impl World {
+    pub fn new(seed: u64, verbose: bool) -> World {
+        let mut random = Random::new(seed);
+        let knobs = Knobs::draw(&mut random);
+        World::with(knobs, random, verbose)
+    }
+
+    pub fn with(knobs: Knobs, mut random: Random, verbose: bool) -> World {
+        let nodes = (0..knobs.members).map(|index| Node::new(index, &mut random)).collect();
+        let clients = (0..knobs.clients).map(|index| Client::new(index, &knobs)).collect();
+        let manager = ManagerProcess::new(&knobs, &mut random);
+        World {
+            now: 0,
+            network: Network::default(),
+            manager,
+            nodes,
+            clients,
+            history: History::default(),
+            healed: false,
+            violation: None,
+            verbose,
+            hash: 0xcbf2_9ce4_8422_2325,
+            events: 0,
+            faults: 0,
+            calls: 0,
+            order: 0,
+            queue: BinaryHeap::new(),
+            knobs,
+            random,
+        }
+    }
+
+    pub fn next_call(&mut self) -> u64 {
+        self.calls += 1;
+        self.calls
+    }
+
+    pub fn schedule(&mut self, delay_us: u64, event: Event) {
+        self.order += 1;
+        let scheduled = Scheduled { time: self.now + delay_us, order: self.order, event };
+        self.queue.push(Reverse(scheduled));
+    }
+
+    pub fn send(&mut self, from: Address, to: Address, message: Message) {
+        let delays = self.network.delays(&mut self.random, &self.knobs, self.now, (from, to), message.kind());
+        for delay in delays {
+            self.schedule(delay, Event::Deliver { from, to, message: message.clone() });
+        }
+    }
+
+    pub fn violate(&mut self, what: String) {
+        self.note(|| format!("VIOLATION {what}"));
+        self.violation.get_or_insert(what);
+    }
+
+    pub fn note(&self, text: impl FnOnce() -> String) {
+        if self.verbose {
+            eprintln!("{:>12.6} {}", self.now as f64 / 1e6, text());
+        }
+    }
+
+    pub fn chunk(&self, index: u64) -> ChunkId {
+        ChunkId { inode: 1, index }
+    }
+
+    /// Runs until something is violated or the time is over.
+    pub fn run_until(&mut self, end: u64) {
+        while self.violation.is_none() {
+            match self.queue.peek() {
+                Some(Reverse(next)) if next.time <= end => {}
+                _ => break,
+            }
+            let Some(Reverse(next)) = self.queue.pop() else { break };
+            assert!(next.time >= self.now, "time goes on");
+            self.now = next.time;
+            self.events += 1;
+            if self.events > EVENTS_MAX {
+                return self.violate("too many events: something spins".into());
+            }
+            self.mix(next.time);
+            self.dispatch(next.event);
+        }
+        self.now = self.now.max(end);
+    }
+
+    pub fn mix(&mut self, word: u64) {
+        self.hash = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        // A paused process sees everything later.
+        if let Some(node) = self.node_of(&event)
+            && self.nodes[node].paused_until > self.now
+        {
+            let delay = self.nodes[node].paused_until - self.now;
+            return self.schedule(delay, event);
+        }
+        match event {
+            Event::Deliver { from, to, message } => self.deliver(from, to, message),
+            Event::ManagerTick { life } => self.manager_tick(life),
+            Event::ClientStep { client, slot } => self.client_step(client, slot),
+            Event::ClientTimeout { client, slot, call } => self.client_timeout(client, slot, call),
+            Event::Fault(fault) => self.fault(fault),
+            Event::Settled => {}
+            other => self.node_event(other),
+        }
+    }
+
+    fn node_of(&self, event: &Event) -> Option<usize> {
+        match event {
+            Event::Deliver { to: Address::Node(node), .. }
+            | Event::Tick { node, .. }
+            | Event::Heartbeat { node, .. }
+            | Event::Disk { node, .. }
+            | Event::Read { node, .. }
+            | Event::CallTimeout { node, .. }
+            | Event::Reopen { node, .. } => Some(*node),
+            _ => None,
+        }
+    }
+
+    fn deliver(&mut self, from: Address, to: Address, message: Message) {
+        match to {
+            Address::Manager => self.manager_message(from, message),
+            Address::Node(node) => self.node_message(node, from, message),
+            Address::Client(client) => self.client_message(client, message),
+        }
+    }
+}
