@@ -8,8 +8,9 @@ import { checkName, isDot, isDotDot } from './names.ts';
 import { openInode } from './open.ts';
 import { type Context, type OpenBody, openFlags, opensForWriting } from './operation.ts';
 import { mayExecute, requireAccess, requireChangeable } from './permissions.ts';
+import type { CreateBody } from './requests.ts';
 
-export function create(state: Transaction, request: message.CreateRequest, context: Context): OpenBody {
+export function create(state: Transaction, request: CreateBody, context: Context): OpenBody {
   const parent = requireDirectory(state, request.parent);
   checkName(request.name);
   requireAccess(parent, context.caller, mayExecute);

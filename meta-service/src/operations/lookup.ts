@@ -1,13 +1,13 @@
 // The inode behind a name of a directory. `.` and `..` work, for clients that come with a handle instead of a path.
-import type { message } from '@catena/core';
 import { refusal } from '../state/refusal.ts';
 import type { Transaction } from '../state/transaction.ts';
 import { inodeOf, requireDirectory, requireInode } from './inodes.ts';
 import { checkName, isDot, isDotDot } from './names.ts';
 import type { Context, InodeBody } from './operation.ts';
 import { mayExecute, requireAccess } from './permissions.ts';
+import type { LookupBody } from './requests.ts';
 
-export function lookup(state: Transaction, request: message.LookupRequest, context: Context): InodeBody {
+export function lookup(state: Transaction, request: LookupBody, context: Context): InodeBody {
   const parent = requireDirectory(state, request.parent);
   checkName(request.name);
   requireAccess(parent, context.caller, mayExecute);

@@ -7,10 +7,11 @@ import { requireInode } from './inodes.ts';
 import { setLength } from './length.ts';
 import { type Context, type OpenBody, openFlags, opensForWriting } from './operation.ts';
 import { mayExecute, mayRead, mayWrite, requireAccess } from './permissions.ts';
+import type { OpenBody as OpenRequestBody } from './requests.ts';
 
 const { FILE_DIRECTORY, FILE_REGULAR, FILE_SYMLINK } = message.FileType;
 
-export function open(state: Transaction, request: message.OpenRequest, context: Context): OpenBody {
+export function open(state: Transaction, request: OpenRequestBody, context: Context): OpenBody {
   return openInode(state, requireInode(state, request.inode), request.flags, context);
 }
 

@@ -2,11 +2,11 @@
 // log, and then leaves the overlay. One write at a time; between two it waits a little, so that a directory that many batches
 // touched is written once. Log segments below what the store has on the medium are dropped (P16).
 import { strict as assert } from 'node:assert';
-import type { AppendLog, Clock, FsError, KeyValueStore, Timer } from '@catena/core';
+import type { AppendLog, Clock, FsError, KeyValueChange, KeyValueStore, Timer } from '@catena/core';
 import { keyBytes, positionKey } from '../state/keys.ts';
-import type { EncodedChange } from '../state/log-record.ts';
+import { type EncodedBatch, valueAt } from '../state/log-record.ts';
 import type { State } from '../state/state.ts';
-import { positions, recordVersion } from '../state/tables.ts';
+import { encode, positions, recordVersion } from '../state/tables.ts';
 
 export interface ApplierOptions {
   readonly state: State;
@@ -25,7 +25,8 @@ const changesHurry = 8_192;
 
 export class Applier {
   readonly #options: ApplierOptions;
-  #waiting = new Map<string, Uint8Array | undefined>();
+  #waiting: EncodedBatch[] = [];
+  #waitingChanges = 0;
   #batch = 0;
   #number = 0n;
   #writing: Promise<void> | undefined;
@@ -37,18 +38,19 @@ export class Applier {
   }
 
   /** A batch that the log has taken as record `number`. */
-  add(batch: number, number: bigint, changes: readonly EncodedChange[]): void {
+  add(batch: number, number: bigint, encoded: EncodedBatch): void {
     assert(batch > this.#batch && number > this.#number, 'batches are applied in order');
-    for (const { key, value } of changes) this.#waiting.set(key, value);
+    this.#waiting.push(encoded);
+    this.#waitingChanges += encoded.keys.length;
     this.#batch = batch;
     this.#number = number;
-    if (this.#waiting.size >= changesHurry) this.#start();
+    if (this.#waitingChanges >= changesHurry) this.#start();
     else if (this.#writing === undefined) this.#startSoon();
   }
 
   /** Resolves when everything that was added before is in the store. */
   async drain(): Promise<void> {
-    while ((this.#waiting.size > 0 || this.#writing !== undefined) && !this.#failed) {
+    while ((this.#waiting.length > 0 || this.#writing !== undefined) && !this.#failed) {
       this.#start();
       await this.#writing;
     }
@@ -71,14 +73,14 @@ export class Applier {
   }
 
   #start(): void {
-    if (this.#writing !== undefined || this.#waiting.size === 0 || this.#failed) return;
+    if (this.#writing !== undefined || this.#waiting.length === 0 || this.#failed) return;
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#writing = this.#write().then(
       () => {
         this.#writing = undefined;
-        if (this.#waiting.size >= changesHurry) this.#start();
-        else if (this.#waiting.size > 0) this.#startSoon();
+        if (this.#waitingChanges >= changesHurry) this.#start();
+        else if (this.#waiting.length > 0) this.#startSoon();
       },
       (error: unknown) => {
         this.#writing = undefined;
@@ -91,19 +93,33 @@ export class Applier {
 
   async #write(): Promise<void> {
     const { state, store, log, onApplied } = this.#options;
-    const changes = this.#waiting;
+    const batches = this.#waiting;
     const batch = this.#batch;
     const number = this.#number;
-    this.#waiting = new Map();
-    const position = { recordVersion, epoch: log.epoch, number };
-    const list = [
-      { key: keyBytes(positionKey), value: positions.encode(position) as Uint8Array | undefined },
-    ];
-    for (const [key, value] of changes) list.push({ key: keyBytes(key), value });
-    await store.write(list, number);
+    this.#waiting = [];
+    this.#waitingChanges = 0;
+    const position = encode(positions, { recordVersion, epoch: log.epoch, number });
+    const changes = newest(batches);
+    changes.push({ key: keyBytes(positionKey), value: position });
+    await store.write(changes, number);
     if (this.#failed) return;
-    state.applied(changes.keys(), batch);
+    for (const { keys } of batches) state.applied(keys, batch);
     onApplied();
     await log.trim(store.flushedPosition + 1n);
   }
+}
+
+/** What the batches leave together: of each key only its last value. */
+function newest(batches: readonly EncodedBatch[]): KeyValueChange[] {
+  const changes: KeyValueChange[] = [];
+  const seen = new Set<string>();
+  for (let at = batches.length - 1; at >= 0; at--) {
+    const batch = batches[at]!;
+    batch.keys.forEach((key, index) => {
+      if (seen.has(key)) return;
+      seen.add(key);
+      changes.push({ key: keyBytes(key), value: valueAt(batch, index) });
+    });
+  }
+  return changes;
 }

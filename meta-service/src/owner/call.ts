@@ -1,6 +1,7 @@
 // One request on its way through the owner.
-import { FsError, type message } from '@catena/core';
-import type { AnyRequest, Served } from '../operations/served.ts';
+import { FsError } from '@catena/core';
+import type { Header } from '../operations/requests.ts';
+import type { Served } from '../operations/served.ts';
 
 /** Exactly one of the two is called, once, at any time. */
 export interface Answer {
@@ -13,26 +14,16 @@ const copiesMax = 8;
 
 export class Call {
   readonly operation: Served;
-  readonly request: AnyRequest;
-  readonly header: message.RequestHeader;
-  /** Of the client, as keys hold it. */
-  readonly client: string;
+  readonly request: unknown;
+  readonly header: Header;
   /** Answered only when its effects are on the medium (fsync). */
   readonly durable: boolean;
   readonly #answers: Answer[];
 
-  constructor(
-    operation: Served,
-    request: AnyRequest,
-    header: message.RequestHeader,
-    client: string,
-    durable: boolean,
-    answer: Answer,
-  ) {
+  constructor(operation: Served, request: unknown, header: Header, durable: boolean, answer: Answer) {
     this.operation = operation;
     this.request = request;
     this.header = header;
-    this.client = client;
     this.durable = durable;
     this.#answers = [answer];
   }

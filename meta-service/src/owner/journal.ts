@@ -4,15 +4,16 @@
 import { strict as assert } from 'node:assert';
 import type { AppendLog, FsError } from '@catena/core';
 import { batchChangesMax } from '../limits.ts';
-import { type EncodedChange, encodeLogRecord } from '../state/log-record.ts';
-import type { Change, Transaction } from '../state/transaction.ts';
+import { type EncodedBatch, encodeLogRecord } from '../state/log-record.ts';
+import type { Change } from '../state/overlay.ts';
+import type { Transaction } from '../state/transaction.ts';
 
 export interface JournalOptions {
   readonly log: AppendLog;
   /** The last chance to add to a batch before it leaves. */
   readonly beforeSeal: () => void;
   /** In the order of the batches, before their answers leave. */
-  readonly onCommitted: (batch: number, number: bigint, changes: readonly EncodedChange[]) => void;
+  readonly onCommitted: (batch: number, number: bigint, encoded: EncodedBatch) => void;
   /** Nothing more can be promised: the process must end. */
   readonly onFailure: (error: FsError) => void;
 }
@@ -82,21 +83,18 @@ export class Journal {
     this.#inFlight = true;
     beforeSeal();
     const batch = this.#collecting++;
-    const changes: EncodedChange[] = [];
-    for (const [key, { table, value }] of this.#changed) {
-      changes.push({ key, value: value === undefined ? undefined : table.encode(value) });
-    }
+    const number = log.appended + 1n;
+    const encoded = encodeLogRecord(log.epoch, number, this.#changed);
     this.#inFlightWaiting = this.#waiting;
     this.#changed = new Map();
     this.#waiting = [];
-    const number = log.appended + 1n;
-    log.append([encodeLogRecord(log.epoch, number, changes)]).then(
+    log.append([encoded.record]).then(
       (last) => {
         if (this.#failed) return;
         assert(last === number, `record ${number} became ${last}`);
         this.#inFlight = false;
         this.#committed = batch;
-        this.#options.onCommitted(batch, number, changes);
+        this.#options.onCommitted(batch, number, encoded);
         const acts = this.#inFlightWaiting;
         this.#inFlightWaiting = [];
         for (const act of acts) act();

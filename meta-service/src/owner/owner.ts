@@ -2,15 +2,16 @@
 // go into the log in batches, and each answer is held until the newest effect that it saw is committed (P14). What needs more
 // than one step (a truncation) parks whoever comes in between. Pure of I/O: log, store and clock are handed in.
 import { strict as assert } from 'node:assert';
-import type { Clock, FsError, message } from '@catena/core';
+import type { Clock, FsError } from '@catena/core';
 import { FsError as OperatingError } from '@catena/core';
 import { overlayRecordsMax, parkedRequestsMax } from '../limits.ts';
 import type { Caller, Context, Layouts, Space } from '../operations/operation.ts';
-import type { AnyRequest, Served } from '../operations/served.ts';
-import { answerKey, clientText } from '../state/keys.ts';
+import type { Header } from '../operations/requests.ts';
+import type { Served } from '../operations/served.ts';
+import { answerKey } from '../state/keys.ts';
 import { refusal } from '../state/refusal.ts';
 import type { State } from '../state/state.ts';
-import { answers, recordVersion } from '../state/tables.ts';
+import { answers } from '../state/tables.ts';
 import { Parked, Transaction } from '../state/transaction.ts';
 import { type Answer, Call } from './call.ts';
 import { ClientSession } from './clients.ts';
@@ -75,11 +76,8 @@ export class Owner {
     return this.#lastNowNs;
   }
 
-  serve(operation: Served, request: AnyRequest, answer: Answer): void {
-    const { header } = request;
-    if (header === undefined) throw refusal('BAD_MESSAGE', 'a request without a header');
-    const durable = 'durable' in request && request.durable === true;
-    const call = new Call(operation, request, header, clientText(header.client), durable, answer);
+  serve(operation: Served, header: Header, request: unknown, answer: Answer): void {
+    const call = new Call(operation, request, header, isDurable(request), answer);
     if (this.#waiting.length === 0 && this.#hasRoom()) {
       this.#execute(call, false);
     } else if (this.#waiting.length >= parkedRequestsMax) {
@@ -90,8 +88,8 @@ export class Owner {
   }
 
   /** Answers when everything that was answered or seen so far is on the medium: fsync of a directory (P11). */
-  sync(header: message.RequestHeader, answer: Answer): void {
-    this.#client(clientText(header.client), header);
+  sync(header: Header, answer: Answer): void {
+    this.#client(header);
     this.journal.whenFlushed(this.journal.newest, () => answer.done(Buffer.alloc(0)));
   }
 
@@ -134,11 +132,11 @@ export class Owner {
   }
 
   #clientOf(call: Call): ClientSession | undefined {
-    return this.clients.get(call.client);
+    return this.clients.get(call.header.client);
   }
 
-  #client(id: string, header: message.RequestHeader): ClientSession {
-    const client = this.clients.get(id);
+  #client(header: Header): ClientSession {
+    const client = this.clients.get(header.client);
     if (client === undefined || client.leaving) throw refusal('SESSION_UNKNOWN');
     client.heardMs = this.#clock.nowMs();
     client.answered(header.answeredUpTo);
@@ -147,7 +145,7 @@ export class Owner {
 
   #execute(call: Call, resumed: boolean): void {
     try {
-      const client = this.#client(call.client, call.header);
+      const client = this.#client(call.header);
       const numbered = call.operation.updates;
       if (numbered && this.#answerAgain(call, client, resumed)) return;
       this.#run(call, client, numbered);
@@ -177,7 +175,7 @@ export class Owner {
       return true;
     }
     const transaction = new Transaction(this.state, this.#identifiers);
-    const kept = transaction.get(answers, answerKey(call.client, ClientSession.slot(sequence)));
+    const kept = transaction.get(answers, answerKey(call.header.client, ClientSession.slot(sequence)));
     if (kept === undefined || kept.sequence !== sequence) return false;
     if (kept.kind !== call.operation.kind) {
       throw refusal('INVALID_ARGUMENT', `request ${sequence} was one of kind ${kept.kind} before`);
@@ -197,8 +195,8 @@ export class Owner {
     const transaction = new Transaction(this.state, this.#identifiers);
     const context: Context = {
       nowNs: this.nowNs(),
-      caller: header.user ?? nobody,
-      client: call.client,
+      caller: header.caller ?? nobody,
+      client: header.client,
       layouts: this.#environment.layouts,
       space: this.#environment.space(),
     };
@@ -228,11 +226,10 @@ export class Owner {
     const logged = transaction.changes.size > 0;
     assert(operation.updates || !transaction.hasEffects, `${operation.name} is said to change nothing`);
     if (logged) {
-      transaction.put(answers, answerKey(call.client, ClientSession.slot(header.sequence)), {
-        recordVersion,
+      transaction.put(answers, answerKey(call.header.client, ClientSession.slot(header.sequence)), {
         sequence: header.sequence,
         kind: operation.kind,
-        reply: body as Buffer,
+        reply: body,
         truncating: truncated ?? 0n,
       });
     }
@@ -267,4 +264,9 @@ export class Owner {
   #refuse(call: Call, error: FsError, batch: number): void {
     this.journal.whenCommitted(batch, () => call.failed(error));
   }
+}
+
+/** A report that is part of an fsync. */
+function isDurable(request: unknown): boolean {
+  return (request as { readonly durable?: boolean }).durable === true;
 }

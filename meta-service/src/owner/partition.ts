@@ -107,7 +107,7 @@ export class Partition {
     const journal = new Journal({
       log,
       beforeSeal: () => this.#countFiles(),
-      onCommitted: (batch, number, changes) => this.#applier.add(batch, number, changes),
+      onCommitted: (batch, number, encoded) => this.#applier.add(batch, number, encoded),
       onFailure: (error) => this.#fail(error),
     });
     const ordinals = counterValue(state, counterNames.ordinals);

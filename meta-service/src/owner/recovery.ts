@@ -44,7 +44,10 @@ export async function claim(store: KeyValueStore, cluster: string): Promise<stri
   const bytes = store.get(keys.keyBytes(keys.identityKey));
   if (bytes === undefined) {
     const identity = { recordVersion: tables.recordVersion, cluster, featureLevel };
-    const change = { key: keys.keyBytes(keys.identityKey), value: tables.identities.encode(identity) };
+    const change = {
+      key: keys.keyBytes(keys.identityKey),
+      value: tables.encode(tables.identities, identity),
+    };
     await store.write([change], store.position);
     return cluster;
   }
@@ -71,7 +74,7 @@ export async function replay(store: KeyValueStore, log: AppendLog): Promise<numb
     const position = { recordVersion: tables.recordVersion, epoch, number: expected - 1n };
     const list: { key: Buffer; value: Uint8Array | undefined }[] = [];
     for (const [key, value] of waiting) list.push({ key: keys.keyBytes(key), value });
-    list.push({ key: keys.keyBytes(keys.positionKey), value: tables.positions.encode(position) });
+    list.push({ key: keys.keyBytes(keys.positionKey), value: tables.encode(tables.positions, position) });
     waiting = new Map();
     await store.write(list, position.number);
   };
@@ -115,11 +118,11 @@ export async function makeRoot(store: KeyValueStore, mode: number, nowNs: bigint
   });
   const counter = (name: string, value: bigint): { key: Buffer; value: Uint8Array } => ({
     key: keys.keyBytes(keys.counterKey(name)),
-    value: tables.counters.encode({ recordVersion: tables.recordVersion, value }),
+    value: tables.encode(tables.counters, { recordVersion: tables.recordVersion, value }),
   });
   await store.write(
     [
-      { key, value: tables.inodes.encode(root) },
+      { key, value: tables.encode(tables.inodes, root) },
       counter(counterNames.files, 1n),
       counter(counterNames.ordinals, firstOrdinal),
     ],
@@ -142,16 +145,8 @@ export interface Rebuilt {
 export function rebuild(state: State, clock: Clock): Rebuilt {
   state.fileCount = counterValue(state, counterNames.files);
   for (const [, bytes] of all(state, keys.tableTag.session)) {
-    const { session, inode, client, flags } = tables.sessions.decode(bytes);
-    const text = keys.clientText(client);
-    state.openFiles.add({
-      id: session,
-      inode,
-      client: text,
-      flags,
-      logged: opensForWriting(flags),
-      timesSetNs: 0n,
-    });
+    const stored = tables.sessions.decode(bytes);
+    state.openFiles.add({ ...stored, logged: opensForWriting(stored.flags), timesSetNs: 0n });
   }
   const clients: ClientSession[] = [];
   const known = [...all(state, keys.tableTag.client)].map(([, bytes]) => tables.clients.decode(bytes));

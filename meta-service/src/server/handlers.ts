@@ -1,18 +1,17 @@
 // The service's requests as handlers of the rpc server. Hot path: a request is decoded, executed and put back as bytes here; its
 // reply is the kept body behind a fresh header.
 import {
-  decodeMessage,
   type FastEncoder,
   FsError,
   type Handler,
   handle,
   handleRaw,
   message,
-  peekRequestId,
   rpcs,
   type ServerConnection,
 } from '@catena/core';
-import { type AnyRequest, operations, type Served } from '../operations/served.ts';
+import { readHeader } from '../operations/requests.ts';
+import { operations, type Served } from '../operations/served.ts';
 import type { Partition } from '../owner/partition.ts';
 import { Writer } from '../state/protobuf.ts';
 
@@ -75,15 +74,16 @@ export function handlersOf(partition: Partition): Handler[] {
 function operationHandler(partition: Partition, operation: Served): Handler {
   const { owner } = partition;
   return handleRaw(operation.kind, (bytes, connection, oneWay) => {
-    const request = decoded(operation, bytes);
-    const requestId = request.header?.requestId ?? 0n;
-    owner.serve(operation, request, new ConnectionAnswer(connection, operation.kind, requestId, oneWay));
+    const { header, bodyStart } = readHeader(bytes);
+    const request = decoded(operation, bytes, bodyStart);
+    const answer = new ConnectionAnswer(connection, operation.kind, header.requestId, oneWay);
+    owner.serve(operation, header, request, answer);
   });
 }
 
-function decoded(operation: Served, bytes: Buffer): AnyRequest {
+function decoded(operation: Served, bytes: Buffer, start: number): unknown {
   try {
-    return operation.decode(bytes);
+    return operation.decode(bytes, start);
   } catch (error) {
     throw new FsError('BAD_MESSAGE', error instanceof Error ? error.message : String(error));
   }
@@ -96,8 +96,7 @@ function helloHandler(partition: Partition): Handler {
 function syncHandler(partition: Partition): Handler {
   const kind = message.MessageKind.KIND_SYNC;
   return handleRaw(kind, (bytes, connection, oneWay) => {
-    const { header } = decodeMessage(message.SyncRequest, bytes);
-    if (header === undefined) throw new FsError('BAD_MESSAGE', 'a request without a header');
-    partition.owner.sync(header, new ConnectionAnswer(connection, kind, peekRequestId(bytes), oneWay));
+    const { header } = readHeader(bytes);
+    partition.owner.sync(header, new ConnectionAnswer(connection, kind, header.requestId, oneWay));
   });
 }

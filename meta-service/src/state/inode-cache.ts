@@ -15,6 +15,10 @@ export class InodeCache {
     return this.#young.size + this.#old.size;
   }
 
+  has(key: string): boolean {
+    return this.#young.has(key) || this.#old.has(key);
+  }
+
   get(key: string): message.Inode | undefined {
     const young = this.#young.get(key);
     if (young !== undefined) return young;

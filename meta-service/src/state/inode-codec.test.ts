@@ -1,7 +1,12 @@
 import { message } from '@catena/core';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { emptyInode, encodeEntry, encodeInode, readEntry, readInode } from './inode-codec.ts';
+import { readAnswer, readSession } from './client-codec.ts';
+import { type Entry, emptyInode, readEntry, readInode } from './inode-codec.ts';
+import { answers, encode, entries, inodes, sessions } from './tables.ts';
+
+const encodeInode = (inode: message.Inode): Buffer => encode(inodes, inode);
+const encodeEntry = (entry: Entry): Buffer => encode(entries, entry);
 
 const u32 = fc.nat({ max: 0xffffffff });
 const u64 = fc.oneof(
@@ -69,6 +74,35 @@ describe('the hand codec writes the bytes of the generated code', () => {
         expect(readEntry(generated)).toEqual(value);
       }),
       { numRuns: 1000 },
+    );
+  });
+
+  test('session, both ways', () => {
+    const session = fc.record({ client: bytes, inode: u64, session: u64, flags: u32 });
+    void fc.assert(
+      fc.property(session, (value) => {
+        const generated = Buffer.from(message.SessionRecord.encode({ ...value, recordVersion: 1 }).finish());
+        const { inode, flags } = value;
+        const stored = { client: value.client.toString('latin1'), inode, id: value.session, flags };
+        expect(encode(sessions, stored)).toEqual(generated);
+        expect(readSession(generated)).toEqual(stored);
+      }),
+    );
+  });
+
+  test('kept answer, both ways', () => {
+    const answer = fc.record({
+      sequence: u64,
+      kind: fc.constant(84 as const),
+      reply: bytes,
+      truncating: u64,
+    });
+    void fc.assert(
+      fc.property(answer, (value) => {
+        const generated = Buffer.from(message.KeptAnswer.encode({ ...value, recordVersion: 1 }).finish());
+        expect(encode(answers, value)).toEqual(generated);
+        expect(readAnswer(generated)).toEqual(value);
+      }),
     );
   });
 

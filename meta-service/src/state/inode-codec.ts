@@ -1,7 +1,7 @@
 // Inode and DirectoryEntry to bytes and back, by hand: they are read and written by every operation. The bytes are those of
 // the generated code; inode-codec.test.ts holds both against each other.
 import { FsError, type message } from '@catena/core';
-import { Reader, Writer } from './protobuf.ts';
+import { Reader, type Writer } from './protobuf.ts';
 
 export const inodeVersion = 1;
 export const entryVersion = 1;
@@ -184,18 +184,4 @@ export function checkVersion(what: string, version: number, newest: number): voi
     throw new FsError('NEWER_DATA', `a record of kind ${what} has version ${version}, known is ${newest}`);
   }
   if (version === 0) throw new FsError('CORRUPT', `a record of kind ${what} has no version`);
-}
-
-const shared = new Writer();
-
-export function encodeInode(inode: message.Inode): Buffer {
-  shared.position = 0;
-  writeInode(shared, inode);
-  return shared.copy();
-}
-
-export function encodeEntry(entry: Entry): Buffer {
-  shared.position = 0;
-  writeEntry(shared, entry);
-  return shared.copy();
 }

@@ -2,7 +2,14 @@ import { message } from '@catena/core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { keyBytes } from './keys.ts';
-import { decodeLogRecord, encodeLogRecord } from './log-record.ts';
+import { decodeLogRecord, encodeLogRecord, valueAt } from './log-record.ts';
+import type { Table } from './tables.ts';
+
+const plain: Table<unknown> = {
+  name: 'plain',
+  write: (writer, value) => writer.append(value as Buffer),
+  decode: (value) => value,
+};
 
 const bytes = fc.uint8Array({ maxLength: 400 }).map((array) => Buffer.from(array));
 const change = fc.record({
@@ -17,11 +24,16 @@ test('a log record has the bytes of the generated code, and comes back', () => {
         recordVersion: 1,
         epoch: 3n,
         number,
-        changes: changes.map(({ key, value }) => ({ key: keyBytes(key), value })),
+        changes: [],
       };
-      const encoded = encodeLogRecord(3n, number, changes);
-      expect(encoded).toEqual(Buffer.from(message.LogRecord.encode(whole).finish()));
-      expect(decodeLogRecord(encoded)).toEqual(whole);
+      const map = new Map(changes.map(({ key, value }) => [key, { table: plain, value, batch: 1 }]));
+      whole.changes = [...map].map(([key, { value }]) => ({ key: keyBytes(key), value }));
+      const encoded = encodeLogRecord(3n, number, map);
+      expect(encoded.record).toEqual(Buffer.from(message.LogRecord.encode(whole).finish()));
+      expect(decodeLogRecord(encoded.record)).toEqual(whole);
+      expect(encoded.keys.map((_key, index) => valueAt(encoded, index))).toEqual(
+        [...map.values()].map(({ value }) => value),
+      );
     }),
   );
 });

@@ -17,9 +17,12 @@ export interface Session {
 
 const nobody: ReadonlySet<Session> = new Set();
 
+/** Most files are open once: a set of its own for each would be the larger part. */
+type OneOrMore = Session | Set<Session>;
+
 export class OpenFiles {
   readonly #byId = new Map<bigint, Session>();
-  readonly #byInode = new Map<bigint, Set<Session>>();
+  readonly #byInode = new Map<bigint, OneOrMore>();
   readonly #byClient = new Map<string, Set<Session>>();
 
   get size(): number {
@@ -30,7 +33,9 @@ export class OpenFiles {
     return this.#byId.get(id);
   }
   ofInode(inode: bigint): ReadonlySet<Session> {
-    return this.#byInode.get(inode) ?? nobody;
+    const found = this.#byInode.get(inode);
+    if (found === undefined) return nobody;
+    return found instanceof Set ? found : new Set([found]);
   }
   ofClient(client: string): ReadonlySet<Session> {
     return this.#byClient.get(client) ?? nobody;
@@ -45,25 +50,24 @@ export class OpenFiles {
 
   add(session: Session): void {
     this.#byId.set(session.id, session);
-    into(this.#byInode, session.inode, session);
-    into(this.#byClient, session.client, session);
+    const sameFile = this.#byInode.get(session.inode);
+    if (sameFile === undefined) this.#byInode.set(session.inode, session);
+    else if (sameFile instanceof Set) sameFile.add(session);
+    else this.#byInode.set(session.inode, new Set([sameFile, session]));
+    const sameClient = this.#byClient.get(session.client);
+    if (sameClient === undefined) this.#byClient.set(session.client, new Set([session]));
+    else sameClient.add(session);
   }
 
   remove(session: Session): void {
     this.#byId.delete(session.id);
-    outOf(this.#byInode, session.inode, session);
-    outOf(this.#byClient, session.client, session);
+    const sameFile = this.#byInode.get(session.inode);
+    if (sameFile instanceof Set) sameFile.delete(session);
+    if (sameFile === session || (sameFile instanceof Set && sameFile.size === 0)) {
+      this.#byInode.delete(session.inode);
+    }
+    const sameClient = this.#byClient.get(session.client);
+    sameClient?.delete(session);
+    if (sameClient?.size === 0) this.#byClient.delete(session.client);
   }
-}
-
-function into<Key>(index: Map<Key, Set<Session>>, key: Key, session: Session): void {
-  const set = index.get(key);
-  if (set === undefined) index.set(key, new Set([session]));
-  else set.add(session);
-}
-
-function outOf<Key>(index: Map<Key, Set<Session>>, key: Key, session: Session): void {
-  const set = index.get(key);
-  set?.delete(session);
-  if (set?.size === 0) index.delete(key);
 }

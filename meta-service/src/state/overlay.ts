@@ -3,13 +3,15 @@
 import { entriesPrefix, tableTag } from './keys.ts';
 import type { Table } from './tables.ts';
 
-export interface Cell {
+/** One record as an operation left it. First a change of its transaction, then a cell here: one object for both. */
+export interface Change {
   readonly table: Table<unknown>;
   /** undefined: the record is deleted. */
   readonly value: unknown;
-  /** Number of the batch that it belongs to. */
-  readonly batch: number;
+  /** Number of the batch that it belongs to; 0 before it belongs to one. */
+  batch: number;
 }
+export type Cell = Change;
 
 const entryPrefixLength = entriesPrefix(0n).length;
 

@@ -32,6 +32,30 @@ export class Writer {
     return bytes;
   }
 
+  /** What another writer holds, without a copy in between. Reserves by itself. */
+  writerField(tag: number, part: Writer): void {
+    this.reserve(10 + part.position);
+    this.varint32(tag);
+    this.varint32(part.position);
+    part.buffer.copy(this.buffer, this.position, 0, part.position);
+    this.position += part.position;
+  }
+
+  /** Text of one character per byte, as keys are. Reserves by itself. */
+  latin1Field(tag: number, text: string): void {
+    if (text.length === 0) return;
+    this.reserve(10 + text.length);
+    this.varint32(tag);
+    this.varint32(text.length);
+    this.position += this.buffer.write(text, this.position, 'latin1');
+  }
+
+  append(bytes: Uint8Array): void {
+    this.reserve(bytes.length);
+    this.buffer.set(bytes, this.position);
+    this.position += bytes.length;
+  }
+
   byte(value: number): void {
     this.buffer[this.position++] = value;
   }
@@ -185,6 +209,14 @@ export class Reader {
     const copy = Buffer.allocUnsafe(this.position - start);
     copy.set(this.#buffer.subarray(start, this.position));
     return copy;
+  }
+
+  /** One character per byte. */
+  latin1(): string {
+    const start = this.skipBytes();
+    return Buffer.from(this.#buffer.buffer, this.#buffer.byteOffset + start, this.position - start).toString(
+      'latin1',
+    );
   }
 
   /** Steps over a length-delimited field; returns where its bytes began. */

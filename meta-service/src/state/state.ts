@@ -65,7 +65,8 @@ export class State {
   }
 
   #applyInode(key: string, cell: Cell): void {
+    // A new inode is not kept: most files are made, closed and not asked for again soon.
     if (cell.value === undefined) this.inodeCache.drop(key);
-    else this.inodeCache.put(key, cell.value as message.Inode);
+    else if (this.inodeCache.has(key)) this.inodeCache.put(key, cell.value as message.Inode);
   }
 }

@@ -7,7 +7,7 @@ import { collisionsMax } from '../limits.ts';
 import type { Entry } from './inode-codec.ts';
 import * as keys from './keys.ts';
 import type { Session } from './open-files.ts';
-import type { Cell } from './overlay.ts';
+import type { Cell, Change } from './overlay.ts';
 import { refusal } from './refusal.ts';
 import type { State } from './state.ts';
 import * as tables from './tables.ts';
@@ -35,10 +35,6 @@ export interface FoundEntry extends Entry {
 export interface ListedEntry {
   readonly offset: bigint;
   readonly entry: Entry;
-}
-export interface Change {
-  readonly table: Table<unknown>;
-  readonly value: unknown;
 }
 
 export class Transaction {
@@ -84,11 +80,11 @@ export class Transaction {
   }
 
   put<Value>(table: Table<Value>, key: string, value: Value): void {
-    this.#changes.set(key, { table: table as Table<unknown>, value });
+    this.#changes.set(key, { table: table as Table<unknown>, value, batch: 0 });
   }
 
   remove<Value>(table: Table<Value>, key: string): void {
-    this.#changes.set(key, { table: table as Table<unknown>, value: undefined });
+    this.#changes.set(key, { table: table as Table<unknown>, value: undefined, batch: 0 });
   }
 
   // ---- inodes ----
@@ -243,15 +239,7 @@ export class Transaction {
     };
     this.#opened ??= [];
     this.#opened.push(session);
-    if (logged) {
-      this.put(tables.sessions, keys.sessionKey(inode, session.id), {
-        recordVersion: tables.recordVersion,
-        client: Buffer.from(client, 'latin1'),
-        inode,
-        session: session.id,
-        flags,
-      });
-    }
+    if (logged) this.put(tables.sessions, keys.sessionKey(inode, session.id), session);
     return session.id;
   }
 
@@ -290,7 +278,8 @@ export class Transaction {
   commit(batch: number, changed: Map<string, Change>): void {
     const { overlay, openFiles } = this.#state;
     for (const [key, change] of this.#changes) {
-      overlay.set(key, { table: change.table, value: change.value, batch });
+      change.batch = batch;
+      overlay.set(key, change);
       changed.set(key, change);
     }
     if (this.#opened !== undefined) for (const session of this.#opened) openFiles.add(session);

@@ -11,7 +11,8 @@ import {
 } from '@catena/core';
 import { MemoryChunkStore } from '../chunks/memory-chunk-store.ts';
 import type { Space } from '../operations/operation.ts';
-import { type AnyRequest, operations, type Served } from '../operations/served.ts';
+import { readHeader } from '../operations/requests.ts';
+import { operations, type Served } from '../operations/served.ts';
 import { Partition, type PartitionOptions } from '../owner/partition.ts';
 import { TableLayouts } from '../server/layouts.ts';
 
@@ -193,7 +194,7 @@ export class TestClient {
     const operation = byName.get(name)!;
     const sequence = sending.sequence ?? (operation.updates ? this.nextSequence() : 0n);
     const { user = root } = sending;
-    const [request, reply] = codecs[name] as unknown as [Codec<AnyRequest>, Codec<ReplyOf<Name>>];
+    const [request, reply] = codecs[name] as unknown as [Codec<object>, Codec<ReplyOf<Name>>];
     if (operation.updates) this.#unanswered.add(sequence);
     const below = [...this.#unanswered].reduce((least, each) => (each < least ? each : least), this.#next);
     const header = {
@@ -203,13 +204,14 @@ export class TestClient {
       answeredUpTo: sending.answeredUpTo ?? below - 1n,
       user: { uid: user.uid, gid: user.gid, groups: [...(user.groups ?? [])], pid: 0 },
     };
-    const bytes = request.encode(request.fromPartial({ ...(body as object), header })).finish();
+    const bytes = Buffer.from(request.encode(request.fromPartial({ ...(body as object), header })).finish());
+    const read = readHeader(bytes);
     return new Promise((resolve, reject) => {
       const settled = (): void => {
         this.#unanswered.delete(sequence);
       };
       try {
-        this.#service.partition.owner.serve(operation, operation.decode(bytes), {
+        this.#service.partition.owner.serve(operation, read.header, operation.decode(bytes, read.bodyStart), {
           done: (answer) => {
             settled();
             resolve(reply.decode(answer));
