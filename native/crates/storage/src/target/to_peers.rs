@@ -203,14 +203,12 @@ impl Target {
         Ok((request, read.payload))
     }
 
-    fn post_control<R: wire::Request>(
+    fn post_control<R: wire::Request + 'static>(
         self: &Arc<Self>,
         node: NodeId,
         request: R,
         done: impl FnOnce(Result<(R::Reply, Bytes)>) + Send + 'static,
-    ) where
-        R: 'static,
-    {
+    ) {
         self.post_call((node, Purpose::Control), request, Vec::new(), ANSWER_TIMEOUT, done);
     }
 

@@ -136,11 +136,28 @@ impl TestClient {
             ..Default::default()
         };
         let payload = if change.data.is_empty() { Vec::new() } else { vec![change.data.clone()] };
-        call_wait(&*self.connection(head.node)?, request, payload, ATTEMPT).map(|(reply, _)| reply)
+        let (reply, _) = call_wait(&*self.connection(head.node)?, request, payload, ATTEMPT)?;
+        Ok(UpdateReply { header: None, ..reply })
     }
 
-    /// The whole chunk from one member, verified end to end.
+    /// The whole chunk from one member, verified end to end; again while the routing changes, never after damage.
     pub fn read_from(&self, member: usize, chain: u32, chunk: ChunkId) -> Result<(m::ReadReply, Bytes)> {
+        let begun = Instant::now();
+        loop {
+            match self.try_read_from(member, chain, chunk) {
+                Err(error)
+                    if error.code.retryable()
+                        && error.code != Code::Corrupt
+                        && begun.elapsed() < PATIENCE =>
+                {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn try_read_from(&self, member: usize, chain: u32, chunk: ChunkId) -> Result<(m::ReadReply, Bytes)> {
         let (chain_version, serving) = self.serving(chain);
         let member =
             serving.get(member).ok_or_else(|| Error::new(Code::NotServing, "too few members serve"))?;
@@ -164,7 +181,7 @@ impl TestClient {
         let mut member = 0;
         let begun = Instant::now();
         loop {
-            match self.read_from(member, chain, chunk) {
+            match self.try_read_from(member, chain, chunk) {
                 Ok((_, payload)) => return Ok(payload),
                 Err(error) if begun.elapsed() > PATIENCE => return Err(error),
                 Err(_) => {

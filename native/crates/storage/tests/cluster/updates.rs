@@ -63,6 +63,8 @@ fn a_flush_reaches_every_member() {
 fn requests_that_nobody_may_send_are_refused() {
     let cluster = Cluster::start();
     let client = cluster.client(1);
+    // The members know by now that they serve.
+    client.update(1, 0, chunk(0), &Change::write(0, pattern(9, 10))).unwrap();
     let code = |result: wire::Result<wire::message::UpdateReply>| result.unwrap_err().code;
     let tag = client.tag(1, 0);
     let good = Change::write(0, pattern(1, 100));
