@@ -4,6 +4,7 @@
 
 mod attach;
 mod file_system;
+pub mod mount;
 pub mod protocol;
 mod session;
 

@@ -1,7 +1,7 @@
 //! A whole file system in memory, on a real mount: what the kernel and our session cost without any cluster behind them (the
 //! baseline of the create benchmark), and the partner of the session's tests. It keeps nothing when it ends.
 //!
-//!   memory MOUNT-POINT [--stall PREFIX] [--threads N] [--valid-ms N] [--helper] [--until-eof]
+//!   memory MOUNT-POINT [--stall PREFIX] [--threads N] [--valid-ms N] [--helper] [--until-eof] [--verbose]
 //!
 //! Stop it with `umount MOUNT-POINT`, or, with --until-eof, by closing its standard input.
 
@@ -21,6 +21,7 @@ struct Arguments {
     stall: Option<Vec<u8>>,
     valid: Duration,
     until_eof: bool,
+    verbose: bool,
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -30,6 +31,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
         stall: None,
         valid: Duration::from_secs(1),
         until_eof: false,
+        verbose: false,
     };
     while let Some(flag) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{flag} needs a value"));
@@ -40,6 +42,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             "--valid-ms" => parsed.valid = Duration::from_millis(number(value()?)?),
             "--helper" => parsed.options.attach.method = AttachMethod::Helper,
             "--until-eof" => parsed.until_eof = true,
+            "--verbose" => parsed.verbose = true,
             _ => return Err(format!("unknown option {flag}")),
         }
     }
@@ -51,7 +54,7 @@ struct StandardError;
 
 impl log::Log for StandardError {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::Level::Info
+        metadata.level() <= log::max_level()
     }
 
     fn log(&self, record: &log::Record<'_>) {
@@ -100,9 +103,13 @@ fn run(arguments: Arguments) -> wire::Result<()> {
 
 fn main() -> ExitCode {
     log::set_logger(&StandardError).expect("the first logger");
-    log::set_max_level(log::LevelFilter::Info);
-    let started =
-        parse(std::env::args().skip(1)).and_then(|arguments| run(arguments).map_err(|e| e.to_string()));
+    log::set_max_level(log::LevelFilter::Error);
+    let started = parse(std::env::args().skip(1)).and_then(|arguments| {
+        if arguments.verbose {
+            log::set_max_level(log::LevelFilter::Info);
+        }
+        run(arguments).map_err(|error| error.to_string())
+    });
     match started {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -15,6 +15,7 @@ use std::time::Duration;
 const O_TRUNC: u32 = 0o1000;
 const O_ACCESS_MASK: u32 = 3;
 const O_EXCL: u32 = 0o200;
+const O_DIRECT: u32 = libc::O_DIRECT as u32;
 const FALLOCATE_KEEP_SIZE: u32 = 1;
 const FALLOCATE_PUNCH_HOLE: u32 = 2;
 const FALLOCATE_ZERO_RANGE: u32 = 0x10;
@@ -161,9 +162,12 @@ fn open(tree: &mut Tree, inode: u64, flags: u32, kill_suid: bool) -> Result<(), 
 }
 
 /// Nobody else changes these files, so the kernel may keep what it has cached; a reader's close has nothing to report.
+/// O_DIRECT: without DIRECT_IO the kernel would wait for its parts where no signal reaches it.
 fn opened_file(flags: u32) -> Opened {
     let no_flush = if flags & O_ACCESS_MASK == 0 { opened::NO_FLUSH } else { 0 };
-    Opened { handle: 0, flags: opened::KEEP_CACHE | no_flush }
+    let direct = opened::DIRECT_IO | opened::PARALLEL_DIRECT_WRITES;
+    let cache = if flags & O_DIRECT != 0 { direct } else { opened::KEEP_CACHE };
+    Opened { handle: 0, flags: cache | no_flush }
 }
 
 impl FileSystem for Memory {

@@ -34,6 +34,9 @@ pub struct Created {
     pub opened: Opened,
 }
 
+/// One writev(2) takes 1,024 pieces; more than this many are joined.
+const PIECES_MAX: usize = 512;
+
 /// Bytes read; fewer than asked only at the end of the file.
 #[derive(Clone, Debug, Default)]
 pub struct Data(pub Vec<Bytes>);
@@ -116,6 +119,7 @@ impl Answer for Data {
     fn with_pieces<R>(&self, send: impl FnOnce(&[&[u8]]) -> R) -> R {
         match self.0.as_slice() {
             [one] => send(&[one]),
+            many if many.len() > PIECES_MAX => send(&[&self.0.concat()]),
             many => send(&many.iter().map(|piece| &piece[..]).collect::<Vec<_>>()),
         }
     }

@@ -22,6 +22,8 @@ pub struct Packet {
     pub header: abi::InHeader,
     pub buffer: Buffer,
     pub channel: Arc<dyn Channel>,
+    /// Registered already: it waited for a worker.
+    pub pending: Option<Arc<Pending>>,
 }
 
 impl Packet {
@@ -47,22 +49,48 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Handles one request; gives the buffer back unless the request keeps it.
-    pub fn dispatch(&self, packet: Packet) -> Option<Buffer> {
-        let header = packet.header;
-        let Some(opcode) = Opcode::from_number(header.opcode) else {
-            let (pending, _) = self.table.register(&header, &packet.channel);
-            pending.answer(Err(Errno::NOSYS));
-            return Some(packet.buffer);
-        };
-        if packet.is_urgent() {
-            self.urgent(&header, decode(opcode, packet.body()));
-            return Some(packet.buffer);
-        }
-        let (pending, interrupted) = self.table.register(&header, &packet.channel);
+    /// Makes a request ready to wait for a worker: it can be interrupted meanwhile, and keeps no buffer for the largest.
+    pub fn postpone(&self, packet: Packet) -> Packet {
+        let length = packet.header.len as usize;
+        let mut buffer = self.pool.take(length);
+        buffer.copy_from_slice(&packet.buffer[..length]);
+        let pending = self.register(&packet.header, &packet.channel);
+        pending.answer_interrupts();
+        Packet { buffer, pending: Some(pending), ..packet }
+    }
+
+    fn register(&self, header: &abi::InHeader, channel: &Arc<dyn Channel>) -> Arc<Pending> {
+        let (pending, interrupted) = self.table.register(header, channel);
         if interrupted {
             self.interrupts.arrived(pending.clone());
         }
+        pending
+    }
+
+    /// Handles one request; gives the buffer back unless the request keeps it.
+    pub fn dispatch(&self, packet: Packet) -> Option<Buffer> {
+        let header = packet.header;
+        if packet.is_urgent() {
+            self.urgent(&packet);
+            return Some(packet.buffer);
+        }
+        let waited = packet.pending.clone();
+        if waited.as_ref().is_some_and(|pending| !pending.end_interrupt_answers()) {
+            return None;
+        }
+        // What waited has a small buffer, which no later request fits into.
+        let reusable = waited.is_none();
+        let pending = waited.unwrap_or_else(|| self.register(&header, &packet.channel));
+        let buffer = self.handle(packet, pending);
+        if reusable { buffer } else { None }
+    }
+
+    fn handle(&self, packet: Packet, pending: Arc<Pending>) -> Option<Buffer> {
+        let header = packet.header;
+        let Some(opcode) = Opcode::from_number(header.opcode) else {
+            pending.answer(Err(Errno::NOSYS));
+            return Some(packet.buffer);
+        };
         let request =
             Request { unique: header.unique, uid: header.uid, gid: header.gid, pid: header.pid, pending };
         if opcode == Opcode::Write {
@@ -79,8 +107,10 @@ impl Dispatcher {
         Some(packet.buffer)
     }
 
-    fn urgent(&self, header: &abi::InHeader, operation: Result<Operation<'_>, Errno>) {
-        match operation {
+    fn urgent(&self, packet: &Packet) {
+        let header = &packet.header;
+        let opcode = Opcode::from_number(header.opcode).expect("urgent opcodes are known");
+        match decode(opcode, packet.body()) {
             Ok(Operation::Forget { lookups }) => self.file_system.forget(header.node, lookups),
             Ok(Operation::BatchForget { forgets }) => {
                 for forget in forgets {

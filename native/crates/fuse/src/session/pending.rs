@@ -24,6 +24,8 @@ type Hook = Box<dyn FnOnce() + Send>;
 
 enum Interruption {
     None,
+    /// An interrupt answers EINTR.
+    Answers,
     Hooked(Hook),
     Happened,
 }
@@ -60,11 +62,35 @@ impl Pending {
         }
     }
 
+    /// From now on an interrupt answers EINTR by itself.
+    pub fn answer_interrupts(&self) {
+        let mut interruption = self.interruption.lock();
+        let happened = matches!(*interruption, Interruption::Happened);
+        if !happened {
+            *interruption = Interruption::Answers;
+        }
+        drop(interruption);
+        if happened {
+            self.answer(Err(Errno::INTR));
+        }
+    }
+
+    /// Undoes that; false if the request was answered so.
+    pub fn end_interrupt_answers(&self) -> bool {
+        let mut interruption = self.interruption.lock();
+        if matches!(*interruption, Interruption::Answers) {
+            *interruption = Interruption::None;
+        }
+        !matches!(*interruption, Interruption::Happened)
+    }
+
     /// The caller wants its request to end.
     pub fn interrupt(&self) {
         let before = std::mem::replace(&mut *self.interruption.lock(), Interruption::Happened);
-        if let Interruption::Hooked(hook) = before {
-            hook();
+        match before {
+            Interruption::Hooked(hook) => hook(),
+            Interruption::Answers => drop(self.answer(Err(Errno::INTR))),
+            Interruption::None | Interruption::Happened => {}
         }
     }
 

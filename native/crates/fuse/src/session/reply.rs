@@ -27,12 +27,7 @@ impl<T: Answer> Reply<T> {
 
     /// From now on an interrupt answers EINTR by itself; a later `send` says false.
     pub fn answer_interrupts(&self) {
-        let pending = Arc::downgrade(&self.pending);
-        self.pending.on_interrupt(Box::new(move || {
-            if let Some(pending) = pending.upgrade() {
-                pending.answer(Err(Errno::INTR));
-            }
-        }));
+        self.pending.answer_interrupts();
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
-use wire::{Buffer, BufferPool};
+use wire::Buffer;
 use zerocopy::FromBytes;
 
 /// Readers that stay when there is nothing to do.
@@ -121,7 +121,7 @@ impl Workers {
             match channel.receive(&mut buffer) {
                 Ok(length) => match abi::InHeader::read_from_prefix(&buffer[..length]) {
                     Ok((header, _)) if header.len as usize == length => {
-                        return Some(Packet { header, buffer, channel: channel.clone() });
+                        return Some(Packet { header, buffer, channel: channel.clone(), pending: None });
                     }
                     _ => log::error!(target: "fuse", bytes = length; "request.truncated"),
                 },
@@ -159,7 +159,7 @@ impl Workers {
                 return Some(packet);
             } else if state.has_room(packet.header.len as usize) {
                 state.queued_bytes += packet.header.len as usize;
-                state.queue.push_back(compact(packet, &self.dispatcher.pool));
+                state.queue.push_back(self.dispatcher.postpone(packet));
                 return None;
             } else {
                 self.room.wait(&mut state);
@@ -206,12 +206,4 @@ impl Drop for Ended<'_> {
         self.0.state.lock().threads -= 1;
         self.0.ended.notify_all();
     }
-}
-
-/// A small request that waits must not keep a buffer for the largest.
-fn compact(packet: Packet, pool: &BufferPool) -> Packet {
-    let length = packet.header.len as usize;
-    let mut buffer = pool.take(length);
-    buffer.copy_from_slice(&packet.buffer[..length]);
-    Packet { buffer, ..packet }
 }

@@ -1,0 +1,46 @@
+//! CREATE: makes and opens a file with one request of the service; opens it if somebody else was faster.
+
+use super::volume::Volume;
+use crate::protocol::{Created, Opened};
+use crate::session::{Reply, Request};
+use client::OpenFile;
+use std::sync::Arc;
+use wire::Result;
+
+pub fn create(
+    volume: &Arc<Volume>,
+    request: &Request,
+    parent: u64,
+    name: &[u8],
+    mode: u32,
+    flags: u32,
+    reply: Reply<Created>,
+) {
+    let caller = volume.caller(request);
+    let shared = volume.clone();
+    let parent = volume.swap_root(parent);
+    volume.client.create_then(&caller, parent, name, mode & 0o7777, flags, move |result| {
+        answer(&shared, flags, result, reply);
+    });
+}
+
+fn answer(volume: &Volume, flags: u32, result: Result<(Arc<OpenFile>, bool)>, reply: Reply<Created>) {
+    let file = match result {
+        Ok((file, _)) => file,
+        Err(error) => {
+            reply.send(Err(volume.errno("create", &error)));
+            return;
+        }
+    };
+    let inode = file.attributes();
+    let entry = volume.entry(&inode);
+    let freshness = volume.view.opened(&inode);
+    let opened = Opened {
+        handle: volume.handles.add(file),
+        flags: volume.opened_flags(flags, freshness.pages_are_fresh),
+    };
+    if !reply.send(Ok(Created { entry, opened })) {
+        volume.view.forget(inode.id);
+        volume.handles.close(opened.handle);
+    }
+}

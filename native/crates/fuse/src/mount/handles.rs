@@ -1,0 +1,55 @@
+//! Open files by the number that the kernel repeats with each request.
+
+use client::{Caller, OpenFile};
+use parking_lot::{Condvar, Mutex, RwLock};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+#[derive(Default)]
+pub struct Handles {
+    files: RwLock<HashMap<u64, Arc<OpenFile>>>,
+    last: AtomicU64,
+    /// Closes that are on their way to the service.
+    closing: Arc<(Mutex<usize>, Condvar)>,
+}
+
+impl Handles {
+    pub fn add(&self, file: Arc<OpenFile>) -> u64 {
+        let handle = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        self.files.write().insert(handle, file);
+        handle
+    }
+
+    pub fn get(&self, handle: u64) -> Result<Arc<OpenFile>, Errno> {
+        self.files.read().get(&handle).cloned().ok_or(Errno::BADF)
+    }
+
+    pub fn count(&self) -> usize {
+        self.files.read().len()
+    }
+
+    /// The kernel is done with the handle, or never got it. Requests leave in order, so whatever comes later finds it closed.
+    pub fn close(&self, handle: u64) {
+        let Some(file) = self.files.write().remove(&handle) else { return };
+        *self.closing.0.lock() += 1;
+        let closing = self.closing.clone();
+        let inode = file.inode();
+        // Nobody can interrupt a close: the caller is gone already.
+        file.close(&Caller::default(), move |result| {
+            if let Err(error) = result {
+                log::warn!(target: "mount", inode, error:%; "close.failed");
+            }
+            *closing.0.lock() -= 1;
+            closing.1.notify_all();
+        });
+    }
+
+    pub fn wait_closed(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut closing = self.closing.0.lock();
+        while *closing > 0 && !self.closing.1.wait_until(&mut closing, deadline).timed_out() {}
+    }
+}

@@ -1,0 +1,70 @@
+//! WRITE: answered when every serving member holds the bytes (P11), from the thread that got the last acknowledgement.
+
+use super::config::CacheMode;
+use super::volume::Volume;
+use crate::protocol::Written;
+use crate::session::{Reply, Request};
+use bytes::Bytes;
+use client::{Caller, OpenFile};
+use rustix::io::Errno;
+use std::sync::Arc;
+use wire::Result;
+use wire::message::SetAttributesRequest;
+
+const SET_ID_BITS: u32 = 0o6000;
+
+pub fn write(
+    volume: &Arc<Volume>,
+    request: &Request,
+    handle: u64,
+    offset: u64,
+    data: Bytes,
+    kill_suid: bool,
+    reply: Reply<Written>,
+) {
+    let file = match volume.handles.get(handle) {
+        Ok(file) => file,
+        Err(errno) => {
+            reply.send(Err(errno));
+            return;
+        }
+    };
+    let caller = volume.caller(request);
+    if kill_suid && let Err(errno) = clear_set_id_bits(volume, &caller, &file) {
+        reply.send(Err(errno));
+        return;
+    }
+    let size = data.len() as u32;
+    if volume.cache == CacheMode::None {
+        let written = write_through(&caller, &file, offset, data);
+        reply.send(written.map(|()| Written(size)).map_err(|error| volume.errno("write", &error)));
+        return;
+    }
+    let shared = volume.clone();
+    file.write(&caller, offset, vec![data], move |result| {
+        reply.send(result.map(|()| Written(size)).map_err(|error| shared.errno("write", &error)));
+    });
+}
+
+/// The writer lacks CAP_FSETID, and the kernel leaves it to us (HANDLE_KILLPRIV_V2).
+fn clear_set_id_bits(volume: &Volume, caller: &Caller, file: &OpenFile) -> std::result::Result<(), Errno> {
+    if file.attributes().mode & SET_ID_BITS == 0 {
+        return Ok(());
+    }
+    let (inode, session) = (file.inode(), file.session());
+    let request = SetAttributesRequest { inode, session, kill_suid: true, ..Default::default() };
+    match volume.client.set_attributes(caller, request) {
+        Ok(inode) => {
+            volume.view.told(&inode);
+            Ok(())
+        }
+        Err(error) => Err(volume.errno("write", &error)),
+    }
+}
+
+/// Without caches another client sees the new length as soon as the write is answered (P20).
+fn write_through(caller: &Caller, file: &Arc<OpenFile>, offset: u64, data: Bytes) -> Result<()> {
+    let extends = offset.saturating_add(data.len() as u64) > file.attributes().length;
+    file.write_wait(caller, offset, vec![data])?;
+    if extends { file.report(caller) } else { Ok(()) }
+}
