@@ -1,5 +1,6 @@
 import {
   cpSync,
+  existsSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -17,7 +18,8 @@ import type { AppendLog } from './append-log.ts';
 import { openLocalLog } from './local.ts';
 import { MemoryLogMedium, openMemoryLog } from './memory.ts';
 
-const root = mkdtempSync(join(tmpdir(), 'catena-log-'));
+// In memory where there is such a place: these tests are about bytes, and sync to the medium thousands of times.
+const root = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'catena-log-'));
 afterAll(() => rmSync(root, { recursive: true }));
 let directories = 0;
 const newDirectory = (): string => join(root, `log-${directories++}`);

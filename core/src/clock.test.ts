@@ -1,0 +1,65 @@
+import { expect, test } from 'vitest';
+import { bootMsFromProc, ManualClock, realClock, sleep } from './clock.ts';
+import { realRandom, seededRandom } from './random.ts';
+
+test('a manual clock runs timers in their order, each at its own time', () => {
+  const clock = new ManualClock({ startMs: 5 });
+  const seen: string[] = [];
+  const note = (name: string) => (): void => {
+    seen.push(`${name}@${clock.nowMs()}`);
+  };
+  clock.timer(20, note('late'));
+  clock.timer(10, () => {
+    note('first')();
+    clock.timer(5, note('nested'));
+    clock.timer(0, note('now'));
+  });
+  clock.timer(10, note('second'));
+  clock.timer(15, note('never')).cancel();
+  clock.advance(9);
+  expect(seen).toEqual([]);
+  clock.advance(16);
+  expect(seen).toEqual(['first@15', 'second@15', 'now@15', 'nested@20', 'late@25']);
+  expect(clock.nowMs()).toBe(30);
+  const before = clock.wallNs();
+  clock.advance(1.5);
+  expect(clock.wallNs() - before).toBe(1_500_000n);
+});
+
+test('sleep ends in time, or at once when it is aborted', async () => {
+  const clock = new ManualClock();
+  let ended = false;
+  const asleep = sleep(clock, 100).then(() => {
+    ended = true;
+  });
+  clock.advance(99);
+  await Promise.resolve();
+  expect(ended).toBe(false);
+  clock.advance(1);
+  await asleep;
+  const controller = new AbortController();
+  const aborted = sleep(clock, 100, controller.signal);
+  controller.abort(new Error('enough'));
+  await expect(aborted).rejects.toThrow('enough');
+  await expect(sleep(clock, 100, controller.signal)).rejects.toThrow('enough');
+});
+
+test('the real clock is the boot clock it was handed, and its timers fire', async () => {
+  const clock = realClock(bootMsFromProc);
+  const startMs = clock.nowMs();
+  await sleep(clock, 30);
+  expect(clock.nowMs()).toBeGreaterThan(startMs);
+  expect(startMs).toBeGreaterThan(0);
+});
+
+test('the same seed gives the same numbers; ids are never the same', () => {
+  const draw = (seed: number): number[] => {
+    const random = seededRandom(seed);
+    return Array.from({ length: 50 }, () => random.fraction());
+  };
+  expect(draw(7)).toEqual(draw(7));
+  expect(draw(7)).not.toEqual(draw(8));
+  expect(draw(7).every((value) => value >= 0 && value < 1)).toBe(true);
+  expect(new Set(draw(7)).size).toBe(50);
+  expect(realRandom.bytes(16)).not.toEqual(realRandom.bytes(16));
+});
