@@ -10,7 +10,7 @@ use std::sync::Arc;
 use wire::message::{StoredBlocks, StoredChannel, StoredChunk, StoredTarget};
 use wire::{ChunkId, ClientId, Code, Error, Result};
 
-const FILE: &str = "catalog.redb";
+pub(crate) const FILE: &str = "catalog.redb";
 const CHUNKS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("chunks");
 const BLOCKS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("blocks");
 const CHANNELS: TableDefinition<([u8; 16], u32), &[u8]> = TableDefinition::new("channels");
@@ -84,10 +84,6 @@ fn decode<M: Message + Default>(bytes: &[u8], what: &str) -> Result<M> {
 }
 
 impl Catalog {
-    pub fn exists(volume: &Volume) -> Result<bool> {
-        Ok(volume.open(FILE)?.is_some())
-    }
-
     /// Makes the file, or opens it.
     pub fn open(volume: Arc<Volume>, cache_bytes: usize) -> Result<Catalog> {
         let file = match volume.open(FILE)? {

@@ -106,6 +106,11 @@ impl Core {
         let rotation = self.journal.rotate()?;
         self.flush()?;
         self.volume.refill_reserve()?;
+        self.write_catalog(rotation, clean)
+    }
+
+    /// Everything that changed goes into the catalogue; journals before `rotation` go away.
+    pub fn write_catalog(&self, rotation: Rotation, clean: bool) -> Result<()> {
         let chunks = self.index.take_dirty();
         let mut saved: BTreeMap<ChunkId, u64> = BTreeMap::new();
         let expired = self.expired_tombstones(rotation);

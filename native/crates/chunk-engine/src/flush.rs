@@ -16,8 +16,9 @@ pub(crate) struct Flusher {
 }
 
 impl Flusher {
-    pub fn starting_at(record: u64) -> Flusher {
-        Flusher { flushed: AtomicU64::new(record), ..Flusher::default() }
+    /// The catalogue that was just committed holds everything up to `record`.
+    pub fn start_at(&self, record: u64) {
+        self.flushed.store(record, Ordering::Release);
     }
 
     pub fn flushed(&self) -> u64 {

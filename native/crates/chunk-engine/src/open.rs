@@ -12,17 +12,28 @@ use crate::disk::Disk;
 use crate::engine::{Core, Engine, Signal};
 use crate::flush::Flusher;
 use crate::index::Index;
-use crate::journal::Journal;
+use crate::journal::{Journal, Rotation};
 use crate::layout::Presence;
 use crate::options::Options;
 use crate::segments::{ExtentAddress, Segments};
 use crate::volume::Volume;
+use crate::{catalog, journal, segments, volume};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use wire::message::StoredTarget;
 use wire::{ChunkId, Code, Error, Result};
+
+/// An empty file that says that a target was made to the end.
+const MADE: &str = "target";
+
+fn is_ours(name: &str) -> bool {
+    name == catalog::FILE
+        || name == volume::RESERVE
+        || journal::parse(name).is_some()
+        || segments::parse(name).is_some()
+}
 
 /// How a target came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +52,12 @@ impl Engine {
     /// Makes an empty target. `Exists` if the disk holds one.
     pub fn create(disk: Arc<dyn Disk>, options: Options) -> Result<Engine> {
         let volume = Arc::new(Volume::new(disk));
-        if Catalog::exists(&volume)?
-            && Catalog::open(volume.clone(), options.catalog_cache_bytes)?.target()?.is_some()
-        {
+        if volume.open(MADE)?.is_some() {
             return Err(Error::new(Code::Exists, "the disk holds a target already"));
+        }
+        // A making that was cut off left files that nothing may trust.
+        for name in volume.list()?.iter().filter(|name| is_ours(name)) {
+            volume.remove(name)?;
         }
         let catalog = Catalog::open(volume.clone(), options.catalog_cache_bytes)?;
         volume.open_reserve(options.reserve_bytes)?;
@@ -56,6 +69,7 @@ impl Engine {
             ..StoredTarget::default()
         };
         catalog.write(|tables| tables.put_target(&target))?;
+        volume.create(MADE)?;
         let (engine, _) = Engine::finish(volume, catalog, target, options)?;
         Ok(engine)
     }
@@ -64,7 +78,7 @@ impl Engine {
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Engine, Opened)> {
         let volume = Arc::new(Volume::new(disk));
         let none = || Error::new(Code::NotFound, "the disk holds no target");
-        if !Catalog::exists(&volume)? {
+        if volume.open(MADE)?.is_none() {
             return Err(none());
         }
         let catalog = Catalog::open(volume.clone(), options.catalog_cache_bytes)?;
@@ -100,7 +114,7 @@ impl Engine {
             journal,
             catalog,
             channels,
-            flusher: Flusher::starting_at(next_record - 1),
+            flusher: Flusher::default(),
             retired: Mutex::new(VecDeque::new()),
             checkpoint: Mutex::new(()),
             checkpoint_signal: Signal::default(),
@@ -111,12 +125,13 @@ impl Engine {
             options,
         };
         core.count(loaded.settled_blocks - replayed.touched_blocks);
+        // What was replayed need not be on the medium yet. No block goes in place or back to the file system, and no mark covers
+        // a record that was dropped, before the catalogue holds what the replay made of the journal.
+        core.write_catalog(Rotation { journal: replayed.next_journal, first_record: next_record }, false)?;
+        core.flusher.start_at(next_record - 1);
         if !target.clean {
             core.reclaim()?;
         }
-        // What was verified above need not be on the medium: this makes it so, and makes what was dropped stay dropped.
-        core.segments.flush()?;
-        core.checkpoint(false)?;
         let opened = Opened {
             complete: replayed.dropped.is_empty(),
             clean: target.clean,

@@ -57,6 +57,8 @@ pub(crate) struct Segments {
     segment_bytes: u64,
     files: RwLock<BTreeMap<u32, Arc<SegmentFile>>>,
     maps: Mutex<BTreeMap<u32, Map>>,
+    /// Held while a segment is made: two threads must not make the same one.
+    growing: Mutex<()>,
 }
 
 /// The size class of a chunk size: an extent has 4 KiB << class.
@@ -68,7 +70,7 @@ fn name_of(id: u32, class: u8) -> String {
     format!("{PREFIX}{id:06}-{class:02}")
 }
 
-fn parse(name: &str) -> Option<(u32, u8)> {
+pub(crate) fn parse(name: &str) -> Option<(u32, u8)> {
     let (id, class) = name.strip_prefix(PREFIX)?.split_once('-')?;
     Some((id.parse().ok()?, class.parse().ok()?))
 }
@@ -81,6 +83,7 @@ impl Segments {
             segment_bytes,
             files: RwLock::new(BTreeMap::new()),
             maps: Mutex::new(BTreeMap::new()),
+            growing: Mutex::new(()),
         };
         for name in segments.volume.list()? {
             if let Some((id, class)) = parse(&name) {
@@ -99,8 +102,8 @@ impl Segments {
         let extents = self.extents(class);
         let map = Map { class, used: vec![0; extents.div_ceil(64) as usize], free: extents, hint: 0 };
         self.maps.lock().insert(id, map);
-        // A length that is not on the medium yet is put right by the next opening; the flag makes the next flush keep it.
-        let dirty = AtomicBool::new(length < self.segment_bytes);
+        // The process before may have left bytes in the page cache only.
+        let dirty = AtomicBool::new(true);
         self.files.write().insert(id, Arc::new(SegmentFile { id, class, file, dirty }));
         Ok(())
     }
@@ -113,6 +116,10 @@ impl Segments {
     pub fn allocate(&self, class: u8, seed: u64) -> Result<(ExtentAddress, Arc<SegmentFile>)> {
         let lane = (seed % LANES as u64) as u32;
         loop {
+            if let Some(address) = self.take_free(class, lane) {
+                return Ok((address, self.file(address.segment).expect("a mapped segment has a file")));
+            }
+            let _growing = self.growing.lock();
             if let Some(address) = self.take_free(class, lane) {
                 return Ok((address, self.file(address.segment).expect("a mapped segment has a file")));
             }

@@ -249,6 +249,11 @@ impl MemoryDisk {
         state.fault = Some((state.operations + n, fault));
     }
 
+    /// What `fail_at` asked for does not happen any more.
+    pub fn heal(&self) {
+        self.0.lock().fault = None;
+    }
+
     /// Operations so far.
     pub fn operations(&self) -> u64 {
         self.0.lock().operations

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // Each test binary uses a part of it.
 
+pub mod model;
+
 use bytes::Bytes;
 use chunk_engine::{ChannelUpdate, Engine, Options, StageRequest, Staged, Update};
 use wire::{ChunkId, ClientId, Result, Tag, Version};

@@ -1,0 +1,194 @@
+//! Every operation of the disk fails once, in a scripted workload: the engine says so or goes on rightly. No panic, no lie.
+
+mod support;
+
+use chunk_engine::disk::{Crash, Fault};
+use chunk_engine::{Engine, MemoryDisk, StageRequest, Update};
+use std::sync::Arc;
+use support::model::{Step, World, is_honest, small};
+use support::*;
+use wire::Code;
+
+fn script() -> Vec<Step> {
+    let write = |chunk, offset, length, commit| Step::Write { chunk, offset, length, commit };
+    vec![
+        write(1, 0, 10_000, true),
+        write(1, 10_000, 50_000, true),
+        write(2, 100, 200, true),
+        write(1, 5000, 3000, false),
+        write(1, 0, 256 << 10, false),
+        Step::Flush,
+        Step::Commit { chunk: 1, all: true },
+        Step::Truncate { chunk: 1, length: 70_001, commit: true },
+        Step::Checkpoint,
+        write(1, 70_001, 10, true),
+        write(2, 200, 9000, true),
+        Step::Remove { chunk: 2, commit: true },
+        Step::Replace { chunk: 3, length: 30_000, older: false },
+        Step::Flush,
+        write(2, 0, 4096, true),
+        Step::Checkpoint,
+        write(3, 0, 4096, true),
+        Step::Flush,
+    ]
+}
+
+fn fail_each(fault: Fault) {
+    for at in 1.. {
+        let mut world = World::new(MemoryDisk::new(1 << 30), small());
+        let before = world.disk.operations();
+        world.disk.fail_at(at, fault);
+        let mut failed = None;
+        for step in script() {
+            if let Err(error) = world.step(&step) {
+                assert!(is_honest(&error), "{error} at operation {at}, {step:?}");
+                failed = Some(error);
+                break;
+            }
+        }
+        let reached = world.disk.operations() - before >= at;
+        world.disk.heal();
+        let engine = world.engine.as_ref().expect("the script does not restart");
+        if let Some(reason) = engine.failure() {
+            // Once failed, always failed: nothing may be served.
+            assert_eq!(reason.code, Code::TargetOffline);
+            let refused = [
+                engine.flush().unwrap_err(),
+                engine.meta(id(1, 0)).unwrap_err(),
+                engine.read_all(id(1, 0)).unwrap_err(),
+                engine.checkpoint().unwrap_err(),
+            ];
+            assert!(refused.iter().all(|error| error.code == Code::TargetOffline));
+        } else if failed.is_none() {
+            world.check_now();
+        }
+        for crash in [Crash::KeepAll, Crash::LoseAll, Crash::Random(at)] {
+            world.check_after(crash);
+        }
+        if !reached {
+            assert!(failed.is_none() && at > 80, "{at} operations are too few");
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_io_error_at_every_operation() {
+    fail_each(Fault::Io);
+}
+
+#[test]
+fn a_full_disk_at_every_operation() {
+    fail_each(Fault::NoSpace);
+}
+
+#[test]
+fn opening_fails_or_succeeds_at_every_operation() {
+    let disk = MemoryDisk::new(1 << 30);
+    let engine = Engine::create(Arc::new(disk.clone()), options()).unwrap();
+    write(&engine, id(1, 0), 0, 0, &pattern(1, 10_000)).unwrap();
+    engine.flush().unwrap();
+    write(&engine, id(1, 0), 1, 3, &pattern(2, 20)).unwrap();
+    let expected = content(&engine, id(1, 0));
+    drop(engine);
+    for fault in [Fault::Io, Fault::NoSpace] {
+        for at in 1.. {
+            let disk = disk.after(Crash::KeepAll);
+            disk.fail_at(at, fault);
+            let opened = Engine::open(Arc::new(disk.clone()), options());
+            let reached = disk.operations() >= at;
+            disk.heal();
+            match opened {
+                Ok((engine, opened)) => assert!(!opened.complete || content(&engine, id(1, 0)) == expected),
+                Err(error) => {
+                    assert!(reached && is_honest(&error), "{error}");
+                    // A failed flush may have cost what was not flushed, nothing else.
+                    let (engine, _) = Engine::open(Arc::new(disk.after(Crash::KeepAll)), options()).unwrap();
+                    let content = content(&engine, id(1, 0));
+                    assert!(content == expected || content == pattern(1, 10_000));
+                }
+            }
+            if !reached {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn making_a_target_fails_or_succeeds_at_every_operation() {
+    for at in 1.. {
+        let disk = MemoryDisk::new(1 << 30);
+        disk.fail_at(at, Fault::PowerOff);
+        let done = Engine::create(Arc::new(disk.clone()), options()).is_ok();
+        for crash in [Crash::LoseAll, Crash::KeepAll, Crash::Random(at), Crash::Random(at + 1000)] {
+            let disk: Arc<MemoryDisk> = Arc::new(disk.after(crash));
+            match Engine::open(disk.clone(), options()) {
+                Ok((engine, _)) => drop(write(&engine, id(1, 0), 0, 0, b"x").unwrap()),
+                Err(error) => {
+                    assert!(!done && error.code == Code::NotFound, "{error} at {at}, {crash:?}");
+                    drop(Engine::create(disk, options()).unwrap());
+                }
+            }
+        }
+        if done {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_failed_flush_is_the_end() {
+    let disk = MemoryDisk::new(1 << 30);
+    let engine = Engine::create(Arc::new(disk.clone()), options()).unwrap();
+    write(&engine, id(1, 0), 0, 0, b"before").unwrap();
+    disk.fail_at(1, Fault::Io);
+    assert_eq!(engine.flush().unwrap_err().code, Code::TargetOffline);
+    assert_eq!(engine.flush().unwrap_err().code, Code::TargetOffline, "a flush is never retried");
+    assert_eq!(write(&engine, id(1, 0), 1, 0, b"after").unwrap_err().code, Code::TargetOffline);
+}
+
+#[test]
+fn updates_with_a_version_find_room_in_the_reserve() {
+    let disk = MemoryDisk::new(1 << 30);
+    let engine = Engine::create(Arc::new(disk.clone()), options()).unwrap();
+    let space = engine.space().unwrap();
+    assert_eq!(space.reserve, options().reserve_bytes);
+    disk.set_capacity(space.capacity - space.allocatable);
+    assert_eq!(engine.space().unwrap().allocatable, 0);
+    write(&engine, id(1, 0), 0, 0, &pattern(1, 60_000)).unwrap();
+    write(&engine, id(1, 0), 1, 100, &pattern(2, 5000)).unwrap();
+    let mut inode = 2;
+    let refused = loop {
+        match write(&engine, id(inode, 0), 0, 0, &pattern(inode, 60_000)) {
+            Ok(_) => inode += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused.code, Code::NoSpace);
+    assert!(engine.failure().is_none() && inode > 3);
+    assert_eq!(content(&engine, id(inode - 1, 0)), pattern(inode - 1, 60_000));
+    assert_eq!(content(&engine, id(inode, 0)), [], "the refused one left nothing");
+    disk.set_capacity(1 << 30);
+    engine.checkpoint().unwrap();
+    assert_eq!(engine.space().unwrap().reserve, options().reserve_bytes, "what was spent is taken again");
+    write(&engine, id(inode, 0), 0, 0, &pattern(inode, 60_000)).unwrap();
+    let report = engine.check().unwrap();
+    assert!(report.corrupt.is_empty() && report.wrong.is_empty(), "{report:?}");
+}
+
+#[test]
+fn a_target_is_made_once_and_never_opened_by_an_older_release() {
+    let disk: Arc<MemoryDisk> = Arc::new(MemoryDisk::new(1 << 30));
+    assert_eq!(Engine::open(disk.clone(), options()).unwrap_err().code, Code::NotFound);
+    drop(Engine::create(disk.clone(), options()).unwrap());
+    assert_eq!(Engine::create(disk.clone(), options()).unwrap_err().code, Code::Exists);
+    let (engine, opened) = Engine::open(disk, options()).unwrap();
+    assert!(opened.complete && !opened.clean);
+    let data = [pattern(1, 10)];
+    let staged = engine.stage(&StageRequest {
+        commit: true,
+        ..request(id(1, 0), 0, Update::Write { offset: 0, data: &data })
+    });
+    assert_eq!(staged.unwrap().crc, chunk_engine::checksum(&data[0]));
+}
