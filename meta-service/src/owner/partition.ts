@@ -80,6 +80,8 @@ export class Partition {
     const log = await options.openLog(floorOf(store));
     const replayed = await replay(store, log);
     await makeRoot(store, options.rootMode ?? 0o755, clock.wallNs());
+    // What was written here has no record in the log: it must not be lost with the power.
+    await store.flush();
     const partition = new Partition(options, log, replayed, cluster);
     await partition.#begin();
     return partition;
