@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { addBench } from './commands/bench.ts';
 import { addDemo } from './commands/demo.ts';
 import { addDown } from './commands/down.ts';
+import { addFs } from './commands/fs.ts';
 import { addInit } from './commands/init.ts';
 import { addNode } from './commands/node.ts';
 import { addServices } from './commands/services.ts';
@@ -25,6 +26,7 @@ for (const add of [
   addDown,
   addStatus,
   addInit,
+  addFs,
   addNode,
   addServices,
   addUmount,

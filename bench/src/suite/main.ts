@@ -49,8 +49,8 @@ try {
       await runBench({ ...defaults, directory: cluster.mount, rw: 'write', jobs: 4, depth: 4 });
   };
   const used = await memory(cluster, idle, load);
-  if (wanted('metadata')) figures.push(metadataCreates(folder));
-  if (wanted('shuffle')) figures.push(shuffle(cluster.mount));
+  if (wanted('metadata')) figures.push(...metadataCreates(folder));
+  if (wanted('shuffle')) figures.push(...shuffle(cluster.mount));
   figures.push(...used);
 } finally {
   cluster.stop();
