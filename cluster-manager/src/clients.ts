@@ -1,11 +1,13 @@
-// Live clients (P4). Pure: time and messages in, ids to fence out. A client is fenced by leaving the live ones; it never comes
-// back under its id.
+// Live clients (P4). Pure: time and messages in, ids to fence out. A client is fenced by leaving the live
+// ones; it never comes back under its id.
 import { FsError, type message } from '@catena/core';
 import { leaseWithMarginMs, stallMs } from './leases.ts';
 
 /** P4: what routing carries; beyond it a new client waits. */
 export const clientsMax = 65_536;
-/** A fenced client that is paused for longer than so many other fences take is not known by its id any more. */
+/**
+ * A fenced client that is paused for longer than so many other fences take is not known by its id any more.
+ */
 export const fencedMax = 4_096;
 const idBytes = 16;
 
@@ -99,7 +101,9 @@ export class Clients {
     return true;
   }
 
-  /** Ids whose lease has run out. After a pause of ours everybody gets the time of a lease to be heard again. */
+  /**
+   * Ids whose lease has run out. After a pause of ours everybody gets the time of a lease to be heard again.
+   */
   tick(nowMs: number): string[] {
     const stalled = nowMs - this.#tickMs > stallMs;
     const expired: string[] = [];

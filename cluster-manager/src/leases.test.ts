@@ -98,7 +98,7 @@ describe('incarnations and sequences (R3)', () => {
     expect(leases.fact(2, member).state).toBe(LOCAL_OFFLINE);
   });
 
-  test('a process that has registered and not reported is unknown; one that leaves a target out has it offline', () => {
+  test('who has registered and not reported is unknown; who leaves a target out has it offline', () => {
     const leases = registered();
     expect(leases.fact(1, member)).toMatchObject({ incarnation: 0n, alive: true, gone: false });
     expect(leases.fact(1, { ...member, incarnation: 9n }).incarnation).toBe(10n);

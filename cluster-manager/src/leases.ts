@@ -1,13 +1,19 @@
-// Who is alive, of the nodes that hold leases (P1-P3). Pure: time and messages in, facts out; the same bookkeeping as
-// native/crates/chain/src/manager.rs, which the simulator runs. It never takes suspicion for death.
+// Who is alive, of the nodes that hold leases (P1-P3). Pure: time and messages in, facts out; the same
+// bookkeeping as native/crates/chain/src/manager.rs, which the simulator runs. It never takes suspicion for
+// death.
 import { FsError, message } from '@catena/core';
 
-/** What a lease may last on the holder's clock, seen from ours: clocks differ by 1 % at most, 250 ms cover our own pauses. */
+/**
+ * What a lease may last on the holder's clock, seen from ours: clocks differ by 1 % at most, 250 ms cover our
+ * own pauses.
+ */
 export function leaseWithMarginMs(leaseMs: number): number {
   return leaseMs + leaseMs / 100 + 250;
 }
 
-/** A pause of the manager's loop that is longer than this is like a restart: heartbeats wait in the sockets. */
+/**
+ * A pause of the manager's loop that is longer than this is like a restart: heartbeats wait in the sockets.
+ */
 export const stallMs = 1_000;
 
 export interface NodeKey {
@@ -27,7 +33,10 @@ interface Heard {
   /** The newest incarnation that ended: its exit was reported, or it gave its lease back. */
   exited: bigint;
   suspectedMs: number | undefined;
-  /** Until the first heartbeat, or a registration with reports, a target without a report is unknown, not offline. */
+  /**
+   * Until the first heartbeat, or a registration with reports, a target without a report is unknown, not
+   * offline.
+   */
   hasReported: boolean;
   reports: Map<bigint, message.TargetReport>;
 }
@@ -114,7 +123,10 @@ export class Leases {
     heard.exited = heard.incarnation;
   }
 
-  /** A parent saw the process end. An older process of the node is no news; `incarnation` 0: the pid alone says who. */
+  /**
+   * A parent saw the process end. An older process of the node is no news; `incarnation` 0: the pid alone
+   * says who.
+   */
   exited(report: message.ExitReportRequest, stored: StoredNode): boolean {
     const heard = this.#heard(report);
     const current = heard.incarnation !== 0n ? heard : stored;
@@ -159,7 +171,8 @@ export class Leases {
         ? this.settled(nowMs) || (exited !== 0n && exited >= member.incarnation)
         : !view.alive;
     const report = heard?.reports.get(member.target);
-    // A process that has registered with a new manager and not reported yet goes on serving: it takes nothing back.
+    // A process that has registered with a new manager and not reported yet goes on serving: it takes nothing
+    // back.
     const isUnknown = heard?.hasReported !== true && view.incarnation === member.incarnation;
     return {
       target: member.target,

@@ -1,6 +1,7 @@
-// The manager: turns messages and time into changes of the routing table, stores each change, then tells everybody (P3). All
-// decisions are in leases.ts, clients.ts and next_chain; here they meet the store and the connections. A change is stored
-// synchronously, so that no lease is granted between a decision and its publication.
+// The manager: turns messages and time into changes of the routing table, stores each change, then tells
+// everybody (P3). All decisions are in leases.ts, clients.ts and next_chain; here they meet the store and the
+// connections. A change is stored synchronously, so that no lease is granted between a decision and its
+// publication.
 import {
   type Clock,
   type Counter,
@@ -27,7 +28,9 @@ export interface ManagerOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** P3: whether this process still is the manager; on one machine it holds the lock for as long as it lives. */
+  /**
+   * P3: whether this process still is the manager; on one machine it holds the lock for as long as it lives.
+   */
   readonly roleIsValid: () => boolean;
 }
 
@@ -266,7 +269,10 @@ export class Manager {
     return reply;
   }
 
-  /** A node that was not heard since this manager's start stays as it was stored until silence proves something. */
+  /**
+   * A node that was not heard since this manager's start stays as it was stored until silence proves
+   * something.
+   */
   #changedNodes(nowMs: number): message.Node[] {
     const settled = this.#leases.settled(nowMs);
     return this.#routing.nodes.flatMap((node) => {

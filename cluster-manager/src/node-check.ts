@@ -1,5 +1,5 @@
-// Looks whether a node's port still answers, as soon as somebody suspects it (P1). What it finds is shown and logged, never
-// believed: only a lease that ran out or a proven end takes a node out of its chains.
+// Looks whether a node's port still answers, as soon as somebody suspects it (P1). What it finds is shown and
+// logged, never believed: only a lease that ran out or a proven end takes a node out of its chains.
 import { type Clock, FsError, type Logger, type Metrics, message, RpcClient } from '@catena/core';
 import type { Manager } from './manager.ts';
 

@@ -1,4 +1,5 @@
-// What the status page and scripts read: nodes, chains, targets, clients as JSON, from the manager's current view.
+// What the status page and scripts read: nodes, chains, targets, clients as JSON, from the manager's current
+// view.
 import { readFileSync } from 'node:fs';
 import { fromSystemError, message, type StaticFile } from '@catena/core';
 import { nameOf } from './leases.ts';

@@ -1,5 +1,6 @@
-// Which targets make a chain: from nodes × disks × targets to a chain table. Pure. No node holds two copies of a chain, every
-// target is in one chain, and the partners of a node are spread over all other nodes, so that its loss burdens them evenly.
+// Which targets make a chain: from nodes × disks × targets to a chain table. Pure. No node holds two copies
+// of a chain, every target is in one chain, and the partners of a node are spread over all other nodes, so
+// that its loss burdens them evenly.
 import { strict as assert } from 'node:assert';
 import { FsError, message } from '@catena/core';
 
@@ -49,8 +50,9 @@ export function placeChains(request: PlacementRequest): Placement {
 }
 
 /**
- * One chain: the fullest node, then those that were partners of the chosen ones least. As many of its nodes as necessary are
- * of those that must be in every chain still to come, or targets would be left over that no chain can take.
+ * One chain: the fullest node, then those that were partners of the chosen ones least. As many of its nodes
+ * as necessary are of those that must be in every chain still to come, or targets would be left over that no
+ * chain can take.
  */
 function chooseMembers(
   free: Map<number, Free[]>,
@@ -60,7 +62,8 @@ function chooseMembers(
   const left = new Map([...free].map(([node, targets]) => [node, targets.length]));
   const chains = chainsPossible([...left.values()], replicas);
   if (chains === 0) return undefined;
-  // After this chain, `chains - 1` more must be possible: each node with fewer targets than chains that is taken costs one place.
+  // After this chain, `chains - 1` more must be possible: each node with fewer targets than chains that is
+  // taken costs one place.
   const after = [...left.values()].reduce((sum, targets) => sum + Math.min(targets, chains - 1), 0);
   let smallAllowed = after - replicas * (chains - 1);
   const chosen: number[] = [];
@@ -89,7 +92,9 @@ function chooseMembers(
   });
 }
 
-/** The most chains of so many targets per node, when no node is twice in one: a node serves each at most once. */
+/**
+ * The most chains of so many targets per node, when no node is twice in one: a node serves each at most once.
+ */
 function chainsPossible(targets: readonly number[], replicas: number): number {
   let chains = Math.floor(targets.reduce((sum, number) => sum + number, 0) / replicas);
   const usable = (limit: number): number => targets.reduce((sum, number) => sum + Math.min(number, limit), 0);
@@ -97,7 +102,7 @@ function chainsPossible(targets: readonly number[], replicas: number): number {
   return chains;
 }
 
-/** The head gets every write first: each node heads about as many chains as any other. */
+/** The head gets every write first: each node heads about as many chains as each other node. */
 function inOrder(members: Free[], headed: Map<number, number>): Free[] {
   const heads = (member: Free): number => headed.get(member.node) ?? 0;
   const sorted = [...members].sort((a, b) => heads(a) - heads(b) || a.node - b.node);

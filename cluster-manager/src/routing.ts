@@ -1,5 +1,6 @@
-// The routing table and its changes: what every node and client knows of the cluster. Pure. Versions only rise, also over a
-// restart of the manager, because each is stored before it is told (P3). A delta replaces the entries that it names.
+// The routing table and its changes: what every node and client knows of the cluster. Pure. Versions only
+// rise, also over a restart of the manager, because each is stored before it is told (P3). A delta replaces
+// the entries that it names.
 import { strict as assert } from 'node:assert';
 import type { message } from '@catena/core';
 import { nameOf } from './leases.ts';
@@ -116,7 +117,10 @@ export class RoutingTable {
     };
   }
 
-  /** What a holder of `base` lacks; undefined if nothing. A version that we never gave out gets the whole table. */
+  /**
+   * What a holder of `base` lacks; undefined if nothing. A version that we never gave out gets the whole
+   * table.
+   */
   since(base: bigint): message.Routing | undefined {
     if (base === this.#version) return undefined;
     if (base < this.#deltasFrom || base > this.#version) return this.whole();

@@ -1,5 +1,5 @@
-// The manager's state on one machine: one record in one file, replaced as a whole and on the medium before anybody is told
-// (P3). One process at a time: the lock of the directory is also the manager's role.
+// The manager's state on one machine: one record in one file, replaced as a whole and on the medium before
+// anybody is told (P3). One process at a time: the lock of the directory is also the manager's role.
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';

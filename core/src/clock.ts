@@ -1,6 +1,6 @@
-// Time as a thing that is handed in, so that decisions can be tested and simulated. Leases are counted on the boot clock
-// (P29), which stands still at no time; the real clock gets it from a function of `native`. Only this file names
-// setTimeout and Date.now.
+// Time as a thing that is handed in, so that decisions can be tested and simulated. Leases are counted on the
+// boot clock (P29), which stands still at no time; the real clock gets it from a function of `native`. Only
+// this file names setTimeout and Date.now.
 import { readFileSync } from 'node:fs';
 
 export interface Timer {
@@ -12,7 +12,10 @@ export interface Clock {
   nowMs(): number;
   /** Nanoseconds since 1970, for time stamps that people see. May go back. */
   wallNs(): bigint;
-  /** Calls `act` once, `afterMs` from now. A timer of a real clock does not keep the process alive if `background`. */
+  /**
+   * Calls `act` once, `afterMs` from now. A timer of a real clock does not keep the process alive if
+   * `background`.
+   */
   timer(afterMs: number, act: () => void, options?: { background?: boolean }): Timer;
 }
 

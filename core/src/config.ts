@@ -1,5 +1,6 @@
-// The configuration of a process: one TOML file against a schema. A key that is unknown, of the wrong type or out of bounds
-// refuses to start, with one sentence. The commented file that people edit is rendered from the same schema.
+// The configuration of a process: one TOML file against a schema. A key that is unknown, of the wrong type or
+// out of bounds refuses to start, with one sentence. The commented file that people edit is rendered from the
+// same schema.
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
@@ -116,7 +117,10 @@ function isAddress(text: string): boolean {
   }
 }
 
-/** The commented file: every key with default, unit, bounds and reason; `values` are set, the rest stands as a comment. */
+/**
+ * The commented file: every key with default, unit, bounds and reason; `values` are set, the rest stands as a
+ * comment.
+ */
 export function renderConfig<Schema extends ConfigSchema>(
   schema: Schema,
   values: Partial<ConfigOf<Schema>> = {},

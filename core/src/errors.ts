@@ -1,12 +1,15 @@
-// The one class for operating errors, made from the one table (native/proto/errors.json). Code matches on `code`, never on
-// text. Our own bugs are assertions and crash; they are never values of this class.
+// The one class for operating errors, made from the one table (native/proto/errors.json). Code matches on
+// `code`, never on text. Our own bugs are assertions and crash; they are never values of this class.
 import { errorTable } from './generated/errors.ts';
 import type { ReplyHeader } from './messages.ts';
 
 export type ErrorCode = keyof typeof errorTable;
 export type ErrorContext = Readonly<Record<string, string | number | bigint | boolean>>;
 
-/** An operation failed for a reason outside of our code: what (`code`), where (`message`), and what to do about it. */
+/**
+ * An operation failed for a reason outside of our code: what (`code`), where (`message`), and what to do
+ * about it.
+ */
 export class FsError extends Error {
   readonly code: ErrorCode;
   /** As in errno(3), for example ENOENT. */

@@ -1,5 +1,6 @@
 // The 16 bytes before every message, the same as native/crates/wire/src/frame.rs writes:
-//   0 magic 0xCA · 1 version · 2 kind · 3 flags · 4..8 message bytes · 8..12 payload bytes · 12..16 CRC32C of bytes 0..12
+//   0 magic 0xCA · 1 version · 2 kind · 3 flags · 4..8 message bytes · 8..12 payload bytes
+//   12..16 CRC32C of bytes 0..12
 // Lengths are checked here, before anything is kept for them. Hot path: no allocation per header.
 import { strict as assert } from 'node:assert';
 import { FsError } from './errors.ts';
@@ -55,7 +56,10 @@ export function encodeFrame(kind: number, flags: number, message: Uint8Array): B
 /** `message` and `payload` are views that are valid only until the sink returns. */
 export type FrameSink = (kind: number, flags: number, message: Buffer, payload: Buffer) => void;
 
-/** Cuts a stream of bytes into frames. Throws BAD_FRAME at the first byte that is none: the connection is then to be closed. */
+/**
+ * Cuts a stream of bytes into frames. Throws BAD_FRAME at the first byte that is none: the connection is then
+ * to be closed.
+ */
 export class FrameParser {
   readonly #sink: FrameSink;
   readonly #payloadBytesMax: number;

@@ -1,5 +1,6 @@
 // The same messages and frames, encoded here and by native/crates/wire/tests/golden.rs, must be the bytes in
-// native/proto/golden/messages.txt. `UPDATE=1` rewrites that file; then the Rust test tells whether both sides agree.
+// native/proto/golden/messages.txt. `UPDATE=1` rewrites that file; then the Rust test tells whether both
+// sides agree.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { encodeFrame, FrameParser } from './frame.ts';
@@ -127,7 +128,8 @@ test('messages and frames are the golden bytes', () => {
   const frame = encodeFrame(m.MessageKind.KIND_STAT, 0, messages['stat-request']!);
   const reply = encodeFrame(m.MessageKind.KIND_CREATE, 1, messages['open-reply']!);
   lines.push(`frame-stat ${frame.toString('hex')}`, `frame-open-reply ${reply.toString('hex')}`);
-  const text = `# name, bytes; see core/src/golden.test.ts and native/crates/wire/tests/golden.rs\n${lines.join('\n')}\n`;
+  const first = '# name, bytes; see core/src/golden.test.ts and native/crates/wire/tests/golden.rs';
+  const text = `${first}\n${lines.join('\n')}\n`;
   if (process.env.UPDATE === '1') writeFileSync(path, text);
   expect(text).toBe(readFileSync(path, 'utf8'));
 });

@@ -1,5 +1,5 @@
-// The window of a process for people and Prometheus: /metrics, /healthz, JSON, static files. Read only; nothing of the file
-// system passes here. The only file that imports fastify, on first use.
+// The window of a process for people and Prometheus: /metrics, /healthz, JSON, static files. Read only;
+// nothing of the file system passes here. The only file that imports fastify, on first use.
 import type { FastifyReply } from 'fastify';
 import { FsError, fromSystemError } from './errors.ts';
 import { plain } from './log.ts';

@@ -1,4 +1,5 @@
-// The vocabulary of every process: errors, messages, frames, rpc, config, logs, metrics, and the log and key-value backends.
+// The vocabulary of every process: errors, messages, frames, rpc, config, logs, metrics, and the log and
+// key-value backends.
 export * from './clock.ts';
 export * from './config.ts';
 export * from './errors.ts';

@@ -1,4 +1,5 @@
-// Limits of the wire and of one connection, each with its reason. The wire's are the same as in native/crates/wire.
+// Limits of the wire and of one connection, each with its reason. The wire's are the same as in
+// native/crates/wire.
 
 /** Longest protobuf message: control messages with whole routing tables fit. */
 export const messageBytesMax = 4 << 20;
@@ -9,7 +10,10 @@ export const payloadBytesMax = 64 << 20;
 /** Calls that a server executes at once for one connection: twice the 512 that one mount keeps in the air. */
 export const callsInFlightMax = 1024;
 
-/** Bytes of replies that wait for a slow reader before its requests are left in the socket: two messages of the longest kind. */
+/**
+ * Bytes of replies that wait for a slow reader before its requests are left in the socket: two messages of
+ * the longest kind.
+ */
 export const outgoingBytesPause = 8 << 20;
 
 /** Beyond this a reader is dead weight (pushes go on while requests wait), and its connection is closed. */

@@ -1,5 +1,6 @@
-// One JSON line per event on stderr. Event names are nouns from the code (`node.registration`, `chain.change`), the same as
-// those of metrics; the fixed keys for context are node, target, chain, inode, request.
+// One JSON line per event on stderr. Event names are nouns from the code (`node.registration`,
+// `chain.change`), the same as those of metrics; the fixed keys for context are node, target, chain, inode,
+// request.
 import { writeSync } from 'node:fs';
 import type { Clock } from './clock.ts';
 import { FsError } from './errors.ts';
@@ -54,7 +55,10 @@ export const silentLogger: Logger = {
   with: () => silentLogger,
 };
 
-/** What JSON cannot say by itself: 64-bit numbers as text, bytes as hexadecimal digits, errors by code and sentence. */
+/**
+ * What JSON cannot say by itself: 64-bit numbers as text, bytes as hexadecimal digits, errors by code and
+ * sentence.
+ */
 export function plain(_key: string, value: unknown): unknown {
   if (typeof value === 'bigint') return value.toString();
   if (value instanceof FsError) return { code: value.code, message: value.message, ...value.context };

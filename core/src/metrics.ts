@@ -1,5 +1,6 @@
-// Counters, gauges and histograms, rendered as Prometheus text. Names are those of the log's events with bars for dots. The
-// number of label values is the caller's to bound: ids of nodes and targets, never of inodes or clients.
+// Counters, gauges and histograms, rendered as Prometheus text. Names are those of the log's events with bars
+// for dots. The number of label values is the caller's to bound: ids of nodes and targets, never of inodes or
+// clients.
 
 export type Labels = Readonly<Record<string, string | number>>;
 

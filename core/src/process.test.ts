@@ -1,4 +1,5 @@
-// The life of a real process: a small service, bundled because Node runs no TypeScript, started with and without what it needs.
+// The life of a real process: a small service, bundled because Node runs no TypeScript, started with and
+// without what it needs.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -50,7 +51,8 @@ await runService({
     if (config.mode === 'bug') throw new TypeError('a bug in start');
     if (config.mode === 'fail') clock.timer(10, () => fail(new FsError('IO', 'the disk broke')));
     if (config.mode === 'later') clock.timer(10, () => { throw new RangeError('a bug later'); });
-    if (config.mode === 'reject') clock.timer(10, () => { void Promise.reject(new RangeError('a bug in a promise')); });
+    const reject = () => { void Promise.reject(new RangeError('a bug in a promise')); };
+    if (config.mode === 'reject') clock.timer(10, reject);
     return {
       ready: { size: config.size },
       async stop() {
@@ -137,7 +139,7 @@ test('--check-config and --print-config start nothing', async () => {
   expect(wrong.code).toBe(2);
 });
 
-test('a start that fails for a reason: one line, exit code 1; our own bugs: an event with the stack, exit code 70', async () => {
+test('a start that fails: one line, exit code 1; our own bugs: an event with the stack, exit code 70', async () => {
   const refused = await run('mode = "refuse"');
   expect([refused.code, refused.out]).toEqual([1, '']);
   expect(refused.err).toBe('sample: another process uses this directory or port: the port is taken\n');

@@ -1,5 +1,6 @@
-// The life of a service process, the same for all: read the configuration, start, say ready, stop in order on SIGTERM or
-// SIGINT. Our own bugs (anything uncaught) are one event and the end of the process; the supervisor starts a new one.
+// The life of a service process, the same for all: read the configuration, start, say ready, stop in order on
+// SIGTERM or SIGINT. Our own bugs (anything uncaught) are one event and the end of the process; the
+// supervisor starts a new one.
 import { writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type Clock, realClock } from './clock.ts';
@@ -17,7 +18,10 @@ export interface ServiceContext {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** Ends the process as orderly as it can, for a failure that it must not outlive (a lost lock, a failed disk). */
+  /**
+   * Ends the process as orderly as it can, for a failure that it must not outlive (a lost lock, a failed
+   * disk).
+   */
   readonly fail: (error: FsError) => void;
 }
 

@@ -1,4 +1,5 @@
-// Randomness as a thing that is handed in: real for ids, seeded for simulation and back-off. Only this file draws it.
+// Randomness as a thing that is handed in: real for ids, seeded for simulation and back-off. Only this file
+// draws it.
 import { randomBytes as systemRandomBytes } from 'node:crypto';
 
 export interface Random {

@@ -1,4 +1,5 @@
-// The running storage node: the native server, and a window for people and Prometheus. Reads and writes never come here.
+// The running storage node: the native server, and a window for people and Prometheus. Reads and writes never
+// come here.
 import {
   type ConfigOf,
   type HttpServer,

@@ -8,7 +8,8 @@ import { keyValueStoreSuite } from './key-value-store.suite.ts';
 import { openLmdbStore } from './lmdb.ts';
 import { MemoryStoreMedium, openMemoryStore } from './memory.ts';
 
-// In memory where there is such a place: these tests are about bytes, and sync to the medium thousands of times.
+// In memory where there is such a place: these tests are about bytes, and sync to the medium thousands of
+// times.
 const root = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'catena-kv-'));
 afterAll(() => rmSync(root, { recursive: true }));
 let directories = 0;
@@ -38,7 +39,8 @@ describe('in LMDB', () => {
     return { open: () => openLmdbStore(directory) };
   });
 
-  // A process that writes pairs which belong together, says each position that resolved, and is killed while it writes.
+  // A process that writes pairs which belong together, says each position that resolved, and is killed while
+  // it writes.
   test('kill -9 at any moment: everything said is there, and no half of a write', {
     timeout: 60_000,
   }, async () => {
@@ -59,7 +61,8 @@ describe('in LMDB', () => {
 // The same options and records as lmdb.ts, in plain JavaScript because Node runs no TypeScript.
 const writer = `
   const { open } = require(process.argv[1]);
-  const db = open({ path: process.argv[2], noSubdir: false, encoding: 'binary', keyEncoding: 'binary', overlappingSync: false, cache: false });
+  const binary = { encoding: 'binary', keyEncoding: 'binary' };
+  const db = open({ path: process.argv[2], noSubdir: false, ...binary, overlappingSync: false, cache: false });
   const number = (value) => { const bytes = Buffer.alloc(8); bytes.writeBigUInt64BE(BigInt(value)); return bytes; };
   const user = (key) => Buffer.concat([Buffer.from([1]), Buffer.from(key)]);
   (async () => {

@@ -1,5 +1,6 @@
-// The committed state of a replicated state machine: keys and values in order of their bytes, and the position in the log up to
-// which they are applied, always changed together (P14). Both backends pass key-value-store.suite.ts.
+// The committed state of a replicated state machine: keys and values in order of their bytes, and the
+// position in the log up to which they are applied, always changed together (P14). Both backends pass
+// key-value-store.suite.ts.
 
 export interface KeyValueChange {
   readonly key: Uint8Array;
@@ -21,8 +22,9 @@ export interface KeyValueStore {
   /** Ascending; to be used up, or left by `break`, before the next `write`. */
   range(range: KeyRange): Iterable<readonly [key: Buffer, value: Buffer]>;
   /**
-   * All changes and the new position, or none. Readers see them, and they survive the death of the process, when it resolves.
-   * Calls are carried out in the order in which they were made. `position` never goes back. Arguments must not be changed meanwhile.
+   * All changes and the new position, or none. Readers see them, and they survive the death of the process,
+   * when it resolves. Calls are carried out in the order in which they were made. `position` never goes back.
+   * Arguments must not be changed meanwhile.
    */
   write(changes: readonly KeyValueChange[], position: bigint): Promise<void>;
   /** Of the last write that was carried out. */

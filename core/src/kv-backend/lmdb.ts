@@ -1,5 +1,6 @@
-// The key-value store in LMDB. Overlapping sync is off and so is NOSYNC: a commit is on the medium when it is reported (the
-// package would otherwise report it before), so that both positions are one and P16 can trust it. Each write is one transaction.
+// The key-value store in LMDB. Overlapping sync is off and so is NOSYNC: a commit is on the medium when it is
+// reported (the package would otherwise report it before), so that both positions are one and P16 can trust
+// it. Each write is one transaction.
 import { strict as assert } from 'node:assert';
 import type { Database } from 'lmdb';
 import { FsError, fromSystemError } from '../errors.ts';

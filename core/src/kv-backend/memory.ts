@@ -1,4 +1,5 @@
-// The key-value store in memory: for tests and simulation. It can lose power: writes that were not flushed are gone.
+// The key-value store in memory: for tests and simulation. It can lose power: writes that were not flushed
+// are gone.
 import { strict as assert } from 'node:assert';
 import { FsError } from '../errors.ts';
 import { type KeyRange, type KeyValueChange, type KeyValueStore, keyBytesMax } from './key-value-store.ts';

@@ -1,4 +1,5 @@
-// What every log must do. `LogHome` opens the same log again, after an orderly end or the death of the process.
+// What every log must do. `LogHome` opens the same log again, after an orderly end or the death of the
+// process.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { AppendLog, LogFloor, LogRecord } from './append-log.ts';

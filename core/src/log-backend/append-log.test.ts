@@ -18,7 +18,8 @@ import type { AppendLog } from './append-log.ts';
 import { openLocalLog } from './local.ts';
 import { MemoryLogMedium, openMemoryLog } from './memory.ts';
 
-// In memory where there is such a place: these tests are about bytes, and sync to the medium thousands of times.
+// In memory where there is such a place: these tests are about bytes, and sync to the medium thousands of
+// times.
 const root = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'catena-log-'));
 afterAll(() => rmSync(root, { recursive: true }));
 let directories = 0;
@@ -45,7 +46,8 @@ describe('in memory', () => {
 describe('in local files', () => {
   appendLogSuite(() => {
     const directory = newDirectory();
-    // Small segments, so that every test crosses their borders. An abandoned log keeps its descriptor until the test ends.
+    // Small segments, so that every test crosses their borders. An abandoned log keeps its descriptor until
+    // the test ends.
     return {
       open: (floor) => openLocalLog({ directory, clock, segmentBytes: 200, ...(floor && { floor }) }),
       abandon: () => {},

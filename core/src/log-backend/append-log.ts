@@ -1,5 +1,5 @@
-// The log under a replicated state machine: records in, numbers out, in order. On one machine it is a local file, with etcd it
-// will be keys; both pass append-log.suite.ts. It never looks into a record.
+// The log under a replicated state machine: records in, numbers out, in order. On one machine it is a local
+// file, with etcd it will be keys; both pass append-log.suite.ts. It never looks into a record.
 
 /** `body` is the caller's, who writes the version of its format into it. */
 export interface LogRecord {
@@ -22,8 +22,8 @@ export interface AppendLog {
   /** The last record that survives the loss of power. */
   readonly flushed: bigint;
   /**
-   * Appends all of `bodies` or none; returns the number of the last one when they survive the death of this process.
-   * Calls are carried out in the order in which they were made.
+   * Appends all of `bodies` or none; returns the number of the last one when they survive the death of this
+   * process. Calls are carried out in the order in which they were made.
    */
   append(bodies: readonly Uint8Array[]): Promise<bigint>;
   /** Everything appended before this call is on the medium when it returns; returns `flushed`. */

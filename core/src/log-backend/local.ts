@@ -1,6 +1,7 @@
-// The log as segment files in one directory (P15). An append is one write, so that it survives this process; the medium gets it
-// at the next flush, at most `flushIntervalMs` later. Opening cuts everything from the first bad record on, and starts a new
-// segment under a new epoch. A failed flush is never retried (Linux has marked the pages clean): the log is dead from then on.
+// The log as segment files in one directory (P15). An append is one write, so that it survives this process;
+// the medium gets it at the next flush, at most `flushIntervalMs` later. Opening cuts everything from the
+// first bad record on, and starts a new segment under a new epoch. A failed flush is never retried (Linux has
+// marked the pages clean): the log is dead from then on.
 import { strict as assert } from 'node:assert';
 import {
   closeSync,

@@ -1,5 +1,6 @@
-// Calls rpcs over one connection, many in flight. Each call has a deadline, which travels as remaining time (P17), and can be
-// cancelled. A lost connection fails every call at once with CONNECTION_LOST; connecting again is the caller's decision.
+// Calls rpcs over one connection, many in flight. Each call has a deadline, which travels as remaining time
+// (P17), and can be cancelled. A lost connection fails every call at once with CONNECTION_LOST; connecting
+// again is the caller's decision.
 import { connect as connectSocket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Clock, Timer } from '../clock.ts';

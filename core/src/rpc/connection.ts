@@ -1,5 +1,6 @@
-// One end of a stream of frames: cuts what arrives, gathers what leaves. All frames that are sent in one turn of the event
-// loop leave in one write. Knows nothing of requests; garbage closes this connection and no other. Hot path.
+// One end of a stream of frames: cuts what arrives, gathers what leaves. All frames that are sent in one turn
+// of the event loop leave in one write. Knows nothing of requests; garbage closes this connection and no
+// other. Hot path.
 import { strict as assert } from 'node:assert';
 import type { Duplex } from 'node:stream';
 import { FsError, fromSystemError } from '../errors.ts';
@@ -102,7 +103,8 @@ export class FrameConnection {
   flush(): void {
     if (this.#batchUsed === 0 || !this.#open) return;
     const batch = this.#batch.subarray(0, this.#batchUsed);
-    // The stream keeps the bytes until the kernel took them; the next batch is as large as this one was, or half.
+    // The stream keeps the bytes until the kernel took them; the next batch is as large as this one was, or
+    // half.
     this.#batchBytes = Math.max(batchBytesMin, this.#batchUsed, this.#batchBytes >> 1);
     this.#batch = Buffer.alloc(0);
     this.#batchUsed = 0;

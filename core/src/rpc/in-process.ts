@@ -1,4 +1,5 @@
-// The twin of a TCP connection inside one process: the same frames over a pair of streams, for tests, simulation and tools.
+// The twin of a TCP connection inside one process: the same frames over a pair of streams, for tests,
+// simulation and tools.
 import { duplexPair } from 'node:stream';
 import { RpcClient, type RpcClientOptions } from './client.ts';
 import type { RpcServer } from './server.ts';

@@ -1,5 +1,6 @@
-// Serves rpcs: a table of handlers, message → operation, over TCP and over any other stream. Requests of one connection run
-// at once and are answered in any order. An FsError of a handler is its answer; any other exception is our bug and crashes.
+// Serves rpcs: a table of handlers, message → operation, over TCP and over any other stream. Requests of one
+// connection run at once and are answered in any order. An FsError of a handler is its answer; any other
+// exception is our bug and crashes.
 import { strict as assert } from 'node:assert';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -72,8 +73,9 @@ export function handle<Request extends RequestMessage, Reply extends ReplyMessag
 }
 
 /**
- * For codecs made by hand: `run` gets the bytes, valid only until it returns. It must answer each request exactly once, at
- * any time, by one of the connection's `reply…` methods; a request that it refuses at once may throw an FsError instead.
+ * For codecs made by hand: `run` gets the bytes, valid only until it returns. It must answer each request
+ * exactly once, at any time, by one of the connection's `reply…` methods; a request that it refuses at once
+ * may throw an FsError instead.
  */
 export function handleRaw(
   kind: m.MessageKind,

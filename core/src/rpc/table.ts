@@ -1,5 +1,6 @@
-// Every rpc, one line each: the page to open first. A request that is not idempotent may be repeated only under the same
-// sequence number (P17). The deadline is the one of a caller who names none. The pairs are those of native/crates/wire/src/request.rs.
+// Every rpc, one line each: the page to open first. A request that is not idempotent may be repeated only
+// under the same sequence number (P17). The deadline is the one of a caller who names none. The pairs are
+// those of native/crates/wire/src/request.rs.
 import { FsError } from '../errors.ts';
 import * as m from '../messages.ts';
 
@@ -43,42 +44,61 @@ function rpc<Request extends RequestMessage, Reply extends ReplyMessage>(
   return { kind, request, reply, idempotent: repetition === 'idempotent', priority, deadlineMs };
 }
 
-const { LIVENESS, METADATA } = m.Priority;
+/** The manager answers at once or is as good as away. */
+function liveness<Request extends RequestMessage, Reply extends ReplyMessage>(
+  kind: m.MessageKind,
+  request: Codec<Request>,
+  reply: Codec<Reply>,
+): Rpc<Request, Reply> {
+  return rpc(kind, request, reply, 'idempotent', m.Priority.LIVENESS, 2_000);
+}
+
+function metadata<Request extends RequestMessage, Reply extends ReplyMessage>(
+  kind: m.MessageKind,
+  request: Codec<Request>,
+  reply: Codec<Reply>,
+  repetition: Repetition,
+  deadlineMs = 10_000,
+): Rpc<Request, Reply> {
+  return rpc(kind, request, reply, repetition, m.Priority.METADATA, deadlineMs);
+}
+
+const { SCRUB } = m.Priority;
 const kind = m.MessageKind;
 
 // biome-ignore format: one line each, to be read as a table
 export const rpcs = {
-  echo: rpc(kind.KIND_ECHO, m.EchoRequest, m.EchoReply, 'idempotent', LIVENESS, 1_000),
+  echo: liveness(kind.KIND_ECHO, m.EchoRequest, m.EchoReply),
   // cluster manager
-  register: rpc(kind.KIND_REGISTER, m.RegisterRequest, m.RegisterReply, 'idempotent', LIVENESS, 2_000),
-  heartbeat: rpc(kind.KIND_HEARTBEAT, m.HeartbeatRequest, m.HeartbeatReply, 'idempotent', LIVENESS, 2_000),
-  giveBack: rpc(kind.KIND_GIVE_BACK, m.GiveBackRequest, m.GiveBackReply, 'idempotent', LIVENESS, 2_000),
-  suspect: rpc(kind.KIND_SUSPECT, m.SuspectRequest, m.SuspectReply, 'idempotent', LIVENESS, 2_000),
-  exitReport: rpc(kind.KIND_EXIT_REPORT, m.ExitReportRequest, m.ExitReportReply, 'idempotent', LIVENESS, 2_000),
-  routing: rpc(kind.KIND_ROUTING, m.RoutingRequest, m.RoutingReply, 'idempotent', LIVENESS, 2_000),
+  register: liveness(kind.KIND_REGISTER, m.RegisterRequest, m.RegisterReply),
+  heartbeat: liveness(kind.KIND_HEARTBEAT, m.HeartbeatRequest, m.HeartbeatReply),
+  giveBack: liveness(kind.KIND_GIVE_BACK, m.GiveBackRequest, m.GiveBackReply),
+  suspect: liveness(kind.KIND_SUSPECT, m.SuspectRequest, m.SuspectReply),
+  exitReport: liveness(kind.KIND_EXIT_REPORT, m.ExitReportRequest, m.ExitReportReply),
+  routing: liveness(kind.KIND_ROUTING, m.RoutingRequest, m.RoutingReply),
   // storage server: what tools ask; bytes of chunks move in native code only
-  listChunks: rpc(kind.KIND_LIST_CHUNKS, m.ListChunksRequest, m.ListChunksReply, 'idempotent', m.Priority.SCRUB, 30_000),
+  listChunks: rpc(kind.KIND_LIST_CHUNKS, m.ListChunksRequest, m.ListChunksReply, 'idempotent', SCRUB, 30_000),
   // metadata service
-  hello: rpc(kind.KIND_HELLO, m.HelloRequest, m.HelloReply, 'idempotent', METADATA, 5_000),
-  lookup: rpc(kind.KIND_LOOKUP, m.LookupRequest, m.InodeReply, 'idempotent', METADATA, 10_000),
-  stat: rpc(kind.KIND_STAT, m.StatRequest, m.InodeReply, 'idempotent', METADATA, 10_000),
-  open: rpc(kind.KIND_OPEN, m.OpenRequest, m.OpenReply, 'once', METADATA, 10_000),
-  create: rpc(kind.KIND_CREATE, m.CreateRequest, m.OpenReply, 'once', METADATA, 10_000),
-  close: rpc(kind.KIND_CLOSE, m.CloseRequest, m.InodeReply, 'once', METADATA, 10_000),
-  report: rpc(kind.KIND_REPORT, m.ReportRequest, m.InodeReply, 'once', METADATA, 10_000),
-  sync: rpc(kind.KIND_SYNC, m.SyncRequest, m.EmptyReply, 'idempotent', METADATA, 30_000),
-  makeDirectory: rpc(kind.KIND_MAKE_DIRECTORY, m.MakeDirectoryRequest, m.InodeReply, 'once', METADATA, 10_000),
-  makeNode: rpc(kind.KIND_MAKE_NODE, m.MakeNodeRequest, m.InodeReply, 'once', METADATA, 10_000),
-  symlink: rpc(kind.KIND_SYMLINK, m.SymlinkRequest, m.InodeReply, 'once', METADATA, 10_000),
-  link: rpc(kind.KIND_LINK, m.LinkRequest, m.InodeReply, 'once', METADATA, 10_000),
-  unlink: rpc(kind.KIND_UNLINK, m.UnlinkRequest, m.EmptyReply, 'once', METADATA, 10_000),
-  removeDirectory: rpc(kind.KIND_REMOVE_DIRECTORY, m.RemoveDirectoryRequest, m.EmptyReply, 'once', METADATA, 10_000),
-  rename: rpc(kind.KIND_RENAME, m.RenameRequest, m.EmptyReply, 'once', METADATA, 10_000),
-  readDirectory: rpc(kind.KIND_READ_DIRECTORY, m.ReadDirectoryRequest, m.ReadDirectoryReply, 'idempotent', METADATA, 10_000),
-  setAttributes: rpc(kind.KIND_SET_ATTRIBUTES, m.SetAttributesRequest, m.InodeReply, 'once', METADATA, 60_000),
-  readLink: rpc(kind.KIND_READ_LINK, m.ReadLinkRequest, m.ReadLinkReply, 'idempotent', METADATA, 10_000),
-  statFileSystem: rpc(kind.KIND_STAT_FILE_SYSTEM, m.StatFileSystemRequest, m.StatFileSystemReply, 'idempotent', METADATA, 10_000),
-  setLayout: rpc(kind.KIND_SET_LAYOUT, m.SetLayoutRequest, m.InodeReply, 'once', METADATA, 10_000),
+  hello: metadata(kind.KIND_HELLO, m.HelloRequest, m.HelloReply, 'idempotent', 5_000),
+  lookup: metadata(kind.KIND_LOOKUP, m.LookupRequest, m.InodeReply, 'idempotent'),
+  stat: metadata(kind.KIND_STAT, m.StatRequest, m.InodeReply, 'idempotent'),
+  open: metadata(kind.KIND_OPEN, m.OpenRequest, m.OpenReply, 'once'),
+  create: metadata(kind.KIND_CREATE, m.CreateRequest, m.OpenReply, 'once'),
+  close: metadata(kind.KIND_CLOSE, m.CloseRequest, m.InodeReply, 'once'),
+  report: metadata(kind.KIND_REPORT, m.ReportRequest, m.InodeReply, 'once'),
+  sync: metadata(kind.KIND_SYNC, m.SyncRequest, m.EmptyReply, 'idempotent', 30_000),
+  makeDirectory: metadata(kind.KIND_MAKE_DIRECTORY, m.MakeDirectoryRequest, m.InodeReply, 'once'),
+  makeNode: metadata(kind.KIND_MAKE_NODE, m.MakeNodeRequest, m.InodeReply, 'once'),
+  symlink: metadata(kind.KIND_SYMLINK, m.SymlinkRequest, m.InodeReply, 'once'),
+  link: metadata(kind.KIND_LINK, m.LinkRequest, m.InodeReply, 'once'),
+  unlink: metadata(kind.KIND_UNLINK, m.UnlinkRequest, m.EmptyReply, 'once'),
+  removeDirectory: metadata(kind.KIND_REMOVE_DIRECTORY, m.RemoveDirectoryRequest, m.EmptyReply, 'once'),
+  rename: metadata(kind.KIND_RENAME, m.RenameRequest, m.EmptyReply, 'once'),
+  readDirectory: metadata(kind.KIND_READ_DIRECTORY, m.ReadDirectoryRequest, m.ReadDirectoryReply, 'idempotent'),
+  setAttributes: metadata(kind.KIND_SET_ATTRIBUTES, m.SetAttributesRequest, m.InodeReply, 'once', 60_000),
+  readLink: metadata(kind.KIND_READ_LINK, m.ReadLinkRequest, m.ReadLinkReply, 'idempotent'),
+  statFileSystem: metadata(kind.KIND_STAT_FILE_SYSTEM, m.StatFileSystemRequest, m.StatFileSystemReply, 'idempotent'),
+  setLayout: metadata(kind.KIND_SET_LAYOUT, m.SetLayoutRequest, m.InodeReply, 'once'),
 } as const;
 
 export const oneWays = {
@@ -97,9 +117,13 @@ export function decodeMessage<T>(codec: Codec<T>, bytes: Uint8Array): T {
 const requestIdTag = 0x08;
 const headerTag = 0x0a;
 
-/** The request id of any request or reply, from its first bytes, without decoding the rest. 0 if there is none. */
+/**
+ * The request id of any request or reply, from its first bytes, without decoding the rest. 0 if there is
+ * none.
+ */
 export function peekRequestId(bytes: Uint8Array): bigint {
-  // Field 1 is the header (tag, length of one or more bytes), and the id is field 1 of that; all writers keep this order.
+  // Field 1 is the header (tag, length of one or more bytes), and the id is field 1 of that; all writers keep
+  // this order.
   if (bytes[0] !== headerTag) return 0n;
   let at = 1;
   while ((bytes[at] ?? 0) >= 0x80) at++;

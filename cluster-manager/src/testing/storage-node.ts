@@ -1,0 +1,88 @@
+// A storage node as the data plane behaves towards the manager, for tests: it registers, holds the routing
+// that it is sent, and reports what it is told to. Deltas that do not fit on what it holds are an error here.
+import { strict as assert } from 'node:assert';
+import { message, RpcClient, rpcs } from '@catena/core';
+import { type Cluster, network } from './cluster.ts';
+
+export class StorageNode {
+  client!: RpcClient;
+  readonly id: number;
+  readonly incarnation: bigint;
+  readonly pid: number;
+  version = 0n;
+  readonly chains = new Map<number, message.Chain>();
+  readonly liveClients = new Set<string>();
+  state: message.LocalState = message.LocalState.LOCAL_ONLINE;
+  fresh = true;
+  complete = true;
+  pushes = 0;
+  sequence = 0n;
+
+  constructor(id: number, incarnation: bigint) {
+    this.id = id;
+    this.incarnation = incarnation;
+    this.pid = id * 1000 + Number(incarnation);
+  }
+
+  async register(cluster: Cluster): Promise<message.RegisterReply> {
+    this.client = await RpcClient.connect(cluster.address, {
+      clock: network,
+      onPush: (_kind, bytes) => {
+        this.pushes++;
+        this.apply(message.RoutingPush.decode(bytes).routing);
+      },
+    });
+    this.version = 0n;
+    const reply = await this.client.call(rpcs.register, {
+      kind: message.NodeKind.NODE_STORAGE,
+      node: this.id,
+      incarnation: this.incarnation,
+      address: `127.0.0.1:${7410 + this.id}`,
+      cluster: 'c',
+      featureLevel: 1,
+      pid: this.pid,
+    });
+    this.apply(reply.routing);
+    return reply;
+  }
+
+  apply(routing: message.Routing | undefined): void {
+    if (routing === undefined) return;
+    if (routing.fromVersion === 0n) this.liveClients.clear();
+    else assert.equal(routing.fromVersion, this.version, 'a delta on top of another version');
+    this.version = routing.version;
+    for (const chain of routing.chains) this.chains.set(chain.id, chain);
+    for (const id of routing.clientsRemoved) this.liveClients.delete(id.toString('hex'));
+    for (const id of routing.clientsAdded) this.liveClients.add(id.toString('hex'));
+  }
+
+  reports(): message.TargetReport[] {
+    return [...this.chains.values()].flatMap((chain) =>
+      chain.members
+        .filter((member) => member.node === this.id)
+        .map((member) =>
+          message.TargetReport.fromPartial({
+            target: member.target,
+            chain: chain.id,
+            chainVersion: chain.version,
+            state: this.state,
+            fresh: this.fresh,
+            complete: this.complete,
+          }),
+        ),
+    );
+  }
+
+  async heartbeat(): Promise<message.HeartbeatReply> {
+    const reply = await this.client.call(rpcs.heartbeat, {
+      kind: message.NodeKind.NODE_STORAGE,
+      node: this.id,
+      incarnation: this.incarnation,
+      sequence: ++this.sequence,
+      routingVersion: this.version,
+      targets: this.reports(),
+    });
+    this.apply(reply.routing);
+    return reply;
+  }
+}
