@@ -15,7 +15,7 @@ let service: TestService;
 let client: TestClient;
 
 beforeEach(async () => {
-  service = await new TestService({ rootMode: 0o777 }).open();
+  service = await new TestService({ root: { mode: 0o777 } }).open();
   client = await new TestClient(service).hello();
 });
 

@@ -49,7 +49,7 @@ function place(state: Transaction, parent: bigint, name: Buffer, context: Contex
   const directory = requireDirectory(state, parent);
   checkName(name);
   requireAccess(directory, context.caller, mayExecute);
-  if (isDot(name) || isDotDot(name)) throw refusal('BUSY', '. and .. are not renamed');
+  if (isDot(name) || isDotDot(name)) throw refusal('INVALID_ARGUMENT', '. and .. are not renamed');
   const found = state.entry(directory.id, name);
   return { parent: directory, name, found, inode: found && inodeOf(state, found) };
 }

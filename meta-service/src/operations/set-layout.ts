@@ -32,6 +32,6 @@ function requireEmptyFile(state: Transaction, inode: message.Inode): void {
     throw refusal('NOT_DIRECTORY', 'only directories and files');
   if (inode.length > 0n) throw refusal('INVALID_ARGUMENT', 'the file has data already');
   for (const session of state.sessionsOf(inode.id)) {
-    if (opensForWriting(session.flags)) throw refusal('BUSY', 'the file is open for writing');
+    if (opensForWriting(session.flags)) throw refusal('INVALID_ARGUMENT', 'the file is open for writing');
   }
 }

@@ -31,7 +31,7 @@ export class Call {
   /** A copy of this request gets the same answer. */
   join(answer: Answer): void {
     if (this.#answers.length >= copiesMax)
-      answer.failed(new FsError('BUSY', 'the request is being executed'));
+      answer.failed(new FsError('OVERLOADED', 'the request is being executed'));
     else this.#answers.push(answer);
   }
 

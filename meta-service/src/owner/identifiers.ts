@@ -46,7 +46,7 @@ export class ReservedIdentifiers implements Identifiers {
   }
 
   ordinal(): bigint {
-    if (this.#next === this.#ceiling) throw refusal('BUSY', 'inode ids are being reserved');
+    if (this.#next === this.#ceiling) throw refusal('OVERLOADED', 'inode ids are being reserved');
     return this.#next++;
   }
 

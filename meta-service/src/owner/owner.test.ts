@@ -1,8 +1,9 @@
 import { openMemoryLog } from '@catena/core';
 import { describe, expect, test } from 'vitest';
 import { unansweredMax } from '../limits.ts';
+import { TableLayouts } from '../server/layouts.ts';
 import { GatedLog } from '../testing/gated-log.ts';
-import { name, refused, settle, TestClient, TestService } from '../testing/service.ts';
+import { name, refused, settle, space, TestClient, TestService } from '../testing/service.ts';
 
 const rootId = 1n;
 const O_RDWR = 2;
@@ -194,6 +195,17 @@ describe('requests are executed once (P17)', () => {
     await makeDirectory(other, 'd');
     expect(await refused(remove())).toBe('NOT_FOUND');
     expect((await lookup(client, 'd')).inode).toBeDefined();
+  });
+  test('what may succeed later is executed when it comes again', async () => {
+    const tables = new TableLayouts({ chunkSizeBytes: 1 << 20, stripe: 16 });
+    const service = await new TestService({ environment: { layouts: tables, space: () => space } }).open();
+    const client = await new TestClient(service).hello();
+    const sequence = client.nextSequence();
+    const body = { parent: rootId, name: name('f'), mode: 0o600, flags: O_RDWR };
+    const create = () => client.call('create', body, { sequence, answeredUpTo: 0n });
+    expect(await refused(create())).toBe('OVERLOADED');
+    tables.use([{ id: 1, version: 1, chains: [1] }]);
+    expect((await create()).created).toBe(true);
   });
   test('a read open is repeated without a second session', async () => {
     const { client, service } = await opened();

@@ -209,7 +209,8 @@ export class Owner {
         return;
       }
       if (!(error instanceof OperatingError)) throw error;
-      if (numbered) {
+      // What may succeed later was not executed: the same number comes again.
+      if (numbered && !error.retryable) {
         const outcome = { kind: 'failed', error, batch: transaction.seenBatch } as const;
         client.remember(header.sequence, outcome);
       }

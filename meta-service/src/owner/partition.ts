@@ -31,6 +31,7 @@ import {
   featureLevel,
   floorOf,
   makeRoot,
+  type RootOwner,
   rebuild,
   replay,
 } from './recovery.ts';
@@ -45,7 +46,8 @@ export interface PartitionOptions extends StateOptions {
   readonly log?: Logger;
   /** Name of the cluster; empty: any. */
   readonly cluster?: string;
-  readonly rootMode?: number;
+  /** Of the root directory, where there is none yet. */
+  readonly root?: Partial<RootOwner>;
   readonly leaseMs?: number;
   /** How long after a start clients may report their read opens again (P20). */
   readonly orphanGraceMs?: number;
@@ -54,6 +56,7 @@ export interface PartitionOptions extends StateOptions {
   readonly onFailure?: (error: FsError) => void;
 }
 
+const rootDefault: RootOwner = { mode: 0o755, uid: 0, gid: 0 };
 const leaseMsDefault = 30_000;
 const orphanGraceMsDefault = 15_000;
 const applyIntervalMsDefault = 50;
@@ -79,7 +82,7 @@ export class Partition {
     const cluster = await claim(store, options.cluster ?? '');
     const log = await options.openLog(floorOf(store));
     const replayed = await replay(store, log);
-    await makeRoot(store, options.rootMode ?? 0o755, clock.wallNs());
+    await makeRoot(store, { ...rootDefault, ...options.root }, clock.wallNs());
     // What was written here has no record in the log: it must not be lost with the power.
     await store.flush();
     const partition = new Partition(options, log, replayed, cluster);

@@ -96,8 +96,14 @@ export async function replay(store: KeyValueStore, log: AppendLog): Promise<numb
   return records;
 }
 
+export interface RootOwner {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /** Puts the root and the counters into a store that has none. The caller has replayed the log. */
-export async function makeRoot(store: KeyValueStore, mode: number, nowNs: bigint): Promise<void> {
+export async function makeRoot(store: KeyValueStore, owner: RootOwner, nowNs: bigint): Promise<void> {
   const key = keys.keyBytes(keys.inodeKey(rootInode));
   if (store.get(key) !== undefined) return;
   if (store.position > 0n) throw new FsError('CORRUPT', 'the metadata store has no root directory');
@@ -106,7 +112,7 @@ export async function makeRoot(store: KeyValueStore, mode: number, nowNs: bigint
     recordVersion: inodeVersion,
     id: rootInode,
     type: message.FileType.FILE_DIRECTORY,
-    mode,
+    ...owner,
     nlink: 2,
     length: directoryBytes,
     parent: rootInode,

@@ -36,6 +36,8 @@ export class TableLayouts implements Layouts {
   }
 
   forFile(inherited: message.Layout | undefined, ordinal: bigint): message.Layout {
+    // Just started, and the manager has not said anything yet: the client tries again.
+    if (!this.isKnown) throw refusal('OVERLOADED', 'no chain table is known yet');
     const table = this.#table(inherited?.table ?? 0);
     if (table === undefined || table.chains.length === 0)
       throw refusal('NO_CHAIN', 'no chain table is known yet');

@@ -127,7 +127,8 @@ function openPartition(
       environment,
       log,
       cluster: config.cluster,
-      rootMode: config.rootMode,
+      // Whoever starts a cluster for itself owns it.
+      root: { mode: config.rootMode, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
       leaseMs: config.clientLeaseMs,
       applyIntervalMs: config.applyIntervalMs,
       onFailure: failed,
