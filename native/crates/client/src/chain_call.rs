@@ -2,14 +2,16 @@
 //! serving member. All chunk operations are this, so that none has retries of its own.
 
 use crate::core::Core;
-use crate::retry::{Decision, Failure, decide};
 use crate::routing::serving;
 use crate::{Cancel, RoutingTable};
 use bytes::Bytes;
+use chain::Time;
+use chain::client::{Attempts, Decision, head, read_target};
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wire::message as m;
-use wire::{Code, Error, Request, Result};
+use wire::{Code, Error, Request, Result, TargetId};
 
 /// A call without an answer is made again after this time, in case the request was lost with a server that still lives.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -51,41 +53,53 @@ pub(crate) trait ChainOperation: Send + 'static {
     fn in_doubt(&mut self) {}
 }
 
-struct Attempts {
-    failed: u32,
+/// Turns without a pause before one is made all the same, should routing and servers contradict each other for long.
+const TURNS_MAX: u32 = 16;
+
+struct Course {
+    attempts: Attempts,
     /// Members asked since the last pause.
-    asked: Vec<u64>,
+    asked: Vec<TargetId>,
+    turns: u32,
     last: Option<Error>,
 }
 
-pub(crate) fn start<O: ChainOperation>(core: &Arc<Core>, operation: O) {
-    attempt(core.clone(), operation, Attempts { failed: 0, asked: Vec::new(), last: None });
+/// Now, on the clock of the decisions in `chain`.
+fn now() -> Time {
+    let time = clock_gettime(ClockId::Boottime);
+    Time(time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000)
 }
 
-fn attempt<O: ChainOperation>(core: Arc<Core>, mut operation: O, mut attempts: Attempts) {
-    let limits = operation.limits();
-    if limits.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
+pub(crate) fn start<O: ChainOperation>(core: &Arc<Core>, operation: O) {
+    let deadline = operation.limits().deadline;
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_millis() as u64);
+    let attempts = Attempts::new(now(), left);
+    attempt(core.clone(), operation, Course { attempts, asked: Vec::new(), turns: 0, last: None });
+}
+
+fn attempt<O: ChainOperation>(core: Arc<Core>, mut operation: O, mut course: Course) {
+    if operation.limits().cancel.as_ref().is_some_and(Cancel::is_cancelled) {
         return operation.finish(Err(Error::new(Code::Interrupted, "by the caller")));
     }
-    let left = limits.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = course.attempts.remaining_ms(now()).map(Duration::from_millis);
     if left.is_some_and(|left| left.is_zero()) {
-        let why = attempts.last.map_or_else(String::new, |error| format!("; last: {error}"));
+        let why = course.last.map_or_else(String::new, |error| format!("; last: {error}"));
         let detail = format!("chain {}{why}", operation.chain());
         return operation.finish(Err(Error::new(Code::TimedOut, detail)));
     }
     let table = core.routing.current();
-    let (chain, target, node) = match choose(&core, &table, &operation, &attempts.asked) {
+    let (chain, target, node) = match choose(&core, &table, &operation, &course.asked) {
         Ok(chosen) => chosen,
-        Err(error) => return failed(core, operation, attempts, 0, error),
+        Err(error) => return failed(core, operation, course, Asked { target: None, version: 0 }, error),
     };
-    attempts.asked.push(target);
-    let version = chain.version;
+    course.asked.push(target);
+    let asked = Asked { target: Some(target), version: chain.version };
     let timeout = left.map_or(ATTEMPT_TIMEOUT, |left| left.min(ATTEMPT_TIMEOUT));
     let (nodes, to) = (core.nodes.clone(), node.clone());
     nodes.with_connection(&to, move |connection| {
         let connection = match connection {
             Ok(connection) => connection,
-            Err(error) => return failed(core, operation, attempts, version, error),
+            Err(error) => return failed(core, operation, course, asked, error),
         };
         let mut request = operation.request(&chain);
         request.header_mut().client = core.identity.current().bytes();
@@ -104,76 +118,77 @@ fn attempt<O: ChainOperation>(core: Arc<Core>, mut operation: O, mut attempts: A
                     if error.code == Code::Corrupt {
                         core.report_corrupt(&node, target, &error);
                     }
-                    failed(core, operation, attempts, version, error);
+                    failed(core, operation, course, asked, error);
                 }
             }
         });
     });
 }
 
-fn failed<O: ChainOperation>(
-    core: Arc<Core>,
-    operation: O,
-    mut attempts: Attempts,
+/// Whom a call was made to, under which version of the chain.
+struct Asked {
+    target: Option<TargetId>,
     version: u64,
-    error: Error,
-) {
-    attempts.failed += 1;
-    let table = core.routing.current();
-    let chain = table.chain(operation.chain());
-    let routing_moved = chain.is_some_and(|chain| version != 0 && chain.version != version);
-    let others_left = match operation.choice() {
-        Choice::Head => false,
-        Choice::Any(_) => {
-            chain.is_some_and(|chain| serving(chain).any(|member| !attempts.asked.contains(&member.target)))
-        }
-    };
-    let failure = Failure { code: error.code, attempts: attempts.failed, routing_moved, others_left };
-    if matches!(error.code, Code::WrongChainVersion | Code::NotServing | Code::NotHead | Code::NoChain)
-        && !routing_moved
-    {
-        core.manager.refresh();
-    }
+}
+
+fn failed<O: ChainOperation>(core: Arc<Core>, operation: O, mut course: Course, asked: Asked, error: Error) {
+    log::trace!(target: "client", chain = operation.chain(), error:%; "chain_call.failed");
     if error.code == Code::Fenced {
         core.fenced();
     }
-    log::trace!(target: "client", chain = operation.chain(), error:%; "chain_call.failed");
-    let decision = decide(&failure);
-    attempts.last = Some(error);
-    let timer = core.timer.clone();
-    match decision {
-        Decision::GiveUp => operation.finish(Err(attempts.last.expect("set above"))),
-        // Through the timer in any case: a failure inside `call` must not recurse.
-        Decision::Now => timer.after(Duration::ZERO, move || attempt(core, operation, attempts)),
-        Decision::Pause(pause) => {
-            attempts.asked.clear();
-            timer.park(pause, move || attempt(core, operation, attempts));
+    let table = core.routing.current();
+    let chain = table.chain(operation.chain());
+    let moved = asked.version != 0 && chain.is_some_and(|chain| chain.version != asked.version);
+    let others = matches!(operation.choice(), Choice::Any(_))
+        && chain.is_some_and(|chain| {
+            serving(chain).any(|member| !course.asked.contains(&TargetId(member.target)))
+        });
+    course.turns += 1;
+    let jitter = core.salt.wrapping_mul(u64::from(course.turns)).rotate_left(32);
+    let (after_ms, elsewhere) = match course.attempts.decide(now(), error.code, jitter) {
+        Decision::Fail(_) => return operation.finish(Err(error)),
+        Decision::Again { after_ms, refresh_routing, suspect, elsewhere } => {
+            if let Some(target) = asked.target.filter(|_| suspect) {
+                core.suspects.lock().suspect(now(), target);
+            }
+            if refresh_routing && !moved {
+                core.manager.refresh();
+            }
+            (after_ms, elsewhere)
         }
+    };
+    if error.code == Code::Corrupt && !others {
+        // Every copy was asked: no pause makes these bytes right.
+        return operation.finish(Err(error));
+    }
+    course.last = Some(error);
+    let timer = core.timer.clone();
+    // Through the timer in any case: a failure inside `call` must not recurse.
+    if (moved || elsewhere && others) && !course.turns.is_multiple_of(TURNS_MAX) {
+        timer.after(Duration::ZERO, move || attempt(core, operation, course));
+    } else {
+        course.asked.clear();
+        timer.park(Duration::from_millis(after_ms), move || attempt(core, operation, course));
     }
 }
 
-type Chosen = (Arc<m::Chain>, u64, Arc<m::Node>);
+type Chosen = (Arc<m::Chain>, TargetId, Arc<m::Node>);
 
 fn choose<O: ChainOperation>(
     core: &Core,
     table: &RoutingTable,
     operation: &O,
-    asked: &[u64],
+    asked: &[TargetId],
 ) -> Result<Chosen> {
     let id = operation.chain();
     let none = |what: &str| Error::new(Code::NoChain, format!("chain {id}: {what}"));
     let chain = table.chain(id).ok_or_else(|| none("not in the routing table"))?;
-    let members: Vec<&m::Member> = serving(chain).collect();
-    let member = match operation.choice() {
-        Choice::Head => members.first().copied(),
-        Choice::Any(first) => {
-            let count = members.len().max(1) as u64;
-            let turned = (0..members.len()).map(|step| members[((first + step as u64) % count) as usize]);
-            // `min_by_key` keeps the first of equals, so that a chunk's reads stay with one replica and its page cache.
-            turned.min_by_key(|member| (asked.contains(&member.target), core.nodes.is_avoided(member.node)))
-        }
+    let target = match operation.choice() {
+        Choice::Head => head(chain),
+        Choice::Any(spread) => read_target(chain, &core.suspects.lock(), now(), asked, spread),
     };
+    let member = target.and_then(|target| chain.members.iter().find(|member| member.target == target.0));
     let member = member.ok_or_else(|| none("no member serves"))?;
     let node = table.storage_node(member.node).ok_or_else(|| none("its node is not in the routing table"))?;
-    Ok((chain.clone(), member.target, node.clone()))
+    Ok((chain.clone(), TargetId(member.target), node.clone()))
 }

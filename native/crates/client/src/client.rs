@@ -172,6 +172,7 @@ fn build(transport: Arc<dyn Transport>, config: Config) -> Arc<Core> {
             inodes: Inodes::default(),
             salt,
             corrupt_answers: AtomicU64::new(0),
+            suspects: Mutex::default(),
         }
     })
 }

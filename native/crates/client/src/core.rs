@@ -10,11 +10,13 @@ use crate::open::Inodes;
 use crate::routing::{ManagerLink, Routing};
 use crate::timer::Timer;
 use crate::{Cancel, Config};
+use chain::client::Suspects;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-use wire::Error;
 use wire::message as m;
+use wire::{Error, TargetId};
 
 pub(crate) struct Core {
     pub config: Config,
@@ -30,6 +32,7 @@ pub(crate) struct Core {
     /// Differs between clients, so that they spread over replicas.
     pub salt: u64,
     pub corrupt_answers: AtomicU64,
+    pub suspects: Mutex<Suspects>,
 }
 
 impl Core {
@@ -39,9 +42,9 @@ impl Core {
     }
 
     /// Bytes that do not match their checksum: another replica answers; the manager looks at the node.
-    pub fn report_corrupt(&self, node: &m::Node, target: u64, error: &Error) {
+    pub fn report_corrupt(&self, node: &m::Node, target: TargetId, error: &Error) {
         self.corrupt_answers.fetch_add(1, Ordering::Relaxed);
-        log::warn!(target: "client", node = node.id, storage_target = target, error:%; "read.corrupt");
+        log::warn!(target: "client", node = node.id, storage_target = target.0, error:%; "read.corrupt");
         self.manager.suspect(node.id, node.incarnation);
     }
 

@@ -82,13 +82,6 @@ impl Nodes {
         Arc::new(Nodes { transport, peers: Mutex::default(), suspect: Arc::new(suspect) })
     }
 
-    /// Whether the node refused us lately: ask another replica first.
-    pub fn is_avoided(&self, node: u32) -> bool {
-        let Some(peer) = self.peers.lock().get(&node).cloned() else { return false };
-        let state = peer.state.lock();
-        state.failures > 0
-    }
-
     /// Runs `then` with an open connection: at once, or on the connecting thread, or at once with `Unreachable` while the
     /// node is avoided.
     pub fn with_connection(

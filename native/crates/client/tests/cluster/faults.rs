@@ -1,0 +1,214 @@
+//! Servers die and lie; the client goes on, and every acknowledged byte is there.
+
+use crate::harness::{CHUNK, Cluster, INODE, Mirror, layout, pattern};
+use bytes::Bytes;
+use client::{Caller, Cancel, Client};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+use transport::{Connection, Done, Handler, Listener, Outgoing, Transport};
+use wire::{Code, MessageKind, Result};
+
+#[test]
+fn each_server_in_turn_is_killed_under_writes_and_reads() {
+    let mut cluster = Cluster::start();
+    let client = cluster.client();
+    let mut file = Mirror::new(&client, INODE);
+    let (sender, done) = mpsc::channel();
+    let (mut submitted, mut acknowledged) = (0usize, 0);
+    let mut burst = |file: &mut Mirror, count: usize| {
+        for _ in 0..count {
+            // Overlapping ones too: the order must hold also over a change of head.
+            let offset = (submitted * 7919) % (20 * CHUNK as usize);
+            let data = pattern(submitted as u64, 5000 + submitted % 90_000);
+            file.keep(offset, &data);
+            let sender = sender.clone();
+            let told = move |result| sender.send(result).unwrap();
+            file.chunks.write(INODE, &layout(), offset as u64, vec![Bytes::from(data)], told);
+            submitted += 1;
+        }
+        submitted
+    };
+    for node in 1..=3 {
+        burst(&mut file, 60);
+        cluster.kill(node);
+        let total = burst(&mut file, 60);
+        while acknowledged < total {
+            done.recv().unwrap().unwrap();
+            acknowledged += 1;
+        }
+        file.check();
+        cluster.start_server(node);
+        cluster.wait_serving();
+        file.check();
+    }
+    assert!(!cluster.manager.suspected().is_empty(), "lost connections are reported");
+}
+
+#[test]
+fn a_flipped_bit_on_one_disk_is_served_from_another_copy() {
+    let cluster = Cluster::start();
+    let client = cluster.client();
+    let mut file = Mirror::new(&client, INODE);
+    file.write(0, pattern(3, 12 * CHUNK as usize));
+    // All copies of one node: whatever replica the client prefers, some reads meet it.
+    let flipped: usize =
+        (0..12).map(|index| flip_bit(&cluster.disk(2), &file.bytes[index * CHUNK as usize..][..64])).sum();
+    assert!(flipped > 6, "{flipped}");
+    file.check();
+    assert!(client.figures().corrupt_answers > 0, "some reads met a flipped bit");
+}
+
+fn flip_bit(folder: &Path, wanted: &[u8]) -> usize {
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        found +=
+            if path.is_dir() { flip_bit(&path, wanted) } else { usize::from(flip_in_file(&path, wanted)) };
+    }
+    found
+}
+
+fn flip_in_file(path: &Path, wanted: &[u8]) -> bool {
+    use rustix::fs::{SeekFrom, seek};
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    let mut at = 0;
+    // Segment files are sparse: only what is written is looked at.
+    while let Ok(start) = seek(&file, SeekFrom::Data(at)) {
+        let end = seek(&file, SeekFrom::Hole(start)).unwrap_or(length);
+        let mut bytes = vec![0; (end - start) as usize];
+        file.read_exact_at(&mut bytes, start).unwrap();
+        if let Some(place) = bytes.windows(wanted.len()).position(|window| window == wanted) {
+            file.write_all_at(&[wanted[0] ^ 1], start + place as u64).unwrap();
+            return true;
+        }
+        at = end;
+    }
+    false
+}
+
+/// A network that changes a bit of the first `left` read payloads.
+struct Noisy {
+    inner: Arc<dyn Transport>,
+    left: Arc<AtomicUsize>,
+}
+
+struct NoisyConnection {
+    inner: Arc<dyn Connection>,
+    left: Arc<AtomicUsize>,
+}
+
+impl Transport for Noisy {
+    fn connect(
+        &self,
+        address: &str,
+        timeout: Duration,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Arc<dyn Connection>> {
+        let inner = self.inner.connect(address, timeout, handler)?;
+        Ok(Arc::new(NoisyConnection { inner, left: self.left.clone() }))
+    }
+
+    fn listen(&self, address: &str, handler: Arc<dyn Handler>) -> Result<Box<dyn Listener>> {
+        self.inner.listen(address, handler)
+    }
+}
+
+impl Connection for NoisyConnection {
+    fn next_request_id(&self) -> u64 {
+        self.inner.next_request_id()
+    }
+
+    fn call(&self, request_id: u64, out: Outgoing, done: Done) {
+        let left = self.left.clone();
+        let reads = out.kind == MessageKind::KindRead;
+        let noisy = move |result: Result<transport::Reply>| {
+            let result = result.map(|mut reply| {
+                let strike = |left: usize| (!reply.payload.is_empty()).then(|| left.checked_sub(1)).flatten();
+                if reads && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, strike).is_ok() {
+                    let mut bytes = reply.payload.to_vec();
+                    *bytes.last_mut().unwrap() ^= 0x10;
+                    reply.payload = Bytes::from(bytes);
+                }
+                reply
+            });
+            done(result);
+        };
+        self.inner.call(request_id, out, Box::new(noisy));
+    }
+
+    fn send_one_way(&self, out: Outgoing) -> Result<()> {
+        self.inner.send_one_way(out)
+    }
+
+    fn is_open(&self) -> bool {
+        self.inner.is_open()
+    }
+
+    fn close(&self) {
+        self.inner.close();
+    }
+
+    fn peer(&self) -> String {
+        self.inner.peer()
+    }
+}
+
+#[test]
+fn a_bit_changed_on_the_way_is_seen_and_another_copy_asked() {
+    let cluster = Cluster::start();
+    let left = Arc::new(AtomicUsize::new(0));
+    let noisy = Arc::new(Noisy { inner: cluster.transport.clone(), left: left.clone() });
+    let client = Client::connect_over(noisy, cluster.config()).unwrap();
+    let mut file = Mirror::new(&client, INODE);
+    file.write(0, pattern(4, CHUNK as usize));
+    left.store(2, Ordering::SeqCst);
+    file.check();
+    assert_eq!((left.load(Ordering::SeqCst), client.figures().corrupt_answers), (0, 2));
+    // Every copy's answer is changed: the error is the answer, and nothing else is returned.
+    left.store(usize::MAX, Ordering::SeqCst);
+    assert_eq!(file.read(0, 10).unwrap_err().code, Code::Corrupt);
+}
+
+#[test]
+fn without_servers_operations_end_at_their_time_and_when_they_are_cancelled() {
+    let mut cluster = Cluster::start();
+    let config = client::Config { io_timeout: Duration::from_millis(1500), ..cluster.config() };
+    let client = Client::connect_over(cluster.transport.clone(), config).unwrap();
+    let hard =
+        Client::connect_over(cluster.transport.clone(), client::Config { hard: true, ..cluster.config() })
+            .unwrap();
+    let mut file = Mirror::new(&client, INODE);
+    file.write(0, pattern(4, 1000));
+    (1..=3).for_each(|node| cluster.kill(node));
+    assert!(file.read(0, 10).unwrap_err().code.retryable());
+    let data = vec![Bytes::from(pattern(5, 1000))];
+    let error = file.chunks.write_wait(&Caller::default(), INODE, &layout(), 0, data.clone()).unwrap_err();
+    assert!(error.code.retryable(), "{error}");
+    assert_eq!(client.figures().write_bytes_in_flight, 0);
+    let cancel = Cancel::new();
+    let caller = Caller { cancel: Some(cancel.clone()), ..Caller::default() };
+    let waiting = std::thread::spawn(move || {
+        let chunks = hard.chunks();
+        (
+            chunks.read_wait(&caller, INODE, &layout(), 0, 10).err(),
+            chunks.write_wait(&caller, INODE, &layout(), 0, data),
+        )
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    cancel.cancel();
+    let (read, write) = waiting.join().unwrap();
+    assert_eq!((read.unwrap().code, write.unwrap_err().code), (Code::Interrupted, Code::Interrupted));
+    // They come back, and the file with them. The failed write may have happened.
+    (1..=3).for_each(|node| cluster.start_server(node));
+    cluster.wait_serving();
+    let bytes = file.read(0, 1000).unwrap();
+    assert!(bytes == pattern(4, 1000) || bytes == pattern(5, 1000));
+    // Whatever became of it, it does not come behind a later write.
+    file.write(0, pattern(6, 1000));
+    file.check();
+}

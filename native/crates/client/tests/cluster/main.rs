@@ -1,0 +1,6 @@
+//! The client against three real storage servers, with a manager whose leases and transitions are the product's (`chain`).
+
+mod chunks;
+mod faults;
+mod harness;
+mod manager;

@@ -1,0 +1,213 @@
+//! A cluster manager for tests: leases, routing and transitions are real (`chain::manager`, `chain::next_chain`), its state is
+//! in memory, and clients are counted but never fenced.
+
+use chain::Time;
+use chain::manager::{Manager, ManagerConfig};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use transport::{Connection, Handler, Incoming, Listener, Transport};
+use wire::message as m;
+use wire::message::{MessageKind, NodeKind, PublicState};
+
+pub const LEASE_MS: u64 = 1000;
+const HEARTBEAT_MS: u64 = 100;
+
+fn now() -> Time {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Time(time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000)
+}
+
+struct State {
+    manager: Manager,
+    nodes: BTreeMap<u32, m::Node>,
+    version: u64,
+    connections: Vec<Arc<dyn Connection>>,
+    suspected: Vec<u32>,
+}
+
+impl State {
+    fn routing(&self) -> m::Routing {
+        let chains = self.manager.chains().to_vec();
+        let table =
+            m::ChainTable { id: 1, version: 1, chains: chains.iter().map(|chain| chain.id).collect() };
+        m::Routing {
+            version: self.version,
+            cluster: "test".into(),
+            nodes: self.nodes.values().cloned().collect(),
+            chains,
+            tables: vec![table],
+            ..Default::default()
+        }
+    }
+
+    fn push(&mut self) {
+        self.connections.retain(|connection| connection.is_open());
+        for connection in &self.connections {
+            // A connection that broke is noticed above, next time.
+            let _ = transport::push(&**connection, &m::RoutingPush { routing: Some(self.routing()) });
+        }
+    }
+
+    fn advance(&mut self) {
+        if !self.manager.advance(now()).is_empty() {
+            self.version += 1;
+            self.push();
+        }
+    }
+
+    fn register(&mut self, request: m::RegisterRequest, connection: Arc<dyn Connection>) -> m::RegisterReply {
+        self.connections.push(connection);
+        let is_storage = request.kind == NodeKind::NodeStorage as i32;
+        if is_storage {
+            let node = m::Node {
+                id: request.node,
+                kind: request.kind,
+                address: request.address,
+                incarnation: request.incarnation,
+                alive: true,
+                pid: request.pid,
+            };
+            self.nodes.insert(node.id, node);
+            self.version += 1;
+        }
+        m::RegisterReply {
+            heartbeat_ms: HEARTBEAT_MS as u32,
+            lease_ms: LEASE_MS as u32,
+            routing: Some(self.routing()),
+            ..Default::default()
+        }
+    }
+
+    fn heartbeat(&mut self, request: m::HeartbeatRequest) -> m::HeartbeatReply {
+        let order = (request.incarnation, request.sequence);
+        let grant = (request.kind == NodeKind::NodeStorage as i32)
+            .then(|| self.manager.heartbeat(now(), request.node, order, request.targets))
+            .flatten();
+        self.advance();
+        let lease_ms = grant.map_or(0, |grant| grant.lease_ms as u32);
+        let routing = (request.routing_version != self.version).then(|| self.routing());
+        m::HeartbeatReply { lease_ms, routing, sequence: request.sequence, ..Default::default() }
+    }
+}
+
+pub struct TestManager {
+    state: Arc<Mutex<State>>,
+    pub address: String,
+    listener: Box<dyn Listener>,
+    stop: Arc<AtomicBool>,
+}
+
+struct Answers(Arc<Mutex<State>>);
+
+impl TestManager {
+    pub fn start(transport: &dyn Transport, chains: u32) -> TestManager {
+        let config = ManagerConfig { lease_ms: LEASE_MS, heartbeat_ms: HEARTBEAT_MS, outage_grace_ms: 300 };
+        let state = Arc::new(Mutex::new(State {
+            manager: Manager::new(now(), config, new_chains(chains)),
+            nodes: BTreeMap::new(),
+            version: 1,
+            connections: Vec::new(),
+            suspected: Vec::new(),
+        }));
+        let listener = transport.listen("127.0.0.1:0", Arc::new(Answers(state.clone()))).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (running, ticking) = (stop.clone(), state.clone());
+        std::thread::spawn(move || {
+            while !running.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(20));
+                ticking.lock().advance();
+            }
+        });
+        TestManager { state, address: listener.address(), listener, stop }
+    }
+
+    /// The supervisor saw the process end.
+    pub fn exited(&self, node: u32, incarnation: u64) {
+        let mut state = self.state.lock();
+        state.manager.exited(node, incarnation);
+        if let Some(node) = state.nodes.get_mut(&node) {
+            node.alive = false;
+        }
+        state.version += 1;
+        state.push();
+        state.advance();
+    }
+
+    pub fn suspected(&self) -> Vec<u32> {
+        self.state.lock().suspected.clone()
+    }
+
+    pub fn head(&self, chain: u32) -> u32 {
+        let state = self.state.lock();
+        let chain = state.manager.chains().iter().find(|known| known.id == chain).unwrap();
+        let mut serving = chain.members.iter().filter(|member| member.state() == PublicState::PublicServing);
+        serving.next().unwrap().node
+    }
+
+    pub fn serving(&self) -> usize {
+        let state = self.state.lock();
+        let members = state.manager.chains().iter().flat_map(|chain| &chain.members);
+        members.filter(|member| member.state() == PublicState::PublicServing).count()
+    }
+}
+
+impl Drop for TestManager {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.listener.close();
+    }
+}
+
+impl Handler for Answers {
+    fn handle(&self, mut incoming: Incoming<'_>) {
+        let kind = MessageKind::try_from(i32::from(incoming.kind)).unwrap();
+        let mut state = self.0.lock();
+        match kind {
+            MessageKind::KindRegister => {
+                let reply = state.register(incoming.decode().unwrap(), incoming.connection());
+                incoming.replier().send(reply, Vec::new());
+                state.push();
+            }
+            MessageKind::KindHeartbeat => {
+                let reply = state.heartbeat(incoming.decode().unwrap());
+                incoming.replier().send(reply, Vec::new());
+            }
+            MessageKind::KindRouting => {
+                let routing = Some(state.routing());
+                incoming.replier().send(m::RoutingReply { routing, ..Default::default() }, Vec::new());
+            }
+            MessageKind::KindGiveBack => {
+                let request: m::GiveBackRequest = incoming.decode().unwrap();
+                if request.kind == NodeKind::NodeStorage as i32 {
+                    state.manager.exited(request.node, request.incarnation);
+                    state.advance();
+                }
+                incoming.replier().send(m::GiveBackReply::default(), Vec::new());
+            }
+            MessageKind::KindSuspect => {
+                let request: m::SuspectRequest = incoming.decode().unwrap();
+                state.suspected.push(request.node);
+                incoming.replier().send(m::SuspectReply::default(), Vec::new());
+            }
+            _ => incoming.refuse_unknown(),
+        }
+    }
+}
+
+/// `count` chains of three members on nodes 1, 2, 3, each chain beginning at another node.
+fn new_chains(count: u32) -> Vec<m::Chain> {
+    (1..=count)
+        .map(|id| {
+            let member = |place: u32| {
+                let node = (id + place) % 3 + 1;
+                m::Member { target: u64::from(id * 10 + node), node, ..Default::default() }
+            };
+            let members: Vec<m::Member> = (0..3).map(member).collect();
+            let preferred = members.iter().map(|member| member.target).collect();
+            m::Chain { id, version: 1, members, preferred, ..Default::default() }
+        })
+        .collect()
+}
