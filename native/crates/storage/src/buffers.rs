@@ -12,7 +12,10 @@ const IDLE_BYTES: usize = 8 << 20;
 
 pub struct Buffers {
     pub client: BufferPool,
-    pub resync: BufferPool,
+    /// What a resync brings in. Its own pool: it waits for this node's store alone, so two nodes that resync each other never
+    /// wait in a circle.
+    pub resync_in: BufferPool,
+    pub resync_out: BufferPool,
     pub read: BufferPool,
     forwarded: [BufferPool; POSITIONS],
 }
@@ -22,7 +25,8 @@ impl Buffers {
         let pool = |budget_bytes: usize| BufferPool::with_budget(IDLE_BYTES.min(budget_bytes), budget_bytes);
         Buffers {
             client: pool(config.update_bytes),
-            resync: pool(config.resync_bytes),
+            resync_in: pool(config.resync_bytes),
+            resync_out: pool(config.resync_bytes),
             read: pool(config.read_bytes),
             forwarded: std::array::from_fn(|_| pool(config.update_bytes)),
         }

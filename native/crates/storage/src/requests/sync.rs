@@ -22,7 +22,7 @@ pub fn replace(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
     let Some(chunk) = request.chunk else {
         return Err(Error::new(Code::InvalidArgument, "resync: no chunk"));
     };
-    let payload = incoming.pull(&service.shared.buffers.resync)?;
+    let payload = incoming.pull(&service.shared.buffers.resync_in)?;
     if payload.len() != request.length as usize {
         return Err(Error::new(Code::InvalidArgument, "resync: the payload is not the whole chunk"));
     }

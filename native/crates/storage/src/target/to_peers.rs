@@ -196,7 +196,7 @@ impl Target {
             return Ok((request, Bytes::new()));
         }
         let whole = ReadRange { offset: 0, length: u32::MAX };
-        let read = self.store.read(chunk, whole, &self.shared.buffers.resync)?;
+        let read = self.store.read(chunk, whole, &self.shared.buffers.resync_out)?;
         request.version = Some(read.version.into());
         request.length = read.chunk_length;
         request.crc = read.crc;
