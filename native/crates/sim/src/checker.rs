@@ -3,6 +3,7 @@
 
 use crate::engine::{CELLS, Cells};
 use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -29,6 +30,28 @@ pub struct Interval {
 const CONFIGURATIONS_MAX: usize = 200_000;
 
 type Configuration = (u64, Cells);
+
+/// FNV-1a over words: the sets are small and many, and nobody attacks them.
+#[derive(Default)]
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 29)
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(31);
+    }
+}
+
+type Configurations = HashSet<Configuration, BuildHasherDefault<Fnv>>;
 
 fn apply(step: &Step, state: &Cells) -> Option<Cells> {
     let mut next = *state;
@@ -71,7 +94,7 @@ pub fn is_linearizable(initial: Cells, history: &[Interval]) -> Option<bool> {
     points.sort_unstable();
     let mut slots: Vec<Option<usize>> = Vec::new();
     let mut slot_of = vec![usize::MAX; history.len()];
-    let mut configurations: HashSet<Configuration> = HashSet::from([(0, initial)]);
+    let mut configurations = Configurations::from_iter([(0, initial)]);
     for (_, is_return, index) in points {
         if !is_return {
             let slot = slots.iter().position(Option::is_none).unwrap_or(slots.len());
@@ -99,10 +122,10 @@ pub fn is_linearizable(initial: Cells, history: &[Interval]) -> Option<bool> {
 fn expand(
     history: &[Interval],
     slots: &[Option<usize>],
-    configurations: HashSet<Configuration>,
+    configurations: Configurations,
     bit: u64,
-) -> Option<HashSet<Configuration>> {
-    let mut done = HashSet::new();
+) -> Option<Configurations> {
+    let mut done = Configurations::default();
     let mut seen = configurations.clone();
     let mut open: Vec<Configuration> = configurations.into_iter().collect();
     while let Some((taken, state)) = open.pop() {

@@ -164,16 +164,55 @@ pub enum Fault {
 
 #[derive(Clone, Debug)]
 pub enum Event {
-    Deliver { from: Address, to: Address, message: Message },
-    Tick { node: usize, incarnation: u64 },
-    Heartbeat { node: usize, incarnation: u64 },
-    Disk { node: usize, incarnation: u64, generation: u64, work: DiskWork },
-    Read { node: usize, incarnation: u64, reply: u64, chain_version: u64, cells: Cells },
-    CallTimeout { node: usize, incarnation: u64, call: u64 },
-    Reopen { node: usize, incarnation: u64 },
-    ManagerTick { life: u64 },
-    ClientStep { client: usize, slot: usize },
-    ClientTimeout { client: usize, slot: usize, call: u64 },
+    Deliver {
+        from: Address,
+        to: Address,
+        message: Message,
+    },
+    Tick {
+        node: usize,
+        incarnation: u64,
+    },
+    Heartbeat {
+        node: usize,
+        incarnation: u64,
+    },
+    Disk {
+        node: usize,
+        incarnation: u64,
+        generation: u64,
+        work: DiskWork,
+    },
+    /// `cells`: read when the version was chosen; none: read when this happens.
+    Read {
+        node: usize,
+        incarnation: u64,
+        reply: u64,
+        chain_version: u64,
+        chunk: ChunkId,
+        cells: Option<Cells>,
+    },
+    CallTimeout {
+        node: usize,
+        incarnation: u64,
+        call: u64,
+    },
+    Reopen {
+        node: usize,
+        incarnation: u64,
+    },
+    ManagerTick {
+        life: u64,
+    },
+    ClientStep {
+        client: usize,
+        slot: usize,
+    },
+    ClientTimeout {
+        client: usize,
+        slot: usize,
+        call: u64,
+    },
     Fault(Fault),
     Settled,
 }

@@ -152,7 +152,12 @@ impl World {
             Choice::Stop => Fault::Stop { node },
             Choice::Pause => Fault::Pause { node, ms: self.random.between(1, 1 + self.knobs.pause_ms) },
             Choice::ManagerRestart => {
-                let longest = self.random.pick(&[50, self.knobs.lease_ms, 2 * self.knobs.lease_ms]);
+                let lease_ms = self.knobs.lease_ms;
+                let longest = self.random.pick(&[50, 50, lease_ms, 2 * lease_ms]);
+                if self.random.chance(self.knobs.restart_cuts) {
+                    let ms = self.random.between(1, 1 + 2 * lease_ms);
+                    self.cut_both_ways(Address::Node(node), Address::Manager, ms);
+                }
                 Fault::ManagerStop { ms: self.random.between(1, 1 + longest) }
             }
             Choice::DiskError => Fault::DiskError { node },
@@ -165,17 +170,23 @@ impl World {
         let ms = self.random.between(1, 1 + self.knobs.cut_ms);
         let count = self.nodes.len();
         let here = Address::Node(node);
-        let other = match self.random.chance(50.0) {
+        if self.random.chance(self.knobs.manager_cuts) {
+            return self.cut_both_ways(here, Address::Manager, ms);
+        }
+        let other = match self.random.chance(30.0) {
             true => Address::Manager,
             false => Address::Node((node + 1 + self.random.below(count - 1)) % count),
         };
-        let ways = self.random.below(4);
-        if ways != 0 {
-            self.fault(Fault::Cut { from: here, to: other, ms });
+        match self.random.below(4) {
+            0 => self.fault(Fault::Cut { from: here, to: other, ms }),
+            1 => self.fault(Fault::Cut { from: other, to: here, ms }),
+            _ => self.cut_both_ways(here, other, ms),
         }
-        if ways != 1 {
-            self.fault(Fault::Cut { from: other, to: here, ms });
-        }
+    }
+
+    fn cut_both_ways(&mut self, one: Address, other: Address, ms: u64) {
+        self.fault(Fault::Cut { from: one, to: other, ms });
+        self.fault(Fault::Cut { from: other, to: one, ms });
     }
 
     fn heal(&mut self) {

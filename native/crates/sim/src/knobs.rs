@@ -49,6 +49,13 @@ pub struct Knobs {
     pub ordered: bool,
     pub slow_disk: f64,
     pub slow_disk_ms: u64,
+    /// Reads between the choice of a version and the answer.
+    pub slow_read: f64,
+    pub slow_read_ms: u64,
+    /// Percent of manager restarts that also cut a node off from it.
+    pub restart_cuts: f64,
+    /// Percent of cuts that are between a node and the manager, both ways.
+    pub manager_cuts: f64,
     pub fault_every_ms: u64,
     pub faults_ms: u64,
     pub crash: u32,
@@ -74,6 +81,7 @@ impl Knobs {
             Profile::Resync,
             Profile::Leases,
             Profile::Manager,
+            Profile::Outage,
             Profile::Outage,
             Profile::Network,
         ];
@@ -118,6 +126,10 @@ impl Knobs {
             ordered: true,
             slow_disk: 0.0,
             slow_disk_ms: 1,
+            slow_read: 0.0,
+            slow_read_ms: 1,
+            restart_cuts: 0.0,
+            manager_cuts: 30.0,
             fault_every_ms: 0,
             faults_ms: random.between(3000, 8000),
             crash: 0,
@@ -189,33 +201,57 @@ impl Knobs {
     }
 
     fn leases(&mut self, random: &mut Random) {
-        self.fault_every_ms = random.pick(&[400, 1000]);
+        self.fault_every_ms = random.pick(&[400, 1000, 2000]);
         self.pause = random.pick(&[0, 1, 2]);
-        self.cut = random.pick(&[1, 2]);
+        self.cut = 2;
+        self.manager_cuts = 80.0;
+        self.cut_ms = self.lease_ms * random.pick(&[2, 4]);
+        self.drop = 0.0;
+        self.slow_disk = 0.0;
         self.reads = random.pick(&[60.0, 80.0]);
-        self.call_timeout_ms = random.pick(&[400, 2000, 8000]);
-        self.clients = random.pick(&[2, 3, 4]);
-        self.slow_one_of(random, &[Kind::Push, Kind::Grant, Kind::Heartbeat, Kind::Read]);
+        self.flushes = 0.0;
+        self.chunks = 1;
+        self.think_ms = random.pick(&[5, 20]);
+        self.slow_read = random.pick(&[0.0, 3.0]);
+        self.slow_read_ms = 4 * self.lease_ms;
+        self.call_timeout_ms = if self.slow_read > 0.0 { 8000 } else { random.pick(&[100, 400]) };
+        self.clients = random.pick(&[3, 4]);
+        self.slow_one_of(random, &[Kind::Push, Kind::Push, Kind::Grant, Kind::Heartbeat]);
     }
 
     fn manager(&mut self, random: &mut Random) {
         self.fault_every_ms = random.pick(&[300, 800]);
         self.manager_restart = 3;
+        self.restart_cuts = random.pick(&[0.0, 50.0]);
+        self.manager_cuts = 80.0;
         self.crash = random.pick(&[0, 1]);
-        self.cut = random.pick(&[0, 1, 3]);
+        self.cut = random.pick(&[0, 1]);
         self.pause = random.pick(&[0, 1]);
         self.reads = random.pick(&[50.0, 80.0]);
-        self.slow_one_of(random, &[Kind::Push, Kind::Grant, Kind::Heartbeat]);
+        self.chunks = random.pick(&[1, 1, 2]);
+        self.clients = random.pick(&[2, 3, 4]);
+        self.think_ms = random.pick(&[5, 20]);
+        self.call_timeout_ms = random.pick(&[100, 400, 1000]);
+        self.slow_one_of(random, &[Kind::Push, Kind::Push, Kind::Grant, Kind::Heartbeat]);
     }
 
     fn outage(&mut self, random: &mut Random) {
-        self.fault_every_ms = random.pick(&[500, 1200]);
-        self.all_crash = random.pick(&[0, 1, 2]);
-        self.all_power_loss = random.pick(&[0, 0, 1]);
+        self.fault_every_ms = random.pick(&[300, 600, 1200]);
+        self.all_crash = random.pick(&[0, 1, 3]);
+        self.all_power_loss = random.pick(&[0, 0, 2]);
         self.crash = random.pick(&[1, 2]);
         self.stop = random.pick(&[0, 1]);
         self.power_loss = random.pick(&[0, 1]);
+        self.down_ms = random.pick(&[50, 300, 1000]);
         self.flushes = random.pick(&[3.0, 15.0]);
+        self.removes = 0.0;
+        self.exit_reported = 100.0;
+        self.chunks = random.pick(&[1, 2]);
+        self.clients = random.pick(&[2, 3, 4]);
+        self.think_ms = random.pick(&[5, 20]);
+        self.call_timeout_ms = random.pick(&[150, 400]);
+        self.slow_disk = random.pick(&[0.0, 20.0, 40.0]);
+        self.slow_disk_ms = random.pick(&[20, 100]);
         self.slow_one_of(random, &[Kind::Forward, Kind::SyncReplace, Kind::Acknowledgement]);
     }
 }

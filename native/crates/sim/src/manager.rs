@@ -7,6 +7,7 @@ use crate::node::Clock;
 use crate::random::Random;
 use crate::world::{CHAIN, World};
 use chain::manager::{Manager, ManagerConfig};
+use chain::museum::{Planted, planted};
 use wire::message::{Chain, Member, PublicState};
 
 pub struct ManagerProcess {
@@ -103,7 +104,10 @@ impl World {
                 }
                 self.advance_chains();
                 // The chains as they are now, written together with the lease (R4).
-                let chains = self.manager.stored.clone();
+                let mut chains = self.manager.stored.clone();
+                if planted(Planted::R4) {
+                    self.send(Address::Manager, from, Message::Push(std::mem::take(&mut chains)));
+                }
                 Answer::Grant(grant.map(|grant| chain::manager::Grant { chains, ..grant }))
             }
             Request::Routing => Answer::Routing(manager.chains().to_vec()),

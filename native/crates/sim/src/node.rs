@@ -4,6 +4,7 @@ use crate::engine::{Body, Engine};
 use crate::event::{Address, Answer, Event, Message, Request};
 use crate::random::Random;
 use crate::world::{CHAIN, World};
+use chain::museum::{Planted, planted};
 use chain::{Identity, Input, Recovered, RecoveredUpdate, Replica, ReplyTo, Time, limits};
 use std::collections::BTreeMap;
 use wire::message::{LocalState, TargetReport};
@@ -160,9 +161,10 @@ impl World {
                 self.schedule(self.knobs.heartbeat_ms * 1000, event);
             }
             Event::Disk { generation, work, .. } => self.disk_done(index, generation, work),
-            Event::Read { reply, chain_version, cells, .. } => {
+            Event::Read { reply, chain_version, chunk, cells, .. } => {
                 let node = &self.nodes[index];
                 let replica = node.replica.as_ref().expect("checked above");
+                let cells = cells.unwrap_or_else(|| node.engine.content(chunk).cells);
                 // The clock is read now, after the version was chosen (P2).
                 let valid = replica.read_still_valid(node.clock.at(self.now), chain_version);
                 self.answer(index, ReplyTo(reply), Answer::Read(valid.map(|()| cells)));
@@ -336,7 +338,12 @@ impl World {
             }
             (Call::Heartbeat { sent }, Answer::Grant(Some(grant))) => {
                 let lease_until = Some(sent.plus_ms(grant.lease_ms));
-                for chain in grant.chains {
+                let mut chains = grant.chains;
+                if planted(Planted::R4) {
+                    let replica = self.nodes[index].replica.as_ref().expect("it runs");
+                    chains = vec![replica.view().chain.clone()];
+                }
+                for chain in chains {
                     self.feed(index, Input::View { chain, lease_until });
                 }
                 return;

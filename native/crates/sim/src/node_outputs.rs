@@ -74,10 +74,16 @@ impl World {
             }
             Output::ReadCommitted { reply, chain_version, chunk } => {
                 let cells = self.nodes[index].engine.content(chunk).cells;
+                let cells = self.random.chance(50.0).then_some(cells);
                 let incarnation = self.nodes[index].incarnation;
-                let delay = self.disk_delay();
+                let slow = !self.healed && self.random.chance(self.knobs.slow_read);
+                let longest = if slow { self.knobs.slow_read_ms * 1000 } else { 200 };
+                let delay = self.random.between(20, 20 + longest);
                 let reply = reply.0;
-                self.schedule(delay, Event::Read { node: index, incarnation, reply, chain_version, cells });
+                self.schedule(
+                    delay,
+                    Event::Read { node: index, incarnation, reply, chain_version, chunk, cells },
+                );
             }
             Output::ReplyUpdate { reply, result } => self.answer(index, reply, Answer::Update(result)),
             Output::ReplyRead { reply, error } => self.answer(index, reply, Answer::Read(Err(error))),

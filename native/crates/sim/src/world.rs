@@ -17,29 +17,6 @@ pub const CHAIN: u32 = 1;
 /// Events of one seed; beyond it something spins.
 const EVENTS_MAX: u64 = 3_000_000;
 
-struct Scheduled {
-    time: u64,
-    order: u64,
-    event: Event,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-impl Eq for Scheduled {}
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.time, self.order).cmp(&(other.time, other.order))
-    }
-}
-
 pub struct World {
     pub now: u64,
     pub knobs: Knobs,
@@ -58,7 +35,10 @@ pub struct World {
     pub faults: u64,
     calls: u64,
     order: u64,
-    queue: BinaryHeap<Reverse<Scheduled>>,
+    /// Time, order, and the event's place in the store: events are too large to be moved about in a heap.
+    queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    store: Vec<Option<Event>>,
+    free: Vec<usize>,
 }
 
 impl World {
@@ -88,6 +68,8 @@ impl World {
             calls: 0,
             order: 0,
             queue: BinaryHeap::new(),
+            store: Vec::new(),
+            free: Vec::new(),
             knobs,
             random,
         }
@@ -100,8 +82,12 @@ impl World {
 
     pub fn schedule(&mut self, delay_us: u64, event: Event) {
         self.order += 1;
-        let scheduled = Scheduled { time: self.now + delay_us, order: self.order, event };
-        self.queue.push(Reverse(scheduled));
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.store.push(None);
+            self.store.len() - 1
+        });
+        self.store[place] = Some(event);
+        self.queue.push(Reverse((self.now + delay_us, self.order, place)));
     }
 
     pub fn send(&mut self, from: Address, to: Address, message: Message) {
@@ -130,18 +116,20 @@ impl World {
     pub fn run_until(&mut self, end: u64) {
         while self.violation.is_none() {
             match self.queue.peek() {
-                Some(Reverse(next)) if next.time <= end => {}
+                Some(Reverse((time, ..))) if *time <= end => {}
                 _ => break,
             }
-            let Some(Reverse(next)) = self.queue.pop() else { break };
-            assert!(next.time >= self.now, "time goes on");
-            self.now = next.time;
+            let Some(Reverse((time, _, place))) = self.queue.pop() else { break };
+            assert!(time >= self.now, "time goes on");
+            self.now = time;
+            let event = self.store[place].take().expect("an event happens once");
+            self.free.push(place);
             self.events += 1;
             if self.events > EVENTS_MAX {
                 return self.violate("too many events: something spins".into());
             }
-            self.mix(next.time);
-            self.dispatch(next.event);
+            self.mix(time);
+            self.dispatch(event);
         }
         self.now = self.now.max(end);
     }

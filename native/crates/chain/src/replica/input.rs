@@ -170,8 +170,8 @@ pub enum Input<P> {
     Fence {
         client: ClientId,
     },
-    /// The engine was verified after `TakeOffline` and is open again. Ignored while the manager still calls the target serving: it missed
-    /// updates, so it comes back through a resync only. Try again after the next `View`.
+    /// The engine was verified after `TakeOffline` and is open again. Ignored while the manager still calls the target serving or
+    /// syncing: it missed updates or lost its session, so it comes back only through a resync of a later version. Try again after the next `View`.
     Reopen {
         recovered: Recovered,
     },

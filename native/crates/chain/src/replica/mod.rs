@@ -150,7 +150,7 @@ impl<P: Clone> Replica<P> {
         let offline = || Error::new(Code::TargetOffline, format!("target {}", self.identity.target));
         match input {
             Input::View { chain, lease_until } => self.on_view(step, chain, lease_until),
-            Input::Reopen { recovered } if self.view.role != Role::Serving => {
+            Input::Reopen { recovered } if self.view.role == Role::Idle => {
                 self.offline = None;
                 self.recover(recovered);
             }

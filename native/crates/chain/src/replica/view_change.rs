@@ -13,8 +13,7 @@ use wire::{ChunkId, Code, Error, Version};
 
 impl<P: Clone> Replica<P> {
     pub(super) fn on_view(&mut self, step: &mut Step<P>, chain: Chain, lease_until: Option<Time>) {
-        let lease_without_chain = lease_until.is_some() && planted(Planted::R4);
-        if chain.version > self.view.version.0 && !lease_without_chain {
+        if chain.version > self.view.version.0 {
             self.change_view(step, chain);
         }
         // The view is now at least as new as the one that the lease came with.

@@ -181,7 +181,7 @@ impl Target {
         {
             let state = self.state.lock();
             let offline = state.replica.report().0 == LocalState::LocalOffline;
-            if !offline || state.replica.view().role == Role::Serving {
+            if !offline || state.replica.view().role != Role::Idle {
                 return;
             }
         }
