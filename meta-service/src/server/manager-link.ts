@@ -34,6 +34,7 @@ export interface ManagerLinkOptions {
 const firstPauseMs = 100;
 const longestPauseMs = 2_000;
 const heartbeatMsDefault = 1_000;
+const giveBackMs = 500;
 const kind = message.NodeKind.NODE_META;
 
 export class ManagerLink {
@@ -63,15 +64,8 @@ export class ManagerLink {
     this.#running = this.#run();
   }
 
-  /** Gives the lease back, so that nobody waits for it to run out (P1). */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    const { node, incarnation } = this.#options;
-    if (this.#client?.isOpen === true) {
-      const body = { kind, node, incarnation, targets: [] };
-      await this.#client.call(rpcs.giveBack, body, { deadlineMs: 500 }).catch(() => {});
-      await this.#client.close();
-    }
     await this.#running;
   }
 
@@ -118,7 +112,7 @@ export class ManagerLink {
     const periodMs = reply.heartbeatMs > 0 ? reply.heartbeatMs : heartbeatMsDefault;
     while (!this.#stopping.signal.aborted) {
       await sleep(clock, periodMs, this.#stopping.signal).catch(() => {});
-      if (this.#stopping.signal.aborted) return;
+      if (this.#stopping.signal.aborted) break;
       const beat = {
         kind,
         node,
@@ -129,6 +123,8 @@ export class ManagerLink {
       const { routing } = await client.call(rpcs.heartbeat, beat);
       if (routing !== undefined) this.#apply(routing);
     }
+    // Gives the lease back, so that nobody waits for it to run out (P1).
+    await client.call(rpcs.giveBack, { kind, node, incarnation, targets: [] }, { deadlineMs: giveBackMs });
   }
 
   #push(kindOf: number, bytes: Buffer): void {
