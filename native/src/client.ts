@@ -4,7 +4,7 @@
 import { message } from '@catena/core';
 import { binding } from './binding.ts';
 import { answered, settled } from './failure.ts';
-import type { RawClient, RawClientFigures, RawFile } from './raw.ts';
+import type { RawClient, RawClientFigures, RawClientSettings, RawFile } from './raw.ts';
 
 export interface ClientOptions {
   /** "host:port" of the managers. */
@@ -49,23 +49,26 @@ interface ReplyCodec<Reply> {
 const rawUser = (user: User) => ({ uid: user.uid, gid: user.gid, groups: [...user.groups] });
 const layoutBytes = (layout: message.Layout) => message.Layout.encode(layout).finish();
 
+export function clientSettings(options: ClientOptions): RawClientSettings {
+  return {
+    managers: [...options.managers],
+    cluster: options.cluster ?? '',
+    host: options.host ?? '',
+    ioTimeoutMs: options.ioTimeoutMs ?? 60_000,
+    hard: options.hard ?? false,
+    attributeTtlMs: options.attributeTtlMs ?? 1_000,
+    writeBytesMax: options.writeBytesMax ?? 32 << 20,
+    connectTimeoutMs: options.connectTimeoutMs ?? 30_000,
+    withoutNames: options.withoutNames ?? false,
+  };
+}
+
 export class Client {
   readonly #raw: RawClient;
 
   /** Waits for a manager, the routing table and (with names) the metadata service; UNREACHABLE with the reason. */
   static async connect(options: ClientOptions): Promise<Client> {
-    const settings = {
-      managers: [...options.managers],
-      cluster: options.cluster ?? '',
-      host: options.host ?? '',
-      ioTimeoutMs: options.ioTimeoutMs ?? 60_000,
-      hard: options.hard ?? false,
-      attributeTtlMs: options.attributeTtlMs ?? 1_000,
-      writeBytesMax: options.writeBytesMax ?? 32 << 20,
-      connectTimeoutMs: options.connectTimeoutMs ?? 30_000,
-      withoutNames: options.withoutNames ?? false,
-    };
-    return new Client(await settled(() => binding().NativeClient.connect(settings)));
+    return new Client(await settled(() => binding().NativeClient.connect(clientSettings(options))));
   }
 
   private constructor(raw: RawClient) {

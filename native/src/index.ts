@@ -4,5 +4,6 @@ export { Client, type ClientOptions, File, type Place, type User } from './clien
 export { bootClockMs } from './clock.ts';
 export { DirectoryLock } from './directory-lock.ts';
 export { startNativeLog } from './log.ts';
+export { Mount, type MountOptions } from './mount.ts';
 export { nextChain } from './next-chain.ts';
 export { StorageServer, type StorageServerOptions } from './storage-server.ts';

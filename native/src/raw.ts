@@ -90,7 +90,34 @@ export interface RawStorageServer {
   stop(): Promise<void>;
 }
 
+export interface RawMountSettings {
+  client: RawClientSettings;
+  mountpoint: string;
+  withoutCache: boolean;
+  allowOther: boolean;
+  readAheadBytes: number;
+  threadsMax: number;
+}
+
+export interface RawOperationFigures {
+  operation: string;
+  requests: number;
+  inFlight: number;
+  errors: number;
+  seconds: number;
+}
+
+export interface RawMount {
+  ended(): Promise<void>;
+  unmount(patienceMs: number): Promise<void>;
+  operations(): RawOperationFigures[];
+  inFlight(): number;
+  openFiles(): number;
+  figures(): RawClientFigures;
+}
+
 export interface Binding {
+  NativeMount: { start(settings: RawMountSettings): Promise<RawMount> };
   DirectoryLock: { acquire(directory: string): RawDirectoryLock };
   NativeStorageServer: { start(settings: RawStorageSettings): Promise<RawStorageServer> };
   NativeClient: { connect(settings: RawClientSettings): Promise<RawClient> };

@@ -78,6 +78,18 @@ pub struct ClientFigures {
     pub metadata_in_flight: u32,
 }
 
+impl From<::client::Figures> for ClientFigures {
+    fn from(figures: ::client::Figures) -> ClientFigures {
+        ClientFigures {
+            routing_version: figures.routing_version.into(),
+            write_bytes_in_flight: figures.write_bytes_in_flight as f64,
+            open_inodes: figures.open_inodes as u32,
+            corrupt_answers: figures.corrupt_answers as f64,
+            metadata_in_flight: figures.metadata_in_flight as u32,
+        }
+    }
+}
+
 #[napi]
 pub struct NativeClient(pub(crate) Arc<Client>);
 
@@ -110,14 +122,7 @@ impl NativeClient {
 
     #[napi]
     pub fn figures(&self) -> ClientFigures {
-        let figures = self.0.figures();
-        ClientFigures {
-            routing_version: figures.routing_version.into(),
-            write_bytes_in_flight: figures.write_bytes_in_flight as f64,
-            open_inodes: figures.open_inodes as u32,
-            corrupt_answers: figures.corrupt_answers as f64,
-            metadata_in_flight: figures.metadata_in_flight as u32,
-        }
+        self.0.figures().into()
     }
 
     /// Any metadata request but open, create, close and report, as bytes; the reply likewise.

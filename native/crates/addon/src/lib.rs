@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod lock;
 mod logging;
+mod mount;
 mod names;
 mod process;
 mod promise;
