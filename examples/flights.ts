@@ -20,9 +20,8 @@ export async function compareFlights(input: string, options: SessionOptions = {}
     const flights = session.readParquet(input);
     const whole = await timed('session.sql', () => session.sql(query('flights'), { flights }).takeAll());
     const job = flights.repartition(8, { hashBy: 'origin' }).partialSql(query('{0}'));
-    const output = `${input}.by-origin`;
-    await timed('DataFrame job', () => job.writeParquet(output, { overwrite: true }));
-    const result = session.readParquet(output);
+    await timed('DataFrame job', () => job.writeParquet(`${input}.by-origin`, { overwrite: true }));
+    const result = session.readParquet(`${input}.by-origin`);
     const written = await session.sql('SELECT * FROM result ORDER BY origin', { result }).takeAll();
     const plain = await plainDuckDb(query(`read_parquet('${local.replaceAll("'", "''")}')`));
     console.log(`plain DuckDB: ${plain.seconds.toFixed(2)} s`);

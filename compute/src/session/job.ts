@@ -28,6 +28,7 @@ import type { FileTransfer } from '../sources/file-transfer.ts';
 import { openParquet, type ParquetSource } from '../sources/parquet.ts';
 import { Crew } from '../worker/crew.ts';
 import type { RunReport } from './explain.ts';
+import { makeDirectory } from './make-directory.ts';
 import { type Resources, shareResources } from './resources.ts';
 
 export interface SessionOptions {
@@ -93,7 +94,7 @@ export class Job {
     const scratch = resolve(options.scratchDirectory ?? join(tmpdir(), `catena-compute-${userInfo().uid}`));
     this.directory = join(scratch, this.id);
     try {
-      mkdirSync(this.directory, { recursive: true, mode: 0o700 });
+      makeDirectory(this.directory);
     } catch (error) {
       throw fromSystemError(error, `scratchDirectory ${scratch}`);
     }

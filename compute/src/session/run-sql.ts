@@ -1,7 +1,7 @@
 // One query from the command line: a session for it alone, its rows, and a table for the terminal.
 import type { Row, Value } from '../engine/database.ts';
 import type { SessionOptions } from './job.ts';
-import { connect } from './session.ts';
+import { Session } from './session.ts';
 
 export interface RunSqlOptions extends SessionOptions {
   /** Rows kept for the answer; a terminal shows no more. */
@@ -20,7 +20,8 @@ const rowsMaxDefault = 10_000;
 
 export async function runSql(query: string, options: RunSqlOptions = {}): Promise<SqlAnswer> {
   const { rowsMax = rowsMaxDefault, ...session } = options;
-  const opened = await connect({ slots: 1, ...session });
+  // Workers start after the query has been understood.
+  const opened = new Session({ slots: 1, ...session });
   try {
     const frame = opened.sql(query);
     const { columns, rows } = await frame.toText(rowsMax + 1);

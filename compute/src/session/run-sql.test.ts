@@ -1,0 +1,62 @@
+import { writeFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { runSql, tableText } from '../index.ts';
+import { makeScratch, type Scratch } from '../testing/scratch.ts';
+
+let scratch: Scratch;
+beforeAll(async () => {
+  scratch = await makeScratch();
+  writeFileSync(scratch.path('people.csv'), 'name,age\nAda,36\nBob,\n');
+  writeFileSync(scratch.path('pets.json'), '[{"owner":"Ada","pet":"cat"}]');
+});
+afterAll(() => scratch.remove());
+
+describe('a query from the command line', () => {
+  test('joins files of several formats and prints a table', async () => {
+    const { columns, rows, isCut, explain } = await runSql(
+      `SELECT name, age, pet FROM '${scratch.path('people.csv')}' LEFT JOIN '${scratch.path('pets.json')}' ON owner = name ORDER BY name`,
+      { scratchDirectory: scratch.path('jobs') },
+    );
+    expect(isCut).toBe(false);
+    expect(tableText(columns, rows)).toBe(
+      'name   age  pet\n----  ----  ----\nAda     36  cat\nBob   NULL  NULL\n',
+    );
+    expect(explain).toContain('run whole on one worker');
+  });
+
+  test('keeps columns of no rows, and says when it cut rows off', async () => {
+    const options = { scratchDirectory: scratch.path('jobs'), rowsMax: 3 };
+    expect(await runSql('SELECT 1 AS a WHERE false', options)).toMatchObject({
+      columns: ['a'],
+      rows: [],
+      isCut: false,
+    });
+    const cut = await runSql('SELECT range AS n FROM range(9)', options);
+    expect([cut.rows.length, cut.isCut]).toEqual([3, true]);
+  });
+
+  test('has one clear error', async () => {
+    const options = { scratchDirectory: scratch.path('jobs') };
+    await expect(runSql("SELECT * FROM 'nothing.csv'", options)).rejects.toMatchObject({ code: 'BAD_INPUT' });
+    await expect(runSql('SELECT', options)).rejects.toMatchObject({ code: 'BAD_QUERY' });
+    await expect(runSql('SELECT 1', { ...options, slots: 0 })).rejects.toThrow(
+      /slots: 0; give a whole number/,
+    );
+    await expect(runSql('SELECT 1', { ...options, memoryBytes: 1 })).rejects.toThrow(/at least 64 MiB/);
+    await expect(runSql('SELECT 1', { scratchDirectory: '/proc/nothing' })).rejects.toThrow(
+      /scratchDirectory/,
+    );
+  });
+});
+
+test('a table is aligned, numbers to the right, and stays on its lines', () => {
+  expect(
+    tableText(
+      ['n', 'text'],
+      [
+        { n: 1n, text: 'a\nb' },
+        { n: 100, text: 'x'.repeat(80) },
+      ],
+    ),
+  ).toBe(`  n  text\n---  ${'-'.repeat(60)}\n  1  a b\n100  ${'x'.repeat(59)}…\n`);
+});
