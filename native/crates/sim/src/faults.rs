@@ -156,7 +156,7 @@ impl World {
                 let longest = self.random.pick(&[50, 50, lease_ms, 2 * lease_ms]);
                 if self.random.chance(self.knobs.restart_cuts) {
                     let ms = self.random.between(1, 1 + 2 * lease_ms);
-                    self.cut_both_ways(Address::Node(node), Address::Manager, ms);
+                    self.cut_from_manager(node, ms);
                 }
                 Fault::ManagerStop { ms: self.random.between(1, 1 + longest) }
             }
@@ -171,7 +171,7 @@ impl World {
         let count = self.nodes.len();
         let here = Address::Node(node);
         if self.random.chance(self.knobs.manager_cuts) {
-            return self.cut_both_ways(here, Address::Manager, ms);
+            return self.cut_from_manager(node, ms);
         }
         let other = match self.random.chance(30.0) {
             true => Address::Manager,
@@ -181,6 +181,15 @@ impl World {
             0 => self.fault(Fault::Cut { from: here, to: other, ms }),
             1 => self.fault(Fault::Cut { from: other, to: here, ms }),
             _ => self.cut_both_ways(here, other, ms),
+        }
+    }
+
+    /// A partition with a node and perhaps a client on one side, the manager on the other.
+    fn cut_from_manager(&mut self, node: usize, ms: u64) {
+        self.cut_both_ways(Address::Node(node), Address::Manager, ms);
+        if self.random.chance(self.knobs.client_cuts) {
+            let client = Address::Client(self.random.below(self.clients.len()));
+            self.cut_both_ways(client, Address::Manager, ms);
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Knobs {
     /// Reads between the choice of a version and the answer.
     pub slow_read: f64,
     pub slow_read_ms: u64,
+    /// Percent of cuts from the manager that also keep its pushes from one client: it goes on with the member that was cut off.
+    pub client_cuts: f64,
     /// Percent of manager restarts that also cut a node off from it.
     pub restart_cuts: f64,
     /// Percent of cuts that are between a node and the manager, both ways.
@@ -128,6 +130,7 @@ impl Knobs {
             slow_disk_ms: 1,
             slow_read: 0.0,
             slow_read_ms: 1,
+            client_cuts: 20.0,
             restart_cuts: 0.0,
             manager_cuts: 30.0,
             fault_every_ms: 0,
@@ -187,6 +190,7 @@ impl Knobs {
         self.down_ms = random.pick(&[20, 100, 500]);
         self.duplicate = random.pick(&[0.0, 5.0, 20.0]);
         self.reads = random.pick(&[20.0, 40.0]);
+        self.removes = random.pick(&[0.0, 5.0, 25.0]);
         self.slow_one_of(
             random,
             &[
@@ -205,6 +209,7 @@ impl Knobs {
         self.pause = random.pick(&[0, 1, 2]);
         self.cut = 2;
         self.manager_cuts = 80.0;
+        self.client_cuts = 70.0;
         self.cut_ms = self.lease_ms * random.pick(&[2, 4]);
         self.drop = 0.0;
         self.slow_disk = 0.0;
@@ -224,6 +229,7 @@ impl Knobs {
         self.manager_restart = 3;
         self.restart_cuts = random.pick(&[0.0, 50.0]);
         self.manager_cuts = 80.0;
+        self.client_cuts = 70.0;
         self.crash = random.pick(&[0, 1]);
         self.cut = random.pick(&[0, 1]);
         self.pause = random.pick(&[0, 1]);

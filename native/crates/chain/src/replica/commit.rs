@@ -42,20 +42,24 @@ impl<P: Clone> Replica<P> {
         }
         let chain_version = self.view.version.0;
         let queue = self.queues.get_mut(&chunk).expect("looked up above");
-        for pending in &mut queue.pending {
+        let absent = queue.absent;
+        for (place, pending) in queue.pending.iter_mut().enumerate() {
             if !stored(pending.applied) {
                 break;
             }
             if pending.sent || pending.acked {
                 continue;
             }
+            // A removal that was pending when this update got its version, and is committed now: a syncing member was only told that the
+            // chunk is absent, not by which version.
+            let base = if place == 0 && absent { Version::NONE } else { pending.base };
             let body = pending.body.as_ref().expect("only updates in memory are sent");
             pending.sent = true;
             step.out.push(Output::Forward {
                 to,
                 chain_version,
                 version: pending.version,
-                base: pending.base,
+                base,
                 update: body.update.clone(),
                 payload: body.payload.clone(),
             });
