@@ -36,4 +36,10 @@ impl Buffers {
     pub fn forwarded(&self, position: usize) -> &BufferPool {
         &self.forwarded[position.min(POSITIONS - 1)]
     }
+
+    /// At the end of the server: what others hold may never come back.
+    pub fn lift_budgets(&self) {
+        let own = [&self.client, &self.resync_in, &self.resync_out, &self.read];
+        own.into_iter().chain(&self.forwarded).for_each(BufferPool::lift_budget);
+    }
 }

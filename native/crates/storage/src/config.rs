@@ -1,8 +1,39 @@
 //! What a storage server is started with. Checked before anything is opened.
 
-use std::path::PathBuf;
+use chunk_engine::{Disk, FileDisk};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use wire::{Code, Error, Result};
+
+type OpenDisk = dyn Fn(&Path) -> Result<Arc<dyn Disk>> + Send + Sync;
+
+/// How a target's folder becomes a `Disk`: files of the local file system, or the engine's twin in memory.
+#[derive(Clone)]
+pub struct DiskOpener(Arc<OpenDisk>);
+
+impl DiskOpener {
+    pub fn new(open: impl Fn(&Path) -> Result<Arc<dyn Disk>> + Send + Sync + 'static) -> Self {
+        DiskOpener(Arc::new(open))
+    }
+
+    pub fn files() -> Self {
+        DiskOpener::new(|folder| {
+            let failed = |error| Error::new(Code::Io, format!("open {}: {error}", folder.display()));
+            Ok(Arc::new(FileDisk::open(folder).map_err(failed)?))
+        })
+    }
+
+    pub(crate) fn open(&self, folder: &Path) -> Result<Arc<dyn Disk>> {
+        (self.0)(folder)
+    }
+}
+
+impl std::fmt::Debug for DiskOpener {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("DiskOpener")
+    }
+}
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -29,6 +60,7 @@ pub struct Config {
     pub flush_interval: Duration,
     /// Of each target.
     pub engine: chunk_engine::Options,
+    pub open_disk: DiskOpener,
 }
 
 impl Config {
@@ -56,6 +88,7 @@ impl Config {
                 catalog_cache_bytes: 4 << 20,
                 ..chunk_engine::Options::default()
             },
+            open_disk: DiskOpener::files(),
         }
     }
 

@@ -30,5 +30,5 @@ mod shared;
 mod target;
 mod workers;
 
-pub use config::{Config, boot_id};
+pub use config::{Config, DiskOpener, boot_id};
 pub use server::StorageServer;

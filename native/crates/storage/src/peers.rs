@@ -17,7 +17,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
 const BACK_OFF_MIN: Duration = Duration::from_millis(20);
 const BACK_OFF_MAX: Duration = Duration::from_millis(1000);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
     /// Updates to the member at this position of its chain.
     Forward(usize),
@@ -25,7 +25,7 @@ pub enum Purpose {
     Resync,
 }
 
-type Key = (NodeId, Purpose);
+pub type Key = (NodeId, Purpose);
 
 struct Slot {
     address: String,
@@ -72,24 +72,29 @@ impl Peers {
         peers
     }
 
-    /// Where the node is now. Opens the connection ahead of its first use.
-    pub fn prepare(&self, node: NodeId, purpose: Purpose, address: &str) {
-        let mut state = self.state.lock();
-        let slot = Self::slot(&mut state, (node, purpose));
-        let mut outdated = None;
-        if slot.address != address {
-            slot.address = address.to_string();
-            outdated = slot.connection.take();
-            slot.back_off = BACK_OFF_MIN;
-            slot.not_before = Instant::now();
+    /// Whom the chains speak to now, and where they are. Connections are opened ahead of their first use; all others are closed:
+    /// what is queued there for a node that stopped would hold memory that others wait for.
+    pub fn want(&self, wanted: &[(Key, String)]) {
+        let mut unused = Vec::new();
+        {
+            let mut state = self.state.lock();
+            for (key, address) in wanted {
+                let slot = Self::slot(&mut state, *key);
+                if slot.address != *address {
+                    slot.address.clone_from(address);
+                    unused.extend(slot.connection.take());
+                    slot.back_off = BACK_OFF_MIN;
+                    slot.not_before = Instant::now();
+                }
+                slot.wanted = slot.connection.is_none();
+            }
+            let is_wanted = |key: &Key| wanted.iter().any(|(wanted, _)| wanted == key);
+            let left = state.slots.extract_if(|key, _| !is_wanted(key));
+            unused.extend(left.filter_map(|(_, slot)| slot.connection));
         }
-        slot.wanted = slot.connection.is_none();
-        if slot.wanted {
-            self.wake.notify_one();
-        }
-        drop(state);
-        // Closing it ends its calls, whose callbacks may come back here.
-        drop(outdated);
+        self.wake.notify_one();
+        // Closing ends the calls in flight, whose callbacks may come back here.
+        drop(unused);
     }
 
     fn slot(state: &mut State, key: Key) -> &mut Slot {
@@ -184,10 +189,8 @@ impl Peers {
         connection: Option<Arc<dyn Connection>>,
     ) -> Option<Arc<dyn Connection>> {
         let closed = state.closed;
-        let slot = Self::slot(state, key);
-        if closed || slot.address != address {
-            return connection;
-        }
+        let slot = state.slots.get_mut(&key).filter(|slot| slot.address == address);
+        let Some(slot) = slot.filter(|_| !closed) else { return connection };
         match connection {
             Some(connection) => {
                 slot.connection = Some(connection);

@@ -59,6 +59,7 @@ impl StorageServer {
             incarnation,
             boot_id: config.boot_id.clone(),
             engine_options: config.engine.clone(),
+            open_disk: config.open_disk.clone(),
             metrics,
             buffers: Buffers::new(&config),
             peers,
@@ -110,9 +111,10 @@ impl StorageServer {
         if std::mem::replace(&mut *self.stopped.lock(), true) {
             return Ok(());
         }
+        let shared = &self.service.shared;
+        shared.buffers.lift_budgets();
         self.listener.close();
         self.ticker.stop();
-        let shared = &self.service.shared;
         shared.peers.close();
         shared.lanes.wait_idle();
         shared.readers.wait_idle();
@@ -127,10 +129,11 @@ impl StorageServer {
 
 impl Drop for StorageServer {
     fn drop(&mut self) {
+        let shared = &self.service.shared;
+        shared.buffers.lift_budgets();
         self.listener.close();
         self.ticker.stop();
         self.session.stop(false);
-        let shared = &self.service.shared;
         shared.peers.close();
         shared.lanes.close();
         shared.readers.close();
@@ -167,6 +170,7 @@ impl Ticker {
                 let targets = service.targets();
                 for target in &targets {
                     target.refresh_space();
+                    target.notice_failure();
                     target.feed(Input::Tick);
                 }
                 if flushed.elapsed() >= flush_interval {

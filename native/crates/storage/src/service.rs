@@ -3,12 +3,13 @@
 
 use crate::directory::Directory;
 use crate::metrics::add;
+use crate::peers::Key;
 use crate::requests;
 use crate::shared::Shared;
-use crate::target::{Target, TargetRecord};
-use chain::Time;
+use crate::target::{self, Target, TargetRecord};
+use chain::{Time, View};
 use parking_lot::{Mutex, RwLock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use transport::{EchoHandler, Handler, Incoming};
 use wire::message::{Chain, MessageKind, Routing, TargetReport};
@@ -76,14 +77,28 @@ impl Service {
             let held = routing.is_none_or(|routing| state.apply(routing));
             (held, state.chains())
         };
-        for chain in chains {
-            if let Some(target) = self.own(&chain) {
-                target.on_view(chain, lease_until.filter(|_| held));
-            }
+        let own = |chain: Chain| self.own(&chain).map(|target| (target, chain));
+        let own: Vec<(Arc<Target>, Chain)> = chains.into_iter().filter_map(own).collect();
+        self.connect_peers(&own);
+        for (target, chain) in own {
+            target.on_view(chain, lease_until.filter(|_| held));
         }
         for client in fenced {
             self.targets().iter().for_each(|target| target.feed(chain::Input::Fence { client }));
         }
+    }
+
+    fn connect_peers(&self, own: &[(Arc<Target>, Chain)]) {
+        let mut links = BTreeSet::new();
+        for (target, chain) in own {
+            let view = View::new(chain.clone(), target.id, self.shared.incarnation);
+            links.extend(target::links(&view, target.id));
+        }
+        let routing = self.shared.routing.lock();
+        let with_address = |key: Key| routing.address(key.0).map(|address| (key, address));
+        let wanted: Vec<(Key, String)> = links.into_iter().filter_map(with_address).collect();
+        drop(routing);
+        self.shared.peers.want(&wanted);
     }
 
     /// This node's member of the chain; made if the chain names one that does not exist yet.

@@ -1,6 +1,7 @@
 //! What the targets of one server share: threads, memory, connections to other nodes, counters.
 
 use crate::buffers::Buffers;
+use crate::config::DiskOpener;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::routing::RoutingState;
@@ -12,6 +13,7 @@ pub struct Shared {
     pub incarnation: u64,
     pub boot_id: String,
     pub engine_options: chunk_engine::Options,
+    pub open_disk: DiskOpener,
     pub metrics: Arc<Metrics>,
     pub buffers: Buffers,
     pub peers: Arc<Peers>,

@@ -14,6 +14,7 @@ struct Shelves {
     idle: [Vec<Box<[u8]>>; CLASSES.len()],
     idle_bytes: usize,
     used_bytes: usize,
+    lifted: bool,
 }
 
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl BufferPool {
     /// A pool whose buffers in use add up to at most `used_bytes_max`; one buffer is always granted, whatever its size.
     pub fn with_budget(idle_bytes_max: usize, used_bytes_max: usize) -> Self {
         let idle = std::array::from_fn(|_| Vec::new());
-        let shelves = Mutex::new(Shelves { idle, idle_bytes: 0, used_bytes: 0 });
+        let shelves = Mutex::new(Shelves { idle, idle_bytes: 0, used_bytes: 0, lifted: false });
         BufferPool(Arc::new(Pool { shelves, returned: Condvar::new(), idle_bytes_max, used_bytes_max }))
     }
 
@@ -56,6 +57,12 @@ impl BufferPool {
         let size = size_of_class(len);
         let shelves = self.0.shelves.lock();
         self.0.fits(&shelves, size).then(|| self.grant(shelves, len, size))
+    }
+
+    /// Nobody waits any more: for the end of a process, where buffers may never come back.
+    pub fn lift_budget(&self) {
+        self.0.shelves.lock().lifted = true;
+        self.0.returned.notify_all();
     }
 
     pub fn used_bytes(&self) -> usize {
@@ -93,7 +100,9 @@ impl BufferPool {
 
 impl Pool {
     fn fits(&self, shelves: &Shelves, size: usize) -> bool {
-        shelves.used_bytes == 0 || size <= self.used_bytes_max.saturating_sub(shelves.used_bytes)
+        shelves.lifted
+            || shelves.used_bytes == 0
+            || size <= self.used_bytes_max.saturating_sub(shelves.used_bytes)
     }
 }
 
@@ -186,6 +195,12 @@ mod tests {
         drop(held.1);
         let larger_than_the_budget = pool.take(CLASSES[1]);
         assert!(pool.try_take(1).is_none());
+        let waiting = {
+            let pool = pool.clone();
+            std::thread::spawn(move || pool.take(5).len())
+        };
+        pool.lift_budget();
+        assert_eq!(waiting.join().unwrap(), 5, "nobody waits at the end");
         drop(larger_than_the_budget);
         assert_eq!(pool.used_bytes(), 0);
     }

@@ -23,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use store::Store;
-pub use to_peers::channels;
+pub use to_peers::{channels, links};
 use transport::ReplySender;
 use wire::message::{Chain, LocalState};
 use wire::{Error, Result, TargetId};
@@ -86,7 +86,8 @@ impl Target {
         mut record: TargetRecord,
         fresh: bool,
     ) -> Result<Arc<Target>> {
-        let (store, recovered, whole) = Store::open(folder, shared.engine_options.clone())?;
+        let (store, recovered, whole) =
+            Store::open(folder, shared.engine_options.clone(), shared.open_disk.clone())?;
         if !whole {
             record.lose()?;
         }
@@ -158,7 +159,6 @@ impl Target {
         let view = chain::View::new(chain.clone(), self.id, self.shared.incarnation);
         let newer = view.version > self.state.lock().replica.view().version;
         if newer {
-            self.prepare_peers(&view);
             self.position
                 .store(to_peers::place(&view, self.id).map_or(0, |(_, place)| place), Ordering::Relaxed);
             if let Err(error) = self.remember_role(&view) {
@@ -169,6 +169,15 @@ impl Target {
             log::info!(target: "storage", chain = self.chain, target = self.id.0, version, role = role.as_str(); "chain.version");
         }
         self.feed(Input::View { chain, lease_until });
+    }
+
+    /// A failure that no request has met yet, such as one in the background.
+    pub fn notice_failure(self: &Arc<Self>) {
+        if let Some(error) = self.store.failure()
+            && self.standing().0 != LocalState::LocalOffline
+        {
+            self.fail(error);
+        }
     }
 
     pub fn position(&self) -> usize {

@@ -2,12 +2,12 @@
 //! the engine. It decides nothing and keeps no state of its own.
 
 use super::ReadRange;
+use crate::config::DiskOpener;
 use bytes::Bytes;
 use chain::{Applied, Channel, Chunks, Committed, Listed, Recovered, RecoveredUpdate, Replacement};
-use chunk_engine::{ChannelUpdate, Engine, FileDisk, ListedChunk, Options, StageRequest, Update};
+use chunk_engine::{ChannelUpdate, Engine, ListedChunk, Options, StageRequest, Update};
 use parking_lot::RwLock;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wire::limits::CHUNK_BYTES_MIN;
 use wire::message::{ChunkInfo, UpdateKind};
@@ -23,6 +23,7 @@ pub(super) struct Store {
     engine: RwLock<Option<Engine>>,
     folder: PathBuf,
     options: Options,
+    open_disk: DiskOpener,
 }
 
 pub(super) struct Read {
@@ -42,10 +43,11 @@ pub(super) struct Space {
 
 impl Store {
     /// Opens what lies in the folder, or makes it. False beside it: something that was there before is missing.
-    pub fn open(folder: &Path, options: Options) -> Result<(Store, Recovered, bool)> {
-        let (engine, whole) = open_engine(folder, &options)?;
+    pub fn open(folder: &Path, options: Options, open_disk: DiskOpener) -> Result<(Store, Recovered, bool)> {
+        let (engine, whole) = open_engine(&open_disk, folder, &options)?;
         let recovered = recovered(&engine)?;
-        let store = Store { engine: RwLock::new(Some(engine)), folder: folder.to_path_buf(), options };
+        let store =
+            Store { engine: RwLock::new(Some(engine)), folder: folder.to_path_buf(), options, open_disk };
         Ok((store, recovered, whole))
     }
 
@@ -61,7 +63,7 @@ impl Store {
     pub fn reopen(&self) -> Result<Recovered> {
         let mut held = self.engine.write();
         drop(held.take());
-        let (engine, _) = open_engine(&self.folder, &self.options)?;
+        let (engine, _) = open_engine(&self.open_disk, &self.folder, &self.options)?;
         let recovered = recovered(&engine)?;
         *held = Some(engine);
         Ok(recovered)
@@ -210,9 +212,8 @@ impl Store {
     }
 }
 
-fn open_engine(folder: &Path, options: &Options) -> Result<(Engine, bool)> {
-    let failed = |error: std::io::Error| Error::new(Code::Io, format!("open {}: {error}", folder.display()));
-    let disk = Arc::new(FileDisk::open(folder).map_err(failed)?);
+fn open_engine(open_disk: &DiskOpener, folder: &Path, options: &Options) -> Result<(Engine, bool)> {
+    let disk = open_disk.open(folder)?;
     match Engine::open(disk.clone(), options.clone()) {
         Err(error) if error.code == Code::NotFound => Ok((Engine::create(disk, options.clone())?, false)),
         opened => opened.map(|(engine, opened)| (engine, opened.complete)),

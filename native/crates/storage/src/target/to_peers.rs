@@ -3,9 +3,9 @@
 
 use super::{ReadRange, State, Target};
 use crate::metrics::add;
-use crate::peers::Purpose;
+use crate::peers::{Key, Purpose};
 use bytes::Bytes;
-use chain::{Acknowledged, Applied, Channel, Committed, Input, Listed, Output, Update, View};
+use chain::{Acknowledged, Applied, Channel, Committed, Input, Listed, Output, Role, Update, View};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::message::{self as m, PublicState};
@@ -29,31 +29,21 @@ pub(super) fn place(view: &View, target: TargetId) -> Option<(NodeId, usize)> {
     })
 }
 
-impl Target {
-    /// Connects to the members that this one will speak to, ahead of the first message.
-    pub(super) fn prepare_peers(&self, view: &View) {
-        let routing = self.shared.routing.lock();
-        let prepare = |target: TargetId, purposes: &dyn Fn(usize) -> Vec<Purpose>| {
-            let Some((node, position)) = place(view, target) else { return };
-            let Some(address) = routing.address(node) else { return };
-            for purpose in purposes(position) {
-                self.shared.peers.prepare(node, purpose, &address);
-            }
-        };
-        if let Some(successor) = view.successor {
-            prepare(successor, &|position| {
-                let mut purposes = vec![Purpose::Forward(position), Purpose::Control];
-                if view.successor_is_syncing {
-                    purposes.push(Purpose::Resync);
-                }
-                purposes
-            });
-        }
-        if let Some(last) = view.last_serving.filter(|last| *last != self.id) {
-            prepare(last, &|_| vec![Purpose::Control]);
+/// The connections that a member with this view needs.
+pub fn links(view: &View, own: TargetId) -> Vec<Key> {
+    let mut links = Vec::new();
+    if let Some((node, position)) = view.successor.and_then(|successor| place(view, successor)) {
+        links.extend([(node, Purpose::Forward(position)), (node, Purpose::Control)]);
+        if view.successor_is_syncing {
+            links.push((node, Purpose::Resync));
         }
     }
+    let last = view.last_serving.filter(|last| *last != own && view.role == Role::Serving);
+    links.extend(last.and_then(|last| place(view, last)).map(|(node, _)| (node, Purpose::Control)));
+    links
+}
 
+impl Target {
     pub(super) fn post_to_peer(self: &Arc<Self>, state: &State, output: Output<Bytes>) {
         let view = state.replica.view();
         let place = |target: TargetId| place(view, target).unwrap_or((NodeId(0), 0));

@@ -34,18 +34,20 @@ pub struct Change {
     pub offset: u32,
     pub length: u32,
     pub data: Bytes,
+    /// On the medium of every member before the answer.
+    pub flush: bool,
 }
 
 impl Change {
     pub fn write(offset: u32, data: impl Into<Bytes>) -> Change {
         let data = data.into();
-        Change { kind: UpdateKind::UpdateWrite, offset, length: data.len() as u32, data }
+        Change { kind: UpdateKind::UpdateWrite, offset, length: data.len() as u32, data, flush: false }
     }
     pub fn truncate(length: u32) -> Change {
-        Change { kind: UpdateKind::UpdateTruncate, offset: 0, length, data: Bytes::new() }
+        Change { kind: UpdateKind::UpdateTruncate, offset: 0, length, data: Bytes::new(), flush: false }
     }
     pub fn remove() -> Change {
-        Change { kind: UpdateKind::UpdateRemove, offset: 0, length: 0, data: Bytes::new() }
+        Change { kind: UpdateKind::UpdateRemove, offset: 0, length: 0, data: Bytes::new(), flush: false }
     }
 
     pub fn apply_to(&self, chunk: &mut Vec<u8>) {
@@ -133,6 +135,7 @@ impl TestClient {
             length: change.length,
             crc: crc32c::crc32c(&change.data),
             chunk_size: CHUNK_SIZE,
+            flush: change.flush,
             ..Default::default()
         };
         let payload = if change.data.is_empty() { Vec::new() } else { vec![change.data.clone()] };

@@ -1,7 +1,12 @@
 //! Servers that die, come back, fall silent; bytes that rot.
 
 use crate::client::Change;
-use crate::harness::{CHAINS, Cluster, Model, chain_of, chunk, flip_bit, pattern};
+use crate::harness::{CHAINS, Cluster, MemoryDisks, Model, chain_of, chunk, flip_bit, pattern};
+use chunk_engine::MemoryDisk;
+use chunk_engine::disk::Fault;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use transport::TcpTransport;
 use wire::Code;
 
 #[test]
@@ -114,6 +119,74 @@ fn a_server_with_an_empty_disk_gets_everything_back() {
     cluster.kill(3, true);
     std::fs::remove_dir_all(cluster.disk(3)).unwrap();
     cluster.start_server(3);
+    cluster.wait_serving(3 * CHAINS as usize);
+    model.check(&client);
+}
+
+#[test]
+fn a_disk_that_fails_leaves_its_chains_and_returns_verified() {
+    let disks = MemoryDisks::default();
+    let cluster = Cluster::start_with(Arc::new(TcpTransport::new()), BTreeMap::from([(2, disks.clone())]));
+    let client = cluster.client(1);
+    let mut model = Model::default();
+    (0..8).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 50_000))));
+    // Whatever operation it is: a write of bytes, of the journal, a flush.
+    for round in 0..6u64 {
+        let failed = cluster.metric(2, "storage_targets_offline_total");
+        for disk in disks.lock().values() {
+            disk.fail_at(1 + round, Fault::Io);
+        }
+        let mut number = 0;
+        while cluster.metric(2, "storage_targets_offline_total") == failed {
+            number += 1;
+            let index = number % 8;
+            model.change(
+                &client,
+                index,
+                &Change::write(number as u32 * 100, pattern(number + round, 50_000)),
+            );
+            client.flush(chain_of(index)).unwrap();
+        }
+        disks.lock().values().for_each(MemoryDisk::heal);
+        cluster.wait_serving(3 * CHAINS as usize);
+        model.check(&client);
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_before_they_have_a_version() {
+    let disks = MemoryDisks::default();
+    let cluster = Cluster::start_with(Arc::new(TcpTransport::new()), BTreeMap::from([(3, disks.clone())]));
+    let client = cluster.client(1);
+    let mut model = Model::default();
+    (0..8).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 500_000))));
+    for disk in disks.lock().values() {
+        disk.set_capacity(0);
+    }
+    // The head learns with the next answers how little room its successors have (P8).
+    let mut refused = 0;
+    for index in 8..40 {
+        let answer =
+            client.update(chain_of(index), 1, chunk(index), &Change::write(0, pattern(index, 100_000)));
+        match answer {
+            Ok(_) => drop(model.0.insert(index, pattern(index, 100_000).to_vec())),
+            Err(error) => {
+                assert_eq!(error.code, Code::NoSpace);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0);
+    for disk in disks.lock().values() {
+        disk.set_capacity(1 << 30);
+    }
+    // Once there is room again, writes go on.
+    while client
+        .update(1, 2, chunk(100), &Change::write(0, pattern(100, 100_000)))
+        .is_err_and(|error| error.code == Code::NoSpace)
+    {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
     cluster.wait_serving(3 * CHAINS as usize);
     model.check(&client);
 }

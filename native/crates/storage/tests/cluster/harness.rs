@@ -3,16 +3,20 @@
 use crate::client::{Change, TestClient};
 use crate::manager::{TestManager, new_chains};
 use bytes::Bytes;
+use chunk_engine::MemoryDisk;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{Config, StorageServer};
+use storage::{Config, DiskOpener, StorageServer};
 use tempfile::TempDir;
 use transport::{TcpTransport, Transport};
 use wire::{ChunkId, Code};
 
 pub const CHAINS: u32 = 4;
+
+pub type MemoryDisks = Arc<Mutex<BTreeMap<PathBuf, MemoryDisk>>>;
 
 pub struct Cluster {
     pub manager: Arc<TestManager>,
@@ -20,6 +24,8 @@ pub struct Cluster {
     pub transport: Arc<dyn Transport>,
     folder: TempDir,
     pub boot_id: String,
+    /// Nodes whose targets lie on disks in memory, by folder.
+    pub memory_disks: BTreeMap<u32, MemoryDisks>,
 }
 
 impl Cluster {
@@ -28,10 +34,15 @@ impl Cluster {
     }
 
     pub fn start_on(transport: Arc<dyn Transport>) -> Cluster {
+        Cluster::start_with(transport, BTreeMap::new())
+    }
+
+    pub fn start_with(transport: Arc<dyn Transport>, memory_disks: BTreeMap<u32, MemoryDisks>) -> Cluster {
         let manager = Arc::new(TestManager::start(&*transport, new_chains(CHAINS), 300));
         let folder = TempDir::new().unwrap();
         let boot_id = "boot-1".to_string();
-        let mut cluster = Cluster { manager, servers: BTreeMap::new(), transport, folder, boot_id };
+        let mut cluster =
+            Cluster { manager, servers: BTreeMap::new(), transport, folder, boot_id, memory_disks };
         (1..=3).for_each(|node| cluster.start_server(node));
         cluster.wait_serving(3 * CHAINS as usize);
         cluster
@@ -49,6 +60,13 @@ impl Cluster {
         config.flush_interval = Duration::from_millis(500);
         config.engine.reserve_bytes = 1 << 20;
         config.engine.segment_bytes = 1 << 30;
+        if let Some(disks) = self.memory_disks.get(&node).cloned() {
+            config.open_disk = DiskOpener::new(move |folder| {
+                let mut disks = disks.lock();
+                let disk = disks.entry(folder.to_path_buf()).or_insert_with(|| MemoryDisk::new(1 << 30));
+                Ok(Arc::new(disk.clone()))
+            });
+        }
         config
     }
 

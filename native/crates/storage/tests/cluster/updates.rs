@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use transport::{InProcessTransport, TcpTransport, Transport, call_wait};
 use wire::Code;
-use wire::message::{ReadRequest, UpdateKind};
+use wire::message::ReadRequest;
 
 fn every_kind_of_update(transport: Arc<dyn Transport>) {
     let cluster = Cluster::start_on(transport);
@@ -60,6 +60,21 @@ fn a_flush_reaches_every_member() {
 }
 
 #[test]
+fn an_update_that_says_so_is_flushed_on_every_member_before_the_answer() {
+    let cluster = Cluster::start();
+    let client = cluster.client(1);
+    let flushes = || (1..=3).map(|node| cluster.metric(node, "storage_flushes_total")).collect::<Vec<u64>>();
+    client.update(1, 0, chunk(0), &Change::write(0, pattern(1, 10_000))).unwrap();
+    let before = flushes();
+    for round in 0..20u64 {
+        let change = Change { flush: true, ..Change::write(0, pattern(round, 10_000)) };
+        client.update(1, 0, chunk(0), &change).unwrap();
+    }
+    let after = flushes();
+    assert!(before.iter().zip(&after).all(|(before, after)| after - before >= 20), "{before:?} {after:?}");
+}
+
+#[test]
 fn requests_that_nobody_may_send_are_refused() {
     let cluster = Cluster::start();
     let client = cluster.client(1);
@@ -72,12 +87,7 @@ fn requests_that_nobody_may_send_are_refused() {
     assert_eq!(code(client.try_update(tag, 1, chunk(0), &too_long)), Code::InvalidArgument);
     let beyond = Change { offset: CHUNK_SIZE - 99, ..good.clone() };
     assert_eq!(code(client.try_update(tag, 1, chunk(0), &beyond)), Code::InvalidArgument);
-    let odd = Change {
-        kind: UpdateKind::UpdateTruncate,
-        length: CHUNK_SIZE + 1,
-        offset: 0,
-        data: bytes::Bytes::new(),
-    };
+    let odd = Change::truncate(CHUNK_SIZE + 1);
     assert_eq!(code(client.try_update(tag, 1, chunk(0), &odd)), Code::InvalidArgument);
     client.try_update(tag, 1, chunk(0), &good).unwrap();
     assert_eq!(client.read(1, chunk(0)).unwrap(), pattern(1, 100));
