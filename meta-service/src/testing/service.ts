@@ -2,6 +2,7 @@
 // with a client that speaks the messages as bytes. It can be killed at any moment: what was not in the log is gone.
 import {
   FsError,
+  type KeyValueStore,
   ManualClock,
   MemoryLogMedium,
   MemoryStoreMedium,
@@ -26,6 +27,11 @@ export function layouts(): TableLayouts {
 
 export const space: Space = { capacityBytes: 1n << 40n, usedBytes: 5n << 30n };
 
+export interface TestServiceOptions extends Partial<PartitionOptions> {
+  /** Instead of the store in memory. */
+  readonly openStore?: () => Promise<KeyValueStore>;
+}
+
 export class TestService {
   readonly logMedium = new MemoryLogMedium();
   readonly storeMedium = new MemoryStoreMedium();
@@ -33,10 +39,13 @@ export class TestService {
   readonly clock = new ManualClock();
   readonly failures: FsError[] = [];
   readonly #options: Partial<PartitionOptions>;
+  readonly #openStore: (() => Promise<KeyValueStore>) | undefined;
+  #store: KeyValueStore | undefined;
   #partition: Partition | undefined;
 
-  constructor(options: Partial<PartitionOptions> = {}) {
+  constructor({ openStore, ...options }: TestServiceOptions = {}) {
     this.#options = options;
+    this.#openStore = openStore;
   }
 
   get partition(): Partition {
@@ -45,8 +54,10 @@ export class TestService {
   }
 
   async open(): Promise<this> {
+    await this.#store?.close();
+    this.#store = this.#openStore === undefined ? openMemoryStore(this.storeMedium) : await this.#openStore();
     this.#partition = await Partition.open({
-      store: openMemoryStore(this.storeMedium),
+      store: this.#store,
       openLog: (floor) => openMemoryLog(this.logMedium, floor),
       chunks: this.chunks,
       clock: this.clock,
@@ -181,6 +192,9 @@ export class TestClient {
     return this;
   }
 
+  /** From this number on, no answer counts as arrived until another call of this. */
+  unconfirmedFrom: bigint | undefined;
+
   nextSequence(): bigint {
     return this.#next++;
   }
@@ -196,7 +210,8 @@ export class TestClient {
     const { user = root } = sending;
     const [request, reply] = codecs[name] as unknown as [Codec<object>, Codec<ReplyOf<Name>>];
     if (operation.updates) this.#unanswered.add(sequence);
-    const below = [...this.#unanswered].reduce((least, each) => (each < least ? each : least), this.#next);
+    const first = this.unconfirmedFrom ?? this.#next;
+    const below = [...this.#unanswered].reduce((least, each) => (each < least ? each : least), first);
     const header = {
       requestId: 7n,
       client: this.id,
