@@ -1,5 +1,6 @@
 // SQL jobs next to their data: sessions, lazy frames in partitions, and whole queries, on DuckDB workers.
 export type { Row, Value } from './engine/database.ts';
+export { type Json, jsonRows } from './engine/json.ts';
 export { type PlainAnswer, plainDuckDb } from './engine/plain.ts';
 export { LocalPlatform } from './platforms/local.ts';
 export type { Platform, WorkerStart } from './platforms/platform.ts';

@@ -1,5 +1,5 @@
 // catena sql: one query over files, on the mount or elsewhere, printed as a table.
-import { runSql, tableText } from '@catena/compute';
+import { jsonRows, runSql, tableText } from '@catena/compute';
 import { FsError } from '@catena/core';
 import type { Command } from 'commander';
 import { wholeNumber } from './options.ts';
@@ -14,7 +14,7 @@ export function addSql(program: Command): void {
     .option('--rows <n>', 'print at most so many rows', wholeNumber(1, 10_000_000), 1_000)
     .action(async (query: string, options: { json?: true; explain?: true; rows: number }) => {
       const answer = await runSql(query, { rowsMax: options.rows });
-      if (options.json === true) console.log(JSON.stringify(answer.rows, plainValue, 2));
+      if (options.json === true) console.log(JSON.stringify(jsonRows(answer.rows), undefined, 2));
       else console.log(tableText(answer.columns, answer.rows));
       if (options.explain === true) console.log(answer.explain);
       if (answer.isCut) {
@@ -23,11 +23,4 @@ export function addSql(program: Command): void {
       }
       if (answer.columns.length === 0) throw new FsError('BAD_QUERY', 'the query gives no columns');
     });
-}
-
-/** 64-bit numbers as JSON numbers where they fit exactly, as text where they do not. */
-function plainValue(_key: string, value: unknown): unknown {
-  if (typeof value !== 'bigint') return value;
-  const number = Number(value);
-  return Number.isSafeInteger(number) ? number : value.toString();
 }

@@ -23,7 +23,7 @@ function rowsOf(slices: readonly FileSlice[], groups: readonly number[][]): stri
 
 describe('shares of files', () => {
   test('hold every row once and in order, whatever the division', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(files, fc.integer({ min: 1, max: 20 }), (groups, count) => {
         const slices = wholeSlices(groups);
         const all = rowsOf(slices, groups);
@@ -39,7 +39,7 @@ describe('shares of files', () => {
   });
 
   test('by files are cut only where a row group ends, and not at all if there are enough files', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(files, fc.integer({ min: 1, max: 20 }), (groups, count) => {
         const parts = divideByFiles(wholeSlices(groups), count, (path) => groups[Number(path.slice(1))]!);
         for (const slice of parts.flat()) {
@@ -54,7 +54,7 @@ describe('shares of files', () => {
   });
 
   test('of what tasks wrote hold every row once and in order too', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 0, max: 30 }), { minLength: 1, maxLength: 10 }),
         fc.integer({ min: 1, max: 12 }),

@@ -144,6 +144,7 @@ export class DataFrame {
       transfer: transfer?.name,
       optimized,
       plan,
+      bytesIn: this.#job.bytesCopiedIn,
       lastRun: this.#lastRun,
     });
   }

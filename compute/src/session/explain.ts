@@ -12,9 +12,7 @@ export interface RunReport {
   readonly goal: string;
   readonly seconds: number;
   readonly tasks: readonly TaskReport[];
-  /** Of the whole session so far. */
-  readonly bytesIn: number;
-  /** Of this run. */
+  /** Copied back through a FileTransfer. */
   readonly bytesOut: number;
   /** Tasks taken over from an earlier driver of this job. */
   readonly recovered: number;
@@ -27,6 +25,8 @@ export interface ExplainInput {
   readonly transfer: string | undefined;
   readonly optimized: OptimizedPlan;
   readonly plan: ExecutionPlan;
+  /** Copied to scratch through a FileTransfer, by the whole session so far. */
+  readonly bytesIn: number;
   readonly lastRun: RunReport | undefined;
 }
 
@@ -39,7 +39,13 @@ export function explainText(input: ExplainInput): string {
     '',
     ...stageLines(input.plan),
   ];
-  if (input.lastRun !== undefined) lines.push('', ...runLines(input.lastRun, input.transfer));
+  lines.push('');
+  if (input.lastRun !== undefined) lines.push(...runLines(input.lastRun));
+  if (input.transfer === undefined) lines.push('copied to scratch: nothing, workers read the files in place');
+  else {
+    const back = `${input.lastRun?.bytesOut ?? 0} bytes back`;
+    lines.push(`copied through ${input.transfer}: ${input.bytesIn} bytes to scratch, ${back}`);
+  }
   return `${lines.join('\n')}\n`;
 }
 
@@ -95,7 +101,7 @@ function stageLines(plan: ExecutionPlan): string[] {
   });
 }
 
-function runLines(run: RunReport, transfer: string | undefined): string[] {
+function runLines(run: RunReport): string[] {
   const lines = [`last run (${run.goal}): ${run.seconds.toFixed(3)} s`];
   if (run.recovered > 0)
     lines.push(`  ${run.recovered} tasks were finished by an earlier driver of this job`);
@@ -105,10 +111,6 @@ function runLines(run: RunReport, transfer: string | undefined): string[] {
     lines.push(
       `  ${task.id} ${task.stage} on ${worker}${tries}: ${result.rows} rows, ${result.seconds.toFixed(3)} s${wrote}`,
     );
-  }
-  if (transfer === undefined) lines.push('copied to scratch: nothing, workers read the files in place');
-  else {
-    lines.push(`copied through ${transfer}: ${run.bytesIn} bytes to scratch, ${run.bytesOut} bytes back`);
   }
   return lines;
 }

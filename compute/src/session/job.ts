@@ -195,8 +195,7 @@ export class Job {
       const value = await use(results, connection);
       const seconds = Number(this.clock.wallNs() - startNs) / 1e9;
       const tasks = plan.tasks.map((task) => reports.get(task.id)!);
-      const bytesIn = this.bytesCopiedIn;
-      const report = { goal: request.name, seconds, tasks, bytesIn, bytesOut: 0, recovered: recovered.size };
+      const report = { goal: request.name, seconds, tasks, bytesOut: 0, recovered: recovered.size };
       return { value, report };
     } catch (caught) {
       error = caught instanceof Error ? caught.message : String(caught);

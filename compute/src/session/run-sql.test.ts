@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { runSql, tableText } from '../index.ts';
+import { jsonRows, runSql, tableText } from '../index.ts';
 import { makeScratch, type Scratch } from '../testing/scratch.ts';
 
 let scratch: Scratch;
@@ -22,6 +22,27 @@ describe('a query from the command line', () => {
       'name   age  pet\n----  ----  ----\nAda     36  cat\nBob   NULL  NULL\n',
     );
     expect(explain).toContain('run whole on one worker');
+  });
+
+  test('gives JSON that is exact, or says so as text', async () => {
+    const { rows } = await runSql(
+      `SELECT 1 AS i, 9007199254740993 AS big, 1.5::DECIMAL(9, 2) AS d, DATE '2001-02-03' AS day, [1, NULL] AS l,
+         {'a': TIMESTAMP '2001-02-03 04:05:06'} AS s, 'nan'::DOUBLE AS x, MAP {'k': 2} AS m, NULL AS n`,
+      { scratchDirectory: scratch.path('jobs') },
+    );
+    expect(JSON.parse(JSON.stringify(jsonRows(rows)))).toEqual([
+      {
+        i: 1,
+        big: '9007199254740993',
+        d: '1.50',
+        day: '2001-02-03',
+        l: [1, null],
+        s: { a: '2001-02-03 04:05:06' },
+        x: 'NaN',
+        m: [{ key: 'k', value: 2 }],
+        n: null,
+      },
+    ]);
   });
 
   test('keeps columns of no rows, and says when it cut rows off', async () => {
