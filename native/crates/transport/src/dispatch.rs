@@ -15,7 +15,7 @@ use wire::{BufferPool, Flags, FrameHeader, Result};
 /// The part of a connection's end that does not depend on what carries it.
 pub(crate) struct Core {
     pub calls: Arc<Calls>,
-    pub slots: Slots,
+    pub slots: Arc<Slots>,
     pub peer: String,
     /// Payloads of replies: bounded by what the calls in flight asked for.
     pool: BufferPool,
@@ -27,7 +27,7 @@ impl Core {
     pub fn new(peer: String, pool: BufferPool, timer: Arc<Timer>) -> Self {
         Core {
             calls: Arc::new(Calls::new(peer.clone())),
-            slots: Slots::default(),
+            slots: Arc::default(),
             peer,
             pool,
             timer,

@@ -7,11 +7,13 @@ use wire::request::{self, ReplyMessage};
 use wire::{BufferPool, Code, Error, Result};
 
 use crate::Connection;
+use crate::slots::{Owed, Slots};
 
 /// The side of a connection that answers go to.
 pub(crate) trait AnswerPath: Send + Sync {
     /// Errors are of no use to the handler: the caller is gone.
-    fn answer(&self, kind: u8, message: Vec<u8>, payload: Vec<Bytes>);
+    fn answer(&self, kind: u8, message: Vec<u8>, payload: Vec<Bytes>, owed: Option<Owed>);
+    fn slots(&self) -> &Arc<Slots>;
     /// The request no longer counts against the limit of unanswered ones.
     fn release(&self);
 }
@@ -64,6 +66,15 @@ impl Incoming<'_> {
         Ok(buffer.freeze())
     }
 
+    /// Announces an answer with this many bytes of payload. Waits while the caller leaves more than `limit_bytes` of announced
+    /// answers unread, so that a caller that stopped cannot hold the memory of others.
+    pub fn announce_answer(&mut self, payload_bytes: usize, limit_bytes: usize) {
+        let replier = self.replier.as_mut().expect("announced before the answer is handed on");
+        let path = replier.path.as_ref().expect("not answered yet");
+        let source = &mut *self.source;
+        replier.owed = Some(path.slots().owe(payload_bytes, limit_bytes, || source.before_wait()));
+    }
+
     /// The way to answer, for any thread. Of a one-way message its answers go nowhere.
     ///
     /// # Panics
@@ -98,11 +109,12 @@ pub struct ReplySender {
     kind: u8,
     request_id: u64,
     one_way: bool,
+    owed: Option<Owed>,
 }
 
 impl ReplySender {
     pub(crate) fn new(path: Arc<dyn AnswerPath>, kind: u8, request_id: u64, one_way: bool) -> Self {
-        ReplySender { path: Some(path), kind, request_id, one_way }
+        ReplySender { path: Some(path), kind, request_id, one_way, owed: None }
     }
 
     pub fn request_id(&self) -> u64 {
@@ -135,7 +147,7 @@ impl ReplySender {
     fn answer(&mut self, message: Vec<u8>, payload: Vec<Bytes>) {
         let Some(path) = self.path.take() else { return };
         if !self.one_way {
-            path.answer(self.kind, message, payload);
+            path.answer(self.kind, message, payload, self.owed.take());
             path.release();
         }
     }

@@ -4,6 +4,7 @@
 use crate::dispatch::{Core, Ending, dispatch};
 use crate::incoming::{AnswerPath, PayloadSource};
 use crate::owned::Owned;
+use crate::slots::{Owed, Slots};
 use crate::timer::Timer;
 use crate::{Connection, Done, Handler, Listener, Outgoing, Transport, threads};
 use bytes::{Buf, Bytes};
@@ -49,6 +50,7 @@ struct MemoryFrame {
     header: FrameHeader,
     message: Bytes,
     payload: VecDeque<Bytes>,
+    owed: Option<Owed>,
 }
 
 impl MemoryFrame {
@@ -63,7 +65,7 @@ impl MemoryFrame {
         };
         // The same limits as on a wire.
         header.encode();
-        MemoryFrame { header, message: Bytes::from(message), payload: payload.into() }
+        MemoryFrame { header, message: Bytes::from(message), payload: payload.into(), owed: None }
     }
 
     fn length_bytes(&self) -> usize {
@@ -87,9 +89,10 @@ struct Pipe {
 }
 
 impl Pipe {
-    fn push(&self, frame: MemoryFrame) -> bool {
+    /// `may_wait`: requests wait for room, answers never do.
+    fn push(&self, frame: MemoryFrame, may_wait: bool) -> bool {
         let mut state = self.state.lock();
-        if threads::may_wait() {
+        if may_wait {
             while state.queued_bytes > QUEUED_BYTES_MAX && !state.closed {
                 self.room.wait(&mut state);
             }
@@ -149,7 +152,7 @@ impl MemoryLink {
     fn read(self: &Arc<Self>, handler: &dyn Handler) {
         threads::become_reader_of(threads::next_link_number());
         let ending = Ending { link: &**self, handler };
-        while let Some(MemoryFrame { header, message, payload }) = self.incoming.pop() {
+        while let Some(MemoryFrame { header, message, payload, owed: _owed }) = self.incoming.pop() {
             let mut source = MemorySource(payload);
             if let Err(error) = dispatch(&self.core, self, handler, header, message, &mut source) {
                 log::warn!(target: "transport", peer = self.core.peer.as_str(), error:% = error; "connection.refused");
@@ -190,7 +193,10 @@ impl Connection for MemoryLink {
 
     fn call(&self, request_id: u64, out: Outgoing, done: Done) {
         if self.core.begin(request_id, &out, done)
-            && !self.outgoing.push(MemoryFrame::new(out.kind as u8, Flags::NONE, out.message, out.payload))
+            && !self.outgoing.push(
+                MemoryFrame::new(out.kind as u8, Flags::NONE, out.message, out.payload),
+                threads::may_wait(),
+            )
         {
             self.close();
         }
@@ -198,7 +204,7 @@ impl Connection for MemoryLink {
 
     fn send_one_way(&self, out: Outgoing) -> Result<()> {
         let frame = MemoryFrame::new(out.kind as u8, Flags::ONE_WAY, out.message, out.payload);
-        if self.outgoing.push(frame) { Ok(()) } else { Err(self.core.calls.lost()) }
+        if self.outgoing.push(frame, threads::may_wait()) { Ok(()) } else { Err(self.core.calls.lost()) }
     }
 
     fn is_open(&self) -> bool {
@@ -218,8 +224,13 @@ impl Connection for MemoryLink {
 }
 
 impl AnswerPath for MemoryLink {
-    fn answer(&self, kind: u8, message: Vec<u8>, payload: Vec<Bytes>) {
-        self.outgoing.push(MemoryFrame::new(kind, Flags::REPLY, message, payload));
+    fn answer(&self, kind: u8, message: Vec<u8>, payload: Vec<Bytes>, owed: Option<Owed>) {
+        let frame = MemoryFrame::new(kind, Flags::REPLY, message, payload);
+        self.outgoing.push(MemoryFrame { owed, ..frame }, false);
+    }
+
+    fn slots(&self) -> &Arc<Slots> {
+        &self.core.slots
     }
 
     fn release(&self) {

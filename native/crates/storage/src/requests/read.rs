@@ -8,6 +8,10 @@ use wire::limits::CHUNK_BYTES_MAX;
 use wire::message::ReadRequest;
 use wire::{Code, Error, Result};
 
+/// Answers that one client may leave unread: several chunks under way, and far less than all memory for reads, so that a client
+/// that stopped does not hold up the others.
+const UNREAD_BYTES_MAX: usize = 4 << 20;
+
 pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
     let request: ReadRequest = incoming.decode()?;
     let target = service.target(request.chain)?;
@@ -15,6 +19,7 @@ pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
     if request.length as usize > CHUNK_BYTES_MAX {
         return Err(Error::new(Code::InvalidArgument, "read: longer than any chunk"));
     }
+    incoming.announce_answer(request.length as usize, UNREAD_BYTES_MAX);
     let range = ReadRange { offset: request.offset, length: request.length };
     let chain_version = request.chain_version;
     target.ask(Waiting::Read(incoming.replier(), range), |reply| Input::Read {

@@ -6,6 +6,7 @@ use super::reader::Reader;
 use super::writer::Writer;
 use crate::dispatch::{Core, Ending, dispatch};
 use crate::incoming::AnswerPath;
+use crate::slots::{Owed, Slots};
 use crate::threads;
 use crate::timer::Timer;
 use crate::{Connection, Done, Handler, Outgoing};
@@ -76,10 +77,6 @@ impl Link {
         reader.expect_payload(frame.payload_bytes as usize);
         dispatch(&self.core, self, handler, frame, message, reader)
     }
-
-    fn frame(kind: u8, flags: Flags, message: Vec<u8>, payload: Vec<Bytes>) -> OutFrame {
-        OutFrame::new(kind, flags, message, payload)
-    }
 }
 
 impl Connection for Link {
@@ -91,7 +88,7 @@ impl Connection for Link {
         if !self.core.begin(request_id, &out, done) {
             return;
         }
-        let frame = Link::frame(out.kind as u8, Flags::NONE, out.message, out.payload);
+        let frame = OutFrame::new(out.kind as u8, Flags::NONE, out.message, out.payload);
         if !self.writer.send(frame) {
             // Closed in between: whoever closed it ended the calls, or is about to.
             self.close();
@@ -99,7 +96,7 @@ impl Connection for Link {
     }
 
     fn send_one_way(&self, out: Outgoing) -> Result<()> {
-        let frame = Link::frame(out.kind as u8, Flags::ONE_WAY, out.message, out.payload);
+        let frame = OutFrame::new(out.kind as u8, Flags::ONE_WAY, out.message, out.payload);
         if self.writer.send(frame) { Ok(()) } else { Err(self.core.calls.lost()) }
     }
 
@@ -121,9 +118,13 @@ impl Connection for Link {
 }
 
 impl AnswerPath for Link {
-    fn answer(&self, kind: u8, message: Vec<u8>, payload: Vec<Bytes>) {
+    fn answer(&self, kind: u8, message: Vec<u8>, payload: Vec<Bytes>, owed: Option<Owed>) {
         // False: the caller is gone, and with it the interest in the answer.
-        self.writer.send(Link::frame(kind, Flags::REPLY, message, payload));
+        self.writer.send_answer(OutFrame::new(kind, Flags::REPLY, message, payload).owing(owed));
+    }
+
+    fn slots(&self) -> &Arc<Slots> {
+        &self.core.slots
     }
 
     fn release(&self) {

@@ -1,5 +1,6 @@
 //! A frame on its way out, and how far it has been written. Its payload is the caller's own memory.
 
+use crate::slots::Owed;
 use bytes::Bytes;
 use std::io::IoSlice;
 use wire::{FRAME_HEADER_BYTES, Flags, FrameHeader};
@@ -10,6 +11,7 @@ pub(super) struct OutFrame {
     payload: Vec<Bytes>,
     left_bytes: usize,
     written_bytes: usize,
+    _owed: Option<Owed>,
 }
 
 impl OutFrame {
@@ -25,7 +27,13 @@ impl OutFrame {
             payload_bytes: length(payload_bytes),
         };
         let left_bytes = FRAME_HEADER_BYTES + message.len() + payload_bytes;
-        OutFrame { header: header.encode(), message, payload, left_bytes, written_bytes: 0 }
+        OutFrame { header: header.encode(), message, payload, left_bytes, written_bytes: 0, _owed: None }
+    }
+
+    /// What is paid when the frame is written, or dropped with its connection.
+    pub fn owing(mut self, owed: Option<Owed>) -> Self {
+        self._owed = owed;
+        self
     }
 
     pub fn left_bytes(&self) -> usize {

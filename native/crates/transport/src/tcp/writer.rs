@@ -66,10 +66,19 @@ impl Writer {
         Writer { socket, link, state: Mutex::new(state), room: Condvar::new(), work: Condvar::new() }
     }
 
-    /// False if the link is closed.
+    /// A request: waits for room in the queue, except on threads that must not. False if the link is closed.
     pub fn send(self: &Arc<Self>, frame: OutFrame) -> bool {
+        self.queue(frame, threads::may_wait())
+    }
+
+    /// An answer: never waits. False if the link is closed.
+    pub fn send_answer(self: &Arc<Self>, frame: OutFrame) -> bool {
+        self.queue(frame, false)
+    }
+
+    fn queue(self: &Arc<Self>, frame: OutFrame, may_wait: bool) -> bool {
         let mut state = self.state.lock();
-        if threads::may_wait() {
+        if may_wait {
             while state.queued_bytes > QUEUED_BYTES_MAX && !state.closed {
                 self.room.wait(&mut state);
             }

@@ -185,6 +185,69 @@ pub fn unanswered_requests_are_limited(transport: Arc<dyn Transport>) {
     }
 }
 
+pub fn a_caller_that_does_not_read_its_answers_gets_no_more(transport: Arc<dyn Transport>) {
+    const COUNT: usize = 100;
+    const LIMIT: usize = 4 << 20;
+    let admitted = Arc::new(AtomicUsize::new(0));
+    let admitting = admitted.clone();
+    let handler = server(move |_, mut incoming| {
+        let request: EchoRequest = incoming.decode().unwrap();
+        incoming.announce_answer(request.reply_bytes as usize, LIMIT);
+        admitting.fetch_add(1, Ordering::SeqCst);
+        let payload = vec![pattern(3, request.reply_bytes as usize)];
+        incoming.replier().send(EchoReply::default(), payload);
+    });
+    let listener = transport.listen("127.0.0.1:0", handler).unwrap();
+    // The first answer's callback blocks, which no caller may do for long: it stands for a stopped process.
+    let connection = transport.connect(&listener.address(), LONG, no_requests()).unwrap();
+    let gate = Arc::new(Gate::default());
+    let (sender, receiver) = mpsc::channel();
+    for _ in 0..COUNT {
+        let (gate, sender) = (gate.clone(), sender.clone());
+        call(&*connection, echo(1 << 20), Vec::new(), LONG, move |result| {
+            gate.pass();
+            sender.send(result.unwrap().1 == pattern(3, 1 << 20)).unwrap();
+        });
+    }
+    assert!(settle(&admitted) < COUNT / 2, "answers are made without a limit");
+    let other = transport.connect(&listener.address(), LONG, no_requests()).unwrap();
+    assert_eq!(ask(&*other, echo(1 << 20), Vec::new()).unwrap().len(), 1 << 20, "others are served");
+    gate.open();
+    for _ in 0..COUNT {
+        assert!(receiver.recv().unwrap());
+    }
+    assert_eq!(
+        ask(&*connection, echo(64 << 20), Vec::new()).unwrap().len(),
+        64 << 20,
+        "one is always admitted"
+    );
+}
+
+pub fn answering_never_waits_for_a_caller(transport: Arc<dyn Transport>) {
+    const COUNT: usize = 60;
+    let held = Arc::new(Mutex::new(Vec::new()));
+    let holding = held.clone();
+    let pair = pair(&*transport, server(move |_, mut incoming| holding.lock().push(incoming.replier())));
+    let gate = Arc::new(Gate::default());
+    let (sender, receiver) = mpsc::channel();
+    for _ in 0..COUNT {
+        let (gate, sender) = (gate.clone(), sender.clone());
+        call(&*pair.connection, echo(0), Vec::new(), LONG, move |result| {
+            gate.pass();
+            sender.send(result.unwrap().1.len()).unwrap();
+        });
+    }
+    until(|| held.lock().len() == COUNT);
+    // More than queue and sockets hold, from a thread that is not the transport's, to a caller that reads nothing.
+    for replier in std::mem::take(&mut *held.lock()) {
+        replier.send(EchoReply::default(), vec![pattern(1, 1 << 20)]);
+    }
+    gate.open();
+    for _ in 0..COUNT {
+        assert_eq!(receiver.recv().unwrap(), 1 << 20);
+    }
+}
+
 pub fn closing_ends_every_call_once(transport: Arc<dyn Transport>) {
     for closed_by_server in [false, true] {
         let held = Arc::new(Mutex::new(Vec::new()));

@@ -46,6 +46,8 @@ contract! {
     flow::a_pool_without_room_holds_back_the_reader,
     flow::calls_in_flight_are_limited,
     flow::unanswered_requests_are_limited,
+    flow::a_caller_that_does_not_read_its_answers_gets_no_more,
+    flow::answering_never_waits_for_a_caller,
     flow::closing_ends_every_call_once,
     flow::dropping_a_connection_tells_the_server,
     flow::a_closed_listener_ends_its_connections_and_its_address_is_free,
