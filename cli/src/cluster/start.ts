@@ -1,17 +1,17 @@
 // Starting and stopping a whole cluster of this machine: the folder, the first state of the manager, the supervisor, and the
 // wait until everything serves.
 import { spawn, spawnSync } from 'node:child_process';
-import { closeSync, existsSync, openSync, readdirSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { FsError } from '@catena/core';
-import { load, signal } from '../supervisor/process-identity.ts';
-import { findRefusal } from '../supervisor/refusal.ts';
+import { FsError, fromSystemError } from '@catena/core';
+import { identify, load, signal, store } from '../supervisor/process-identity.ts';
+import { findRefusal, forgetRefusals } from '../supervisor/refusal.ts';
 import { pidFile, stopProcess, supervisorFile } from '../supervisor/supervisor.ts';
 import { type ClusterDescription, type ClusterOptions, createCluster, findCluster } from './description.ts';
 import { mainOf, root } from './mains.ts';
-import { clusterStatus, notReady } from './status.ts';
+import { clusterStatus, isMounted, notReady } from './status.ts';
 
 /** First start: key-value stores are made and chains come up; slow disks get time. */
 const readyMs = 60_000;
@@ -52,6 +52,20 @@ export function prepareCluster(options: ClusterOptions): ClusterDescription {
   return cluster;
 }
 
+/** The mount point, made if it is missing; a dead mount there is left to the mount's own process, which clears it. */
+export function makeMountpoint(cluster: ClusterDescription): void {
+  const { mountpoint } = cluster;
+  if (mountpoint === undefined || isMounted(mountpoint)) return;
+  try {
+    mkdirSync(mountpoint, { recursive: true });
+  } catch (error) {
+    throw fromSystemError(error, `making the mount point ${mountpoint}`);
+  }
+  if (readdirSync(mountpoint).length > 0) {
+    throw new FsError('EXISTS', `${mountpoint} is not empty; choose another --mount, or empty it`);
+  }
+}
+
 /** Refuses, before anything is started, if another program holds one of the cluster's ports. */
 export async function requireFreePorts(cluster: ClusterDescription): Promise<void> {
   for (const spec of cluster.processes) {
@@ -88,6 +102,7 @@ function isListening(address: string): Promise<boolean> {
 /** Starts a supervisor that outlives this process, if none lives. */
 export function startDetached(cluster: ClusterDescription): void {
   if (load(supervisorFile(cluster)) !== undefined) return;
+  forgetRefusals(cluster);
   const logFile = openSync(join(cluster.directory, 'logs', 'supervisor.log'), 'a');
   const child = spawn(
     process.execPath,
@@ -99,6 +114,9 @@ export function startDetached(cluster: ClusterDescription): void {
   );
   closeSync(logFile);
   child.unref();
+  // Its own entry, made here already: whoever stops the cluster from now on finds it.
+  const identity = child.pid === undefined ? undefined : identify(child.pid);
+  if (identity !== undefined) store(supervisorFile(cluster), identity);
 }
 
 /** Resolves when the whole cluster serves; else an error that names what does not, and the log to read. */

@@ -7,7 +7,7 @@ import { FsError } from '@catena/core';
 import type { Command } from 'commander';
 import type { ClusterDescription } from '../cluster/description.ts';
 import { root } from '../cluster/mains.ts';
-import { prepareCluster, requireFreePorts } from '../cluster/start.ts';
+import { makeMountpoint, prepareCluster, requireFreePorts } from '../cluster/start.ts';
 import { load, signal } from '../supervisor/process-identity.ts';
 import { pidFile } from '../supervisor/supervisor.ts';
 import {
@@ -41,6 +41,7 @@ export function addDemo(program: Command): void {
       }
       const cluster = prepareCluster(clusterOptionsOf(options));
       await requireFreePorts(cluster);
+      makeMountpoint(cluster);
       phase(
         `starting ${cluster.processes.length} processes: manager, metadata, 3 storage servers, mount (some 5 s)`,
       );

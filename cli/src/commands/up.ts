@@ -4,6 +4,7 @@ import { bootMsFromProc, createLogger, realClock } from '@catena/core';
 import type { Command } from 'commander';
 import type { ClusterDescription, ClusterOptions } from '../cluster/description.ts';
 import {
+  makeMountpoint,
   prepareCluster,
   requireFreePorts,
   startDetached,
@@ -54,6 +55,7 @@ export function addUp(program: Command): void {
     .action(async (options: UpOptions & { detach?: true }) => {
       const cluster = prepareCluster(clusterOptionsOf(options));
       await requireFreePorts(cluster);
+      makeMountpoint(cluster);
       if (options.detach === true || load(supervisorFile(cluster)) !== undefined) {
         const ran = load(supervisorFile(cluster)) !== undefined;
         startDetached(cluster);
