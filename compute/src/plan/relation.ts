@@ -17,6 +17,8 @@ export interface StoredSlice {
   readonly bytes: number;
   readonly begin: number;
   readonly end: number;
+  /** The slice is the whole file. */
+  readonly whole: boolean;
   readonly task: string;
 }
 

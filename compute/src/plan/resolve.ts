@@ -20,7 +20,7 @@ export function resolveRelation(relation: Relation, resultOf: (task: string) => 
         const result = resultOf(task);
         const rows = result.partRows[relation.partition];
         assert(rows !== undefined, `task ${task} has no partition ${relation.partition}`);
-        return { path: result.file, bytes: result.bytes, begin: 0, end: rows, task };
+        return { path: result.file, bytes: result.bytes, begin: 0, end: rows, whole: false, task };
       });
       return {
         kind: 'stored',
@@ -52,7 +52,7 @@ function fileShare(share: Share, resultOf: (task: string) => TaskResult): Stored
   const { begin, end } = evenShare(share.tasks.length, share.index, share.count);
   return share.tasks.slice(begin, end).map((task) => {
     const { file, bytes, rows } = resultOf(task);
-    return { path: file, bytes, begin: 0, end: rows, task };
+    return { path: file, bytes, begin: 0, end: rows, whole: true, task };
   });
 }
 
@@ -65,7 +65,9 @@ function rowShare(share: Share, resultOf: (task: string) => TaskResult): StoredS
     const { file, bytes, rows } = resultOf(task);
     const from = Math.max(begin - before, 0);
     const to = Math.min(end - before, rows);
-    if (from < to) slices.push({ path: file, bytes, begin: from, end: to, task });
+    if (from < to) {
+      slices.push({ path: file, bytes, begin: from, end: to, whole: to - from === rows, task });
+    }
     before += rows;
   }
   return slices;

@@ -156,17 +156,23 @@ class Run {
       return report.result;
     });
     const width = task.exclusive ? node : slot;
-    crew.send(worker, {
-      kind: 'run',
-      epoch: log.epoch,
-      task: id,
-      attempt,
-      file: join(directoryOf(task), `${id}.epoch-${log.epoch}.attempt-${attempt}.parquet`),
-      threads: width.threads,
-      memoryBytes: width.memoryBytes,
-      expectedRows: task.expectedRows,
-      work: { ...task.work, relation },
-    });
+    try {
+      crew.send(worker, {
+        kind: 'run',
+        epoch: log.epoch,
+        task: id,
+        attempt,
+        file: join(directoryOf(task), `${id}.epoch-${log.epoch}.attempt-${attempt}.parquet`),
+        threads: width.threads,
+        memoryBytes: width.memoryBytes,
+        expectedRows: task.expectedRows,
+        work: { ...task.work, relation },
+      });
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      const failure = { code: error.code, detail: error.detail, retryable: false, lostInputs: [] };
+      this.#handle({ kind: 'failed', worker, task: id, attempt, failure });
+    }
   }
 
   #commit(worker: string, id: string, attempt: number): void {

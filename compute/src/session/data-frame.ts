@@ -183,6 +183,7 @@ function storedResults(results: readonly TaskResult[]): Relation {
     bytes,
     begin: 0,
     end: rows,
+    whole: true,
     task: '',
   }));
   return { kind: 'stored', slices, columns: results[0]?.columns ?? [], partition: undefined };

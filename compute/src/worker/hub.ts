@@ -6,6 +6,7 @@ import {
   FsError,
   handle,
   type Logger,
+  messageBytesMax,
   type Random,
   RpcServer,
   type ServerConnection,
@@ -47,6 +48,9 @@ interface Member {
   heardMs: number;
 }
 
+/** What a frame's message may hold, less its header. */
+const orderBytesMax = messageBytesMax - 1024;
+
 export interface HubOptions {
   clock: Clock;
   random: Random;
@@ -82,12 +86,15 @@ export class WorkerHub {
     return await this.#server.listen(address);
   }
 
-  /** False if the worker is gone; its loss is reported apart. */
-  send(worker: string, order: Order): boolean {
+  /** Nothing happens if the worker is gone: its loss is reported apart. NOT_SUPPORTED if the order is too long. */
+  send(worker: string, order: Order): void {
+    const body = JSON.stringify(order);
+    if (Buffer.byteLength(body) > orderBytesMax) {
+      const detail = `task ${order.task} reads too many files or columns for one order`;
+      throw new FsError('NOT_SUPPORTED', `${detail}; repartition its input into more partitions`);
+    }
     const connection = this.#byId.get(worker);
-    if (connection?.isOpen !== true) return false;
-    connection.push(jobPush, { header: undefined, body: JSON.stringify(order) });
-    return true;
+    if (connection?.isOpen === true) connection.push(jobPush, { header: undefined, body });
   }
 
   /** Cuts a worker off, for example because its process ended. */

@@ -89,8 +89,16 @@ class Worker {
       (result): Report => ({ kind: 'done', task, attempt, result }),
       (error: unknown): Report => ({ kind: 'failed', task, attempt, failure: failureOf(error) }),
     );
-    // A driver that takes no report has closed, or will: either way it counts this worker as lost.
-    await this.#report(report).catch(() => endNow(1));
+    await this.#report(report)
+      .catch(async (error: unknown) => {
+        if (!(error instanceof FsError) || error.code !== 'INVALID_ARGUMENT') throw error;
+        // Longer than a frame may be, for example an ENUM of a million names.
+        const detail = `the report of task ${task}: ${error.detail}`;
+        const failure: Failure = { code: 'NOT_SUPPORTED', detail, retryable: false, lostInputs: [] };
+        await this.#report({ kind: 'failed', task, attempt, failure });
+      })
+      // A driver that takes no report has closed, or will: either way it counts this worker as lost.
+      .catch(() => endNow(1));
   }
 
   async #attempt(order: RunOrder) {

@@ -10,6 +10,7 @@ import type { Failure } from '../schedule/scheduler.ts';
 import {
   type Check,
   count,
+  flag,
   list,
   maybe,
   object,
@@ -78,8 +79,15 @@ const column: Check<StoredColumn> = object({
   encoding: oneOf(encodings),
   members: list(text),
 });
-const fileSlice = object({ path: text, begin: count, end: count, whole: (value) => value === true });
-const storedSlice = object({ path: text, bytes: count, begin: count, end: count, task: text });
+const fileSlice = object({ path: text, begin: count, end: count, whole: flag });
+const storedSlice = object({
+  path: text,
+  bytes: count,
+  begin: count,
+  end: count,
+  whole: flag,
+  task: text,
+});
 
 const relation: Check<Relation> = (value, at) => relationKinds(value, at);
 const relationKinds = variants<Relation>({
@@ -125,7 +133,7 @@ const errorCodes = Array.from({ length: 256 }, (_, number) => codeFromNumber(num
 const failure: Check<Failure> = object({
   code: oneOf(errorCodes),
   detail: text,
-  retryable: (value) => value === true,
+  retryable: flag,
   lostInputs: list(text),
 });
 

@@ -53,12 +53,34 @@ export function selectOf(relation: Relation, views: Views): string {
 
 function filesSql(slices: readonly FileSlice[], columns: readonly StoredColumn[]): string {
   const items = columns.map((column) => quoteName(column.name)).join(', ');
-  const whole = slices.filter((slice) => slice.whole).map((slice) => slice.path);
-  const parts = slices
-    .filter((slice) => !slice.whole && slice.end > slice.begin)
-    .map((slice) => `SELECT ${items} FROM ${rowsOf(slice)}`);
-  if (whole.length > 0) parts.unshift(`SELECT ${items} FROM read_parquet(${quoteList(whole)})`);
-  return parts.length === 0 ? emptySql(columns) : parts.join(' UNION ALL ');
+  return slicesSql(slices, items) ?? emptySql(columns);
+}
+
+interface Slice {
+  readonly path: string;
+  readonly begin: number;
+  readonly end: number;
+  readonly whole: boolean;
+}
+
+/** In the order of the slices. Neighbours that are whole files are one scan; undefined if there are no rows. */
+function slicesSql(slices: readonly Slice[], items: string): string | undefined {
+  const scans: string[] = [];
+  let run: string[] = [];
+  const endRun = (): void => {
+    if (run.length > 0) scans.push(`SELECT ${items} FROM read_parquet(${quoteList(run)})`);
+    run = [];
+  };
+  for (const slice of slices) {
+    if (slice.end === slice.begin) continue;
+    if (slice.whole) run.push(slice.path);
+    else {
+      endRun();
+      scans.push(`SELECT ${items} FROM ${rowsOf(slice)}`);
+    }
+  }
+  endRun();
+  return scans.length === 0 ? undefined : scans.join(' UNION ALL ');
 }
 
 /** DuckDB skips the row groups outside of the range. */
@@ -71,10 +93,11 @@ type Stored = Extract<Relation, { kind: 'stored' }>;
 
 function storedSql(relation: Stored): string {
   const items = relation.columns.map(decodeSql).join(', ');
+  if (relation.partition === undefined)
+    return slicesSql(relation.slices, items) ?? emptySql(relation.columns);
   const filled = relation.slices.filter((slice) => slice.end > slice.begin);
   if (filled.length === 0) return emptySql(relation.columns);
-  if (relation.partition !== undefined) return `SELECT ${items} FROM ${partitionScan(relation, filled)}`;
-  return filled.map((slice) => `SELECT ${items} FROM ${rowsOf(slice)}`).join(' UNION ALL ');
+  return `SELECT ${items} FROM ${partitionScan(relation, filled)}`;
 }
 
 function partitionScan(relation: Stored, filled: readonly StoredSlice[]): string {
