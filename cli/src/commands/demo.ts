@@ -7,9 +7,9 @@ import { FsError } from '@catena/core';
 import type { Command } from 'commander';
 import type { ClusterDescription } from '../cluster/description.ts';
 import { root } from '../cluster/mains.ts';
-import { makeMountpoint, prepareCluster, requireFreePorts } from '../cluster/start.ts';
+import { makeMountpoint, prepareCluster, requireFreePorts, waitUntilReady } from '../cluster/start.ts';
 import { load, signal } from '../supervisor/process-identity.ts';
-import { pidFile } from '../supervisor/supervisor.ts';
+import { pidFile, supervisorFile } from '../supervisor/supervisor.ts';
 import {
   addClusterOptions,
   clusterOptionsOf,
