@@ -90,7 +90,7 @@ impl Bench {
         }
         let (seconds, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
         println!(
-            "{name:22} {:8.0} /s {:6.2} GiB/s {:5.2} CPU s/GiB; with flush {:5.2} s {:5.2} CPU s/GiB {:6.1} CPU us each",
+            "{name:22} {:8.0} /s {:6.2} GiB/s {:5.2} CPU s/GiB; flushed {:5.2} s {:5.2} CPU s/GiB {:6.1} us each",
             count as f64 / before_flush,
             gib / before_flush,
             cpu_before_flush / gib,

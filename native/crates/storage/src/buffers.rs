@@ -1,5 +1,5 @@
-//! Memory for payloads, budgeted by role (P24): a later position of a chain never waits for an earlier one's pool, so that
-//! every chain of waits ends at a tail. Acknowledgements and control messages need none of it.
+//! Memory for payloads, budgeted by role (P24): a later position of a chain never waits for an earlier one's
+//! pool, so that every chain of waits ends at a tail. Acknowledgements and control messages need none of it.
 
 use crate::Config;
 use wire::BufferPool;
@@ -12,8 +12,8 @@ const IDLE_BYTES: usize = 8 << 20;
 
 pub struct Buffers {
     pub client: BufferPool,
-    /// What a resync brings in. Its own pool: it waits for this node's store alone, so two nodes that resync each other never
-    /// wait in a circle.
+    /// What a resync brings in. Its own pool: it waits for this node's store alone, so two nodes that resync
+    /// each other never wait in a circle.
     pub resync_in: BufferPool,
     pub resync_out: BufferPool,
     pub read: BufferPool,

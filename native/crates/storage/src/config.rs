@@ -47,7 +47,8 @@ pub struct Config {
     pub managers: Vec<String>,
     /// Data directories; their index is the disk's number in the chain table, so their order must not change.
     pub disks: Vec<PathBuf>,
-    /// Changes with each boot of the machine; an input, so that tests can set it (P10). `boot_id()` reads the kernel's.
+    /// Changes with each boot of the machine; an input, so that tests can set it (P10). `boot_id()` reads
+    /// the kernel's.
     pub boot_id: String,
     /// Threads that store updates; the updates of one chunk always meet the same one.
     pub store_threads: usize,
@@ -74,7 +75,8 @@ impl Config {
             managers: Vec::new(),
             disks: Vec::new(),
             boot_id: boot_id(),
-            // Stores copy memory and write to the page cache: as many as run at once on a small machine, and one that may wait.
+            // Stores copy memory and write to the page cache: as many as run at once on a small machine, and
+            // one that may wait.
             store_threads: 3,
             read_threads: 3,
             // 32 default chunks of each role: twice the stripe of one file.
@@ -113,7 +115,8 @@ impl Config {
     }
 }
 
-/// The kernel's name for this boot of the machine; without it every start counts as a new boot, which is the safe side.
+/// The kernel's name for this boot of the machine; without it every start counts as a new boot, which is the
+/// safe side.
 pub fn boot_id() -> String {
     match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
         Ok(id) => id.trim().to_string(),

@@ -1,5 +1,5 @@
-//! A data directory: who owns it, and which targets lie in it. Refuses another cluster's, another node's, a newer release's
-//! and a used one. It never deletes a target.
+//! A data directory: who owns it, and which targets lie in it. Refuses another cluster's, another node's, a
+//! newer release's and a used one. It never deletes a target.
 
 use crate::records;
 use rustix::fs::{FlockOperation, flock};

@@ -1,6 +1,7 @@
-//! Connections to the other members' nodes. One per node and purpose, so that a forwarded update of a later position never
-//! queues behind one of an earlier position (P24), and a resync behind neither. A message to a node without a connection
-//! fails at once; connecting goes on behind, with back-off. Whoever sent it drives it again.
+//! Connections to the other members' nodes. One per node and purpose, so that a forwarded update of a later
+//! position never queues behind one of an earlier position (P24), and a resync behind neither. A message to
+//! a node without a connection fails at once; connecting goes on behind, with back-off. Whoever sent it
+//! drives it again.
 
 use crate::metrics::{Metrics, add};
 use bytes::Bytes;
@@ -72,8 +73,9 @@ impl Peers {
         peers
     }
 
-    /// Whom the chains speak to now, and where they are. Connections are opened ahead of their first use; all others are closed:
-    /// what is queued there for a node that stopped would hold memory that others wait for.
+    /// Whom the chains speak to now, and where they are. Connections are opened ahead of their first use;
+    /// all others are closed: what is queued there for a node that stopped would hold memory that others
+    /// wait for.
     pub fn want(&self, wanted: &[(Key, String)]) {
         let mut unused = Vec::new();
         {

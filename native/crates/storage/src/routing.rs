@@ -1,4 +1,5 @@
-//! What this server knows of the cluster: nodes and chains, whole or by deltas on top of the version held. Versions only rise.
+//! What this server knows of the cluster: nodes and chains, whole or by deltas on top of the version held.
+//! Versions only rise.
 
 use std::collections::HashMap;
 use wire::NodeId;

@@ -80,7 +80,8 @@ impl StorageServer {
         };
         let session = Session::start(service.clone(), transport, bell.clone(), session_config);
         let ticker = Ticker::start(service.clone(), bell, config.flush_interval);
-        log::info!(target: "storage", node = config.node, address = address.as_str(), incarnation = incarnation; "server.started");
+        let (node, listens) = (config.node, address.as_str());
+        log::info!(target: "storage", node, address = listens, incarnation; "server.started");
         Ok(StorageServer { service, session, listener, ticker, address, stopped: Mutex::new(false) })
     }
 

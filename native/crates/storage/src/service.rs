@@ -1,5 +1,5 @@
-//! What arrives: finds the target that a request is for and hands it on. Also opens the targets that the routing assigns to
-//! this node, and brings every new routing to all of them.
+//! What arrives: finds the target that a request is for and hands it on. Also opens the targets that the
+//! routing assigns to this node, and brings every new routing to all of them.
 
 use crate::directory::Directory;
 use crate::metrics::add;
@@ -110,7 +110,8 @@ impl Service {
         match self.create(TargetId(member.target), chain.id, member.disk as usize) {
             Ok(target) => Some(target),
             Err(error) => {
-                log::error!(target: "storage", chain = chain.id, target = member.target, error:% = error; "target.create");
+                let (id, target) = (chain.id, member.target);
+                log::error!(target: "storage", chain = id, target, error:% = error; "target.create");
                 None
             }
         }

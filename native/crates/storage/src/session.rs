@@ -1,5 +1,5 @@
-//! The conversation with the manager, on a thread of its own: register, heartbeats, leases, pushed routing, suspicions, the
-//! lease given back. A stalled event loop elsewhere in the process cannot hold it up.
+//! The conversation with the manager, on a thread of its own: register, heartbeats, leases, pushed routing,
+//! suspicions, the lease given back. A stalled event loop elsewhere in the process cannot hold it up.
 
 use crate::clock;
 use crate::metrics::add;
@@ -117,8 +117,8 @@ impl Session {
         session
     }
 
-    /// Ends the conversation. With `give_back` the manager is told first that the lease ends now (P1): nothing may be served
-    /// any more by then.
+    /// Ends the conversation. With `give_back` the manager is told first that the lease ends now (P1):
+    /// nothing may be served any more by then.
     pub fn stop(&self, give_back: bool) {
         let connection = self.connection.lock().take();
         self.bell.stop();
@@ -198,7 +198,8 @@ impl Session {
         }
     }
 
-    /// The lease counts from before the heartbeat is sent (P2), and only together with the routing of its answer (R4).
+    /// The lease counts from before the heartbeat is sent (P2), and only together with the routing of its
+    /// answer (R4).
     fn heartbeat(&self, connection: &dyn Connection, sequence: u64) -> Result<()> {
         let request = HeartbeatRequest {
             header: None,

@@ -1,5 +1,6 @@
-//! Fixed threads for work that waits for disks. Lanes keep the order of what has the same key; a pool does not. Queues are
-//! bounded by who fills them: the replica's limits of pending updates, and the requests in flight of all connections.
+//! Fixed threads for work that waits for disks. Lanes keep the order of what has the same key; a pool does
+//! not. Queues are bounded by who fills them: the replica's limits of pending updates, and the requests in
+//! flight of all connections.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;

@@ -1,5 +1,5 @@
-//! Measures the transport alone over loopback TCP: GiB/s of 1 MiB payloads at depth 8 both ways, and small requests per
-//! second, with the CPU seconds they cost. `cargo run --release -p transport --example noop`
+//! Measures the transport alone over loopback TCP: GiB/s of 1 MiB payloads at depth 8 both ways, and small
+//! requests per second, with the CPU seconds they cost. `cargo run --release -p transport --example noop`
 #![allow(clippy::print_stdout)]
 
 use bytes::Bytes;

@@ -32,8 +32,8 @@ impl Calls {
         Calls { state: Mutex::new(State { open: true, waiting: HashMap::new(), armed: None }), peer }
     }
 
-    /// Registers a call before its request is sent, because the answer may come at once. `Ok(Some(instant))`: the timer is
-    /// to be armed for then.
+    /// Registers a call before its request is sent, because the answer may come at once.
+    /// `Ok(Some(instant))`: the timer is to be armed for then.
     ///
     /// # Panics
     /// If the id is in use: the caller's bug.

@@ -1,5 +1,5 @@
-//! What happens with a frame that arrived, the same on every transport: an answer ends its call, a request goes to the
-//! handler, and what nobody pulls is skipped.
+//! What happens with a frame that arrived, the same on every transport: an answer ends its call, a request
+//! goes to the handler, and what nobody pulls is skipped.
 
 use crate::calls::Calls;
 use crate::incoming::{AnswerPath, PayloadSource, ReplySender};
@@ -99,7 +99,7 @@ pub(crate) fn dispatch<L: Connection + AnswerPath + 'static>(
         replier: Some(replier),
         connection: link.clone(),
     });
-    source.skip(left)
+    source.discard(left)
 }
 
 fn accept_reply(
@@ -109,7 +109,7 @@ fn accept_reply(
     source: &mut dyn PayloadSource,
 ) -> Result<()> {
     let Some(done) = core.calls.finish(request_id_of_reply(&message)?) else {
-        return source.skip(payload_bytes);
+        return source.discard(payload_bytes);
     };
     if payload_bytes == 0 {
         done(Ok(Reply { message, payload: Bytes::new() }));

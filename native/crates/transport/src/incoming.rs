@@ -22,7 +22,7 @@ pub(crate) trait AnswerPath: Send + Sync {
 pub(crate) trait PayloadSource {
     /// Fills the front of `buffer` with the next bytes.
     fn read(&mut self, buffer: &mut [u8]) -> Result<()>;
-    fn skip(&mut self, length_bytes: usize) -> Result<()>;
+    fn discard(&mut self, length_bytes: usize) -> Result<()>;
     /// Called before a wait for memory: answers queued by this thread must not wait with it.
     fn before_wait(&mut self);
 }
@@ -44,8 +44,8 @@ impl Incoming<'_> {
         *self.payload_left
     }
 
-    /// Brings the payload into a buffer of `pool`. Waits while the pool's budget is used up. What a handler does not pull
-    /// is skipped.
+    /// Brings the payload into a buffer of `pool`. Waits while the pool's budget is used up. What a handler
+    /// does not pull is skipped.
     ///
     /// # Errors
     /// `ConnectionLost`.
@@ -66,8 +66,9 @@ impl Incoming<'_> {
         Ok(buffer.freeze())
     }
 
-    /// Announces an answer with this many bytes of payload. Waits while the caller leaves more than `limit_bytes` of announced
-    /// answers unread, so that a caller that stopped cannot hold the memory of others.
+    /// Announces an answer with this many bytes of payload. Waits while the caller leaves more than
+    /// `limit_bytes` of announced answers unread, so that a caller that stopped cannot hold the memory of
+    /// others.
     pub fn announce_answer(&mut self, payload_bytes: usize, limit_bytes: usize) {
         let replier = self.replier.as_mut().expect("announced before the answer is handed on");
         let path = replier.path.as_ref().expect("not answered yet");

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use wire::{MessageKind, Result};
 
-/// Calls without an answer on one connection, on either side. 64 channels of each of 16 chains fit; beyond it a caller is
-/// refused (`Overloaded`) and a server stops reading, so that neither side's tables and buffers grow without end.
+/// Calls without an answer on one connection, on either side. 64 channels of each of 16 chains fit; beyond
+/// it a caller is refused (`Overloaded`) and a server stops reading, so that neither side's tables and
+/// buffers grow without end.
 pub const CALLS_IN_FLIGHT_MAX: usize = 1024;
 
 /// One request on its way out. The message's header must name the request id that is passed beside it.
@@ -28,16 +29,17 @@ pub struct Reply {
     pub payload: Bytes,
 }
 
-/// Runs exactly once, on the connection's reader thread, the timer thread, or in `call` itself. It must not block: the
-/// answers of all other calls of the connection wait behind it.
+/// Runs exactly once, on the connection's reader thread, the timer thread, or in `call` itself. It must not
+/// block: the answers of all other calls of the connection wait behind it.
 pub type Done = Box<dyn FnOnce(Result<Reply>) + Send>;
 
 pub trait Connection: Send + Sync {
     /// Never the same twice on one connection.
     fn next_request_id(&self) -> u64;
 
-    /// Sends a request; `done` gets the reply, or `TimedOut`, `ConnectionLost`, `Overloaded`. After `TimedOut` the peer may
-    /// still have carried it out. Waits while the send queue is full, except on a transport's own threads.
+    /// Sends a request; `done` gets the reply, or `TimedOut`, `ConnectionLost`, `Overloaded`. After
+    /// `TimedOut` the peer may still have carried it out. Waits while the send queue is full, except on a
+    /// transport's own threads.
     fn call(&self, request_id: u64, out: Outgoing, done: Done);
 
     /// Sends and forgets.
@@ -56,8 +58,9 @@ pub trait Connection: Send + Sync {
 
 /// Receives what the peer sends on a connection.
 pub trait Handler: Send + Sync + 'static {
-    /// On the connection's reader thread, in the order of arrival. While it runs nothing else of this connection is read:
-    /// that is the back-pressure (P24), so work that takes long belongs on another thread, with `Incoming::replier`.
+    /// On the connection's reader thread, in the order of arrival. While it runs nothing else of this
+    /// connection is read: that is the back-pressure (P24), so work that takes long belongs on another
+    /// thread, with `Incoming::replier`.
     fn handle(&self, incoming: Incoming<'_>);
 
     /// Once, after the last `handle` of a connection.
@@ -86,7 +89,7 @@ pub trait Transport: Send + Sync {
 pub trait Listener: Send + Sync {
     fn address(&self) -> String;
 
-    /// Accepts no more, closes every accepted connection, and returns when no handler runs any more. Not to be called from
-    /// a handler. Dropping does the same.
+    /// Accepts no more, closes every accepted connection, and returns when no handler runs any more. Not to
+    /// be called from a handler. Dropping does the same.
     fn close(&self);
 }

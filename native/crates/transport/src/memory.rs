@@ -1,5 +1,5 @@
-//! The in-process twin: frames pass through queues in memory, payloads are copied only when they are pulled, as on verbs.
-//! Addresses are names in a table that clones of one `InProcessTransport` share.
+//! The in-process twin: frames pass through queues in memory, payloads are copied only when they are pulled,
+//! as on verbs. Addresses are names in a table that clones of one `InProcessTransport` share.
 
 use crate::dispatch::{Core, Ending, dispatch};
 use crate::incoming::{AnswerPath, PayloadSource};
@@ -179,7 +179,7 @@ impl PayloadSource for MemorySource {
         Ok(())
     }
 
-    fn skip(&mut self, _length_bytes: usize) -> Result<()> {
+    fn discard(&mut self, _length_bytes: usize) -> Result<()> {
         Ok(())
     }
 

@@ -1,5 +1,6 @@
-//! Counts what one connection still owes its caller: requests without an answer, and bytes of answers that were promised and
-//! are not written yet. At a limit the reader waits, which holds back the caller and nobody else.
+//! Counts what one connection still owes its caller: requests without an answer, and bytes of answers that
+//! were promised and are not written yet. At a limit the reader waits, which holds back the caller and
+//! nobody else.
 
 use crate::CALLS_IN_FLIGHT_MAX;
 use parking_lot::{Condvar, Mutex};

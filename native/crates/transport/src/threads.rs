@@ -1,5 +1,5 @@
-//! Which of a transport's own threads is running. They must never wait for room in a send queue: what they wait for may
-//! only come through them.
+//! Which of a transport's own threads is running. They must never wait for room in a send queue: what they
+//! wait for may only come through them.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,8 +29,8 @@ pub(crate) fn is_reader_of(link: u64) -> bool {
     OWN.get() == link
 }
 
-/// Runs `work` as one of the transport's own threads does: what it sends never waits for room in a send queue. For callers
-/// that hold what others need, and whose payloads are bounded elsewhere.
+/// Runs `work` as one of the transport's own threads does: what it sends never waits for room in a send
+/// queue. For callers that hold what others need, and whose payloads are bounded elsewhere.
 pub fn never_wait<T>(work: impl FnOnce() -> T) -> T {
     struct Restore(u64);
     impl Drop for Restore {

@@ -1,5 +1,5 @@
-//! One thread per transport that ends calls whose time is over. A connection has one entry here however many calls it has
-//! in flight, so that arming costs nothing on the hot path.
+//! One thread per transport that ends calls whose time is over. A connection has one entry here however many
+//! calls it has in flight, so that arming costs nothing on the hot path.
 
 use crate::calls::Calls;
 use parking_lot::{Condvar, Mutex};

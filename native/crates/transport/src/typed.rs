@@ -1,5 +1,5 @@
-//! Typed calls on top of any connection: encodes the request under a fresh id, decodes the reply, turns a reply that says
-//! "failed" into an error.
+//! Typed calls on top of any connection: encodes the request under a fresh id, decodes the reply, turns a
+//! reply that says "failed" into an error.
 
 use crate::{Connection, Outgoing, Reply};
 use bytes::Bytes;

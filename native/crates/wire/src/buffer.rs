@@ -1,5 +1,5 @@
-//! Pooled buffers: a 1 MiB allocation costs 256 page faults, a pooled one costs none.
-//! A `Buffer` is filled once, then frozen into `Bytes` that may be shared; the memory returns to its pool with the last clone.
+//! Pooled buffers: a 1 MiB allocation costs 256 page faults, a pooled one costs none. A `Buffer` is filled
+//! once, then frozen into `Bytes` that may be shared; the memory returns to its pool with the last clone.
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -35,7 +35,8 @@ impl BufferPool {
         BufferPool::with_budget(idle_bytes_max, usize::MAX)
     }
 
-    /// A pool whose buffers in use add up to at most `used_bytes_max`; one buffer is always granted, whatever its size.
+    /// A pool whose buffers in use add up to at most `used_bytes_max`; one buffer is always granted,
+    /// whatever its size.
     pub fn with_budget(idle_bytes_max: usize, used_bytes_max: usize) -> Self {
         let idle = std::array::from_fn(|_| Vec::new());
         let shelves = Mutex::new(Shelves { idle, idle_bytes: 0, used_bytes: 0, lifted: false });

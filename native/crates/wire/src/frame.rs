@@ -1,7 +1,8 @@
 //! The 16 bytes before every message. Lengths are checked here, before anything is allocated for them.
 //!
 //! ```text
-//! 0 magic 0xCA · 1 version · 2 kind · 3 flags · 4..8 message bytes · 8..12 payload bytes · 12..16 CRC32C of bytes 0..12
+//! 0 magic 0xCA · 1 version · 2 kind · 3 flags · 4..8 message bytes · 8..12 payload bytes
+//! 12..16 CRC32C of bytes 0..12
 //! ```
 //! Numbers are little-endian. The message follows the header, the payload follows the message.
 

@@ -125,7 +125,7 @@ pub fn encode_reply<R: ReplyMessage>(mut reply: R, request_id: u64) -> Vec<u8> {
     reply.encode_to_vec()
 }
 
-/// The bytes of a failed reply; they decode as any reply message.
+/// The bytes of a failed reply; they decode as the reply of every kind.
 pub fn encode_failure(error: &Error, request_id: u64) -> Vec<u8> {
     AnyReply { header: Some(error.to_reply_header(request_id)) }.encode_to_vec()
 }

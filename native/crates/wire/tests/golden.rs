@@ -1,5 +1,5 @@
-//! The same messages and frames as core/src/golden.test.ts, compared with the bytes in native/proto/golden/messages.txt: what
-//! one side writes, the other reads.
+//! The same messages and frames as core/src/golden.test.ts, compared with the bytes in
+//! native/proto/golden/messages.txt: what one side writes, the other reads.
 
 #![allow(clippy::needless_update)] // messages gain fields; what is written here stays the same
 

@@ -1,4 +1,5 @@
-//! Committed chunks of a target, page by page: for clients (lengths, verification) and for the predecessor in a resync.
+//! Committed chunks of a target, page by page: for clients (lengths, verification) and for the predecessor
+//! in a resync.
 
 use crate::service::Service;
 use transport::Incoming;

@@ -1,5 +1,5 @@
-//! One file per request: decodes it, checks what needs no state, brings its payload in, asks the target. An error that is
-//! returned is the request's answer.
+//! One file per request: decodes it, checks what needs no state, brings its payload in, asks the target. An
+//! error that is returned is the request's answer.
 
 pub mod committed;
 pub mod echo;

@@ -8,8 +8,8 @@ use wire::limits::CHUNK_BYTES_MAX;
 use wire::message::ReadRequest;
 use wire::{Code, Error, Result};
 
-/// Answers that one client may leave unread: several chunks under way, and far less than all memory for reads, so that a client
-/// that stopped does not hold up the others.
+/// Answers that one client may leave unread: several chunks under way, and far less than all memory for
+/// reads, so that a client that stopped does not hold up the others.
 const UNREAD_BYTES_MAX: usize = 4 << 20;
 
 pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {

@@ -1,5 +1,5 @@
-//! Grouped flushes of one target: those who come while one runs share the next. Each covers everything that was stored or
-//! committed before it began (P11).
+//! Grouped flushes of one target: those who come while one runs share the next. Each covers everything that
+//! was stored or committed before it began (P11).
 
 use super::Target;
 use crate::metrics::add;
@@ -67,7 +67,8 @@ impl Target {
         }
     }
 
-    /// The flush that happens by itself; costs nothing when there is nothing to flush. Its error takes the target offline (P11).
+    /// The flush that happens by itself; costs nothing when there is nothing to flush. Its error takes the
+    /// target offline (P11).
     pub fn flush_by_itself(self: &Arc<Self>) {
         self.queue_flush(0);
     }

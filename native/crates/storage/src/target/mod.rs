@@ -1,6 +1,6 @@
-//! One target at work: its replica, which decides, and its store, which keeps. The replica is behind one short lock; what it
-//! wants done is carried out in its order: what must be visible at once under the lock, messages and answers after it.
-//! It takes no decision of its own.
+//! One target at work: its replica, which decides, and its store, which keeps. The replica is behind one
+//! short lock; what it wants done is carried out in its order: what must be visible at once under the lock,
+//! messages and answers after it. It takes no decision of its own.
 
 mod carry_out;
 mod flusher;
@@ -61,8 +61,8 @@ pub struct Target {
     outbox: Mutex<Outbox>,
     flusher: Flusher,
     record: Mutex<TargetRecord>,
-    /// Raised when what is staged is discarded: a store that was queued before must not happen after. Held for reading while
-    /// one happens.
+    /// Raised when what is staged is discarded: a store that was queued before must not happen after. Held
+    /// for reading while one happens.
     generation: RwLock<u64>,
     /// Created empty by this process, and not yet part of its chain.
     fresh: AtomicBool,
@@ -153,8 +153,8 @@ impl Target {
         self.feed(Input::Flushed { ticket: 0, result: Err(error) });
     }
 
-    /// A new version of the chain, or the same one with a lease. Before the target serves, the boot in which it does so is on
-    /// the medium (P10).
+    /// A new version of the chain, or the same one with a lease. Before the target serves, the boot in which
+    /// it does so is on the medium (P10).
     pub fn on_view(self: &Arc<Self>, chain: Chain, lease_until: Option<Time>) {
         let view = chain::View::new(chain.clone(), self.id, self.shared.incarnation);
         let newer = view.version > self.state.lock().replica.view().version;
@@ -166,7 +166,8 @@ impl Target {
             }
             let version = view.version.0;
             let role = format!("{:?}", view.role);
-            log::info!(target: "storage", chain = self.chain, target = self.id.0, version, role = role.as_str(); "chain.version");
+            let (chain, own, role) = (self.chain, self.id.0, role.as_str());
+            log::info!(target: "storage", chain, target = own, version, role; "chain.version");
         }
         self.feed(Input::View { chain, lease_until });
     }
@@ -184,8 +185,8 @@ impl Target {
         self.position.load(Ordering::Relaxed)
     }
 
-    /// After a failure, when the manager has taken the target out: opens the store anew, verified, so that it can come back
-    /// through a resync (P11).
+    /// After a failure, when the manager has taken the target out: opens the store anew, verified, so that
+    /// it can come back through a resync (P11).
     pub fn reopen_if_offline(self: &Arc<Self>) {
         {
             let state = self.state.lock();

@@ -1,5 +1,6 @@
-//! Messages to other members in the order in which the replica wanted them sent, sent after its lock is released. One thread
-//! at a time sends, also what others add meanwhile. Bounded by the replica's limits of what is in the air.
+//! Messages to other members in the order in which the replica wanted them sent, sent after its lock is
+//! released. One thread at a time sends, also what others add meanwhile. Bounded by the replica's limits of
+//! what is in the air.
 
 use super::Target;
 use std::collections::VecDeque;

@@ -1,5 +1,5 @@
-//! Answering reads. Bytes first, then the test that they may be shown (P2): the replica is asked with a time taken after the
-//! bytes were read.
+//! Answering reads. Bytes first, then the test that they may be shown (P2): the replica is asked with a time
+//! taken after the bytes were read.
 
 use super::{ReadRange, Target};
 use crate::metrics::add;

@@ -1,5 +1,5 @@
-//! What a target stores beside its engine so that, after a total outage, the manager can tell which members are complete
-//! (P10): the boot in which it last began to serve, and whether it was stopped after a flush.
+//! What a target stores beside its engine so that, after a total outage, the manager can tell which members
+//! are complete (P10): the boot in which it last began to serve, and whether it was stopped after a flush.
 
 use super::Target;
 use crate::directory::Directory;

@@ -41,7 +41,8 @@ impl Target {
         self.state.lock().replica.report()
     }
 
-    /// The replica looks at the disk's free space with every update; asking the file system each time would cost a call.
+    /// The replica looks at the disk's free space with every update; asking the file system each time would
+    /// cost a call.
     pub fn refresh_space(&self) {
         self.allocatable_bytes.store(self.store.space().allocatable_bytes, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! The only file that touches the chunk engine: its calls in the words of the chain, and the chain's look-ups in the words of
-//! the engine. It decides nothing and keeps no state of its own.
+//! The only file that touches the chunk engine: its calls in the words of the chain, and the chain's
+//! look-ups in the words of the engine. It decides nothing and keeps no state of its own.
 
 use super::ReadRange;
 use crate::config::DiskOpener;

@@ -1,5 +1,5 @@
-//! Messages to other members of the chain, and their answers back to the replica. Each message has exactly one answer, if
-//! only an error of the transport.
+//! Messages to other members of the chain, and their answers back to the replica. Each message has exactly
+//! one answer, if only an error of the transport.
 
 use super::{ReadRange, State, Target};
 use crate::metrics::add;

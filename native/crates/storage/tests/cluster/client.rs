@@ -1,4 +1,5 @@
-//! A client for tests: retries under one tag until it is answered, as the real one does; and a model of what was acknowledged.
+//! A client for tests: retries under one tag until it is answered, as the real one does; and a model of what
+//! was acknowledged.
 
 use crate::manager::TestManager;
 use bytes::Bytes;

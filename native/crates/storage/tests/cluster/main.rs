@@ -1,4 +1,5 @@
-//! Three servers, a manager that really leases and routes, and faults: what was acknowledged is there, and all copies are equal.
+//! Three servers, a manager that really leases and routes, and faults: what was acknowledged is there, and
+//! all copies are equal.
 
 mod client;
 mod harness;

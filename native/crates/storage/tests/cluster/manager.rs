@@ -1,5 +1,5 @@
-//! A cluster manager for tests: leases, routing and transitions are real (`chain::manager`, `chain::next_chain`), its state is
-//! in memory.
+//! A cluster manager for tests: leases, routing and transitions are real (`chain::manager`,
+//! `chain::next_chain`), its state is in memory.
 
 use chain::Time;
 use chain::manager::{Manager, ManagerConfig};

@@ -1,5 +1,5 @@
-//! One end of one TCP connection: its calls, its send queue and its reader thread. Whoever notices first that it is broken
-//! closes it; the reader thread ends last and tells the handler.
+//! One end of one TCP connection: its calls, its send queue and its reader thread. Whoever notices first
+//! that it is broken closes it; the reader thread ends last and tells the handler.
 
 use super::out_frame::OutFrame;
 use super::reader::Reader;
@@ -17,8 +17,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use wire::{BufferPool, Code, Error, Flags, Result};
 
-/// A peer that takes no byte for so long is dead or stopped. Longer than any lease, so that a stopped storage server has
-/// left its chains before its connections break.
+/// A peer that takes no byte for so long is dead or stopped. Longer than any lease, so that a stopped
+/// storage server has left its chains before its connections break.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Socket buffers keep the kernel's own tuning: fixed sizes of 0.25-4 MiB measured no better, most of them worse.

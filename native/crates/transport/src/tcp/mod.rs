@@ -1,5 +1,5 @@
-//! Frames over TCP. Payloads go from the socket straight into the buffer that the handler chose, and out of the caller's
-//! buffers with one vectored write.
+//! Frames over TCP. Payloads go from the socket straight into the buffer that the handler chose, and out of
+//! the caller's buffers with one vectored write.
 
 mod link;
 mod listener;

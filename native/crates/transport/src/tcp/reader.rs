@@ -1,5 +1,5 @@
-//! Reads frames off one socket. Small ones come many to a system call through a buffer; of large ones only the head does,
-//! and the payload goes straight to where it belongs.
+//! Reads frames off one socket. Small ones come many to a system call through a buffer; of large ones only
+//! the head does, and the payload goes straight to where it belongs.
 
 use super::writer::Writer;
 use crate::incoming::PayloadSource;
@@ -16,8 +16,8 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// From here on a payload is worth a system call of its own.
 const LARGE_PAYLOAD_BYTES: usize = 16 << 10;
 
-/// Read at a time where large payloads are expected: head and message of the next frame, and little of its payload, which
-/// would be copied twice.
+/// Read at a time where large payloads are expected: head and message of the next frame, and little of its
+/// payload, which would be copied twice.
 const HEAD_BYTES: usize = 256;
 
 pub(super) struct Reader<'a> {
@@ -99,7 +99,7 @@ impl PayloadSource for Reader<'_> {
         Ok(())
     }
 
-    fn skip(&mut self, length_bytes: usize) -> Result<()> {
+    fn discard(&mut self, length_bytes: usize) -> Result<()> {
         let buffered = length_bytes.min(self.end - self.start);
         self.start += buffered;
         let mut left = length_bytes - buffered;

@@ -1,6 +1,7 @@
-//! The send queue of one link. Whoever sends first writes, without waiting for the socket, also what others queue meanwhile
-//! (their frames share its system call); when the socket is full a thread of the link takes over. So no caller ever waits
-//! for a slow peer in here, except for room in the queue, and answers never do.
+//! The send queue of one link. Whoever sends first writes, without waiting for the socket, also what others
+//! queue meanwhile (their frames share its system call); when the socket is full a thread of the link takes
+//! over. So no caller ever waits for a slow peer in here, except for room in the queue, and answers never
+//! do.
 
 use super::out_frame::OutFrame;
 use crate::threads;
@@ -12,8 +13,9 @@ use std::io::IoSlice;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
-/// Bytes queued before callers wait: enough to keep the socket busy while they prepare the next frames. Answers are not held
-/// back by it: they are bounded by the requests in flight and the pools of their payloads.
+/// Bytes queued before callers wait: enough to keep the socket busy while they prepare the next frames.
+/// Answers are not held back by it: they are bounded by the requests in flight and the pools of their
+/// payloads.
 const QUEUED_BYTES_MAX: usize = 8 << 20;
 
 /// Slices in one system call; IOV_MAX is 1024, and more than this saves nothing.

@@ -46,8 +46,8 @@ fn stream(connection: &Arc<dyn Connection>, count: usize) -> (Arc<AtomicUsize>, 
     (sent, answered)
 }
 
-/// Waits until the counter has stood still for a while. What is asserted afterwards holds however short the while is, in
-/// a right implementation.
+/// Waits until the counter has stood still for a while. What is asserted afterwards holds however short the
+/// while is, in a right implementation.
 fn settle(counter: &AtomicUsize) -> usize {
     let mut last = counter.load(Ordering::SeqCst);
     loop {
