@@ -20,19 +20,29 @@ pub fn create(
     let shared = volume.clone();
     let parent = volume.swap_root(parent);
     volume.client.create_then(&caller, parent, name, mode & 0o7777, flags, move |result| {
-        answer(&shared, flags, result, reply);
+        answer(&shared, parent, flags, result, reply);
     });
 }
 
-fn answer(volume: &Volume, flags: u32, result: Result<(Arc<OpenFile>, bool)>, reply: Reply<Created>) {
-    let file = match result {
-        Ok((file, _)) => file,
+fn answer(
+    volume: &Volume,
+    parent: u64,
+    flags: u32,
+    result: Result<(Arc<OpenFile>, bool)>,
+    reply: Reply<Created>,
+) {
+    let (file, made) = match result {
+        Ok(opened) => opened,
         Err(error) => {
+            volume.directory_view.changed(parent);
             reply.send(Err(volume.errno("create", &error)));
             return;
         }
     };
     let inode = file.attributes();
+    if made {
+        volume.directory_view.gained_file(parent, &inode);
+    }
     let entry = volume.entry(&inode);
     let freshness = volume.view.opened(&inode);
     let opened = Opened {

@@ -14,5 +14,6 @@ pub fn make_directory(
 ) {
     let caller = volume.caller(request);
     let made = volume.client.make_directory(&caller, volume.swap_root(parent), name, mode & 0o7777);
+    volume.directory_view.changed(volume.swap_root(parent));
     volume.send_entry("mkdir", made, reply);
 }

@@ -22,5 +22,6 @@ pub fn make_node(
     let caller = volume.caller(request);
     let parent = volume.swap_root(parent);
     let made = volume.client.make_node(&caller, parent, name, mode & 0o7777, kind, device);
+    volume.directory_view.changed(parent);
     volume.send_entry("mknod", made, reply);
 }

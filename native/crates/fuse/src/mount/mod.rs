@@ -7,6 +7,7 @@ mod callers;
 mod config;
 mod create;
 mod directory_handles;
+mod directory_view;
 mod errors;
 mod fallocate;
 mod file_system;

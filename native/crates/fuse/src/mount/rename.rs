@@ -23,5 +23,6 @@ pub fn rename(
     let caller = volume.caller(request);
     let (source, target) = (volume.swap_root(from.0), volume.swap_root(to.0));
     let renamed = volume.client.rename(&caller, source, from.1, target, to.1, flags);
+    volume.directory_view.lost_directory();
     volume.send_empty("rename", renamed, reply);
 }

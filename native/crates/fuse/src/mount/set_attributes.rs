@@ -16,6 +16,7 @@ pub fn set_attributes(
     let session =
         set.handle.and_then(|handle| volume.handles.get(handle).ok()).map_or(0, |file| file.session());
     let changed = volume.client.set_attributes(&caller, message(volume.swap_root(node), session, &set));
+    volume.directory_view.changed(volume.swap_root(node));
     reply.send(match changed {
         Ok(inode) => Ok(volume.file_attributes(&inode)),
         Err(error) => Err(volume.errno("setattr", &error)),

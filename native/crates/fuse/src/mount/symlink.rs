@@ -14,5 +14,6 @@ pub fn symlink(
 ) {
     let caller = volume.caller(request);
     let made = volume.client.symlink(&caller, volume.swap_root(parent), name, target);
+    volume.directory_view.changed(volume.swap_root(parent));
     volume.send_entry("symlink", made, reply);
 }

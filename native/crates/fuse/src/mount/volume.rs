@@ -3,6 +3,7 @@
 use super::callers::Callers;
 use super::config::{CacheMode, Config};
 use super::directory_handles::DirectoryHandles;
+use super::directory_view::DirectoryView;
 use super::errors::Troubles;
 use super::handles::Handles;
 use super::kernel_view::KernelView;
@@ -23,6 +24,7 @@ pub struct Volume {
     pub handles: Handles,
     pub directories: DirectoryHandles,
     pub view: KernelView,
+    pub directory_view: DirectoryView,
     pub notifier: OnceLock<Notifier>,
     callers: Callers,
     troubles: Troubles,
@@ -40,6 +42,7 @@ impl Volume {
             handles: Handles::default(),
             directories: DirectoryHandles::default(),
             view: KernelView::default(),
+            directory_view: DirectoryView::default(),
             notifier: OnceLock::new(),
             callers: Callers::default(),
             troubles: Troubles::default(),

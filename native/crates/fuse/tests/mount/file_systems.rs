@@ -35,6 +35,6 @@ tests! {
     names: a_large_directory_lists_once, listing_goes_on_after_removals, rename_replaces, rename_flags,
         rename_refuses_what_it_must, symbolic_links, hard_links, exclusive_create, name_limits, special_files,
         directories_count_links;
-    attributes: modes_and_owners, times_to_the_nanosecond, unlinked_while_open, writing_clears_set_user_id,
+    attributes: modes_and_owners, directory_times_follow_names, times_to_the_nanosecond, unlinked_while_open, writing_clears_set_user_id,
         other_users_are_refused, set_group_id_is_inherited, statistics;
 }

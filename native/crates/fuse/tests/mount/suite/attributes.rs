@@ -61,6 +61,38 @@ pub fn times_to_the_nanosecond(root: &Path) {
     assert!((attributes.ctime(), attributes.ctime_nsec()) >= before, "it never goes back");
 }
 
+/// Whoever changes names sees the directory's new times at once, and others' names too.
+pub fn directory_times_follow_names(root: &Path) {
+    let times = || {
+        let attributes = fs::metadata(root).expect("it has attributes");
+        let nanoseconds = |seconds: i64, rest: i64| seconds * 1_000_000_000 + rest;
+        let mtime = nanoseconds(attributes.mtime(), attributes.mtime_nsec());
+        (mtime, nanoseconds(attributes.ctime(), attributes.ctime_nsec()))
+    };
+    let steps: [(&str, &dyn Fn() -> std::io::Result<()>); 8] = [
+        ("create", &|| File::create(root.join("a")).map(drop)),
+        ("create again", &|| File::create(root.join("b")).map(drop)),
+        ("link", &|| fs::hard_link(root.join("a"), root.join("c"))),
+        ("symlink", &|| std::os::unix::fs::symlink("a", root.join("d"))),
+        ("mkdir", &|| fs::create_dir(root.join("e"))),
+        ("rename", &|| fs::rename(root.join("a"), root.join("f"))),
+        ("unlink", &|| fs::remove_file(root.join("b"))),
+        ("rmdir", &|| fs::remove_dir(root.join("e"))),
+    ];
+    let mut before = times();
+    for (name, step) in steps {
+        // The clock of the service must have moved.
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        step().expect(name);
+        let after = times();
+        assert!(after.0 > before.0 && after.1 > before.1, "{name}: {before:?}, then {after:?}");
+        before = after;
+    }
+    File::open(root.join("c")).expect("it opens");
+    File::create(root.join("c")).expect("it exists already");
+    assert_eq!(times(), before, "opening a file changes no names");
+}
+
 pub fn unlinked_while_open(root: &Path) {
     let path = root.join("file");
     let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).expect("it opens");
