@@ -40,6 +40,12 @@ export function addDemo(program: Command): void {
         options.mount = false;
       }
       const cluster = prepareCluster(clusterOptionsOf(options));
+      if (load(supervisorFile(cluster)) !== undefined) {
+        phase(`the cluster in ${relative('.', cluster.directory)} runs already`);
+        await waitUntilReady(cluster);
+        await show(cluster);
+        return;
+      }
       await requireFreePorts(cluster);
       makeMountpoint(cluster);
       phase(
