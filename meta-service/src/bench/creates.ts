@@ -28,6 +28,7 @@ const createsPerClient = 60_000;
 
 interface Figures {
   readonly cpuMs: number;
+  readonly mainThreadMs: number;
   readonly rssBytes: number;
   readonly records: number;
   readonly overlay: number;
@@ -39,6 +40,7 @@ export interface Measured {
   readonly p50Us: number;
   readonly p99Us: number;
   readonly serverCpuUs: number;
+  readonly mainThreadUs: number;
   readonly perRecord: number;
   readonly rssMiB: number;
 }
@@ -90,10 +92,16 @@ async function measure(name: string, depth: number, step: Step): Promise<Measure
     perSecond: Math.round((finished / elapsedMs) * 1000),
     p50Us: Math.round(latencies[latencies.length >> 1] ?? 0),
     p99Us: Math.round(latencies[Math.floor(latencies.length * 0.99)] ?? 0),
-    serverCpuUs: Math.round(((after.cpuMs - before.cpuMs) * 10_000) / finished) / 10,
+    serverCpuUs: each(after.cpuMs - before.cpuMs, finished),
+    mainThreadUs: each(after.mainThreadMs - before.mainThreadMs, finished),
     perRecord: Math.round(finished / Math.max(1, after.records - before.records)),
     rssMiB: Math.round(after.rssBytes / 2 ** 20),
   };
+}
+
+/** Microseconds of one operation, with one decimal. */
+function each(ms: number, operations: number): number {
+  return Math.round((ms * 10_000) / operations) / 10;
 }
 
 let made = 0;
@@ -125,11 +133,23 @@ if (values.directory === undefined && !values.profile) rmSync(folder, { recursiv
 if (values.json) {
   writeSync(1, `${JSON.stringify(results)}\n`);
 } else {
-  for (const { name, inFlight: depth, perSecond, p50Us, p99Us, serverCpuUs, perRecord, rssMiB } of results) {
+  for (const result of results) {
+    const {
+      name,
+      inFlight: depth,
+      perSecond,
+      p50Us,
+      p99Us,
+      serverCpuUs,
+      mainThreadUs,
+      perRecord,
+      rssMiB,
+    } = result;
     writeSync(
       1,
-      `${name}, ${depth} in flight: ${perSecond} a second, p50 ${p50Us} µs, p99 ${p99Us} µs, ` +
-        `server CPU ${serverCpuUs} µs each, ${perRecord} per log record, server ${rssMiB} MiB\n`,
+      `${name}, ${depth} in flight: ${perSecond} a second, p50 ${p50Us} µs, p99 ${p99Us} µs, server CPU ` +
+        `${serverCpuUs} µs each (JavaScript ${mainThreadUs}), ${perRecord} per log record, ${rssMiB} MiB
+`,
     );
   }
   if (values.profile) writeSync(1, `profile of the server in ${folder}\n`);

@@ -1,5 +1,6 @@
 // The server of the measurements: the product's partition on the product's LMDB and local log, behind the product's rpc server, as
 // a process of its own; only manager and storage servers are left out. Says its address on stdout, ends when its parent does.
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openLmdbStore, openLocalLog, RpcServer, realClock } from '@catena/core';
 import { bootClockMs } from '@catena/native';
@@ -10,6 +11,11 @@ import { TableLayouts } from '../server/layouts.ts';
 
 const directory = process.argv[2];
 if (directory === undefined) throw new Error('usage: serve.js DIRECTORY');
+
+/** CPU time of the JavaScript thread alone, as Linux counts it. */
+function mainThreadMs(): number {
+  return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
+}
 
 const clock = realClock(bootClockMs);
 const layouts = new TableLayouts({ chunkSizeBytes: 1 << 20, stripe: 16 });
@@ -33,6 +39,7 @@ process.on('message', (question) => {
     const { user, system } = process.cpuUsage();
     process.send?.({
       cpuMs: (user + system) / 1000,
+      mainThreadMs: mainThreadMs(),
       rssBytes: process.memoryUsage.rss(),
       records: Number(partition.log.appended),
       overlay: partition.owner.state.overlay.size,
