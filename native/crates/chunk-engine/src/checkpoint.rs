@@ -204,8 +204,8 @@ impl Core {
                 parts.push(IoSlice::new(&data[..*stored]));
                 (end, position) = (end + 1, position + *stored as u64);
             }
-            file.mark_dirty();
             self.volume.write(&*file.file, &parts, *offset, "a segment")?;
+            file.mark_dirty();
             start = end;
         }
         let mut shard = self.index.shard(chunk);

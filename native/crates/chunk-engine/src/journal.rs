@@ -22,7 +22,7 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Longest data of a record: 64 KiB of overwritten bytes touch 17 blocks, and one tail block.
 const DATA_BYTES_MAX: usize = 18 * 4096;
 /// Bytes read at once on opening.
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = 128 << 10;
 
 pub(crate) fn name_of(number: u64) -> String {
     format!("{PREFIX}{number:012}")
@@ -118,15 +118,19 @@ impl Journal {
 
     /// Puts every file that may hold unflushed records on the medium.
     pub fn flush(&self) -> Result<()> {
-        let files = self.tail.lock().unflushed.clone();
+        let (files, current) = {
+            let tail = self.tail.lock();
+            (tail.unflushed.clone(), tail.file.clone())
+        };
         for file in &files {
             self.volume.flush(&**file, "the flush of the journal")?;
         }
-        let mut tail = self.tail.lock();
-        let current = tail.file.clone();
-        // The current file stays in the list: it goes on growing.
-        tail.unflushed
-            .retain(|file| Arc::ptr_eq(file, &current) || !files.iter().any(|done| Arc::ptr_eq(file, done)));
+        // Only files that were closed before this began are done with: the current one may have grown since, and may even
+        // have been closed since.
+        let done = |file: &Arc<dyn DiskFile>| {
+            !Arc::ptr_eq(file, &current) && files.iter().any(|flushed| Arc::ptr_eq(file, flushed))
+        };
+        self.tail.lock().unflushed.retain(|file| !done(file));
         Ok(())
     }
 

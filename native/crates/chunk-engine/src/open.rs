@@ -101,10 +101,11 @@ impl Engine {
         let segments = Segments::open(volume.clone(), options.segment_bytes)?;
         let index = Index::new(options.layout_cache_bytes);
         let channels = Channels::default();
-        let loaded = load(&catalog, &segments, &index, &channels)?;
+        let scan = replay::scan(&volume, &target)?;
+        let loaded = load(&catalog, &segments, &index, &channels, &scan)?;
         let stored =
             replay::Stored { volume: &volume, catalog: &catalog, segments: &segments, index: &index };
-        let replayed = replay::replay(&stored, &channels, &target, loaded.unsettled)?;
+        let replayed = replay::replay(&stored, &channels, &target, &scan, loaded.unsettled)?;
         let next_record = replayed.next_record.max(loaded.last_record + 1);
         let journal = Journal::start(volume.clone(), replayed.next_journal, next_record)?;
         let core = Core {
@@ -124,7 +125,7 @@ impl Engine {
             closed: AtomicBool::new(false),
             options,
         };
-        core.count(loaded.settled_blocks - replayed.touched_blocks);
+        core.count(loaded.settled_blocks);
         // What was replayed need not be on the medium yet. No block goes in place or back to the file system, and no mark covers
         // a record that was dropped, before the catalogue holds what the replay made of the journal.
         core.write_catalog(Rotation { journal: replayed.next_journal, first_record: next_record }, false)?;
@@ -158,17 +159,26 @@ struct Loaded {
     last_record: u64,
 }
 
-/// Reads the catalogue's chunks and channels into memory.
-fn load(catalog: &Catalog, segments: &Segments, index: &Index, channels: &Channels) -> Result<Loaded> {
+/// Reads the catalogue's chunks and channels into memory, and takes the extents of chunks at rest. A checkpoint saves chunks one
+/// after another while updates go on, so an extent may stand at one chunk that gave it up later (the journal says so) and at
+/// the next that got it: extents of chunks that the journal changed are taken after the replay.
+fn load(
+    catalog: &Catalog,
+    segments: &Segments,
+    index: &Index,
+    channels: &Channels,
+    scan: &replay::Scan,
+) -> Result<Loaded> {
     let mut loaded = Loaded { unsettled: Vec::new(), settled_blocks: 0, last_record: 0 };
     catalog.for_each_chunk(|chunk, head| {
-        for plane in &head.planes {
-            segments.mark_used(ExtentAddress { segment: plane.segment, extent: plane.extent })?;
-        }
         loaded.last_record = loaded.last_record.max(head.last_record);
-        loaded.settled_blocks += u64::from(head.stored_blocks);
         if head.unsettled {
             loaded.unsettled.push(chunk);
+        } else if !scan.chunks.contains(&chunk) {
+            loaded.settled_blocks += u64::from(head.stored_blocks);
+            for plane in &head.planes {
+                segments.mark_used(ExtentAddress { segment: plane.segment, extent: plane.extent })?;
+            }
         }
         index.shard(chunk).entries.insert(chunk, entry_of(&head));
         Ok(())
@@ -187,7 +197,7 @@ fn load(catalog: &Catalog, segments: &Segments, index: &Index, channels: &Channe
 }
 
 impl Core {
-    /// Counts chunks and blocks after opening. `settled_blocks`: of the chunks that are only in the catalogue.
+    /// Counts chunks and blocks after opening. `settled_blocks`: of the chunks that are at rest.
     fn count(&self, settled_blocks: u64) {
         let mut used = settled_blocks;
         for mut shard in self.index.shards() {

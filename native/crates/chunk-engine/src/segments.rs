@@ -32,7 +32,8 @@ pub(crate) struct SegmentFile {
 }
 
 impl SegmentFile {
-    /// To be called before the write.
+    /// To be called after the write, before anything on the disk relies on it: a flush that begins between the mark and the
+    /// write would clear the mark and cover nothing.
     pub fn mark_dirty(&self) {
         self.dirty.store(true, Ordering::SeqCst);
     }
@@ -59,6 +60,8 @@ pub(crate) struct Segments {
     maps: Mutex<BTreeMap<u32, Map>>,
     /// Held while a segment is made: two threads must not make the same one.
     growing: Mutex<()>,
+    /// One flush at a time: a second one must not return while the first still flushes what it relies on.
+    flushing: Mutex<()>,
 }
 
 /// The size class of a chunk size: an extent has 4 KiB << class.
@@ -84,6 +87,7 @@ impl Segments {
             files: RwLock::new(BTreeMap::new()),
             maps: Mutex::new(BTreeMap::new()),
             growing: Mutex::new(()),
+            flushing: Mutex::new(()),
         };
         for name in segments.volume.list()? {
             if let Some((id, class)) = parse(&name) {
@@ -195,6 +199,7 @@ impl Segments {
 
     /// Flushes every segment written since the last flush.
     pub fn flush(&self) -> Result<()> {
+        let _one = self.flushing.lock();
         let dirty: Vec<Arc<SegmentFile>> = self
             .files
             .read()
@@ -232,11 +237,12 @@ impl Segments {
     }
 
     pub fn punch(&self, segment: &SegmentFile, offset: u64, length: u64) -> Result<()> {
-        segment.mark_dirty();
         match segment.file.punch(offset, length) {
-            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(()),
-            done => done.map_err(|error| self.volume.fail("the return of blocks", &error)),
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => return Ok(()),
+            done => done.map_err(|error| self.volume.fail("the return of blocks", &error))?,
         }
+        segment.mark_dirty();
+        Ok(())
     }
 }
 

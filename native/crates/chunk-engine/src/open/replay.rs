@@ -31,8 +31,30 @@ pub(super) struct Replayed {
     pub next_record: u64,
     pub records: u64,
     pub dropped: Vec<ChunkId>,
-    /// Blocks that the catalogue counts for chunks that the journal changed.
-    pub touched_blocks: u64,
+}
+
+/// What the journal files say at first sight.
+pub(super) struct Scan {
+    numbers: Vec<u64>,
+    next_journal: u64,
+    /// The highest flush mark.
+    flushed: u64,
+    /// Chunks with records. The catalogue may say an extent of theirs that another chunk got since.
+    pub chunks: BTreeSet<ChunkId>,
+}
+
+pub(super) fn scan(volume: &Volume, target: &StoredTarget) -> Result<Scan> {
+    let mut numbers: Vec<u64> = volume.list()?.iter().filter_map(|name| parse(name)).collect();
+    numbers.sort_unstable();
+    let next_journal = numbers.last().copied().unwrap_or(0).max(target.first_journal) + 1;
+    numbers.retain(|number| *number >= target.first_journal);
+    let (mut flushed, mut chunks) = (0, BTreeSet::new());
+    read(volume, &numbers, target.next_record, |read| {
+        flushed = read.record.flushed.map_or(flushed, |mark| mark.number.max(flushed));
+        chunks.extend(chunk_of(&read.record));
+        Ok(())
+    })?;
+    Ok(Scan { numbers, next_journal, flushed, chunks })
 }
 
 /// Something that happened to the exactly-once table, applied in the order of records at the end.
@@ -46,7 +68,6 @@ enum ChannelEvent {
 struct Replay<'a> {
     stored: &'a Stored<'a>,
     touched: BTreeSet<ChunkId>,
-    touched_blocks: u64,
     events: BTreeMap<(u64, usize), ChannelEvent>,
 }
 
@@ -54,25 +75,17 @@ pub(super) fn replay(
     stored: &Stored<'_>,
     channels: &Channels,
     target: &StoredTarget,
+    scan: &Scan,
     unsettled: Vec<ChunkId>,
 ) -> Result<Replayed> {
-    let mut numbers: Vec<u64> = stored.volume.list()?.iter().filter_map(|name| parse(name)).collect();
-    numbers.sort_unstable();
-    let next_journal = numbers.last().copied().unwrap_or(0).max(target.first_journal) + 1;
-    numbers.retain(|number| *number >= target.first_journal);
-    let mut flushed = 0;
-    let end = read(stored.volume, &numbers, target.next_record, |read| {
-        flushed = read.record.flushed.map_or(flushed, |mark| mark.number.max(flushed));
-        Ok(())
-    })?;
-    let mut replay = Replay { stored, touched: BTreeSet::new(), touched_blocks: 0, events: BTreeMap::new() };
+    let mut replay = Replay { stored, touched: BTreeSet::new(), events: BTreeMap::new() };
     for chunk in unsettled {
         replay.touch(chunk)?;
     }
     let mut later: BTreeMap<ChunkId, Vec<ReadRecord>> = BTreeMap::new();
-    read(stored.volume, &numbers, target.next_record, |read| {
+    let end = read(stored.volume, &scan.numbers, target.next_record, |read| {
         match chunk_of(&read.record) {
-            Some(chunk) if read.number > flushed => later.entry(chunk).or_default().push(read),
+            Some(chunk) if read.number > scan.flushed => later.entry(chunk).or_default().push(read),
             Some(chunk) => drop(replay.apply(chunk, &read)?),
             None => replay.channel_record(read)?,
         }
@@ -84,15 +97,9 @@ pub(super) fn replay(
             dropped.push(chunk);
         }
     }
-    let touched_blocks = replay.touched_blocks;
     replay.finish(channels)?;
-    Ok(Replayed {
-        next_journal,
-        next_record: end,
-        records: end - target.next_record,
-        dropped,
-        touched_blocks,
-    })
+    let records = end - target.next_record;
+    Ok(Replayed { next_journal: scan.next_journal, next_record: end, records, dropped })
 }
 
 /// Visits every whole record of consecutive files; the number after the last one.
@@ -137,17 +144,13 @@ impl Replay<'_> {
         result
     }
 
-    /// A chunk that will change: its details come into memory, its extents become free until the end.
+    /// A chunk that will change: its details come into memory. Its extents are taken at the end.
     fn touch(&mut self, chunk: ChunkId) -> Result<()> {
         if !self.touched.insert(chunk) {
             return Ok(());
         }
         let loaded = load(self.stored.catalog, self.stored.segments, chunk)?;
         let active = loaded.unwrap_or_else(|| Active::new(Layout::absent()));
-        for plane in active.planes.iter().flatten() {
-            self.stored.segments.free(plane.address);
-        }
-        self.touched_blocks += u64::from(active.committed.stored_blocks());
         self.with(chunk, |entry, _| {
             entry.active = Some(Box::new(active));
             Ok(())

@@ -80,7 +80,6 @@ pub(crate) struct Tip {
 /// Where each run of fresh blocks went.
 struct Placement {
     placed: Vec<Placed>,
-    planes: Vec<StoredPlane>,
 }
 
 impl Engine {
@@ -196,7 +195,7 @@ impl Core {
 
     /// Finds room for the fresh blocks of a plan.
     fn place(&self, chunk: ChunkId, class: u8, plan: &Plan) -> Result<Placement> {
-        let mut placement = Placement { placed: Vec::new(), planes: Vec::new() };
+        let mut placement = Placement { placed: Vec::new() };
         for (first, count) in plan.fresh_runs() {
             if let Err(error) = self.place_run(chunk, class, first, count, &mut placement) {
                 self.take_back(chunk, &placement);
@@ -235,12 +234,10 @@ impl Core {
             let (address, file) = self.segments.allocate(class, Index::lane_seed(chunk))?;
             let mut shard = self.index.shard(chunk);
             let active = shard.active(chunk).expect("a chunk that is changed is active");
-            let Ok(plane) = active.add_plane(Plane::new(address, file)) else {
+            if active.add_plane(Plane::new(address, file)).is_err() {
                 self.segments.free(address);
                 return Err(Error::new(Code::Overloaded, format!("{chunk:?} has too many pending versions")));
-            };
-            let ExtentAddress { segment, extent } = address;
-            into.planes.push(StoredPlane { plane: u32::from(plane), segment, extent });
+            }
         }
     }
 
@@ -313,9 +310,10 @@ impl Core {
             fresh: matches!(request.update, Update::Replace { .. }),
             commit: request.commit,
             runs: runs(plan, placement),
-            planes: placement.planes.clone(),
+            planes: Vec::new(),
             channel: None,
         };
+        stage.planes = self.planes_of(request.chunk, &stage.runs);
         let mut layout = tip.layout.next(&stage, 0)?;
         layout.tag = request.channel.map(|channel| channel.tag);
         let blocks = i64::from(layout.stored_blocks()) - i64::from(tip.layout.stored_blocks());
@@ -342,6 +340,22 @@ impl Core {
             self.channels.set(record, channel);
         }
         Ok(staged)
+    }
+
+    /// The extents that the record's blocks were written to. Always all of them: the catalogue lists only planes that a version
+    /// uses, and a plane may be used again after a checkpoint saw it unused.
+    fn planes_of(&self, chunk: ChunkId, runs: &[BlockRun]) -> Vec<StoredPlane> {
+        let mut shard = self.index.shard(chunk);
+        let active = shard.active(chunk).expect("a chunk that is changed is active");
+        let mut planes: Vec<StoredPlane> = Vec::new();
+        for run in runs.iter().filter(|run| run.kind() == BlockRunKind::RunDirect) {
+            if planes.iter().all(|known| known.plane != run.plane) {
+                let plane = active.planes[run.plane as usize].as_ref().expect("a placed plane is there");
+                let ExtentAddress { segment, extent } = plane.address;
+                planes.push(StoredPlane { plane: run.plane, segment, extent });
+            }
+        }
+        planes
     }
 
     fn show(&self, request: &StageRequest<'_>, layout: Layout, record: u64, images: &[(u32, Arc<[u8]>)]) {
@@ -457,7 +471,8 @@ impl<'a> Group<'a> {
                 Piece::Owned(bytes) => parts.push(IoSlice::new(bytes)),
             }
         }
+        core.volume.write(&*self.file.file, &parts, self.start, "a segment")?;
         self.file.mark_dirty();
-        core.volume.write(&*self.file.file, &parts, self.start, "a segment")
+        Ok(())
     }
 }

@@ -38,13 +38,15 @@ pub fn tag(client: u8, channel: u32, sequence: u64) -> Tag {
 /// Bytes that differ by seed and position.
 pub fn pattern(seed: u64, length: usize) -> Bytes {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let bytes = (0..length).map(|_| {
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        state as u8
-    });
-    bytes.collect()
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes.into()
 }
 
 pub fn request<'a>(chunk: ChunkId, base: u64, update: Update<'a>) -> StageRequest<'a> {
