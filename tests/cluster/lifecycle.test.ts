@@ -87,7 +87,7 @@ test('a folder that holds something else is refused', () => {
 
 test.each([
   ['an unknown key', (text: string) => `${text}\nnoSuchKey = 1\n`, 'noSuchKey'],
-  ['a wrong type', (text: string) => text.replace(/^port = .*$/m, 'port = "many"'), 'port'],
+  ['a wrong type', (text: string) => text.replace(/^listen = .*$/m, 'listen = 7400'), 'listen'],
   ['no TOML', () => '= = =', 'manager.toml'],
 ])('%s in a configuration refuses to start in one line', (_name, spoil, word) => {
   const other = RunningCluster.prepare();
