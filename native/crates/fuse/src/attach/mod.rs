@@ -63,6 +63,8 @@ impl AttachOptions {
 pub struct Attached {
     /// Absolute, as the kernel lists it.
     path: PathBuf,
+    /// "major:minor", if the kernel listed it.
+    device: Option<String>,
     helper: bool,
 }
 
@@ -85,7 +87,8 @@ pub fn attach(options: &AttachOptions) -> Result<(OwnedFd, Attached)> {
         AttachMethod::Helper => true,
     };
     let fd = if helper { helper::mount(options, &path)? } else { mount_directly(options, &path)? };
-    Ok((fd, Attached { path, helper }))
+    let device = mount_table::find(&path)?.map(|mounted| mounted.device);
+    Ok((fd, Attached { path, device, helper }))
 }
 
 fn mount_directly(options: &AttachOptions, path: &Path) -> Result<OwnedFd> {
@@ -121,8 +124,7 @@ impl Attached {
 
     /// The kernel reads ahead 128 KiB unless the mount's device says otherwise; only root may say so.
     pub fn set_readahead(&self, bytes: u32) {
-        let device = mount_table::find(&self.path).ok().flatten().map(|mounted| mounted.device);
-        let Some(device) = device else { return };
+        let Some(device) = &self.device else { return };
         let file = format!("/sys/class/bdi/{device}/read_ahead_kb");
         if let Err(error) = std::fs::write(&file, (bytes / 1024).to_string()) {
             log::info!(target: "fuse", file = file.as_str(), error = error.to_string().as_str();
@@ -167,6 +169,14 @@ impl Attached {
         match detached {
             Ok(()) | Err(Errno::INVAL) => Ok(()),
             Err(errno) => Err(Error::new(Code::Io, format!("umount {}: {errno}", self.path.display()))),
+        }
+    }
+
+    /// Ends the connection itself, where the kernel's control files are mounted.
+    pub fn abort(&self) {
+        let minor = self.device.as_deref().and_then(|device| device.split(':').nth(1));
+        if let Some(minor) = minor {
+            let _ = std::fs::write(format!("/sys/fs/fuse/connections/{minor}/abort"), "1");
         }
     }
 }

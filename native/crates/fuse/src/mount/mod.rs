@@ -78,8 +78,7 @@ impl Mount {
     /// Blocks until the mount ends, also by umount(8); then stops the client.
     pub fn wait(&self) {
         self.session.wait();
-        self.volume.handles.wait_closed(CLOSING_PATIENCE);
-        self.volume.client.stop();
+        self.stop_client();
     }
 
     /// Ends the mount. After `patience`, files that are still open fail.
@@ -87,9 +86,14 @@ impl Mount {
     /// # Errors
     /// The kernel refuses to unmount.
     pub fn unmount(&self, patience: Duration) -> Result<()> {
-        self.session.unmount(patience)?;
-        self.wait();
-        Ok(())
+        let ended = self.session.unmount(patience);
+        self.stop_client();
+        ended
+    }
+
+    fn stop_client(&self) {
+        self.volume.handles.wait_closed(CLOSING_PATIENCE);
+        self.volume.client.stop();
     }
 
     pub fn client(&self) -> &Arc<Client> {

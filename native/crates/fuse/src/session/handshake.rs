@@ -91,3 +91,7 @@ fn send(channel: &dyn Channel, unique: u64, error: i32, body: &[u8]) -> Result<(
     let header = abi::OutHeader { len: length, error, unique };
     channel.send(&[IoSlice::new(header.as_bytes()), IoSlice::new(body)])
 }
+
+#[cfg(test)]
+#[path = "handshake_test.rs"]
+mod tests;

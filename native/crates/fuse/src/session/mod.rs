@@ -11,6 +11,8 @@ mod metrics;
 mod notify;
 mod pending;
 mod reply;
+#[cfg(test)]
+mod scripted;
 mod workers;
 
 pub use channel::Channel;
@@ -50,6 +52,9 @@ impl SessionOptions {
 
 /// Unused request buffers kept: one for each of the threads that usually stay, and room for writes in the air.
 const IDLE_BUFFER_BYTES: usize = 32 << 20;
+
+/// How long the kernel may take to end a connection: it waits for other mount namespaces and for open files of a lazy unmount.
+const ENDING_PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct Session {
     workers: Arc<Workers>,
@@ -132,7 +137,15 @@ impl Session {
     /// Unmounts: politely for `patience`, and then with force, which makes the files that are still open fail.
     pub fn unmount(&self, patience: Duration) -> Result<()> {
         self.attached.detach(Instant::now() + patience)?;
-        self.wait();
+        if !self.workers.wait(Some(Instant::now() + ENDING_PATIENCE)) {
+            self.attached.abort();
+            if !self.workers.wait(Some(Instant::now() + ENDING_PATIENCE)) {
+                let path = self.attached.path().display();
+                let text = format!("{path} is unmounted here but still mounted or open elsewhere");
+                return Err(Error::new(Code::Busy, text));
+            }
+        }
+        self.finish();
         Ok(())
     }
 

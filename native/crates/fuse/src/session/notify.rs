@@ -118,3 +118,7 @@ impl Notifier {
         self.shared.channel.send(&slices)
     }
 }
+
+#[cfg(test)]
+#[path = "notify_test.rs"]
+mod tests;

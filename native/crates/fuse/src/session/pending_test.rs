@@ -1,39 +1,19 @@
 //! Exactly one answer, whoever comes first, and interrupts that overtake their request.
 
 use super::*;
+use crate::session::scripted::ScriptedChannel;
 use parking_lot::Mutex;
 
-/// Keeps what was sent; refuses bodies longer than `body_max`, as the kernel does.
-struct Recorder {
-    sent: Mutex<Vec<(u64, i32, usize)>>,
-    body_max: usize,
-}
-
-impl Channel for Recorder {
-    fn receive(&self, _: &mut [u8]) -> Result<usize, Errno> {
-        Err(Errno::NODEV)
-    }
-
-    fn send(&self, pieces: &[IoSlice<'_>]) -> Result<(), Errno> {
-        let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
-        if length > 16 + self.body_max {
-            return Err(Errno::INVAL);
-        }
-        let word = |at: usize| i32::from_ne_bytes(pieces[0][at..at + 4].try_into().unwrap());
-        let unique = u64::from_ne_bytes(pieces[0][8..16].try_into().unwrap());
-        assert_eq!(word(0) as usize, length, "the header states the whole length");
-        self.sent.lock().push((unique, word(4), length));
-        Ok(())
-    }
-
-    fn another(&self) -> Result<Arc<dyn Channel>, Errno> {
-        Err(Errno::NOTSUP)
-    }
-}
-
-fn setup() -> (Arc<Table>, Arc<Recorder>, Arc<dyn Channel>) {
-    let recorder = Arc::new(Recorder { sent: Mutex::new(Vec::new()), body_max: 64 });
+fn setup() -> (Arc<Table>, Arc<ScriptedChannel>, Arc<dyn Channel>) {
+    let recorder = ScriptedChannel::new(Vec::new(), 16 + 64, None);
     (Table::new(Arc::new(Metrics::new())), recorder.clone(), recorder)
+}
+
+/// Number, error and length of each answer.
+fn sent(recorder: &ScriptedChannel) -> Vec<(u64, i32, usize)> {
+    let word = |message: &[u8], at: usize| i32::from_ne_bytes(message[at..at + 4].try_into().unwrap());
+    let unique = |message: &[u8]| u64::from_ne_bytes(message[8..16].try_into().unwrap());
+    recorder.sent.lock().iter().map(|message| (unique(message), word(message, 4), message.len())).collect()
 }
 
 fn header(unique: u64) -> abi::InHeader {
@@ -46,7 +26,7 @@ fn the_second_answer_is_not_sent() {
     let (pending, _) = table.register(&header(4), &channel);
     assert!(pending.answer(Ok(&[b"abc", b"de"])));
     assert!(!pending.answer(Err(Errno::INTR)));
-    assert_eq!(*recorder.sent.lock(), [(4, 0, 21)]);
+    assert_eq!(sent(&recorder), [(4, 0, 21)]);
     assert_eq!(table.in_flight(), 0);
 }
 
@@ -63,7 +43,7 @@ fn many_threads_answer_once() {
             });
         }
     });
-    let mut uniques: Vec<u64> = recorder.sent.lock().iter().map(|sent| sent.0).collect();
+    let mut uniques: Vec<u64> = sent(&recorder).iter().map(|sent| sent.0).collect();
     uniques.sort_unstable();
     assert_eq!(uniques, (1..=200).map(|i| i * 2).collect::<Vec<_>>());
 }
@@ -110,5 +90,18 @@ fn a_body_that_the_kernel_refuses_becomes_an_error() {
     let (table, recorder, channel) = setup();
     let (pending, _) = table.register(&header(14), &channel);
     assert!(!pending.answer(Ok(&[&[0; 65]])));
-    assert_eq!(*recorder.sent.lock(), [(14, -Errno::IO.raw_os_error(), 16)]);
+    assert_eq!(sent(&recorder), [(14, -Errno::IO.raw_os_error(), 16)]);
+}
+
+#[test]
+fn interrupts_answer_only_while_they_may() {
+    let (table, recorder, channel) = setup();
+    let (pending, _) = table.register(&header(16), &channel);
+    pending.answer_interrupts();
+    assert!(pending.end_interrupt_answers());
+    pending.interrupt();
+    assert!(sent(&recorder).is_empty(), "the file system answers now");
+    pending.answer_interrupts();
+    assert_eq!(sent(&recorder), [(16, -Errno::INTR.raw_os_error(), 16)], "it came before");
+    assert!(!pending.end_interrupt_answers());
 }
