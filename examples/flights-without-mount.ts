@@ -1,5 +1,5 @@
-// The main job where nothing can be mounted: its input is copied in through the SDK, to scratch for the workers, and its result
-// back. `explain` counts the bytes.
+// The main job where nothing can be mounted: its input is copied in through the SDK, to scratch for the
+// workers, and its result back. `explain` counts the bytes.
 import { connect, type FileTransfer } from '@catena/compute';
 import { FileSystem } from '@catena/fuse-client/sdk';
 import { compareFlights } from './flights.ts';

@@ -1,5 +1,6 @@
-// DuckDB's chunks as an Apache Arrow table. Fixed-width types go bit for bit; a type that Arrow has no equal of becomes text, with
-// its DuckDB type in the field's metadata. Only at the API's edge: between tasks nothing is Arrow.
+// DuckDB's chunks as an Apache Arrow table. Fixed-width types go bit for bit; a type that Arrow has no equal
+// of becomes text, with its DuckDB type in the field's metadata. Only at the API's edge: between tasks
+// nothing is Arrow.
 import { type DuckDBType, DuckDBTypeId, type DuckDBValue } from '@duckdb/node-api';
 import {
   Binary,

@@ -1,5 +1,6 @@
-// One DuckDB instance and what we need of it: connections, types of a query, rows. Threads and memory belong to the
-// instance, so that a worker has exactly one. Everything outside of this folder sees SQL text and these few classes.
+// One DuckDB instance and what we need of it: connections, types of a query, rows. Threads and memory belong
+// to the instance, so that a worker has exactly one. Everything outside of this folder sees SQL text and
+// these few classes.
 
 import { FsError } from '@catena/core';
 import {

@@ -1,5 +1,5 @@
-// DuckDB's errors become operating errors here, and only here: by the class that begins the message, never by its words,
-// but for the few that tell a bad file from a bad disk.
+// DuckDB's errors become operating errors here, and only here: by the class that begins the message, never by
+// its words, but for the few that tell a bad file from a bad disk.
 import { type ErrorCode, FsError } from '@catena/core';
 
 const codeByClass: readonly (readonly [RegExp, ErrorCode])[] = [
@@ -22,7 +22,10 @@ const codeByClass: readonly (readonly [RegExp, ErrorCode])[] = [
   [/^(FATAL|INTERNAL) Error/, 'INTERNAL'],
 ];
 
-/** `doing` says what and where, for example `query of partition 3`. Errors that are not DuckDB's are returned as they are. */
+/**
+ * `doing` says what and where, for example `query of partition 3`. Errors that are not DuckDB's are returned
+ * as they are.
+ */
 export function fromEngineError(error: unknown, doing: string): FsError {
   if (error instanceof FsError) return error;
   const text = (error instanceof Error ? error.message : String(error)).replace(

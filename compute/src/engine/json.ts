@@ -1,4 +1,5 @@
-// DuckDB's values as JSON can say them: numbers where they are exact, else text as DuckDB writes it; lists and structs as such.
+// DuckDB's values as JSON can say them: numbers where they are exact, else text as DuckDB writes it; lists
+// and structs as such.
 import { DuckDBArrayValue, DuckDBListValue, DuckDBMapValue, DuckDBStructValue } from '@duckdb/node-api';
 import type { Row, Value } from './database.ts';
 

@@ -1,4 +1,5 @@
-// Names and literals as DuckDB reads them. The only place that quotes: nothing else may glue user text into SQL.
+// Names and literals as DuckDB reads them. The only place that quotes: nothing else may glue user text into
+// SQL.
 
 export function quoteName(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
@@ -21,7 +22,10 @@ export function asSubquery(query: string): string {
   return `(\n${trimQuery(query)}\n)`;
 }
 
-/** Replaces {0}, {1}… by these texts. A number without an input, or an input without its number, is the caller's error. */
+/**
+ * Replaces {0}, {1}… by these texts. A number without an input, or an input without its number, is the
+ * caller's error.
+ */
 export function fillPlaceholders(query: string, texts: readonly string[]): string {
   return query.replace(/\{(\d+)\}/g, (whole, digits: string) => texts[Number(digits)] ?? whole);
 }

@@ -1,4 +1,5 @@
-// What a type needs so that Parquet can carry it without loss. Decided on DuckDB's structured types, not on their text.
+// What a type needs so that Parquet can carry it without loss. Decided on DuckDB's structured types, not on
+// their text.
 import { type DuckDBType, DuckDBTypeId } from '@duckdb/node-api';
 import { quoteName } from './sql-text.ts';
 

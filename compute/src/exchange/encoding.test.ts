@@ -15,7 +15,10 @@ afterAll(() => {
   scratch.remove();
 });
 
-/** Writes a column into Parquet and reads it back; returns how many rows changed, and the type that came back. */
+/**
+ * Writes a column into Parquet and reads it back; returns how many rows changed, and the type that came
+ * back.
+ */
 async function roundTrip(
   select: string,
 ): Promise<{ type: string; was: string; changed: number; encoding: string }> {

@@ -1,6 +1,6 @@
-// Types that Parquet cannot carry travel as types that it can, and come back as they were: HUGEINT (Parquet would make it a
-// DOUBLE), INTERVAL, ENUM and so on. Both ways are SQL, so no value passes through JavaScript. Never lossy: a type that we
-// cannot carry is refused by name.
+// Types that Parquet cannot carry travel as types that it can, and come back as they were: HUGEINT (Parquet
+// would make it a DOUBLE), INTERVAL, ENUM and so on. Both ways are SQL, so no value passes through
+// JavaScript. Never lossy: a type that we cannot carry is refused by name.
 import { FsError } from '@catena/core';
 import type { QueryColumn } from '../engine/database.ts';
 import { quoteName, quoteText } from '../engine/sql-text.ts';
@@ -63,7 +63,8 @@ export function encodeColumn(column: QueryColumn): EncodedColumn {
 }
 
 /**
- * The select item that writes a column for people: the same, but that huge integers become DECIMAL(38,0), which other
+ * The select item that writes a column for people: the same, but that huge integers become DECIMAL(38,0),
+ * which other
  * programs read; a number of more than 38 digits is an error, never a rounded value.
  */
 export function resultSql(column: QueryColumn): string {
@@ -83,7 +84,8 @@ export function decodeSql(column: StoredColumn): string {
       // The smallest number has no positive twin, so a negative high half is raised before it is shifted.
       const high = `${name}.high::HUGEINT`;
       const shift = `${two64}::HUGEINT`;
-      const base = `CASE WHEN ${high} < 0 THEN (${high} + 1) * ${shift} - ${shift} ELSE ${high} * ${shift} END`;
+      const negative = `(${high} + 1) * ${shift} - ${shift}`;
+      const base = `CASE WHEN ${high} < 0 THEN ${negative} ELSE ${high} * ${shift} END`;
       return `(${base} + ${name}.low::HUGEINT) AS ${name}`;
     }
     case 'unsignedHalves':

@@ -1,5 +1,5 @@
-// The number of the partition that a row belongs to, as SQL. Keys are cast to the type that all sides of a join share, and
-// NULL is a value like any other, so that equal keys always meet in one partition.
+// The number of the partition that a row belongs to, as SQL. Keys are cast to the type that all sides of a
+// join share, and NULL is a value like any other, so that equal keys always meet in one partition.
 import { quoteName } from '../engine/sql-text.ts';
 
 export type PartitionRule =
@@ -8,7 +8,10 @@ export type PartitionRule =
   /** By an expression that is the partition's number itself. */
   | { readonly kind: 'column'; readonly expression: string };
 
-/** Which part of the fan-out one step makes: all of it, groups of partitions, or the partitions within one group. */
+/**
+ * Which part of the fan-out one step makes: all of it, groups of partitions, or the partitions within one
+ * group.
+ */
 export type Step =
   | { readonly kind: 'whole' }
   | { readonly kind: 'groups'; readonly size: number }
@@ -23,13 +26,16 @@ export function partitionSql(rule: PartitionRule, partitions: number, step: Step
 }
 
 function hashSql(keys: readonly { column: string; type: string }[], partitions: number): string {
-  // hash(NULL) is a value of its own. Bits 32 and up: DuckDB's own hash tables place by the lowest and divide by the highest
-  // bits of the same hash, and would crowd if all keys of a partition shared those.
+  // hash(NULL) is a value of its own. Bits 32 and up: DuckDB's own hash tables place by the lowest and divide
+  // by the highest bits of the same hash, and would crowd if all keys of a partition shared those.
   const values = keys.map(({ column, type }) => `CAST(${quoteName(column)} AS ${type})`);
   return `(hash(${values.join(', ')}) >> 32) % ${partitions}`;
 }
 
 function columnSql(expression: string, partitions: number): string {
-  const message = `'partition key ' || coalesce((${expression})::VARCHAR, 'NULL') || ' is out of range 0-${partitions - 1}'`;
-  return `CASE WHEN (${expression}) BETWEEN 0 AND ${partitions - 1} THEN (${expression})::UINTEGER ELSE error(${message}) END`;
+  const last = partitions - 1;
+  const key = `coalesce((${expression})::VARCHAR, 'NULL')`;
+  const message = `'partition key ' || ${key} || ' is out of range 0-${last}'`;
+  const isInRange = `(${expression}) BETWEEN 0 AND ${last}`;
+  return `CASE WHEN ${isInRange} THEN (${expression})::UINTEGER ELSE error(${message}) END`;
 }

@@ -1,5 +1,5 @@
-// The optimizer: a list of rules over the logical plan, each safe by itself. It may ask DuckDB about syntax and types, and never
-// reads data.
+// The optimizer: a list of rules over the logical plan, each safe by itself. It may ask DuckDB about syntax
+// and types, and never reads data.
 import type { EngineConnection } from '../engine/database.ts';
 import type { Node } from '../plan/nodes.ts';
 import { type KeptColumns, pruneColumns } from './prune-columns.ts';

@@ -1,5 +1,5 @@
-// Which columns each source reads and each exchange carries: those that something above may touch. Where the syntax tree leaves a
-// doubt, and where the query does not bind without the others, all of them.
+// Which columns each source reads and each exchange carries: those that something above may touch. Where the
+// syntax tree leaves a doubt, and where the query does not bind without the others, all of them.
 import type { EngineConnection } from '../engine/database.ts';
 import { fillPlaceholders, quoteName } from '../engine/sql-text.ts';
 import { inOrder, type Node, type QueryNode, type RepartitionNode, type SqlNode } from '../plan/nodes.ts';

@@ -1,5 +1,6 @@
-// Moves conditions below exchanges, so that rows that nobody wants are neither written nor read: a filter above a repartition
-// by hash or by column goes below it, and the WHERE of a query over one input is also applied before that input's exchange.
+// Moves conditions below exchanges, so that rows that nobody wants are neither written nor read: a filter
+// above a repartition by hash or by column goes below it, and the WHERE of a query over one input is also
+// applied before that input's exchange.
 import type { EngineConnection } from '../engine/database.ts';
 import { asSubquery, fillPlaceholders, quoteName } from '../engine/sql-text.ts';
 import { countConsumers, type FilterNode, makeNode, type Node, type RepartitionNode } from '../plan/nodes.ts';
@@ -129,7 +130,8 @@ class Pusher {
     const names = schemaOf(this.#schemas, input).map(
       (column) => `CAST(NULL AS ${column.type}) AS ${quoteName(column.name)}`,
     );
-    const select = `SELECT * FROM ${asSubquery(`SELECT ${names.join(', ')}`)} AS ${quoteName(alias)} WHERE ${condition}`;
+    const row = asSubquery(`SELECT ${names.join(', ')}`);
+    const select = `SELECT * FROM ${row} AS ${quoteName(alias)} WHERE ${condition}`;
     return await this.#connection.columns(select, 'moving a condition').then(
       () => true,
       () => false,

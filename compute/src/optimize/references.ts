@@ -1,12 +1,15 @@
-// Which columns a query may touch, read from DuckDB's own syntax tree. Errs on the side of more: a name that stands anywhere
-// in the query counts for every input, and whatever could mean columns that are not named means all of them.
+// Which columns a query may touch, read from DuckDB's own syntax tree. Errs on the side of more: a name that
+// stands anywhere in the query counts for every input, and whatever could mean columns that are not named
+// means all of them.
 
 type TreeNode = Readonly<Record<string, unknown>>;
 
 /** Table functions that take a query or a table as text, which the tree does not show. */
 const indirect = new Set(['query', 'query_table']);
 
-/** Lower-case names; undefined: all columns. `tables` are the names by which the query can call whole inputs. */
+/**
+ * Lower-case names; undefined: all columns. `tables` are the names by which the query can call whole inputs.
+ */
 export function columnsReferenced(tree: unknown, tables: readonly string[]): ReadonlySet<string> | undefined {
   const tableNames = new Set(tables.map((name) => name.toLowerCase()));
   walk(tree, (node) => {

@@ -1,5 +1,5 @@
-// Columns and types of every node of a plan, asked of DuckDB over empty inputs: this finds wrong SQL and missing columns
-// before anything runs. Reads footers of source files, no data.
+// Columns and types of every node of a plan, asked of DuckDB over empty inputs: this finds wrong SQL and
+// missing columns before anything runs. Reads footers of source files, no data.
 import { FsError } from '@catena/core';
 import type { EngineConnection, QueryColumn } from '../engine/database.ts';
 import { asSubquery, fillPlaceholders, placeholdersOf, quoteName } from '../engine/sql-text.ts';

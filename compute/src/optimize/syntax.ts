@@ -1,5 +1,6 @@
-// Asks DuckDB for the syntax tree of a query, and for the text of a part of it. The tree is only ever looked at in JavaScript:
-// parts of it are put together inside of DuckDB, because its numbers do not fit into JavaScript's.
+// Asks DuckDB for the syntax tree of a query, and for the text of a part of it. The tree is only ever looked
+// at in JavaScript: parts of it are put together inside of DuckDB, because its numbers do not fit into
+// JavaScript's.
 import type { EngineConnection } from '../engine/database.ts';
 import { quoteText } from '../engine/sql-text.ts';
 
@@ -17,7 +18,10 @@ export async function syntaxOf(connection: EngineConnection, query: string): Pro
 const star =
   '{"class":"STAR","type":"STAR","alias":"","relation_name":"","exclude_list":[],"replace_list":[],"columns":false,"expr":null}';
 
-/** The WHERE clause of a query over one table, as text with the table's alias in it; undefined if it cannot be had. */
+/**
+ * The WHERE clause of a query over one table, as text with the table's alias in it; undefined if it cannot
+ * be had.
+ */
 export async function whereText(connection: EngineConnection, query: string): Promise<string | undefined> {
   const node = "'$.statements[0].node.";
   const parts = [
@@ -37,7 +41,9 @@ export async function whereText(connection: EngineConnection, query: string): Pr
   return at < 0 ? undefined : text.slice(at + ' WHERE '.length);
 }
 
-/** Functions whose answer may differ from row to row or call to call: a condition with one stays where it is. */
+/**
+ * Functions whose answer may differ from row to row or call to call: a condition with one stays where it is.
+ */
 export async function volatileFunctions(connection: EngineConnection): Promise<ReadonlySet<string>> {
   const rows = await connection.rows(
     "SELECT DISTINCT function_name AS name FROM duckdb_functions() WHERE stability IS DISTINCT FROM 'CONSISTENT' AND function_type IN ('scalar', 'macro')",

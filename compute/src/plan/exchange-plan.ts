@@ -1,5 +1,5 @@
-// One exchange as tasks: producers that each write one file sorted by partition, in one step up to 64 partitions and in two
-// beyond, never more than 64 files for one reader.
+// One exchange as tasks: producers that each write one file sorted by partition, in one step up to 64
+// partitions and in two beyond, never more than 64 files for one reader.
 
 import {
   partitionsPerStepMax,

@@ -1,5 +1,6 @@
-// The types that hash keys are cast to before they are hashed. Inputs that meet in one query must divide equal keys alike, so
-// their exchanges form one class, and each key of the class is hashed as the type that DuckDB would compare it in.
+// The types that hash keys are cast to before they are hashed. Inputs that meet in one query must divide
+// equal keys alike, so their exchanges form one class, and each key of the class is hashed as the type that
+// DuckDB would compare it in.
 import { FsError } from '@catena/core';
 import type { EngineConnection } from '../engine/database.ts';
 import { chosenColumns, type Schemas, schemaOf } from '../optimize/schemas.ts';

@@ -1,4 +1,5 @@
-// The logical plan: what a DataFrame means, as a tree of immutable nodes. Nothing here reads a file or knows a worker.
+// The logical plan: what a DataFrame means, as a tree of immutable nodes. Nothing here reads a file or knows
+// a worker.
 
 interface Common {
   /** Unique in the process: two parents of one node share its work. */

@@ -1,5 +1,6 @@
-// From the optimized logical plan to tasks. Operations on single partitions are fused into the task that reads them; a task
-// ends where rows have to move, where two consumers share a costly result, and at the result. Pure but for the asked key types.
+// From the optimized logical plan to tasks. Operations on single partitions are fused into the task that
+// reads them; a task ends where rows have to move, where two consumers share a costly result, and at the
+// result. Pure but for the asked key types.
 import { FsError } from '@catena/core';
 import type { EngineConnection } from '../engine/database.ts';
 import type { StoredColumn } from '../exchange/encoding.ts';

@@ -1,5 +1,6 @@
-// What a task reads, as data that travels to a worker: files, queries over them, and outputs of other tasks. A worker only
-// ever sees `stored` in place of the outputs; the driver fills them in when it sends the task (see resolve.ts).
+// What a task reads, as data that travels to a worker: files, queries over them, and outputs of other tasks.
+// A worker only ever sees `stored` in place of the outputs; the driver fills them in when it sends the task
+// (see resolve.ts).
 import type { StoredColumn } from '../exchange/encoding.ts';
 
 /** Rows [begin, end) of a file of the user. */
@@ -56,7 +57,10 @@ export type Relation =
       readonly kind: 'stored';
       readonly slices: readonly StoredSlice[];
       readonly columns: readonly StoredColumn[];
-      /** The files are sorted by partition, and only this one is meant; `end - begin` is then its number of rows. */
+      /**
+       * The files are sorted by partition, and only this one is meant; `end - begin` is then its number of
+       * rows.
+       */
       readonly partition: number | undefined;
     };
 

@@ -73,7 +73,9 @@ function rowShare(share: Share, resultOf: (task: string) => TaskResult): StoredS
   return slices;
 }
 
-/** Part `index` of `count` of `total` things: contiguous, sizes differ by at most one, the larger ones first. */
+/**
+ * Part `index` of `count` of `total` things: contiguous, sizes differ by at most one, the larger ones first.
+ */
 export function evenShare(total: number, index: number, count: number): { begin: number; end: number } {
   const small = Math.floor(total / count);
   const larger = total % count;

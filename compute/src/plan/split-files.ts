@@ -1,4 +1,5 @@
-// Cuts lists of file slices into shares: by whole files, by row groups where files are too few, or by exact rows. Pure.
+// Cuts lists of file slices into shares: by whole files, by row groups where files are too few, or by exact
+// rows. Pure.
 
 import type { FileSlice, Relation } from './relation.ts';
 import { evenShare } from './resolve.ts';

@@ -18,7 +18,9 @@ export type Work =
       readonly parts: number;
       readonly rowGroupRows: number;
     }
-  /** Writes one file. As a `result` it is for people: flushed to the medium, and of standard Parquet types. */
+  /**
+   * Writes one file. As a `result` it is for people: flushed to the medium, and of standard Parquet types.
+   */
   | {
       readonly kind: 'store';
       readonly relation: Relation;

@@ -1,5 +1,5 @@
-// Workers as processes of this machine. A worker ends when its driver's socket closes; here the processes are also killed when
-// the session closes. Keeps the end of what a worker wrote to stderr, to say why it ended.
+// Workers as processes of this machine. A worker ends when its driver's socket closes; here the processes are
+// also killed when the session closes. Keeps the end of what a worker wrote to stderr, to say why it ended.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Platform, WorkerStart } from './platform.ts';

@@ -1,5 +1,5 @@
-// A platform places, starts and watches workers, and nothing else: workers dial the driver themselves, and the driver's own
-// heartbeat decides whether they live.
+// A platform places, starts and watches workers, and nothing else: workers dial the driver themselves, and
+// the driver's own heartbeat decides whether they live.
 
 export interface WorkerStart {
   readonly slot: string;

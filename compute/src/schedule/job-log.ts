@@ -1,6 +1,6 @@
-// The driver's log of one job: an append-only file, the only place where a task's result becomes true. Each line has a checksum
-// and the epoch of its driver. Taking the job over raises the epoch; a driver of a lower one finds out at its next append,
-// because the order of lines in the one file decides, not a clock.
+// The driver's log of one job: an append-only file, the only place where a task's result becomes true. Each
+// line has a checksum and the epoch of its driver. Taking the job over raises the epoch; a driver of a lower
+// one finds out at its next append, because the order of lines in the one file decides, not a clock.
 import { strict as assert } from 'node:assert';
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { crc32 } from 'node:zlib';

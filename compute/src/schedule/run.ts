@@ -1,5 +1,5 @@
-// Runs the tasks of one plan: feeds the scheduler with what happens, and carries out what it decides. A result counts only after
-// the job log has it.
+// Runs the tasks of one plan: feeds the scheduler with what happens, and carries out what it decides. A
+// result counts only after the job log has it.
 import { strict as assert } from 'node:assert';
 import { join } from 'node:path';
 import { type Clock, FsError, type Timer } from '@catena/core';

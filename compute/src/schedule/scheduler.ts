@@ -1,5 +1,6 @@
-// Which task runs where, as a pure function of events: no clock, no socket, no randomness. It keeps its state in the object it
-// is handed and answers with actions. A job fails with its task's first real error, not with the last symptom.
+// Which task runs where, as a pure function of events: no clock, no socket, no randomness. It keeps its state
+// in the object it is handed and answers with actions. A job fails with its task's first real error, not with
+// the last symptom.
 import { strict as assert } from 'node:assert';
 import type { ErrorCode } from '@catena/core';
 

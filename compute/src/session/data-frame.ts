@@ -42,7 +42,10 @@ export class DataFrame {
     return this.#node;
   }
 
-  /** Into `partitions` parts: by files (split between row groups where files are too few), rows, hash or number. */
+  /**
+   * Into `partitions` parts: by files (split between row groups where files are too few), rows, hash or
+   * number.
+   */
   repartition(partitions: number, options: RepartitionOptions = {}): DataFrame {
     if (!Number.isInteger(partitions) || partitions < 1) {
       throw new FsError('INVALID_ARGUMENT', `repartition into ${partitions}; give a whole number from 1`);
@@ -72,7 +75,10 @@ export class DataFrame {
     return value;
   }
 
-  /** The first rows, in the order of the partitions. Values are DuckDB's own classes where JavaScript has no lossless type. */
+  /**
+   * The first rows, in the order of the partitions. Values are DuckDB's own classes where JavaScript has no
+   * lossless type.
+   */
   async take(limit: number, options: RunOptions = {}): Promise<Row[]> {
     if (!Number.isInteger(limit) || limit < 0) throw new FsError('INVALID_ARGUMENT', `take(${limit})`);
     return await this.#collect(limit, options, `take(${limit})`, async (select, connection) => {

@@ -1,5 +1,5 @@
-// One session's job: its directory on scratch, its log, its workers, the driver's own small database, and its runs one after
-// another. What the API promises is in session.ts and data-frame.ts; this is how it happens.
+// One session's job: its directory on scratch, its log, its workers, the driver's own small database, and its
+// runs one after another. What the API promises is in session.ts and data-frame.ts; this is how it happens.
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
@@ -38,7 +38,9 @@ export interface SessionOptions {
   readonly memoryBytes?: number;
   /** Fast local disk for intermediate files and spilling. */
   readonly scratchDirectory?: string;
-  /** A name that is the same after a restart lets the job go on from its finished tasks. Default: a new one. */
+  /**
+   * A name that is the same after a restart lets the job go on from its finished tasks. Default: a new one.
+   */
   readonly jobId?: string;
   readonly platform?: Platform;
   /** Without a mount: inputs are copied to scratch and results back through this. */

@@ -1,5 +1,5 @@
-// Makes a directory and those above it. Not mkdirSync's `recursive`, which loops for ever where a file system answers ENOENT for
-// an existing parent, as /proc does.
+// Makes a directory and those above it. Not mkdirSync's `recursive`, which loops for ever where a file system
+// answers ENOENT for an existing parent, as /proc does.
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 

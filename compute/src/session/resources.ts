@@ -1,5 +1,5 @@
-// How much of this machine a session's workers may use: cores and memory as the control group allows, shared out so that all
-// slots fit at once.
+// How much of this machine a session's workers may use: cores and memory as the control group allows, shared
+// out so that all slots fit at once.
 import { readFileSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import { FsError } from '@catena/core';

@@ -49,7 +49,10 @@ export class Session {
     return new DataFrame(this.#job, makeNode({ kind: 'query', query, names, inputs }));
   }
 
-  /** A query on each partition of the frames: {0}, {1} and so on. Without a frame, a query that makes its own rows. */
+  /**
+   * A query on each partition of the frames: {0}, {1} and so on. Without a frame, a query that makes its own
+   * rows.
+   */
   partialSql(query: string, ...frames: DataFrame[]): DataFrame {
     const inputs = frames.map((frame) => frame.nodeFor(this.#job));
     return new DataFrame(this.#job, makeNode({ kind: 'sql', query, inputs }));

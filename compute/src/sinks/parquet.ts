@@ -1,5 +1,6 @@
-// A result directory of Parquet files. Attempts write into a hidden directory beside the destination; the files that the job log
-// committed get their names, their rows are counted again, and one rename makes the result visible as a whole.
+// A result directory of Parquet files. Attempts write into a hidden directory beside the destination; the
+// files that the job log committed get their names, their rows are counted again, and one rename makes the
+// result visible as a whole.
 import {
   closeSync,
   existsSync,
@@ -43,7 +44,10 @@ export class ParquetSink {
   readonly #transfer: FileTransfer | undefined;
   readonly #name: string;
 
-  /** `name` is unique to the run, and the same after a restart of its driver. `scratch` is used with a FileTransfer only. */
+  /**
+   * `name` is unique to the run, and the same after a restart of its driver. `scratch` is used with a
+   * FileTransfer only.
+   */
   static async open(
     path: string,
     name: string,
@@ -160,7 +164,8 @@ export class ParquetSink {
     guard(this.#path, () => {
       const old = this.#beside('old');
       const replaced = existsSync(this.#path);
-      // Between these two renames there is no result at the path; a crash leaves both, hidden, and neither lost.
+      // Between these two renames there is no result at the path; a crash leaves both, hidden, and neither
+      // lost.
       if (replaced) renameSync(this.#path, old);
       renameSync(this.staging, this.#path);
       flushDirectory(dirname(this.#path));

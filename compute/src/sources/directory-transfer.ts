@@ -1,5 +1,5 @@
-// A FileTransfer over a directory of this machine: for directories that workers cannot reach by the same path, and the reference
-// for other implementations.
+// A FileTransfer over a directory of this machine: for directories that workers cannot reach by the same
+// path, and the reference for other implementations.
 import {
   closeSync,
   copyFileSync,

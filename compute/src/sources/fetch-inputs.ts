@@ -1,4 +1,5 @@
-// Copies the files that a source names from a FileTransfer to scratch, each once per session. Patterns know `*`, `?` and `**`.
+// Copies the files that a source names from a FileTransfer to scratch, each once per session. Patterns know
+// `*`, `?` and `**`.
 import { mkdirSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
 import { FsError } from '@catena/core';

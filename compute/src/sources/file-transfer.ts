@@ -1,5 +1,5 @@
-// Files that no mount shows: inputs are copied to scratch before a job and outputs back after it, through whatever implements
-// FileTransfer. Every byte is counted, because explain() owes the caller the price.
+// Files that no mount shows: inputs are copied to scratch before a job and outputs back after it, through
+// whatever implements FileTransfer. Every byte is counted, because explain() owes the caller the price.
 
 export interface RemoteEntry {
   readonly name: string;

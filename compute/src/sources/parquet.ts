@@ -1,5 +1,6 @@
-// Finds the Parquet files of a source and reads their footers: columns, rows, row groups. Reads no data. A pattern that matches
-// nothing and a file that is no Parquet are the caller's errors, said before anything runs.
+// Finds the Parquet files of a source and reads their footers: columns, rows, row groups. Reads no data. A
+// pattern that matches nothing and a file that is no Parquet are the caller's errors, said before anything
+// runs.
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { FsError } from '@catena/core';

@@ -1,4 +1,5 @@
-// Lets Node 20 run the TypeScript sources of this tree, for worker processes that tests start. Products run the build.
+// Lets Node 20 run the TypeScript sources of this tree, for worker processes that tests start. Products run
+// the build.
 import { readFile } from 'node:fs/promises';
 import { register } from 'node:module';
 import { fileURLToPath } from 'node:url';

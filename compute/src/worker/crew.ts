@@ -1,5 +1,6 @@
-// The workers of a session: starts one per slot on the platform, restarts those that end, and hands what they report to the run
-// that is going on. A slot whose process keeps ending before it says hello is given up, with the reason it gave.
+// The workers of a session: starts one per slot on the platform, restarts those that end, and hands what they
+// report to the run that is going on. A slot whose process keeps ending before it says hello is given up,
+// with the reason it gave.
 import { type Clock, FsError, type Logger, type Random } from '@catena/core';
 import type { Platform } from '../platforms/platform.ts';
 import type { Failure } from '../schedule/scheduler.ts';

@@ -1,5 +1,5 @@
-// Runs one attempt of a task on this worker's database and writes its one file. Never touches another attempt's file, and
-// says nothing of success before the rows written are the rows read.
+// Runs one attempt of a task on this worker's database and writes its one file. Never touches another
+// attempt's file, and says nothing of success before the rows written are the rows read.
 import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Clock, FsError, fromSystemError } from '@catena/core';

@@ -1,5 +1,6 @@
-// The driver's end of its workers: the address they dial, the proof of the token, their heartbeats, orders out and reports in.
-// Our own heartbeat decides who is alive; what a platform says about a process only makes it known sooner.
+// The driver's end of its workers: the address they dial, the proof of the token, their heartbeats, orders
+// out and reports in. Our own heartbeat decides who is alive; what a platform says about a process only makes
+// it known sooner.
 import { strict as assert } from 'node:assert';
 import {
   type Clock,
@@ -86,7 +87,10 @@ export class WorkerHub {
     return await this.#server.listen(address);
   }
 
-  /** Nothing happens if the worker is gone: its loss is reported apart. NOT_SUPPORTED if the order is too long. */
+  /**
+   * Nothing happens if the worker is gone: its loss is reported apart. NOT_SUPPORTED if the order is too
+   * long.
+   */
   send(worker: string, order: Order): void {
     const body = JSON.stringify(order);
     if (Buffer.byteLength(body) > orderBytesMax) {

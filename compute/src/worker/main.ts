@@ -1,5 +1,5 @@
-// A worker process: one slot, one database. It dials the driver, runs the tasks that it is sent one after another, and ends
-// at once when the driver is gone: an orphan would go on writing for nobody.
+// A worker process: one slot, one database. It dials the driver, runs the tasks that it is sent one after
+// another, and ends at once when the driver is gone: an orphan would go on writing for nobody.
 import { hostname } from 'node:os';
 import { bootMsFromProc, type Clock, FsError, message, RpcClient, realClock } from '@catena/core';
 import { Database, type EngineConnection } from '../engine/database.ts';

@@ -1,5 +1,6 @@
-// What driver and workers say to each other: JSON bodies in frames of kind JOB. A worker dials the driver, proves that it knows
-// the job's token without sending it, then gets tasks pushed and reports each one. Every body is checked before it is used.
+// What driver and workers say to each other: JSON bodies in frames of kind JOB. A worker dials the driver,
+// proves that it knows the job's token without sending it, then gets tasks pushed and reports each one. Every
+// body is checked before it is used.
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { codeFromNumber, message, type OneWay, type Rpc } from '@catena/core';
 import { encodings, type StoredColumn } from '../exchange/encoding.ts';

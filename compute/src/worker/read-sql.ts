@@ -1,5 +1,5 @@
-// Turns a relation into SQL over files: the text of one SELECT. Its parts are nested subqueries, so that DuckDB pushes
-// columns and conditions down into the files by itself.
+// Turns a relation into SQL over files: the text of one SELECT. Its parts are nested subqueries, so that
+// DuckDB pushes columns and conditions down into the files by itself.
 import { strict as assert } from 'node:assert';
 import {
   asSubquery,
@@ -63,7 +63,9 @@ interface Slice {
   readonly whole: boolean;
 }
 
-/** In the order of the slices. Neighbours that are whole files are one scan; undefined if there are no rows. */
+/**
+ * In the order of the slices. Neighbours that are whole files are one scan; undefined if there are no rows.
+ */
 function slicesSql(slices: readonly Slice[], items: string): string | undefined {
   const scans: string[] = [];
   let run: string[] = [];

@@ -1,5 +1,5 @@
-// Checks that what came over the wire has the shape it should have. A message of another shape is BAD_MESSAGE, with the place
-// in it: nothing half-understood is ever run.
+// Checks that what came over the wire has the shape it should have. A message of another shape is
+// BAD_MESSAGE, with the place in it: nothing half-understood is ever run.
 import { FsError } from '@catena/core';
 
 export type Check<T> = (value: unknown, at: string) => T;
