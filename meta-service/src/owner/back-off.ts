@@ -22,7 +22,9 @@ export async function untilDone<Result>(
   let pauseMs = firstPauseMs;
   while (!repeater.signal.aborted) {
     try {
-      return { result: await act() };
+      const result = await act();
+      // What comes after the stop must not reach the log any more; a restart does it again.
+      return repeater.signal.aborted ? undefined : { result };
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
       repeater.log.warning(event, { inode, error, againMs: pauseMs });

@@ -22,6 +22,8 @@ export interface DepartureOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly leaseMs: number;
+  /** Whether it can be known who is gone: not while the manager is out of reach (P4). */
+  readonly mayExpire: () => boolean;
 }
 
 export class Departures {
@@ -36,9 +38,11 @@ export class Departures {
 
   /** To be called about once a second. */
   expire(): void {
-    const { owner, clock, leaseMs } = this.#options;
+    const { owner, clock, leaseMs, mayExpire } = this.#options;
     const now = clock.nowMs();
+    const knows = mayExpire();
     for (const client of owner.clients.values()) {
+      if (!knows) client.heardMs = now;
       const unheardMs = now - client.heardMs;
       if (!this.#live.has(client.id) && !client.leaving && unheardMs > leaseMs) {
         this.#leave(client, 'its lease ran out');

@@ -445,6 +445,19 @@ describe('clients that are gone', () => {
   });
 });
 
+test('nobody expires while the manager cannot be asked, and then everybody has a whole lease again', async () => {
+  let reachable = false;
+  const service = await new TestService({ mayExpire: () => reachable }).open();
+  const client = await new TestClient(service).hello();
+  await service.pass(100_000);
+  reachable = true;
+  await service.pass(20_000);
+  expect(service.partition.owner.clients.size).toBe(1);
+  await service.pass(15_000);
+  expect(service.partition.owner.clients.size).toBe(0);
+  expect(await refused(lookup(client, 'x'))).toBe('SESSION_UNKNOWN');
+});
+
 describe('a restart', () => {
   test('keeps open files of writers; a file without a name goes when nobody opened it again in time', async () => {
     const { service, client } = await opened();

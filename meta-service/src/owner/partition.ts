@@ -49,6 +49,7 @@ export interface PartitionOptions extends StateOptions {
   /** Of the root directory, where there is none yet. */
   readonly root?: Partial<RootOwner>;
   readonly leaseMs?: number;
+  readonly mayExpire?: () => boolean;
   /** How long after a start clients may report their read opens again (P20). */
   readonly orphanGraceMs?: number;
   readonly applyIntervalMs?: number;
@@ -139,6 +140,7 @@ export class Partition {
       clock,
       log: repeater.log,
       leaseMs,
+      mayExpire: options.mayExpire ?? (() => true),
     });
     this.#filesStored = counterValue(state, counterNames.files);
     this.#identifiers = identifiers;

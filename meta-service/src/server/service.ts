@@ -48,13 +48,20 @@ async function start(
   const layouts = new TableLayouts(config);
   const gauge = new SpaceGauge(chunks, clock, log);
   undo.push(() => gauge.stop());
-  const partition = await openPartition(config, context, chunks, { layouts, space: () => gauge.space });
+  let link: ManagerLink | undefined;
+  const partition = await openPartition(
+    config,
+    context,
+    chunks,
+    { layouts, space: () => gauge.space },
+    () => link?.isRegistered === true,
+  );
   undo.push(() => partition.close());
   cluster = () => partition.cluster;
   const server = new RpcServer({ handlers: handlersOf(partition), clock, log });
   undo.push(() => server.close());
   const address = await server.listen(config.listen);
-  const link = new ManagerLink({
+  link = new ManagerLink({
     managers: config.managers,
     node: config.node,
     incarnation: clock.wallNs() / 1_000_000n,
@@ -107,6 +114,7 @@ function openPartition(
   context: ServiceContext,
   chunks: ChunkStore,
   environment: { layouts: TableLayouts; space: () => Space },
+  mayExpire: () => boolean,
 ): Promise<Partition> {
   const { clock, log, fail } = context;
   const failed = (error: FsError): void => fail(error);
@@ -130,6 +138,7 @@ function openPartition(
       // Whoever starts a cluster for itself owns it.
       root: { mode: config.rootMode, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
       leaseMs: config.clientLeaseMs,
+      mayExpire,
       applyIntervalMs: config.applyIntervalMs,
       onFailure: failed,
     }).catch(async (error: unknown) => {
