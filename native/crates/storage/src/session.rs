@@ -145,12 +145,18 @@ impl Session {
     fn run(self: &Arc<Self>) {
         let mut turn = 0;
         let mut sequence = 0;
+        let mut told = String::new();
         while !self.bell.is_stopped() {
             let manager = &self.managers[turn % self.managers.len()];
             turn += 1;
+            let before = sequence;
             if let Err(error) = self.talk_to(manager, &mut sequence) {
                 add(&self.service.shared.metrics.heartbeats_failed, 1);
-                log::warn!(target: "storage", manager = manager.as_str(), error:% = error; "manager.lost");
+                // One line for one reason, however often it is met, until a manager was spoken to again.
+                if told != error.to_string() || sequence > before + 1 {
+                    told = error.to_string();
+                    log::warn!(target: "storage", manager = manager.as_str(), error:% = error; "manager.lost");
+                }
             }
             *self.connection.lock() = None;
             // Kicks do not shorten the pause: they would make it a busy loop.
