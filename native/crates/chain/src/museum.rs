@@ -30,6 +30,10 @@ violations! {
     AckBeforeSyncing = "ack-before-syncing",
     /// P6: a new last serving member waits for the syncing one with what the old last one may have shown already.
     LastWaits = "last-waits",
+    /// P6: a member that was just synced answers reads while the last one before it may still decide for others.
+    NoSettling = "no-settling",
+    /// P6/P2: a last serving member answers others although its lease has run out.
+    OldLastDecides = "old-last-decides",
     /// A member acknowledges before its successor did.
     AckBeforeSuccessor = "ack-before-successor",
     /// A member forwards before it has stored.
@@ -64,8 +68,8 @@ violations! {
     SuspicionIsDeath = "suspicion-is-death",
     /// P2: reads do not look at the lease.
     NoLease = "no-lease",
-    /// P2: the lease is tested before the version is chosen, not after.
-    LeaseTestedEarly = "lease-tested-early",
+    /// P2: a lease is counted from the arrival of the grant, not from the heartbeat that earned it.
+    LeaseFromArrival = "lease-from-arrival",
     /// P3: a new manager removes members before the leases of the old one have run out.
     HastyManager = "hasty-manager",
     /// Hop to hop, the chain version is not looked at.

@@ -23,6 +23,8 @@ pub struct View {
     /// The next member on the way of an update: serving, or else the syncing one.
     pub successor: Option<TargetId>,
     pub successor_is_syncing: bool,
+    /// The serving member before this one.
+    pub predecessor: Option<TargetId>,
     pub is_head: bool,
     pub last_serving: Option<TargetId>,
     pub chain: Chain,
@@ -38,6 +40,7 @@ impl View {
             public_state: PublicState::PublicOffline,
             successor: None,
             successor_is_syncing: false,
+            predecessor: None,
             is_head: false,
             last_serving: None,
             chain: Chain::default(),
@@ -71,6 +74,7 @@ impl View {
             public_state,
             successor: next.map(|(member, _)| *member),
             successor_is_syncing: next.is_some_and(|(_, syncing)| *syncing),
+            predecessor: place.and_then(|place| place.checked_sub(1)).map(|place| path[place].0),
             is_head: role == Role::Serving && place == Some(0),
             last_serving: path.iter().rev().find(|(_, syncing)| !syncing).map(|(member, _)| *member),
             chain,

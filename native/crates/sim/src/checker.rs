@@ -82,8 +82,18 @@ fn settle_unanswered(history: &[Interval]) -> Vec<Interval> {
         .collect()
 }
 
-/// `None`: too many configurations to say.
-pub fn is_linearizable(initial: Cells, history: &[Interval]) -> Option<bool> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Linearizable,
+    /// No order explains the return at this time.
+    Impossible {
+        at: u64,
+    },
+    /// Too many configurations to say.
+    Undecided,
+}
+
+pub fn check(initial: Cells, history: &[Interval]) -> Verdict {
     let history = settle_unanswered(history);
     // Of a call and a return at the same time the call comes first: they overlap.
     let mut points: Vec<(u64, bool, usize)> = Vec::with_capacity(history.len() * 2);
@@ -95,11 +105,11 @@ pub fn is_linearizable(initial: Cells, history: &[Interval]) -> Option<bool> {
     let mut slots: Vec<Option<usize>> = Vec::new();
     let mut slot_of = vec![usize::MAX; history.len()];
     let mut configurations = Configurations::from_iter([(0, initial)]);
-    for (_, is_return, index) in points {
+    for (at, is_return, index) in points {
         if !is_return {
             let slot = slots.iter().position(Option::is_none).unwrap_or(slots.len());
             if slot >= 64 {
-                return None;
+                return Verdict::Undecided;
             }
             if slot == slots.len() {
                 slots.push(None);
@@ -109,13 +119,14 @@ pub fn is_linearizable(initial: Cells, history: &[Interval]) -> Option<bool> {
             continue;
         }
         let slot = slot_of[index];
-        configurations = expand(&history, &slots, configurations, 1 << slot)?;
-        if configurations.is_empty() {
-            return Some(false);
-        }
+        configurations = match expand(&history, &slots, configurations, 1 << slot) {
+            None => return Verdict::Undecided,
+            Some(next) if next.is_empty() => return Verdict::Impossible { at },
+            Some(next) => next,
+        };
         slots[slot] = None;
     }
-    Some(true)
+    Verdict::Linearizable
 }
 
 /// All configurations in which the operation of `bit` has taken effect, with the bit taken off again.
@@ -165,33 +176,36 @@ mod tests {
     fn read(value: u32, called: u64, returned: u64) -> Interval {
         Interval { step: Step::Read([value; CELLS]), called, returned: Some(returned) }
     }
-    fn check(history: &[Interval]) -> bool {
-        is_linearizable([0; CELLS], history).expect("small histories are decided")
+    fn possible(history: &[Interval]) -> bool {
+        let verdict = check([0; CELLS], history);
+        assert_ne!(verdict, Verdict::Undecided);
+        verdict == Verdict::Linearizable
     }
 
     #[test]
     fn sequential_histories() {
-        assert!(check(&[write(1, 0, 1), read(1, 2, 3), write(2, 4, 5), read(2, 6, 7)]));
-        assert!(!check(&[write(1, 0, 1), read(0, 2, 3)]), "a stale read");
-        assert!(!check(&[write(1, 0, 1), write(2, 2, 3), read(1, 4, 5)]), "an overwritten value");
-        assert!(!check(&[read(9, 0, 1)]), "a value nobody wrote");
+        assert!(possible(&[write(1, 0, 1), read(1, 2, 3), write(2, 4, 5), read(2, 6, 7)]));
+        assert!(!possible(&[write(1, 0, 1), read(0, 2, 3)]), "a stale read");
+        assert!(!possible(&[write(1, 0, 1), write(2, 2, 3), read(1, 4, 5)]), "an overwritten value");
+        assert!(!possible(&[read(9, 0, 1)]), "a value nobody wrote");
+        assert_eq!(check([0; CELLS], &[write(1, 0, 1), read(0, 2, 3)]), Verdict::Impossible { at: 3 });
     }
 
     #[test]
     fn overlapping_operations_may_take_effect_in_any_order_but_one() {
-        assert!(check(&[write(1, 0, 10), read(0, 1, 2), read(1, 3, 4)]));
-        assert!(!check(&[write(1, 0, 10), read(1, 1, 2), read(0, 3, 4)]), "new, then old again");
-        assert!(check(&[write(1, 0, 10), write(2, 0, 10), read(1, 11, 12)]));
-        assert!(!check(&[write(1, 0, 10), write(2, 0, 10), read(1, 11, 12), read(2, 13, 14)]));
+        assert!(possible(&[write(1, 0, 10), read(0, 1, 2), read(1, 3, 4)]));
+        assert!(!possible(&[write(1, 0, 10), read(1, 1, 2), read(0, 3, 4)]), "new, then old again");
+        assert!(possible(&[write(1, 0, 10), write(2, 0, 10), read(1, 11, 12)]));
+        assert!(!possible(&[write(1, 0, 10), write(2, 0, 10), read(1, 11, 12), read(2, 13, 14)]));
     }
 
     #[test]
     fn unanswered_writes_may_take_effect_late_or_never_but_only_once() {
-        assert!(check(&[lost(1, 0), read(0, 1, 2), read(1, 3, 4)]));
-        assert!(check(&[lost(1, 0), read(0, 1, 2)]));
-        assert!(!check(&[lost(1, 0), read(1, 1, 2), read(0, 3, 4)]));
-        assert!(!check(&[lost(1, 0), write(2, 1, 2), read(1, 3, 4), write(3, 5, 6), read(1, 7, 8)]));
-        assert!(!check(&[read(1, 0, 1), lost(1, 2)]), "seen before it was called");
+        assert!(possible(&[lost(1, 0), read(0, 1, 2), read(1, 3, 4)]));
+        assert!(possible(&[lost(1, 0), read(0, 1, 2)]));
+        assert!(!possible(&[lost(1, 0), read(1, 1, 2), read(0, 3, 4)]));
+        assert!(!possible(&[lost(1, 0), write(2, 1, 2), read(1, 3, 4), write(3, 5, 6), read(1, 7, 8)]));
+        assert!(!possible(&[read(1, 0, 1), lost(1, 2)]), "seen before it was called");
     }
 
     #[test]
@@ -199,10 +213,10 @@ mod tests {
         let part =
             Interval { step: Step::Write { first: 1, count: 1, value: 7 }, called: 2, returned: Some(3) };
         let sees = |cells, called| Interval { step: Step::Read(cells), called, returned: Some(called + 1) };
-        assert!(check(&[write(1, 0, 1), part, sees([1, 7, 1, 1], 4)]));
-        assert!(!check(&[write(1, 0, 1), part, sees([7, 7, 7, 7], 4)]));
+        assert!(possible(&[write(1, 0, 1), part, sees([1, 7, 1, 1], 4)]));
+        assert!(!possible(&[write(1, 0, 1), part, sees([7, 7, 7, 7], 4)]));
         let removal = Interval { step: Step::Remove, called: 6, returned: Some(7) };
-        assert!(check(&[write(1, 0, 1), part, removal, sees([0; 4], 8)]));
-        assert!(!check(&[write(1, 0, 1), part, removal, sees([1, 7, 1, 1], 8)]));
+        assert!(possible(&[write(1, 0, 1), part, removal, sees([0; 4], 8)]));
+        assert!(!possible(&[write(1, 0, 1), part, removal, sees([1, 7, 1, 1], 8)]));
     }
 }

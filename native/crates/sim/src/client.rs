@@ -107,7 +107,8 @@ impl World {
         if self.clients[client].stopped {
             return false;
         }
-        let action = if self.random.chance(self.knobs.reads) {
+        let reader = self.knobs.reader && client == 0;
+        let action = if reader || self.random.chance(self.knobs.reads) {
             Action::Read
         } else if self.random.chance(self.knobs.flushes) {
             Action::Flush

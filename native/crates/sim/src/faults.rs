@@ -188,8 +188,9 @@ impl World {
     fn cut_from_manager(&mut self, node: usize, ms: u64) {
         self.cut_both_ways(Address::Node(node), Address::Manager, ms);
         if self.random.chance(self.knobs.client_cuts) {
-            let client = Address::Client(self.random.below(self.clients.len()));
-            self.cut_both_ways(client, Address::Manager, ms);
+            let client = Address::Client(0);
+            let longer = self.random.pick(&[1, 2]);
+            self.cut_both_ways(client, Address::Manager, ms * longer);
         }
     }
 

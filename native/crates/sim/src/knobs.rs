@@ -54,6 +54,8 @@ pub struct Knobs {
     pub slow_read_ms: u64,
     /// Percent of cuts from the manager that also keep its pushes from one client: it goes on with the member that was cut off.
     pub client_cuts: f64,
+    /// That client only reads: a writer among old members would wait for the head and see nothing.
+    pub reader: bool,
     /// Percent of manager restarts that also cut a node off from it.
     pub restart_cuts: f64,
     /// Percent of cuts that are between a node and the manager, both ways.
@@ -131,6 +133,7 @@ impl Knobs {
             slow_read: 0.0,
             slow_read_ms: 1,
             client_cuts: 20.0,
+            reader: false,
             restart_cuts: 0.0,
             manager_cuts: 30.0,
             fault_every_ms: 0,
@@ -164,7 +167,7 @@ impl Knobs {
     fn slow_one_of(&mut self, random: &mut Random, kinds: &[Kind]) {
         if random.chance(70.0) {
             self.slow_kind = Some(random.pick(kinds));
-            self.slow_kind_percent = random.pick(&[5.0, 20.0, 50.0]);
+            self.slow_kind_percent = random.pick(&[5.0, 20.0, 50.0, 90.0]);
             self.slow_kind_ms = self.lease_ms * random.pick(&[1, 2, 4]);
         }
     }
@@ -210,6 +213,7 @@ impl Knobs {
         self.cut = 2;
         self.manager_cuts = 80.0;
         self.client_cuts = 70.0;
+        self.reader = true;
         self.cut_ms = self.lease_ms * random.pick(&[2, 4]);
         self.drop = 0.0;
         self.slow_disk = 0.0;
@@ -221,7 +225,7 @@ impl Knobs {
         self.slow_read_ms = 4 * self.lease_ms;
         self.call_timeout_ms = if self.slow_read > 0.0 { 8000 } else { random.pick(&[100, 400]) };
         self.clients = random.pick(&[3, 4]);
-        self.slow_one_of(random, &[Kind::Push, Kind::Push, Kind::Grant, Kind::Heartbeat]);
+        self.slow_one_of(random, &[Kind::Push, Kind::Push, Kind::Grant, Kind::Grant, Kind::Heartbeat]);
     }
 
     fn manager(&mut self, random: &mut Random) {
@@ -230,6 +234,7 @@ impl Knobs {
         self.restart_cuts = random.pick(&[0.0, 50.0]);
         self.manager_cuts = 80.0;
         self.client_cuts = 70.0;
+        self.reader = true;
         self.crash = random.pick(&[0, 1]);
         self.cut = random.pick(&[0, 1]);
         self.pause = random.pick(&[0, 1]);

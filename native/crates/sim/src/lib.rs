@@ -18,7 +18,7 @@ mod verdict;
 mod world;
 
 pub use chain::museum::Planted;
-pub use checker::{Interval, Step, is_linearizable};
+pub use checker::{Interval, Step, Verdict, check};
 pub use knobs::{Knobs, Profile};
 pub use random::Random;
 pub use run::{Report, ScriptedFault, run_seed, run_with};

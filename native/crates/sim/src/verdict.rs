@@ -1,6 +1,6 @@
 //! What a finished world must look like: every acknowledged update there, every read explained, all copies equal.
 
-use crate::checker::{Interval, Step, is_linearizable};
+use crate::checker::{Interval, Step, Verdict, check};
 use crate::engine::Cells;
 use crate::history::{Action, Operation, Raise};
 use crate::world::World;
@@ -130,9 +130,10 @@ impl World {
             raises.push(Raise { time: u64::MAX, epoch: u64::MAX, contents: Default::default() });
             for raise in raises {
                 let (initial, history) = self.phase(chunk, &start, raise.time);
-                if is_linearizable(initial, &history) == Some(false) {
-                    let what = format!("the history of {chunk:?} from {} µs is not linearizable", start.time);
-                    return self.violate(what);
+                if let Verdict::Impossible { at } = check(initial, &history) {
+                    let chunk = chunk.index;
+                    return self
+                        .violate(format!("no order explains what returned at {at} µs of chunk {chunk}"));
                 }
                 start = raise;
             }

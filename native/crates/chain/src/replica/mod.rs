@@ -7,6 +7,7 @@ mod commit;
 mod flush;
 mod input;
 mod read;
+mod settling;
 mod sync_session;
 mod sync_source;
 mod sync_source_answers;
@@ -48,6 +49,7 @@ pub struct Replica<P> {
     /// Chunks whose updates must be sent again at the next tick.
     retry: BTreeSet<ChunkId>,
     dirty: read::DirtyReads,
+    settling: settling::Settling,
     flushes: flush::Flushes,
     source: Option<sync_source::SyncSource>,
     session: Option<sync_session::SyncSession>,
@@ -69,6 +71,7 @@ impl<P: Clone> Replica<P> {
             fenced: BTreeSet::new(),
             retry: BTreeSet::new(),
             dirty: read::DirtyReads::default(),
+            settling: settling::Settling::Settled,
             flushes: flush::Flushes::default(),
             source: None,
             session: None,
@@ -235,6 +238,7 @@ impl<P: Clone> Replica<P> {
             self.advance(step, chunk);
         }
         self.drive_source(step);
+        self.ask_predecessor(step);
     }
 
     fn has_lease(&self, now: Time) -> bool {

@@ -1,6 +1,7 @@
 //! Which committed version a read may see (P6). A member that holds something newer asks the last serving one; its answer is a certificate
 //! that every member has that version, so it is committed here as well. Lease and chain version are tested after the choice (P2).
 
+use super::settling::NO_CHUNK;
 use super::{Output, Replica, ReplyTo, Step};
 use crate::museum::{Planted, planted};
 use crate::view::Role;
@@ -69,9 +70,6 @@ impl<P: Clone> Replica<P> {
         if let Some(reason) = &self.offline {
             return Err(Error::new(Code::TargetOffline, reason.detail.clone()));
         }
-        if planted(Planted::LeaseTestedEarly) {
-            return Ok(());
-        }
         self.may_serve(now, chain_version)
     }
 
@@ -83,7 +81,15 @@ impl<P: Clone> Replica<P> {
         chain_version: u64,
         chunk: ChunkId,
     ) {
+        if chunk == NO_CHUNK {
+            return self.on_settling_question(step, reply, chain_version);
+        }
+        let lease_matters = !planted(Planted::OldLastDecides);
         let result = self.same_version(chain_version).and_then(|()| {
+            // Without a lease another one may be the last by now, and have committed more.
+            if lease_matters {
+                self.may_serve(step.now, chain_version)?;
+            }
             let last = self.view.last_serving == Some(self.identity.target);
             if self.view.role == Role::Serving && last {
                 return Ok(self.committed_version(step, chunk));
@@ -104,6 +110,9 @@ impl<P: Clone> Replica<P> {
         chunk: ChunkId,
         result: Result<Version>,
     ) {
+        if chunk == NO_CHUNK {
+            return self.on_settling_answer(chain_version, result);
+        }
         if chain_version != self.view.version.0 {
             return;
         }

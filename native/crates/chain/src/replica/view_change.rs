@@ -24,9 +24,11 @@ impl<P: Clone> Replica<P> {
 
     fn change_view(&mut self, step: &mut Step<P>, chain: Chain) {
         let stale = Error::new(Code::WrongChainVersion, format!("the chain changed to {}", chain.version));
+        let was = self.view.role;
         self.view = View::new(chain, self.identity.target, self.identity.incarnation);
         // R1: whatever was synced was synced under another version.
         self.up_to_date = self.up_to_date && planted(Planted::R1);
+        self.begin_settling(was);
         self.successor_allocatable_bytes = u64::MAX;
         self.source = None;
         self.retry.clear();
@@ -49,6 +51,7 @@ impl<P: Clone> Replica<P> {
         }
         self.drive_again(step);
         self.drive_source(step);
+        self.ask_predecessor(step);
     }
 
     /// The predecessors of the old version are told to try again; clients wait on while this member serves.
