@@ -23,6 +23,24 @@ function emit(path, text) {
   else writeFileSync(full, text);
 }
 
+/** Plain interfaces and codecs, 64-bit numbers as bigint, no services, no classes. */
+const typescriptOptions = [
+  'forceLong=bigint',
+  'env=node',
+  'esModuleInterop=true',
+  'outputServices=none',
+  'outputJsonMethods=false',
+  'outputPartialMethods=true',
+  'useOptionals=none',
+  'enumsAsLiterals=true',
+  'importSuffix=.ts',
+  'exportCommonSymbols=false',
+  'useExactTypes=false',
+  'removeEnumPrefix=true',
+  'unrecognizedEnum=false',
+  'noDefaultsForOptionals=false',
+];
+
 function typescriptMessages() {
   const scratch = mkdtempSync(join(tmpdir(), 'catena-generate-'));
   const sources = readdirSync(proto).filter((name) => name.endsWith('.proto'));
@@ -30,7 +48,7 @@ function typescriptMessages() {
   execFileSync(join(bin, 'protoc'), [
     `--plugin=protoc-gen-ts_proto=${join(bin, 'protoc-gen-ts_proto')}`,
     `--ts_proto_out=${scratch}`,
-    '--ts_proto_opt=forceLong=bigint,env=node,esModuleInterop=true,outputServices=none,outputJsonMethods=false,outputPartialMethods=true,useOptionals=none,enumsAsLiterals=true,importSuffix=.ts,exportCommonSymbols=false,useExactTypes=false,removeEnumPrefix=true,unrecognizedEnum=false,noDefaultsForOptionals=false',
+    `--ts_proto_opt=${typescriptOptions.join(',')}`,
     `-I${proto}`,
     ...sources,
   ]);

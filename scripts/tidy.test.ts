@@ -12,6 +12,8 @@ const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclud
   .filter((name) => name !== '' && existsSync(join(root, name)));
 const read = (name: string): string => readFileSync(join(root, name), 'utf8');
 const isGenerated = (name: string): boolean => /generated/.test(name) || name.endsWith('-lock.json');
+/** This file names what it bans. */
+const self = 'scripts/tidy.test.ts';
 const isSource = (name: string): boolean => /\.(ts|mjs|rs|sh)$/.test(name) && !isGenerated(name);
 const sources = files.filter(isSource);
 const typescript = sources.filter((name) => name.endsWith('.ts'));
@@ -155,13 +157,15 @@ describe('every file', () => {
     expect(long).toEqual([]);
   });
 
-  test('is at most 120 columns', () => {
+  // Formatters keep code to 110 columns, but leave comments and long strings alone.
+  test('has comments of at most 120 columns, and no line of more than 160', () => {
+    const columnsOf = (line: string): number => (/^\s*(\/\/|\*|#)/.test(line) ? 120 : 160);
     const wide = sources.flatMap((name) =>
       read(name)
         .split('\n')
-        .flatMap((line, index) =>
-          line.length > 120 && !/https?:/.test(line) ? [`${name}:${index + 1}`] : [],
-        ),
+        .flatMap((line, index) => {
+          return line.length > columnsOf(line) && !/https?:/.test(line) ? [`${name}:${index + 1}`] : [];
+        }),
     );
     expect(wide).toEqual([]);
   });
@@ -169,7 +173,7 @@ describe('every file', () => {
   test('holds nothing banned', () => {
     const found: string[] = [];
     for (const name of sources) {
-      if (name === 'scripts/tidy.test.ts') continue;
+      if (name === self) continue;
       read(name)
         .split('\n')
         .forEach((line, index) => {
@@ -187,7 +191,9 @@ describe('every file', () => {
   });
 
   test('is in no bag', () => {
-    const bags = files.filter((name) => /(^|\/)(utils?|helpers?|common|misc)(\.ts|\.rs|\.mjs|\/)/.test(name));
+    const bags = files.filter(
+      (name) => !isGenerated(name) && /(^|\/)(utils?|helpers?|common|misc)(\.ts|\.rs|\.mjs|\/)/.test(name),
+    );
     expect(bags).toEqual([]);
   });
 

@@ -1,4 +1,5 @@
-// `catena ...`: one file per command. This file only names them, and turns an error into one line and an exit code.
+// `catena ...`: one file per command. This file only names them, and turns an error into one line and an exit
+// code.
 import { FsError } from '@catena/core';
 import { Command, CommanderError } from 'commander';
 import { addBench } from './commands/bench.ts';

@@ -1,5 +1,5 @@
-// What is on the disks: every copy of a chunk is equal byte for byte, and a flipped bit in one is detected on read and served
-// from another.
+// What is on the disks: every copy of a chunk is equal byte for byte, and a flipped bit in one is detected on
+// read and served from another.
 import {
   closeSync,
   openSync,

@@ -1,4 +1,5 @@
-// Bytes in, bytes out: sizes around every boundary, sparse files, overwrites, truncation, many files, several readers.
+// Bytes in, bytes out: sizes around every boundary, sparse files, overwrites, truncation, many files, several
+// readers.
 import { createHash } from 'node:crypto';
 import {
   closeSync,

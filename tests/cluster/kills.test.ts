@@ -1,5 +1,5 @@
-// kill -9 of each process in turn under load: every byte that was acknowledged is there afterwards, no client saw an error while
-// a complete copy lived, and the copies are equal again.
+// kill -9 of each process in turn under load: every byte that was acknowledged is there afterwards, no client
+// saw an error while a complete copy lived, and the copies are equal again.
 
 import { mkdirSync } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';

@@ -98,6 +98,7 @@ test.each([
   const path = join(other.directory, 'config/manager.toml');
   writeFileSync(path, spoil(readFileSync(path, 'utf8')));
   const done = other.tryUp();
+  if (done.status === 0) other.stop();
   expect(done.status).toBe(1);
   expect(done.stderr).toContain(word);
   expect(done.stderr.trim().split('\n')).toHaveLength(1);

@@ -60,7 +60,8 @@ test('tar unpacks what it packed', () => {
 });
 
 test('npm ci installs from a lock file', () => {
-  // A package of its own that depends on a folder: npm links and unpacks as always, and no registry is needed.
+  // A package of its own that depends on a folder: npm links and unpacks as always, and no registry is
+  // needed.
   mkdirSync(at('app/dependency'), { recursive: true });
   writeFileSync(
     at('app/dependency/package.json'),

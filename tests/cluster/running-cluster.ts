@@ -1,5 +1,5 @@
-// A real cluster for one test file: real processes in a folder of its own, started and stopped by the command line that users
-// have. Whatever a test does, `stop` leaves no process and no mount.
+// A real cluster for one test file: real processes in a folder of its own, started and stopped by the command
+// line that users have. Whatever a test does, `stop` leaves no process and no mount.
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,5 @@
-// The cluster that the suite measures: three storage servers, three copies, one mount, in a folder of its own.
+// The cluster that the suite measures: three storage servers, three copies, one mount, in a folder of its
+// own.
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

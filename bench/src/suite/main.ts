@@ -1,5 +1,5 @@
-// `npm run bench`: brings up a cluster, takes every figure with its baseline, prints the table, and keeps both as JSON and Markdown
-// under bench/results. `--only NAME,...` takes some of them and keeps nothing.
+// `npm run bench`: brings up a cluster, takes every figure with its baseline, prints the table, and keeps
+// both as JSON and Markdown under bench/results. `--only NAME,...` takes some of them and keeps nothing.
 import { execFileSync } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os';

@@ -1,4 +1,5 @@
-// The canonical figures, one function each. Each takes its baseline in the same run, and says the machine's noise by repeating.
+// The canonical figures, one function each. Each takes its baseline in the same run, and says the machine's
+// noise by repeating.
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCreates } from '@catena/native';

@@ -1,5 +1,5 @@
-// The configuration files of a one-machine cluster. Only what differs from the defaults is written; `--print-config` of a service
-// shows every key with its reason.
+// The configuration files of a one-machine cluster. Only what differs from the defaults is written;
+// `--print-config` of a service shows every key with its reason.
 import { join } from 'node:path';
 import type { ClusterDescription, ProcessSpec } from './description.ts';
 

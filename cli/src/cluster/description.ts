@@ -1,5 +1,6 @@
-// What a cluster of one machine consists of: its processes, where their files are, and which ports they use. Written once, by
-// the first `up`, as cluster.json in the cluster's folder; every other command reads it from there.
+// What a cluster of one machine consists of: its processes, where their files are, and which ports they use.
+// Written once, by the first `up`, as cluster.json in the cluster's folder; every other command reads it from
+// there.
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { FsError } from '@catena/core';

@@ -1,4 +1,5 @@
-// Where the main files of the services are. The command line starts services as processes and never imports them.
+// Where the main files of the services are. The command line starts services as processes and never imports
+// them.
 import { dirname, join } from 'node:path';
 import type { Role } from './description.ts';
 

@@ -1,5 +1,5 @@
-// Starting and stopping a whole cluster of this machine: the folder, the first state of the manager, the supervisor, and the
-// wait until everything serves.
+// Starting and stopping a whole cluster of this machine: the folder, the first state of the manager, the
+// supervisor, and the wait until everything serves.
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync } from 'node:fs';
 import { connect } from 'node:net';

@@ -1,4 +1,5 @@
-// What the cluster in a folder is doing now: which processes live, and whether they say that they are healthy.
+// What the cluster in a folder is doing now: which processes live, and whether they say that they are
+// healthy.
 import { readFileSync } from 'node:fs';
 import { load } from '../supervisor/process-identity.ts';
 import { pidFile, supervisorFile } from '../supervisor/supervisor.ts';

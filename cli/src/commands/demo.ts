@@ -1,5 +1,5 @@
-// catena demo: what scripts/start runs once everything is built. Starts the cluster, puts real data on it, runs the main job two ways,
-// runs it again while a storage server is killed, and stays until Ctrl-C.
+// catena demo: what scripts/start runs once everything is built. Starts the cluster, puts real data on it,
+// runs the main job two ways, runs it again while a storage server is killed, and stays until Ctrl-C.
 import { spawn } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';

@@ -1,4 +1,5 @@
-// catena status: processes, chains and the mount of the cluster of a folder. Exit code 0 only if everything serves.
+// catena status: processes, chains and the mount of the cluster of a folder. Exit code 0 only if everything
+// serves.
 import type { Command } from 'commander';
 import { requireCluster } from '../cluster/description.ts';
 import { clusterStatus, notReady } from '../cluster/status.ts';

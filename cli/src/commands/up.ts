@@ -1,4 +1,5 @@
-// catena up: makes the cluster of a folder if there is none, starts it, and waits until it serves. With -d it leaves it running.
+// catena up: makes the cluster of a folder if there is none, starts it, and waits until it serves. With -d it
+// leaves it running.
 import { once } from 'node:events';
 import { bootMsFromProc, createLogger, realClock } from '@catena/core';
 import type { Command } from 'commander';

@@ -1,4 +1,5 @@
-// catena verify: reads every chunk of every member of every chain and compares: same chunks, versions, lengths and checksums.
+// catena verify: reads every chunk of every member of every chain and compares: same chunks, versions,
+// lengths and checksums.
 import { bootMsFromProc, FsError, message, RpcClient, realClock, rpcs } from '@catena/core';
 import type { Command } from 'commander';
 import { requireCluster } from '../cluster/description.ts';

@@ -1,5 +1,5 @@
-// Tells the manager of each process that this host saw end, until the manager confirms (P1 b): it is the proof that lets a
-// chain change within a second instead of after the lease.
+// Tells the manager of each process that this host saw end, until the manager confirms (P1 b): it is the
+// proof that lets a chain change within a second instead of after the lease.
 import { bootMsFromProc, type Logger, message, RpcClient, realClock, rpcs } from '@catena/core';
 import type { ProcessSpec, Role } from '../cluster/description.ts';
 

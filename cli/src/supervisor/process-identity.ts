@@ -1,5 +1,6 @@
-// Who a process is, so that a pid which the kernel gave to another process is never taken for ours: pid, start time in clock
-// ticks since boot, and the boot itself. Stored beside each process; nothing is ever signalled without this check.
+// Who a process is, so that a pid which the kernel gave to another process is never taken for ours: pid,
+// start time in clock ticks since boot, and the boot itself. Stored beside each process; nothing is ever
+// signalled without this check.
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 
 export interface ProcessIdentity {

@@ -1,5 +1,5 @@
-// A process that refuses to start says why in its last line. The supervisor keeps that line where `up` finds it, so that people
-// read the reason at once instead of waiting for a timeout.
+// A process that refuses to start says why in its last line. The supervisor keeps that line where `up` finds
+// it, so that people read the reason at once instead of waiting for a timeout.
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ClusterDescription, ProcessSpec } from '../cluster/description.ts';

@@ -1,6 +1,7 @@
-// The supervisor of one host (P28): starts the cluster's processes, restarts those that end, tells the manager of each exit
-// until it confirms (P1 b), and stops them in order. It loads no native code, so that nothing but Node can kill it; its
-// children outlive it, and the next supervisor finds them by their pid files.
+// The supervisor of one host (P28): starts the cluster's processes, restarts those that end, tells the
+// manager of each exit until it confirms (P1 b), and stops them in order. It loads no native code, so that
+// nothing but Node can kill it; its children outlive it, and the next supervisor finds them by their pid
+// files.
 
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, renameSync, statSync } from 'node:fs';
@@ -140,7 +141,8 @@ function launch(cluster: ClusterDescription, spec: ProcessSpec): { pid: number; 
   const logFile = openSync(logPath, 'a');
   const child = spawn(process.execPath, [mainOf(spec.role), '--config', spec.configPath], {
     cwd: cluster.directory,
-    // A session of its own: the terminal's Ctrl-C reaches the supervisor alone, which stops its children in order.
+    // A session of its own: the terminal's Ctrl-C reaches the supervisor alone, which stops its children in
+    // order.
     detached: true,
     stdio: ['ignore', logFile, logFile],
   });

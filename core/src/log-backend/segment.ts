@@ -1,5 +1,6 @@
 // One file of the local log and its bytes. Little-endian:
-//   file header: magic 8 · first number u64 · number before it u64 · epoch u64 · CRC-32 of the 32 bytes · 0 u32
+//   file header: magic 8 · first number u64 · number before it u64 · epoch u64 · CRC-32 of the 32 bytes · 0
+//   u32
 //   record:      CRC-32 of all that follows u32 · body bytes u32 · number u64 · epoch u64 · body
 // The header names the last number of the file before, so that a lost file or a lost tail is noticed.
 // Scanning stops at the first byte that is not right: everything after it was never promised.
