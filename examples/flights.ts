@@ -23,7 +23,7 @@ export async function compareFlights(input: string, options: SessionOptions = {}
     const written = await session.sql('SELECT * FROM result ORDER BY origin', { result }).takeAll();
     const plain = await plainDuckDb(query(`'${local.replaceAll("'", "''")}'`));
     console.log(`plain DuckDB: ${plain.seconds.toFixed(2)} s`);
-    const top = whole.toSorted((a, b) => Number(b['flights']) - Number(a['flights'])).slice(0, 10);
+    const top = whole.toSorted((a, b) => Number(b.flights) - Number(a.flights)).slice(0, 10);
     console.log(`\n${tableText(plain.columns, top)}`);
     return isDeepStrictEqual(asText(whole), plain.rows) && isDeepStrictEqual(asText(written), plain.rows);
   } finally {

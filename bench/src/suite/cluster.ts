@@ -16,7 +16,7 @@ interface Status {
 
 /** A folder on the disk to be measured (CATENA_BENCH_DIR, else the temporary folder), removed at the end. */
 export function makeFolder(): string {
-  const parent = process.env['CATENA_BENCH_DIR'] ?? tmpdir();
+  const parent = process.env.CATENA_BENCH_DIR ?? tmpdir();
   mkdirSync(parent, { recursive: true });
   return mkdtempSync(join(parent, 'catena-bench-'));
 }
