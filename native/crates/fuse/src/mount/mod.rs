@@ -59,7 +59,10 @@ impl Mount {
     ///
     /// # Errors
     /// The cluster cannot be reached, the mount point is bad or in use, no right to mount.
-    pub fn start(config: Config) -> Result<Mount> {
+    pub fn start(mut config: Config) -> Result<Mount> {
+        if config.cache == CacheMode::None {
+            config.client.attribute_ttl = Duration::ZERO;
+        }
         let client = Client::connect(config.client.clone())?;
         Mount::start_with(client, &config)
     }
