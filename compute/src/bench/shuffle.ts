@@ -2,7 +2,7 @@
 // group-by without a shuffle on the same cores and the same file. Workers run already; both sides are the
 // best of the same number of rounds.
 // Usage: node compute/dist/bench/shuffle.js [--rows N] [--partitions N] [--rounds N] [--directory DIR]; prints JSON.
-import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -47,6 +47,13 @@ async function shuffleOnce(session: Session, path: string, partitions: number): 
   return total.join();
 }
 
+/** Processor time of a process so far, of all its threads. */
+function cpuSecondsOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+  // User and system time, in ticks of 10 ms on every Linux that Node runs on.
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
 async function measure(settings: Settings, path: string) {
   const plain = await plainDuckDb(
     `${overGroups} (${perGroup(`read_parquet(${quoteText(path)})`)})`,
@@ -56,12 +63,17 @@ async function measure(settings: Settings, path: string) {
   const session = await connect({ scratchDirectory: join(tmpdir(), 'catena-bench-jobs') });
   try {
     await session.readParquet(path).filter('number < 0').count();
+    const pids = [process.pid, ...(await session.workers()).map((worker) => worker.pid)];
+    const cpuNow = (): number => pids.reduce((sum, pid) => sum + cpuSecondsOf(pid), 0);
     const seconds: number[] = [];
+    const cpuSeconds: number[] = [];
     let isEqual = true;
     for (let round = 0; round < settings.rounds; round++) {
+      const startCpu = cpuNow();
       const startNs = process.hrtime.bigint();
       const total = await shuffleOnce(session, path, settings.partitions);
       seconds.push(Number(process.hrtime.bigint() - startNs) / 1e9);
+      cpuSeconds.push(cpuNow() - startCpu);
       isEqual &&= total === plain.rows[0]?.join();
     }
     const best = Math.min(...seconds);
@@ -76,6 +88,9 @@ async function measure(settings: Settings, path: string) {
       shuffleSeconds: best,
       allShuffleSeconds: seconds,
       ratio: best / plain.seconds,
+      plainCpuSeconds: plain.cpuSeconds,
+      shuffleCpuSeconds: Math.min(...cpuSeconds),
+      cpuRatio: Math.min(...cpuSeconds) / plain.cpuSeconds,
       isEqual,
     };
   } finally {

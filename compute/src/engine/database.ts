@@ -110,8 +110,8 @@ export class EngineConnection {
       prepared.destroySync();
       const described = await this.#connection.runAndReadAll(`DESCRIBE ${sql}`);
       return described.getRowObjects().map((row, index) => ({
-        name: String(row['column_name']),
-        type: String(row['column_type']),
+        name: String(row.column_name),
+        type: String(row.column_type),
         shape: shapes[index]!,
       }));
     });

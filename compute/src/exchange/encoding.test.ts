@@ -119,7 +119,7 @@ describe('types between tasks', () => {
         `COPY (SELECT ${resultSql(column!)} FROM (${select})) TO ${file} (FORMAT parquet)`,
         'a test',
       );
-      return (await connection.rows(`SELECT v::VARCHAR AS v FROM ${file}`, 'a test'))[0]?.['v'];
+      return (await connection.rows(`SELECT v::VARCHAR AS v FROM ${file}`, 'a test'))[0]?.v;
     };
     expect(await write('9007199254740993::HUGEINT')).toBe('9007199254740993');
     await expect(write(hugest)).rejects.toMatchObject({ code: 'BAD_QUERY' });

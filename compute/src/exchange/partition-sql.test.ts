@@ -67,8 +67,8 @@ describe('the partition of a row', () => {
            FROM (SELECT range AS k FROM range(64000)) GROUP BY p)`,
         'a test',
       );
-      expect(Number(row!['used'])).toBe(partitions);
-      expect(Number(row!['most']) / Number(row!['least'])).toBeLessThan(1.5);
+      expect(Number(row!.used)).toBe(partitions);
+      expect(Number(row!.most) / Number(row!.least)).toBeLessThan(1.5);
     }
   });
 

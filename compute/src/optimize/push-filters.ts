@@ -114,13 +114,12 @@ class Pusher {
     const table = '__catena_only_input';
     const text = fillPlaceholders(query, [table]);
     const tree = (await syntaxOf(this.#connection, text)) as Record<string, unknown> | undefined;
-    if (tree?.['type'] !== 'SELECT_NODE' || !tree['where_clause']) return undefined;
-    const from = tree['from_table'] as Record<string, unknown>;
-    if (from['type'] !== 'BASE_TABLE' || from['table_name'] !== table || from['sample'] !== null)
-      return undefined;
-    if (Array.isArray(from['column_name_alias']) && from['column_name_alias'].length > 0) return undefined;
-    const alias = from['alias'] === '' ? table : String(from['alias']);
-    if (!this.#mayMove(tree['where_clause'], alias, input)) return undefined;
+    if (tree?.type !== 'SELECT_NODE' || !tree.where_clause) return undefined;
+    const from = tree.from_table as Record<string, unknown>;
+    if (from.type !== 'BASE_TABLE' || from.table_name !== table || from.sample !== null) return undefined;
+    if (Array.isArray(from.column_name_alias) && from.column_name_alias.length > 0) return undefined;
+    const alias = from.alias === '' ? table : String(from.alias);
+    if (!this.#mayMove(tree.where_clause, alias, input)) return undefined;
     const where = await whereText(this.#connection, text);
     if (where === undefined || !(await this.#binds(where, alias, input))) return undefined;
     return { text: where, alias };
@@ -144,14 +143,14 @@ class Pusher {
     const columns = new Set(schemaOf(this.#schemas, input).map((column) => column.name.toLowerCase()));
     let may = true;
     walk(where, (node) => {
-      const names = node['column_names'];
+      const names = node.column_names;
       if (Array.isArray(names)) {
         const [first, second] = names.map((name) => String(name).toLowerCase());
         const own = columns.has(first ?? '') || (first === alias.toLowerCase() && columns.has(second ?? ''));
         if (!own) may = false;
       }
-      if (node['class'] === 'SUBQUERY' || node['class'] === 'STAR' || node['class'] === 'WINDOW') may = false;
-      if (node['class'] === 'FUNCTION' && this.#volatile.has(String(node['function_name']).toLowerCase()))
+      if (node.class === 'SUBQUERY' || node.class === 'STAR' || node.class === 'WINDOW') may = false;
+      if (node.class === 'FUNCTION' && this.#volatile.has(String(node.function_name).toLowerCase()))
         may = false;
     });
     return may;

@@ -13,7 +13,7 @@ const indirect = new Set(['query', 'query_table']);
 export function columnsReferenced(tree: unknown, tables: readonly string[]): ReadonlySet<string> | undefined {
   const tableNames = new Set(tables.map((name) => name.toLowerCase()));
   walk(tree, (node) => {
-    if (isTable(node) && typeof node['alias'] === 'string') tableNames.add(node['alias'].toLowerCase());
+    if (isTable(node) && typeof node.alias === 'string') tableNames.add(node.alias.toLowerCase());
   });
   const names = new Set<string>();
   let all = false;
@@ -31,20 +31,20 @@ export function columnsReferenced(tree: unknown, tables: readonly string[]): Rea
 }
 
 function isTable(node: TreeNode): boolean {
-  const type = node['type'];
+  const type = node.type;
   return type === 'BASE_TABLE' || type === 'SUBQUERY' || type === 'TABLE_FUNCTION';
 }
 
 function standsForMore(node: TreeNode): boolean {
-  const type = node['type'];
+  const type = node.type;
   if (type === 'STAR' || type === 'PIVOT' || type === 'SHOW_REF' || type === 'POSITIONAL_REFERENCE')
     return true;
-  if (type === 'JOIN' && node['ref_type'] === 'NATURAL') return true;
+  if (type === 'JOIN' && node.ref_type === 'NATURAL') return true;
   if (type === 'TABLE_FUNCTION') {
-    const called = node['function'] as TreeNode | null | undefined;
-    return indirect.has(String(called?.['function_name']).toLowerCase());
+    const called = node.function as TreeNode | null | undefined;
+    return indirect.has(String(called?.function_name).toLowerCase());
   }
-  const renamed = node['column_name_alias'];
+  const renamed = node.column_name_alias;
   return isTable(node) && Array.isArray(renamed) && renamed.length > 0;
 }
 

@@ -32,7 +32,9 @@ export interface ExplainInput {
 
 export function explainText(input: ExplainInput): string {
   const { resources } = input;
-  const each = `${resources.threadsPerSlot} thread${resources.threadsPerSlot === 1 ? '' : 's'}, ${bytesText(resources.memoryBytesPerSlot)} each`;
+  const { threadsPerSlot, memoryBytesPerSlot } = resources;
+  const threads = `${threadsPerSlot} thread${threadsPerSlot === 1 ? '' : 's'}`;
+  const each = `${threads}, ${bytesText(memoryBytesPerSlot)} each`;
   const lines = [
     `job ${input.jobId} on platform ${input.platform}: ${resources.slots} slots (${each})`,
     ...nodeLines(input.optimized, input.optimized.root, '', new Set()),
@@ -108,9 +110,8 @@ function runLines(run: RunReport): string[] {
   for (const { task, result, worker, attempts } of run.tasks) {
     const tries = attempts > 1 ? `, attempt ${attempts}` : '';
     const wrote = result.file === '' ? '' : `, ${bytesText(result.bytes)} written`;
-    lines.push(
-      `  ${task.id} ${task.stage} on ${worker}${tries}: ${result.rows} rows, ${result.seconds.toFixed(3)} s${wrote}`,
-    );
+    const did = `${result.rows} rows, ${result.seconds.toFixed(3)} s`;
+    lines.push(`  ${task.id} ${task.stage} on ${worker}${tries}: ${did}${wrote}`);
   }
   return lines;
 }

@@ -3,9 +3,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { asText, connect, type DataFrame, plainDuckDb, type Row, type Session } from '../index.ts';
 import { makeScratch, type Scratch } from '../testing/scratch.ts';
+
+// Many processes on a busy machine: only a hang may fail here.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 let scratch: Scratch;
 let events: string;
@@ -29,7 +32,7 @@ const job = (session: Session): DataFrame =>
 const isAlive = (pid: number): boolean =>
   existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
 async function until(what: string, condition: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 4_000; tries++) {
+  for (let tries = 0; tries < 20_000; tries++) {
     if (condition()) return;
     await new Promise((resolve) => setTimeout(resolve, 5));
   }

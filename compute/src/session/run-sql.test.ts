@@ -1,7 +1,10 @@
 import { writeFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { jsonRows, runSql, tableText } from '../index.ts';
 import { makeScratch, type Scratch } from '../testing/scratch.ts';
+
+// Many processes on a busy machine: only a hang may fail here.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 let scratch: Scratch;
 beforeAll(async () => {
@@ -14,7 +17,8 @@ afterAll(() => scratch.remove());
 describe('a query from the command line', () => {
   test('joins files of several formats and prints a table', async () => {
     const { columns, rows, isCut, explain } = await runSql(
-      `SELECT name, age, pet FROM '${scratch.path('people.csv')}' LEFT JOIN '${scratch.path('pets.json')}' ON owner = name ORDER BY name`,
+      `SELECT name, age, pet FROM '${scratch.path('people.csv')}'
+       LEFT JOIN '${scratch.path('pets.json')}' ON owner = name ORDER BY name`,
       { scratchDirectory: scratch.path('jobs') },
     );
     expect(isCut).toBe(false);
@@ -26,7 +30,8 @@ describe('a query from the command line', () => {
 
   test('gives JSON that is exact, or says so as text', async () => {
     const { rows } = await runSql(
-      `SELECT 1 AS i, 9007199254740993 AS big, 1.5::DECIMAL(9, 2) AS d, DATE '2001-02-03' AS day, [1, NULL] AS l,
+      `SELECT 1 AS i, 9007199254740993 AS big, 1.5::DECIMAL(9, 2) AS d,
+         DATE '2001-02-03' AS day, [1, NULL] AS l,
          {'a': TIMESTAMP '2001-02-03 04:05:06'} AS s, 'nan'::DOUBLE AS x, MAP {'k': 2} AS m, NULL AS n`,
       { scratchDirectory: scratch.path('jobs') },
     );

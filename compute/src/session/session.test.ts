@@ -1,8 +1,11 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { asText, connect, plainDuckDb, type Row, type Session } from '../index.ts';
 import { makeScratch, type Scratch } from '../testing/scratch.ts';
+
+// Many processes on a busy machine: only a hang may fail here.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 let scratch: Scratch;
 let session: Session;
@@ -76,18 +79,20 @@ describe('results are those of one DuckDB process', () => {
     const rows = await left.partialSql(join('{0}', '{1}'), right).takeAll();
     // Each partition groups by name alone, and a name is in one partition only.
     expect(ours(rows)).toEqual(await plain(join(`'${events}'`, `'${people}'`)));
-    expect(rows.find((row) => row['name'] === 'nobody')?.['n']).toBe(BigInt(Math.ceil(30000 / 11)));
+    expect(rows.find((row) => row.name === 'nobody')?.n).toBe(BigInt(Math.ceil(30000 / 11)));
   });
 
   test('a whole query over frames, an aggregate of an aggregate, and a frame used twice', async () => {
     const query = (from: string): string =>
-      `SELECT a.kind, max(a.n) AS most, count(b.n) AS pairs FROM ${from} AS a JOIN ${from} AS b USING (kind) GROUP BY a.kind`;
+      `SELECT a.kind, max(a.n) AS most, count(b.n) AS pairs
+       FROM ${from} AS a JOIN ${from} AS b USING (kind) GROUP BY a.kind`;
     const counts = session
       .readParquet(events)
       .repartition(5, { hashBy: 'kind' })
       .partialSql('SELECT kind, number % 10 AS digit, count(*) AS n FROM {0} GROUP BY ALL');
     const expected = await plain(
-      `WITH counts AS (SELECT kind, number % 10 AS digit, count(*) AS n FROM '${events}' GROUP BY ALL) ${query('counts')}`,
+      `WITH counts AS (SELECT kind, number % 10 AS digit, count(*) AS n FROM '${events}' GROUP BY ALL)
+       ${query('counts')}`,
     );
     expect(ours(await session.sql(query('counts'), { counts }).takeAll())).toEqual(expected);
     expect(
@@ -123,7 +128,7 @@ describe('partitions', () => {
       .partialSql('SELECT count(*) AS n, min(number) AS low, max(number) AS high FROM {0}')
       .takeAll();
     expect(rows).toHaveLength(partitions);
-    return rows.map((row) => Number(row['n']));
+    return rows.map((row) => Number(row.n));
   };
 
   test('by rows are exactly even, though the file is one', async () => {
@@ -147,7 +152,7 @@ describe('partitions', () => {
       .repartition(4, { byRows: true })
       .partialSql('SELECT count(*) AS n FROM {0}')
       .takeAll();
-    expect(counts.map((row) => Number(row['n']))).toEqual([2500, 2500, 2500, 2500]);
+    expect(counts.map((row) => Number(row.n))).toEqual([2500, 2500, 2500, 2500]);
   });
 
   test('by a number that the rows carry', async () => {
@@ -155,7 +160,7 @@ describe('partitions', () => {
     const rows = await frame
       .partialSql('SELECT any_value(number % 5) AS p, count(DISTINCT number % 5) AS d FROM {0}')
       .takeAll();
-    expect(rows.map((row) => [Number(row['p']), Number(row['d'])])).toEqual([
+    expect(rows.map((row) => [Number(row.p), Number(row.d)])).toEqual([
       [0, 1],
       [1, 1],
       [2, 1],
@@ -182,12 +187,12 @@ describe('what a frame gives', () => {
     const frame = session.readParquet(events);
     expect(await frame.count()).toBe(30000);
     expect(await frame.filter('number < 10').count()).toBe(10);
-    expect((await frame.take(3)).map((row) => row['number'])).toEqual([0n, 1n, 2n]);
+    expect((await frame.take(3)).map((row) => row.number)).toEqual([0n, 1n, 2n]);
     expect(await frame.take(0)).toEqual([]);
     const ordered = session.sql('SELECT number FROM e ORDER BY number DESC', { e: frame });
-    expect((await ordered.take(2)).map((row) => row['number'])).toEqual([29999n, 29998n]);
+    expect((await ordered.take(2)).map((row) => row.number)).toEqual([29999n, 29998n]);
     const all = await ordered.takeAll();
-    expect(all.every((row, index) => row['number'] === BigInt(29999 - index))).toBe(true);
+    expect(all.every((row, index) => row.number === BigInt(29999 - index))).toBe(true);
   });
 
   test('nothing, with its columns', async () => {
@@ -203,7 +208,8 @@ describe('what a frame gives', () => {
   test('Arrow, with NULLs and exact values', async () => {
     const table = await session
       .sql(
-        `SELECT * FROM (VALUES (1, 9007199254740993, 1.25::DECIMAL(9,2), 'a', TIMESTAMP '2001-02-03 04:05:06.789012', true, DATE '1969-12-31', 5::HUGEINT),
+        `SELECT * FROM (VALUES (1, 9007199254740993, 1.25::DECIMAL(9,2), 'a',
+           TIMESTAMP '2001-02-03 04:05:06.789012', true, DATE '1969-12-31', 5::HUGEINT),
            (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)) AS t(i, b, d, s, ts, f, day, h)`,
       )
       .toArrow();

@@ -42,7 +42,7 @@ export async function openParquet(
      FROM parquet_metadata(${quoteList(unique)}) GROUP BY ALL ORDER BY ALL`,
     doing,
   );
-  for (const row of rows) groups.get(String(row['file_name']))!.push(Number(row['rows']));
+  for (const row of rows) groups.get(String(row.file_name))!.push(Number(row.rows));
   const files = unique.map((path): ParquetFile => {
     const { size, mtimeMs } = statSync(path);
     const own = groups.get(path)!;
@@ -60,7 +60,7 @@ async function expand(connection: EngineConnection, pattern: string, recursive: 
   const rows = await connection.rows(`SELECT file FROM glob(${quoteText(glob)})`, `listing ${pattern}`);
   // Names that begin with a dot are unfinished results, as everywhere.
   const paths = rows
-    .map((row) => String(row['file']))
+    .map((row) => String(row.file))
     .filter((path) => !/\/\.[^/]+(\/|$)/.test(path.slice(full.length)));
   if (paths.length === 0) {
     const what = found === undefined ? 'no file matches' : 'no *.parquet file in this directory';

@@ -78,7 +78,7 @@ async function writeExchange(
     doing,
   );
   const partRows = new Array<number>(work.parts).fill(0);
-  for (const row of counts) partRows[Number(row['part'])] = Number(row['rows']);
+  for (const row of counts) partRows[Number(row.part)] = Number(row.rows);
   const written = partRows.reduce((sum, value) => sum + value, 0);
   if (written !== rows || partRows.length !== work.parts) {
     throw new FsError('INTERNAL', `${doing}: ${rows} rows went into an exchange and ${written} came out`);

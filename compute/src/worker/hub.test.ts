@@ -54,7 +54,7 @@ describe('the driver', () => {
     await expect.poll(() => reports).toEqual(['done s t', 'lost s']);
   });
 
-  test('takes nothing from one that does not: wrong token, replayed proof, proof for another slot, none at all', async () => {
+  test('takes nothing without a proof of this token, for this slot, of this connection', async () => {
     const client = await dial();
     await expect(say(client, done)).rejects.toMatchObject({ code: 'PERMISSION_DENIED' });
     const nonce = await say(client, hello);

@@ -158,7 +158,7 @@ function settingsFromEnvironment(): Settings {
     spillDirectory: text('SPILL'),
   };
   // Nothing that a query starts or prints may see the token.
-  delete process.env['CATENA_WORKER_TOKEN'];
+  delete process.env.CATENA_WORKER_TOKEN;
   return settings;
 }
 

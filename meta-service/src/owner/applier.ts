@@ -3,7 +3,7 @@
 // touched is written once. Log segments below what the store has on the medium are dropped (P16).
 import { strict as assert } from 'node:assert';
 import type { AppendLog, Clock, FsError, KeyValueChange, KeyValueStore, Timer } from '@catena/core';
-import { keyBytes, positionKey } from '../state/keys.ts';
+import { keyBytes, positionKey, tableTag } from '../state/keys.ts';
 import { type EncodedBatch, valueAt } from '../state/log-record.ts';
 import type { State } from '../state/state.ts';
 import { encode, positions, recordVersion } from '../state/tables.ts';
@@ -109,17 +109,25 @@ export class Applier {
   }
 }
 
-/** What the batches leave together: of each key only its last value. */
+/**
+ * What the batches leave together: of each key only its last value. A session's key is written once and removed once: if both are
+ * here, the store never hears of it. Most files are opened and closed between two writes.
+ */
 function newest(batches: readonly EncodedBatch[]): KeyValueChange[] {
-  const changes: KeyValueChange[] = [];
-  const seen = new Set<string>();
+  const places = new Map<string, number>();
+  const changes: (KeyValueChange | undefined)[] = [];
   for (let at = batches.length - 1; at >= 0; at--) {
     const batch = batches[at]!;
-    batch.keys.forEach((key, index) => {
-      if (seen.has(key)) return;
-      seen.add(key);
-      changes.push({ key: keyBytes(key), value: valueAt(batch, index) });
-    });
+    for (let index = 0; index < batch.keys.length; index++) {
+      const key = batch.keys[index]!;
+      const place = places.get(key);
+      if (place === undefined) {
+        places.set(key, changes.length);
+        changes.push({ key: keyBytes(key), value: valueAt(batch, index) });
+      } else if (key.startsWith(tableTag.session)) {
+        changes[place] = undefined;
+      }
+    }
   }
-  return changes;
+  return changes.filter((change) => change !== undefined);
 }

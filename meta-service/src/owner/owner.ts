@@ -51,6 +51,8 @@ export class Owner {
   readonly #parked = new Map<bigint, Call[]>();
   #parkedCount = 0;
   executed = 0;
+  /** The boot clock, as it was about a second ago or later: exact enough for leases of clients, and free. */
+  recentMs: number;
   readonly #truncators = new Map<bigint, { readonly call: Call; readonly body: Uint8Array }>();
 
   constructor(options: OwnerOptions) {
@@ -58,6 +60,7 @@ export class Owner {
     this.journal = options.journal;
     this.#identifiers = options.identifiers;
     this.#clock = options.clock;
+    this.recentMs = options.clock.nowMs();
     this.#environment = options.environment;
     this.#onTruncation = options.onTruncation;
   }
@@ -138,7 +141,7 @@ export class Owner {
   #client(header: Header): ClientSession {
     const client = this.clients.get(header.client);
     if (client === undefined || client.leaving) throw refusal('SESSION_UNKNOWN');
-    client.heardMs = this.#clock.nowMs();
+    client.heardMs = this.recentMs;
     client.answered(header.answeredUpTo);
     return client;
   }

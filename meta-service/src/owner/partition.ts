@@ -208,6 +208,7 @@ export class Partition {
       tickMs,
       () =>
         this.#unlessStopping(() => {
+          this.owner.recentMs = this.#options.clock.nowMs();
           this.departures.expire();
           this.#tick();
         }),

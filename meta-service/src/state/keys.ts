@@ -20,16 +20,34 @@ export const tableTag = {
 export const positionKey = 'P';
 export const identityKey = 'M';
 
+// A 64-bit number in two 32-bit halves: Buffer's own writer does a dozen steps of bigint arithmetic for each.
+const scratch64 = new BigUint64Array(1);
+const scratch32 = new Uint32Array(scratch64.buffer);
+
+function writeNumber(number: bigint, at: number): void {
+  scratch64[0] = number;
+  const low = scratch32[0]!;
+  const high = scratch32[1]!;
+  scratch[at] = high >>> 24;
+  scratch[at + 1] = high >>> 16;
+  scratch[at + 2] = high >>> 8;
+  scratch[at + 3] = high;
+  scratch[at + 4] = low >>> 24;
+  scratch[at + 5] = low >>> 16;
+  scratch[at + 6] = low >>> 8;
+  scratch[at + 7] = low;
+}
+
 function numbered(tag: string, number: bigint): string {
   scratch[0] = tag.charCodeAt(0);
-  scratch.writeBigUInt64BE(number, 1);
+  writeNumber(number, 1);
   return scratch.toString('latin1', 0, 9);
 }
 
 function numberedTwice(tag: string, first: bigint, second: bigint): string {
   scratch[0] = tag.charCodeAt(0);
-  scratch.writeBigUInt64BE(first, 1);
-  scratch.writeBigUInt64BE(second, 9);
+  writeNumber(first, 1);
+  writeNumber(second, 9);
   return scratch.toString('latin1', 0, 17);
 }
 

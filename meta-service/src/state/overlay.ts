@@ -14,22 +14,32 @@ export interface Change {
 export type Cell = Change;
 
 const entryPrefixLength = entriesPrefix(0n).length;
+const entryTag = tableTag.entry.charCodeAt(0);
 
-/** The cells of one directory's entries, in order when a listing wants them so. */
+/** The keys of one directory's entries, also of some that have left; sorted out when a listing asks. */
 class Group {
-  readonly cells = new Map<string, Cell>();
-  #sorted: string[] | undefined;
+  /** Entries that are in the overlay. */
+  live = 0;
+  #keys: string[] = [];
+  #isSorted = true;
 
-  set(key: string, cell: Cell): void {
-    if (!this.cells.has(key)) this.#sorted = undefined;
-    this.cells.set(key, cell);
+  add(key: string, cells: ReadonlyMap<string, Cell>): void {
+    this.live++;
+    this.#keys.push(key);
+    this.#isSorted = false;
+    // A directory that is written all the time must not keep the keys that have left.
+    if (this.#keys.length > 2 * this.live + 64) this.#sort(cells);
   }
-  delete(key: string): void {
-    if (this.cells.delete(key)) this.#sorted = undefined;
+
+  sorted(cells: ReadonlyMap<string, Cell>): readonly string[] {
+    if (!this.#isSorted) this.#sort(cells);
+    return this.#keys;
   }
-  get sorted(): readonly string[] {
-    this.#sorted ??= [...this.cells.keys()].sort(byBytes);
-    return this.#sorted;
+
+  #sort(cells: ReadonlyMap<string, Cell>): void {
+    const keys = [...new Set(this.#keys)].filter((key) => cells.has(key));
+    this.#keys = keys.sort(byBytes);
+    this.#isSorted = true;
   }
 }
 
@@ -46,13 +56,16 @@ export class Overlay {
   }
 
   set(key: string, cell: Cell): void {
+    const { size } = this.#cells;
     this.#cells.set(key, cell);
-    if (key.startsWith(tableTag.entry)) {
-      const prefix = key.slice(0, entryPrefixLength);
-      const group = this.#groups.get(prefix) ?? new Group();
-      if (group.cells.size === 0) this.#groups.set(prefix, group);
-      group.set(key, cell);
+    if (this.#cells.size === size || key.charCodeAt(0) !== entryTag) return;
+    const prefix = key.slice(0, entryPrefixLength);
+    let group = this.#groups.get(prefix);
+    if (group === undefined) {
+      group = new Group();
+      this.#groups.set(prefix, group);
     }
+    group.add(key, this.#cells);
   }
 
   /** Forgets the cell if nothing newer than `batch` wrote it; returns it if so. */
@@ -60,23 +73,21 @@ export class Overlay {
     const cell = this.#cells.get(key);
     if (cell === undefined || cell.batch > batch) return undefined;
     this.#cells.delete(key);
-    if (key.startsWith(tableTag.entry)) {
+    if (key.charCodeAt(0) === entryTag) {
       const prefix = key.slice(0, entryPrefixLength);
       const group = this.#groups.get(prefix);
-      group?.delete(key);
-      if (group?.cells.size === 0) this.#groups.delete(prefix);
+      if (group !== undefined && --group.live === 0) this.#groups.delete(prefix);
     }
     return cell;
   }
 
   /** The cells of one directory's entries from `from` on, in order. */
   *entries(prefix: string, from: string): Generator<readonly [string, Cell]> {
-    const group = this.#groups.get(prefix);
-    if (group === undefined) return;
-    const { sorted } = group;
+    const sorted = this.#groups.get(prefix)?.sorted(this.#cells);
+    if (sorted === undefined) return;
     for (let at = firstNotBelow(sorted, from); at < sorted.length; at++) {
       const key = sorted[at]!;
-      const cell = group.cells.get(key);
+      const cell = this.#cells.get(key);
       if (cell !== undefined) yield [key, cell];
     }
   }
