@@ -68,7 +68,7 @@ test.each([
   expect(done.status, done.stderr).toBe(0);
   const [found] = JSON.parse(done.stdout) as { report: Record<string, number> }[];
   expect(found?.report).toMatchObject({ errors: 0, bytes: 16 << 20, operations: 1024 });
-  expect(found?.report['verifiedBytes']).toBeGreaterThan(8 << 20);
+  expect(found?.report.verifiedBytes).toBeGreaterThan(8 << 20);
 });
 
 test('wrong options are refused in one line', () => {
