@@ -1,6 +1,6 @@
-import { openMemoryLog } from '@catena/core';
+import { message, openMemoryLog } from '@catena/core';
 import { describe, expect, test } from 'vitest';
-import { unansweredMax } from '../limits.ts';
+import { batchChangesMax, overlayRecordsMax, unansweredMax } from '../limits.ts';
 import { TableLayouts } from '../server/layouts.ts';
 import { GatedLog } from '../testing/gated-log.ts';
 import { name, refused, settle, space, TestClient, TestService } from '../testing/service.ts';
@@ -442,6 +442,61 @@ describe('clients that are gone', () => {
     await settle();
     expect(service.partition.owner.state.openFiles.size).toBe(0);
     expect(await refused(lookup(idle, 'f'))).toBe('SESSION_UNKNOWN');
+  });
+});
+
+describe('limits', () => {
+  const makeNode = (client: TestClient, text: string) =>
+    client.call('makeNode', { parent: rootId, name: name(text), mode: 0o600, type: 0 });
+
+  test('requests wait while the store is behind, then go on in their order', async () => {
+    const service = await new TestService().open();
+    const clients = await Promise.all(
+      Array.from({ length: 100 }, (_, index) => new TestClient(service, `c${index}`).hello()),
+    );
+    await service.pass(100);
+    let release = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    service.beforeStoreWrite = () => gate;
+    let answered = 0;
+    const calls: Promise<unknown>[] = [];
+    // Each makes two new records, and each client's kept answers fill 256 slots: beyond the limit of the overlay.
+    for (let round = 0; round < 300; round++) {
+      const batch = clients.map((client, index) => makeNode(client, `${round}-${index}`));
+      for (const call of batch) void call.then(() => answered++);
+      calls.push(...batch);
+      if (round % 100 === 99) await service.pass(50);
+      else await settle(3);
+    }
+    const { owner } = service.partition;
+    expect(owner.waitingCount).toBeGreaterThan(0);
+    expect(answered).toBe(calls.length - owner.waitingCount);
+    expect(owner.state.overlay.size).toBeLessThan(overlayRecordsMax + 100);
+    service.beforeStoreWrite = undefined;
+    release();
+    await service.pass(500);
+    await Promise.all(calls);
+    expect(owner.state.overlay.size).toBe(0);
+    expect(owner.waitingCount).toBe(0);
+    expect((await lookup(clients[0]!, '299-99')).inode).toBeDefined();
+  });
+  test('one turn makes no record without bounds', async () => {
+    const service = await new TestService().open();
+    const clients = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => new TestClient(service, `c${index}`).hello()),
+    );
+    const before = service.logMedium.records.length;
+    const calls = clients.flatMap((client) =>
+      Array.from({ length: 200 }, (_, index) => makeNode(client, `${client.id.toString('hex')}-${index}`)),
+    );
+    await Promise.all(calls);
+    const sizes = service.logMedium.records
+      .slice(before)
+      .map((record) => message.LogRecord.decode(record.body).changes.length);
+    expect(sizes.length).toBeGreaterThan(1);
+    expect(Math.max(...sizes)).toBeLessThan(batchChangesMax + 100);
   });
 });
 

@@ -113,7 +113,10 @@ export class Partition {
     const journal = new Journal({
       log,
       beforeSeal: () => this.#countFiles(),
-      onCommitted: (batch, number, encoded) => this.#applier.add(batch, number, encoded),
+      onCommitted: (batch, number, encoded) => {
+        this.#applier.add(batch, number, encoded);
+        if (this.owner.waitingCount > 0) setImmediate(() => this.#unlessStopping(() => this.owner.resume()));
+      },
       onFailure: (error) => this.#fail(error),
     });
     const ordinals = counterValue(state, counterNames.ordinals);

@@ -57,7 +57,7 @@ export class TestService {
     await this.#store?.close();
     this.#store = this.#openStore === undefined ? openMemoryStore(this.storeMedium) : await this.#openStore();
     this.#partition = await Partition.open({
-      store: this.#store,
+      store: this.#held(this.#store),
       openLog: (floor) => openMemoryLog(this.logMedium, floor),
       chunks: this.chunks,
       clock: this.clock,
@@ -66,6 +66,18 @@ export class TestService {
       ...this.#options,
     });
     return this;
+  }
+
+  /** Set: writes of the store wait for it. */
+  beforeStoreWrite: (() => Promise<void>) | undefined;
+
+  #held(store: KeyValueStore): KeyValueStore {
+    const write = store.write.bind(store);
+    store.write = async (changes, position) => {
+      await this.beforeStoreWrite?.();
+      return write(changes, position);
+    };
+    return store;
   }
 
   /** As kill -9: the log and the store keep what they were given, everything else is gone. */
