@@ -18,6 +18,7 @@ use std::time::Instant;
 use transport::{TcpTransport, Transport};
 use wire::{ClientId, Code, Error, Result};
 
+/// Its files and chunks work as long as it lives: dropping it stops it.
 pub struct Client {
     pub(crate) core: Arc<Core>,
     threads: Mutex<Vec<JoinHandle<()>>>,

@@ -7,6 +7,7 @@ use crate::routing::RoutingTable;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use transport::{Connection, Handler, Incoming, Transport};
 use wire::message as m;
@@ -47,6 +48,7 @@ pub(crate) struct Nodes {
     transport: Arc<dyn Transport>,
     peers: Mutex<HashMap<u32, Arc<Peer>>>,
     suspect: Suspect,
+    stopped: AtomicBool,
 }
 
 /// Storage servers send nothing on their own; this hears that a connection ended.
@@ -79,7 +81,12 @@ impl Nodes {
         transport: Arc<dyn Transport>,
         suspect: impl Fn(u32, u64) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Nodes { transport, peers: Mutex::default(), suspect: Arc::new(suspect) })
+        Arc::new(Nodes {
+            transport,
+            peers: Mutex::default(),
+            suspect: Arc::new(suspect),
+            stopped: AtomicBool::new(false),
+        })
     }
 
     /// Runs `then` with an open connection: at once, or on the connecting thread, or at once with `Unreachable` while the
@@ -89,6 +96,9 @@ impl Nodes {
         node: &m::Node,
         then: impl FnOnce(Result<Arc<dyn Connection>>) + Send + 'static,
     ) {
+        if self.stopped.load(Ordering::Acquire) {
+            return then(Err(Error::new(Code::Unreachable, "the client was stopped")));
+        }
         let peer = self.peer(node);
         let mut state = peer.state.lock();
         if state.address != node.address || state.incarnation != node.incarnation {
@@ -139,6 +149,7 @@ impl Nodes {
     }
 
     pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
         let peers = std::mem::take(&mut *self.peers.lock());
         for peer in peers.into_values() {
             let connection = cut_off(&mut peer.state.lock());

@@ -25,7 +25,8 @@ fn ranges_over_chunks_and_holes_read_as_written() {
     let length = client.chunks().query_length(&Caller::default(), INODE, &layout()).unwrap();
     assert_eq!(length, 9 * u64::from(CHUNK) + 1);
     // Another client, which has never heard of these bytes.
-    let other = Mirror { chunks: cluster.client().chunks(), inode: INODE, bytes: file.bytes.clone() };
+    let second = cluster.client();
+    let other = Mirror { chunks: second.chunks(), inode: INODE, bytes: file.bytes.clone() };
     other.check();
     assert_eq!(client.figures().write_bytes_in_flight, 0);
 }
@@ -107,7 +108,8 @@ fn more_writes_than_channels_and_memory_all_arrive() {
 #[test]
 fn locate_names_the_nodes_of_each_chunk() {
     let cluster = Cluster::start();
-    let chunks = cluster.client().chunks();
+    let client = cluster.client();
+    let chunks = client.chunks();
     let size = u64::from(CHUNK);
     let located = chunks.locate(&layout(), size / 2, 4 * size).unwrap();
     let ranges: Vec<(u64, u64)> = located.iter().map(|place| (place.offset, place.length)).collect();

@@ -26,6 +26,8 @@ pub struct Cluster {
     pub manager: TestManager,
     pub servers: BTreeMap<u32, StorageServer>,
     pub transport: Arc<dyn Transport>,
+    /// Another one is another boot of all machines: what was not flushed counts as lost (P10).
+    pub boot_id: String,
     folder: TempDir,
 }
 
@@ -34,7 +36,8 @@ impl Cluster {
         let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new());
         let manager = TestManager::start(&*transport, CHAINS);
         let folder = TempDir::new().unwrap();
-        let mut cluster = Cluster { manager, servers: BTreeMap::new(), transport, folder };
+        let mut cluster =
+            Cluster { manager, servers: BTreeMap::new(), transport, boot_id: "boot-1".into(), folder };
         (1..=3).for_each(|node| cluster.start_server(node));
         cluster.wait_serving();
         cluster
@@ -50,6 +53,7 @@ impl Cluster {
             let mut config = storage::Config::new(node, "test");
             config.managers = vec![self.manager.address.clone()];
             config.disks = vec![self.disk(node)];
+            config.boot_id = self.boot_id.clone();
             config.engine.reserve_bytes = 1 << 20;
             config.engine.segment_bytes = 1 << 30;
             match StorageServer::start_on(config, self.transport.clone()) {

@@ -4,3 +4,5 @@ mod chunks;
 mod faults;
 mod harness;
 mod manager;
+mod meta;
+mod names;

@@ -14,6 +14,7 @@ use wire::message::{MessageKind, NodeKind, PublicState};
 
 pub const LEASE_MS: u64 = 1000;
 const HEARTBEAT_MS: u64 = 100;
+const META: u32 = 1001;
 
 fn now() -> Time {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -122,6 +123,21 @@ impl TestManager {
             }
         });
         TestManager { state, address: listener.address(), listener, stop }
+    }
+
+    pub fn add_meta(&self, address: &str) {
+        let mut state = self.state.lock();
+        let meta = m::Node {
+            id: META,
+            kind: NodeKind::NodeMeta as i32,
+            address: address.into(),
+            incarnation: 1,
+            alive: true,
+            ..Default::default()
+        };
+        state.nodes.insert(META, meta);
+        state.version += 1;
+        state.push();
     }
 
     /// The supervisor saw the process end.

@@ -1,0 +1,208 @@
+//! The metadata session and open files: each request once, whatever happens to connections and the service.
+
+use crate::harness::{CHUNK, Cluster, layout, pattern};
+use crate::meta::{ROOT, TestMeta};
+use bytes::Bytes;
+use client::{Caller, Cancel, Client, Config, OpenFile};
+use rustix::fs::OFlags;
+use std::sync::Arc;
+use std::time::Duration;
+use wire::Code;
+use wire::message::{MessageKind, SetAttributesRequest};
+
+const WRITE: u32 = OFlags::RDWR.bits();
+
+fn start() -> (Cluster, TestMeta, Arc<Client>) {
+    let cluster = Cluster::start();
+    let meta = TestMeta::start(&*cluster.transport, layout());
+    cluster.manager.add_meta(&meta.address);
+    let client = client_of(&cluster, Duration::from_secs(30));
+    (cluster, meta, client)
+}
+
+fn client_of(cluster: &Cluster, io_timeout: Duration) -> Arc<Client> {
+    let config = Config { without_names: false, io_timeout, ..cluster.config() };
+    Client::connect_over(cluster.transport.clone(), config).unwrap()
+}
+
+fn caller() -> Caller {
+    Caller::default()
+}
+
+fn create(client: &Client, name: &str) -> Arc<OpenFile> {
+    client.create(&caller(), ROOT, name.as_bytes(), 0o644, WRITE).unwrap().0
+}
+
+fn write(file: &Arc<OpenFile>, offset: u64, data: Vec<u8>) {
+    file.write_wait(&caller(), offset, vec![Bytes::from(data)]).unwrap();
+}
+
+fn read(file: &Arc<OpenFile>, offset: u64, length: u64) -> Vec<u8> {
+    file.read_wait(&caller(), offset, length).unwrap().concat()
+}
+
+#[test]
+fn a_file_is_written_read_truncated_and_known_to_others() {
+    let (cluster, meta, client) = start();
+    assert_eq!(client.root(), ROOT);
+    let file = create(&client, "a");
+    let data = pattern(1, 3 * CHUNK as usize + 17);
+    write(&file, 0, data.clone());
+    assert_eq!(read(&file, 0, 10 << 20), data, "clipped at the end");
+    assert_eq!(read(&file, 100 << 20, 10), []);
+    assert_eq!(file.attributes().length, data.len() as u64);
+    // Asking reports first.
+    assert_eq!(client.stat(&caller(), file.inode()).unwrap().length, data.len() as u64);
+    assert!(meta.inode(file.inode()).blocks_bytes >= data.len() as u64);
+    write(&file, data.len() as u64, b"more".to_vec());
+    assert_eq!(client.lookup(&caller(), ROOT, b"a").unwrap().length, data.len() as u64 + 4);
+    let other = client_of(&cluster, Duration::from_secs(30));
+    let theirs = other.open(&caller(), file.inode(), OFlags::RDONLY.bits()).unwrap();
+    assert_eq!(read(&theirs, data.len() as u64 - 1, 100)[1..], *b"more");
+    let refused = theirs.write_wait(&caller(), 0, vec![Bytes::from_static(b"x")]).unwrap_err();
+    assert_eq!(refused.code, Code::BadHandle);
+    let cut = SetAttributesRequest { inode: file.inode(), length: Some(5), ..Default::default() };
+    assert_eq!(client.set_attributes(&caller(), cut).unwrap().length, 5);
+    assert_eq!(read(&file, 0, 100), data[..5]);
+    write(&file, 8, b"z".to_vec());
+    file.close_wait(&caller()).unwrap();
+    assert_eq!(meta.inode(file.inode()).length, 9);
+    assert_eq!(file.read_wait(&caller(), 0, 1).unwrap_err().code, Code::BadHandle);
+    theirs.close_wait(&caller()).unwrap();
+    assert!(meta.state.lock().sessions.is_empty());
+    assert_eq!(client.figures().open_inodes, 0);
+}
+
+#[test]
+fn a_request_whose_answer_is_lost_is_executed_once() {
+    let (_cluster, meta, client) = start();
+    let file = create(&client, "a");
+    meta.state.lock().lose_answers = 1;
+    client.unlink(&caller(), ROOT, b"a").unwrap();
+    assert_eq!(meta.executed(MessageKind::KindUnlink), 1);
+    // Many in the air when the connection breaks.
+    meta.state.lock().lose_answers = 10;
+    std::thread::scope(|scope| {
+        for number in 0..50 {
+            let client = &client;
+            scope.spawn(move || create(client, &format!("f{number}")).close_wait(&caller()).unwrap());
+        }
+    });
+    assert_eq!((meta.executed(MessageKind::KindCreate), meta.executed(MessageKind::KindClose)), (51, 50));
+    assert_eq!(meta.state.lock().sessions.len(), 1);
+    write(&file, 0, b"still open".to_vec());
+    file.close_wait(&caller()).unwrap();
+    assert_eq!(meta.inode(file.inode()).length, 10);
+}
+
+#[test]
+fn a_service_that_forgot_us_is_told_what_is_open() {
+    let (_cluster, meta, client) = start();
+    let file = create(&client, "a");
+    let reader = client.open(&caller(), file.inode(), OFlags::RDONLY.bits()).unwrap();
+    write(&file, 0, b"abc".to_vec());
+    let before = (file.session(), reader.session());
+    meta.forget_clients();
+    assert_eq!(client.stat(&caller(), file.inode()).unwrap().length, 3, "reported under the new session");
+    assert_ne!((file.session(), reader.session()), before);
+    assert_eq!(meta.state.lock().sessions.len(), 2);
+    file.fsync(&caller()).unwrap();
+    file.close_wait(&caller()).unwrap();
+    reader.close_wait(&caller()).unwrap();
+    assert!(meta.state.lock().sessions.is_empty());
+    // A file that is gone by then: its handle is void, the others are not.
+    let (kept, gone) = (create(&client, "kept"), create(&client, "gone"));
+    meta.forget_clients();
+    meta.remove_inode(gone.inode());
+    client.stat(&caller(), kept.inode()).unwrap();
+    assert_eq!(gone.read_wait(&caller(), 0, 1).unwrap_err().code, Code::StaleHandle);
+    write(&kept, 0, b"x".to_vec());
+}
+
+#[test]
+fn reports_go_before_what_depends_on_them() {
+    let (_cluster, meta, client) = start();
+    let file = create(&client, "a");
+    for round in 1..=20u64 {
+        write(&file, round * 10, b"x".to_vec());
+        assert_eq!(client.stat(&caller(), file.inode()).unwrap().length, round * 10 + 1);
+    }
+    // Nobody asks: others learn of it all the same, soon.
+    write(&file, 1000, b"x".to_vec());
+    while meta.inode(file.inode()).length != 1001 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let reports = meta.executed(MessageKind::KindReport);
+    file.report(&caller()).unwrap();
+    assert_eq!(meta.executed(MessageKind::KindReport), reports, "nothing new, nothing to tell");
+}
+
+#[test]
+fn a_cancelled_open_leaves_no_session_and_a_silent_service_times_out() {
+    let (cluster, meta, _client) = start();
+    let client = client_of(&cluster, Duration::from_millis(400));
+    let file = create(&client, "a");
+    meta.stand_still(true);
+    assert_eq!(client.stat(&caller(), file.inode()).unwrap_err().code, Code::TimedOut);
+    let cancel = Cancel::new();
+    let cancelled = Caller { cancel: Some(cancel.clone()), ..caller() };
+    let waiting = std::thread::spawn({
+        let client = client.clone();
+        let inode = file.inode();
+        move || client.open(&cancelled, inode, WRITE).err().unwrap().code
+    });
+    while client.figures().metadata_in_flight == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    cancel.cancel();
+    assert_eq!(waiting.join().unwrap(), Code::Interrupted);
+    meta.stand_still(false);
+    // The late answer is taken back.
+    while meta.executed(MessageKind::KindClose) == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(meta.state.lock().sessions.len(), 1);
+    client.stat(&caller(), file.inode()).unwrap();
+}
+
+#[test]
+fn fsync_flushes_then_reports_and_tells_a_loss_once() {
+    let (mut cluster, meta, client) = start();
+    let file = create(&client, "a");
+    let second = client.open(&caller(), file.inode(), WRITE).unwrap();
+    let data = pattern(1, 2 * CHUNK as usize);
+    write(&file, 0, data.clone());
+    file.fsync(&caller()).unwrap();
+    assert_eq!(meta.inode(file.inode()).length, data.len() as u64);
+    assert_eq!(meta.state.lock().durable_reports, 1);
+    write(&file, 5, b"acknowledged".to_vec());
+    // Every process dies, no machine does: nothing is lost.
+    (1..=3).for_each(|node| cluster.kill(node));
+    (1..=3).for_each(|node| cluster.start_server(node));
+    cluster.wait_serving();
+    file.fsync(&caller()).unwrap();
+    write(&file, 5, b"acknowledged again".to_vec());
+    // Every machine dies: what was not flushed may be gone, so the next fsync says so on each handle, once (P11).
+    (1..=3).for_each(|node| cluster.kill(node));
+    cluster.boot_id = "boot-2".into();
+    (1..=3).for_each(|node| cluster.start_server(node));
+    cluster.wait_serving();
+    assert_eq!(file.fsync(&caller()).unwrap_err().code, Code::DurabilityLost);
+    file.fsync(&caller()).unwrap();
+    assert_eq!(second.fsync(&caller()).unwrap_err().code, Code::DurabilityLost);
+    second.fsync(&caller()).unwrap();
+    let third = client.open(&caller(), file.inode(), WRITE).unwrap();
+    third.fsync(&caller()).unwrap();
+}
+
+#[test]
+fn a_stopped_client_reports_what_is_open_and_ends_what_waits() {
+    let (cluster, meta, client) = start();
+    let file = create(&client, "a");
+    write(&file, 0, b"last words".to_vec());
+    client.stop();
+    assert_eq!(meta.inode(file.inode()).length, 10);
+    assert_eq!(client.stat(&caller(), file.inode()).unwrap_err().code, Code::Unreachable);
+    assert!(file.read_wait(&caller(), 0, 1).is_err());
+    drop(cluster);
+}
