@@ -6,7 +6,7 @@
 use crate::BLOCK_BYTES;
 use crate::catalog::Tables;
 use crate::channels::Save;
-use crate::chunk::Active;
+use crate::chunk::{Active, Entry};
 use crate::engine::{Core, Engine};
 use crate::journal::Rotation;
 use crate::layout::{Layout, Presence};
@@ -103,7 +103,12 @@ impl Core {
 
     pub fn checkpoint(&self, clean: bool) -> Result<()> {
         let _one = self.checkpoint.lock();
-        let rotation = self.journal.rotate()?;
+        let prepared = self.journal.prepare()?;
+        // A record in the old journal must show in memory by now, or what follows would miss it.
+        let rotation = {
+            let _quiet = self.recording.write();
+            self.journal.rotate(prepared)
+        };
         self.flush()?;
         self.volume.refill_reserve()?;
         self.write_catalog(rotation, clean)
@@ -263,10 +268,16 @@ impl Core {
             }
             self.index.settle(&mut shard, *chunk);
         }
-        for (chunk, _) in expired {
+        for (chunk, version) in expired {
+            let _lock = self.index.lock_chunk(*chunk);
             let mut shard = self.index.shard(*chunk);
-            shard.forget(*chunk);
-            self.tombstones.fetch_sub(1, Ordering::Relaxed);
+            let same = |entry: &Entry| entry.version == *version && entry.presence == Presence::Removed;
+            let at_rest = |entry: &Entry| entry.active.as_ref().is_none_or(|active| active.is_settled());
+            // It may have come back to life meanwhile; then the journal and the next checkpoint have it.
+            if shard.entries.get(chunk).is_some_and(|entry| same(entry) && at_rest(entry)) {
+                shard.forget(*chunk);
+                self.tombstones.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 }

@@ -362,4 +362,11 @@ impl Entry {
     pub fn blocks(&self) -> u32 {
         blocks_of(self.length)
     }
+
+    /// The layout of a removed chunk.
+    pub fn tombstone(&self) -> Layout {
+        assert!(self.presence == Presence::Removed, "only a removed chunk has no details");
+        let (version, chunk_size) = (self.version, self.chunk_size);
+        Layout { version, chunk_size, presence: Presence::Removed, ..Layout::absent() }
+    }
 }

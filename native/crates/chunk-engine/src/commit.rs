@@ -30,6 +30,7 @@ impl Engine {
             }
         }
         let commit = JournalCommit { chunk: Some(chunk.into()), version: Some(version.into()) };
+        let _recording = core.recording.read();
         let record =
             core.journal.append(&JournalRecord { commit: Some(commit), ..JournalRecord::default() }, &[])?;
         let mut shard = core.index.shard(chunk);
@@ -47,6 +48,7 @@ impl Engine {
             return Ok(());
         }
         let discard = JournalDiscard { chunk: Some(chunk.into()) };
+        let _recording = core.recording.read();
         let record = core
             .journal
             .append(&JournalRecord { discard: Some(discard), ..JournalRecord::default() }, &[])?;
@@ -111,8 +113,14 @@ impl Core {
     /// Brings the details of a chunk into memory; of a chunk that is not known, nothing.
     pub fn activate(&self, chunk: ChunkId) -> Result<()> {
         let last_record = {
-            let shard = self.index.shard(chunk);
-            match shard.entries.get(&chunk) {
+            let mut shard = self.index.shard(chunk);
+            match shard.entries.get_mut(&chunk) {
+                Some(entry) if entry.active.is_none() && entry.presence == Presence::Removed => {
+                    // All there is to know; and a checkpoint may be dropping its row just now.
+                    entry.active = Some(Box::new(Active::new(entry.tombstone())));
+                    self.index.settle(&mut shard, chunk);
+                    return Ok(());
+                }
                 Some(entry) if entry.active.is_none() => entry.last_record,
                 _ => return Ok(()),
             }

@@ -12,7 +12,7 @@ use crate::layout::Presence;
 use crate::options::Options;
 use crate::segments::Segments;
 use crate::volume::Volume;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,6 +37,9 @@ pub(crate) struct Core {
     /// One checkpoint at a time.
     pub checkpoint: Mutex<()>,
     pub checkpoint_signal: Signal,
+    /// Held (shared) from the append of a record until its effect shows in memory; whoever switches journals holds it alone.
+    /// Taken after a chunk's lock, before a shard's.
+    pub recording: RwLock<()>,
     /// Highest version among expired tombstones.
     pub forgotten: Mutex<Version>,
     pub tombstones: AtomicU64,
@@ -135,6 +138,7 @@ impl Core {
                 channels: Some(JournalChannels { channels: records }),
                 ..JournalRecord::default()
             };
+            let _recording = self.recording.read();
             let record = self.journal.append(&message, &[])?;
             page.iter().for_each(|channel| self.channels.install(record, *channel));
         }
@@ -143,6 +147,7 @@ impl Core {
 
     pub fn append_forget(&self, client: ClientId) -> Result<()> {
         let forget = JournalForget { client: bytes::Bytes::copy_from_slice(&client.0) };
+        let _recording = self.recording.read();
         self.journal.append(&JournalRecord { forget: Some(forget), ..JournalRecord::default() }, &[])?;
         self.channels.forget_client(client);
         Ok(())

@@ -134,15 +134,26 @@ impl Journal {
         Ok(())
     }
 
-    /// Following records go to a new file.
-    pub fn rotate(&self) -> Result<Rotation> {
-        // The file is made outside the lock; only the checkpoint rotates, one at a time.
-        let number = self.tail.lock().number + 1;
-        let file = self.volume.create(&name_of(number))?;
+    /// Makes the file that `rotate` will switch to; `None` if the current one is still empty. Only the checkpoint calls it.
+    pub fn prepare(&self) -> Result<Option<Arc<dyn DiskFile>>> {
+        let number = {
+            let tail = self.tail.lock();
+            if tail.offset == 0 {
+                return Ok(None);
+            }
+            tail.number + 1
+        };
+        self.volume.create(&name_of(number)).map(Some)
+    }
+
+    /// Following records go to the prepared file. No append may be without its effect in memory meanwhile.
+    pub fn rotate(&self, prepared: Option<Arc<dyn DiskFile>>) -> Rotation {
         let mut tail = self.tail.lock();
-        tail.unflushed.push(file.clone());
-        (tail.file, tail.number, tail.offset) = (file, number, 0);
-        Ok(Rotation { journal: number, first_record: tail.next_record })
+        if let Some(file) = prepared {
+            tail.unflushed.push(file.clone());
+            (tail.file, tail.number, tail.offset) = (file, tail.number + 1, 0);
+        }
+        Rotation { journal: tail.number, first_record: tail.next_record }
     }
 
     /// Removes the files before `journal`.

@@ -18,7 +18,7 @@ use crate::options::Options;
 use crate::segments::{ExtentAddress, Segments};
 use crate::volume::Volume;
 use crate::{catalog, journal, segments, volume};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -119,6 +119,7 @@ impl Engine {
             retired: Mutex::new(VecDeque::new()),
             checkpoint: Mutex::new(()),
             checkpoint_signal: Signal::default(),
+            recording: RwLock::new(()),
             forgotten: Mutex::new(target.forgotten.unwrap_or_default().into()),
             tombstones: AtomicU64::new(0),
             used_blocks: AtomicU64::new(0),

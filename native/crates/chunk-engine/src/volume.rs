@@ -84,9 +84,13 @@ impl Volume {
     }
 
     pub fn create(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
-        let created = self.disk.create(name).map_err(|error| self.fail(name, &error))?;
+        let created = Mutex::new(None);
+        self.spending(name, || {
+            *created.lock() = Some(self.disk.create(name)?);
+            Ok(())
+        })?;
         self.disk.flush_names().map_err(|error| self.fail(name, &error))?;
-        Ok(created)
+        Ok(created.into_inner().expect("a created file"))
     }
 
     pub fn open(&self, name: &str) -> Result<Option<Arc<dyn DiskFile>>> {

@@ -276,6 +276,21 @@ fn a_flipped_bit_is_found_wherever_it_is() {
 }
 
 #[test]
+fn checkpoints_without_updates_leave_nothing_behind() {
+    let (disk, engine) = fresh();
+    write(&engine, id(1, 0), 0, 0, b"x").unwrap();
+    engine.checkpoint().unwrap();
+    engine.checkpoint().unwrap();
+    let (files, operations) = (disk.list().unwrap(), disk.operations());
+    engine.checkpoint().unwrap();
+    let one = disk.operations() - operations;
+    (0..50).for_each(|_| engine.checkpoint().unwrap());
+    assert_eq!(disk.list().unwrap(), files);
+    engine.flush().unwrap();
+    assert!(disk.operations() - operations <= 52 * one, "each costs what the first did");
+}
+
+#[test]
 fn tombstones_and_lists() {
     let (disk, engine) = fresh();
     for inode in 1..=300 {

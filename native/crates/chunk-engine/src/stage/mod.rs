@@ -174,8 +174,11 @@ impl Core {
         if request.channel.is_some_and(|channel| channel.tag.channel >= wire::limits::CHANNELS_MAX) {
             return refuse("the channel's number is too high".to_string());
         }
+        // A tombstone may have been dropped since the caller looked.
+        let forgotten =
+            || tip.layout.presence == Presence::Absent && request.base <= Some(*self.forgotten.lock());
         match request.base {
-            Some(base) if base != tip.layout.version => Err(Error::new(
+            Some(base) if base != tip.layout.version && !forgotten() => Err(Error::new(
                 Code::MissingVersion,
                 format!("{:?} has {:?}, the update follows {base:?}", request.chunk, tip.layout.version),
             )),
@@ -333,6 +336,7 @@ impl Core {
         stage.channel = channel.as_ref().map(ChannelRecord::from);
         let data: Vec<IoSlice<'_>> = images.iter().map(|(_, image)| IoSlice::new(image)).collect();
         let message = JournalRecord { stage: Some(stage), ..JournalRecord::default() };
+        let _recording = self.recording.read();
         let record = self.journal.append(&message, &data)?;
         layout.record = record;
         self.show(request, layout, record, images);
