@@ -3,7 +3,10 @@
 /** Longest target of a symbolic link: PATH_MAX of Linux without its final zero. */
 export const symlinkBytesMax = 4095;
 
-/** Hard links of a file and subdirectories of a directory: what every reader of st_nlink holds in a signed 32-bit number. */
+/**
+ * Hard links of a file and subdirectories of a directory: what every reader of st_nlink holds in a signed 32-bit
+ * number.
+ */
 export const linksMax = 2_000_000_000;
 
 /** Largest file: 2^63 − 1, what off_t holds. */

@@ -1,6 +1,7 @@
-// How many files a second the service makes over its own protocol: node dist/bench/creates.js [--seconds 5] [--in-flight 64]
-// [--directory DIR] [--json] [--profile]. Store and log are the product's, in DIR (default: a new folder in the system's
-// temporary directory); the server is a process of its own. Measures creates alone, create+close pairs, and lookups.
+// How many files a second the service makes over its own protocol: node dist/bench/creates.js [--seconds 5]
+// [--in-flight 64] [--directory DIR] [--json] [--profile]. Store and log are the product's, in DIR (default: a new
+// folder in the system's temporary directory); the server is a process of its own. Measures creates alone,
+// create+close pairs, and lookups.
 import { fork } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// A client that keeps a number of requests in flight and does as little as possible beside it: it shares the machine with what it
-// measures. Requests are written by hand, replies are only counted.
+// A client that keeps a number of requests in flight and does as little as possible beside it: it shares the
+// machine with what it measures. Requests are written by hand, replies are only counted.
 import { connect } from 'node:net';
 import { FrameConnection, message, parseAddress, peekRequestId } from '@catena/core';
 import { Writer } from '../state/protobuf.ts';

@@ -1,5 +1,5 @@
-// Chunks on the storage servers, through the native client. It connects on first use: the service starts and answers without
-// manager and storage servers, only work on chunks waits for them.
+// Chunks on the storage servers, through the native client. It connects on first use: the service starts and
+// answers without manager and storage servers, only work on chunks waits for them.
 import type { message } from '@catena/core';
 import { Client } from '@catena/native';
 import type { Space } from '../operations/operation.ts';

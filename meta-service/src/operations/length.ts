@@ -1,5 +1,6 @@
-// Setting a file's length (truncate, ftruncate, O_TRUNC) in the form for one writer (P19): a cut writes an intent with the next
-// generation; the owner trims the chunks when that is on the medium, and serves nothing of the file before.
+// Setting a file's length (truncate, ftruncate, O_TRUNC) in the form for one writer (P19): a cut writes an intent
+// with the next generation; the owner trims the chunks when that is on the medium, and serves nothing of the file
+// before.
 import { strict as assert } from 'node:assert';
 import { message } from '@catena/core';
 import { fileBytesMax } from '../limits.ts';

@@ -12,7 +12,10 @@ export function isDotDot(name: Uint8Array): boolean {
   return name.length === 2 && name[0] === dot && name[1] === dot;
 }
 
-/** Refuses what no directory can hold. `.` and `..` exist in every directory; what that means, the operation decides. */
+/**
+ * Refuses what no directory can hold. `.` and `..` exist in every directory; what that means, the operation
+ * decides.
+ */
 export function checkName(name: Uint8Array): void {
   if (name.length > nameBytesMax) throw refusal('NAME_TOO_LONG', `${name.length} bytes`);
   if (name.length === 0) throw refusal('INVALID_ARGUMENT', 'an empty name');

@@ -7,7 +7,10 @@ import { checkNewName } from './names.ts';
 import type { Caller } from './operation.ts';
 import { mayExecute, requireAccess, requireChangeable } from './permissions.ts';
 
-/** The directory, if it can take this name from this caller. An existing name is said before a missing right, as Linux does. */
+/**
+ * The directory, if it can take this name from this caller. An existing name is said before a missing right, as
+ * Linux does.
+ */
 export function requireFreeName(
   state: Transaction,
   parent: bigint,

@@ -1,5 +1,6 @@
-// What every operation is: a pure function of state, request and context. It refuses by throwing an FsError before or after any
-// write to the transaction, whose effects are then dropped; it never waits, and never touches clock, socket or disk.
+// What every operation is: a pure function of state, request and context. It refuses by throwing an FsError before
+// or after any write to the transaction, whose effects are then dropped; it never waits, and never touches clock,
+// socket or disk.
 import type { message } from '@catena/core';
 import type { Transaction } from '../state/transaction.ts';
 
@@ -11,7 +12,10 @@ export interface Caller {
 
 /** Where the chunks of new files go. */
 export interface Layouts {
-  /** `ordinal` spreads files over chains: consecutive ones begin on different chains. Refuses while no chain is known. */
+  /**
+   * `ordinal` spreads files over chains: consecutive ones begin on different chains. Refuses while no chain is
+   * known.
+   */
   forFile(inherited: message.Layout | undefined, ordinal: bigint): message.Layout;
   /** What a directory stores of a layout that somebody asks for; refuses what cannot be kept. */
   forDirectory(wanted: message.Layout): message.Layout;

@@ -1,5 +1,6 @@
-// Requests from bytes. The header, field 1 of every request, is read by hand and so are the bodies of the hottest kinds; the others
-// go through the generated code. What does not change from one request to the next (the client, the user) is not made anew.
+// Requests from bytes. The header, field 1 of every request, is read by hand and so are the bodies of the hottest
+// kinds; the others go through the generated code. What does not change from one request to the next (the client,
+// the user) is not made anew.
 import { FsError, type message } from '@catena/core';
 import { Reader } from '../state/protobuf.ts';
 import type { Caller } from './operation.ts';
@@ -47,7 +48,7 @@ export function readHeader(bytes: Buffer): { header: Header; bodyStart: number }
       case 50: client = readClient(bytes, headerReader.skipBytes(), headerReader.position); break;
       case 56: sequence = headerReader.uint64(); break;
       case 64: answeredUpTo = headerReader.uint64(); break;
-      default: headerReader.skip(tag);
+      default: headerReader.stepOver(tag);
     }
   }
   return { header: { requestId, client, sequence, answeredUpTo, caller }, bodyStart };
@@ -88,7 +89,7 @@ function readUser(bytes: Buffer, start: number, end: number): Caller {
       innerReader.position = packedStart;
       while (innerReader.position < packedEnd) groups.push(innerReader.uint32());
     } else {
-      innerReader.skip(tag);
+      innerReader.stepOver(tag);
     }
   }
   lastUserBytes = Buffer.from(bytes.subarray(start, end));
@@ -112,7 +113,7 @@ export function readLookup(bytes: Buffer, start: number): LookupBody {
     const tag = bodyReader.uint32();
     if (tag === 16) parent = bodyReader.uint64();
     else if (tag === 26) name = bodyReader.bytes();
-    else bodyReader.skip(tag);
+    else bodyReader.stepOver(tag);
   }
   return { parent, name };
 }
@@ -123,7 +124,7 @@ export function readStat(bytes: Buffer, start: number): StatBody {
   while (bodyReader.position < bodyReader.end) {
     const tag = bodyReader.uint32();
     if (tag === 16) inode = bodyReader.uint64();
-    else bodyReader.skip(tag);
+    else bodyReader.stepOver(tag);
   }
   return { inode };
 }
@@ -136,7 +137,7 @@ export function readOpen(bytes: Buffer, start: number): OpenBody {
     const tag = bodyReader.uint32();
     if (tag === 16) inode = bodyReader.uint64();
     else if (tag === 24) flags = bodyReader.uint32();
-    else bodyReader.skip(tag);
+    else bodyReader.stepOver(tag);
   }
   return { inode, flags };
 }
@@ -155,7 +156,7 @@ export function readCreate(bytes: Buffer, start: number): CreateBody {
       case 26: name = bodyReader.bytes(); break;
       case 32: mode = bodyReader.uint32(); break;
       case 40: flags = bodyReader.uint32(); break;
-      default: bodyReader.skip(tag);
+      default: bodyReader.stepOver(tag);
     }
   }
   return { parent, name, mode, flags };
@@ -173,7 +174,7 @@ export function readClose(bytes: Buffer, start: number): CloseBody {
       case 16: inode = bodyReader.uint64(); break;
       case 24: session = bodyReader.uint64(); break;
       case 34: report = readReport(bytes, bodyReader.skipBytes(), bodyReader.position); break;
-      default: bodyReader.skip(tag);
+      default: bodyReader.stepOver(tag);
     }
   }
   return { inode, session, report };
@@ -191,7 +192,7 @@ function readReport(bytes: Buffer, start: number, end: number): message.LengthRe
       case 24: report.ageNs = innerReader.uint64(); break;
       case 32: report.allocatedDelta = innerReader.sint64(); break;
       case 40: report.unchanged = innerReader.uint32() !== 0; break;
-      default: innerReader.skip(tag);
+      default: innerReader.stepOver(tag);
     }
   }
   return report;

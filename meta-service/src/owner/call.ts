@@ -9,7 +9,10 @@ export interface Answer {
   failed(error: FsError): void;
 }
 
-/** Copies of one request that may wait for the same answer: a client repeats itself on a new connection, not endlessly. */
+/**
+ * Copies of one request that may wait for the same answer: a client repeats itself on a new connection, not
+ * endlessly.
+ */
 const copiesMax = 8;
 
 export class Call {

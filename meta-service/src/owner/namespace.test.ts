@@ -1,5 +1,5 @@
-// Random rows of operations against a plain tree, with the service killed in between, its log cut at any byte that was not
-// acknowledged, and requests repeated under their numbers.
+// Random rows of operations against a plain tree, with the service killed in between, its log cut at any byte that
+// was not acknowledged, and requests repeated under their numbers.
 import { mkdtempSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -67,7 +67,10 @@ const draft: fc.Arbitrary<Draft> = fc.oneof(
   },
 ) as fc.Arbitrary<Draft>;
 
-/** What happens: a step that is awaited; steps that are not, and then a crash; time for the store; an orderly restart. */
+/**
+ * What happens: a step that is awaited; steps that are not, and then a crash; time for the store; an orderly
+ * restart.
+ */
 type Event =
   | { readonly what: 'step'; readonly step: Draft }
   | { readonly what: 'crash'; readonly steps: readonly Draft[]; readonly turns: number; readonly cut: number }
@@ -216,8 +219,9 @@ class Run {
   }
 
   /**
-   * Sends steps without looking at their answers, kills the service, cuts the log somewhere behind what was acknowledged. What is
-   * left must be the acknowledged and a prefix of the others; repeated under their numbers, all are done exactly once.
+   * Sends steps without looking at their answers, kills the service, cuts the log somewhere behind what was
+   * acknowledged. What is left must be the acknowledged and a prefix of the others; repeated under their numbers,
+   * all are done exactly once.
    */
   async crash(drafts: readonly Draft[], turns: number, cut: number): Promise<void> {
     const sizeBefore = this.#logBytes();
@@ -332,8 +336,8 @@ class Run {
 }
 
 /**
- * What repeating all steps gives if the first `prefix` of them survived: those that changed something get their answer, the others
- * (refused, or lost) are executed, on what the later ones have left.
+ * What repeating all steps gives if the first `prefix` of them survived: those that changed something get their
+ * answer, the others (refused, or lost) are executed, on what the later ones have left.
  */
 function repeated(
   models: readonly TreeModel[],

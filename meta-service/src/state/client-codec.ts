@@ -1,4 +1,5 @@
-// Sessions of open files and kept answers to bytes and back, by hand: every create and close writes both. Same rules as for inodes.
+// Sessions of open files and kept answers to bytes and back, by hand: every create and close writes both. Same
+// rules as for inodes.
 import type { message } from '@catena/core';
 import { checkVersion } from './inode-codec.ts';
 import { Reader, type Writer } from './protobuf.ts';
@@ -44,7 +45,7 @@ export function readSession(bytes: Uint8Array): StoredSession {
       case 24: inode = reader.uint64(); break;
       case 32: id = reader.uint64(); break;
       case 40: flags = reader.uint32(); break;
-      default: reader.skip(tag);
+      default: reader.stepOver(tag);
     }
   }
   checkVersion('session', version, sessionVersion);
@@ -87,7 +88,7 @@ export function readAnswer(bytes: Uint8Array): StoredAnswer {
       case 26: reply = reader.bytes(); break;
       case 32: version = reader.uint32(); break;
       case 40: truncating = reader.uint64(); break;
-      default: reader.skip(tag);
+      default: reader.stepOver(tag);
     }
   }
   checkVersion('kept answer', version, answerVersion);

@@ -1,5 +1,5 @@
-// Inode and DirectoryEntry to bytes and back, by hand: they are read and written by every operation. The bytes are those of
-// the generated code; inode-codec.test.ts holds both against each other.
+// Inode and DirectoryEntry to bytes and back, by hand: they are read and written by every operation. The bytes are
+// those of the generated code; inode-codec.test.ts holds both against each other.
 import { FsError, type message } from '@catena/core';
 import { Reader, type Writer } from './protobuf.ts';
 
@@ -82,7 +82,7 @@ export function readInode(bytes: Uint8Array): message.Inode {
       case 154: inode.layout = readLayout(bytes, reader.skipBytes(), reader.position); break;
       case 160: inode.entries = reader.uint64(); break;
       case 168: inode.change = reader.uint64(); break;
-      default: reader.skip(tag);
+      default: reader.stepOver(tag);
     }
   }
   checkVersion('inode', inode.recordVersion, inodeVersion);
@@ -109,7 +109,7 @@ function readLayout(bytes: Uint8Array, start: number, end: number): message.Layo
       case 32: layout.stripe = layoutReader.uint32(); break;
       case 40: layout.first = layoutReader.uint32(); break;
       case 48: layout.flushEachWrite = layoutReader.uint32() !== 0; break;
-      default: layoutReader.skip(tag);
+      default: layoutReader.stepOver(tag);
     }
   }
   return layout;
@@ -171,14 +171,17 @@ export function readEntry(bytes: Uint8Array): Entry {
       case 16: inode = reader.uint64(); break;
       case 24: type = reader.uint32() as message.FileType; break;
       case 48: version = reader.uint32(); break;
-      default: reader.skip(tag);
+      default: reader.stepOver(tag);
     }
   }
   checkVersion('directory entry', version, entryVersion);
   return { name, inode, type };
 }
 
-/** Every stored record says its version; there is only version 1 so far, and a newer release's data are refused (P27). */
+/**
+ * Every stored record says its version; there is only version 1 so far, and a newer release's data are refused
+ * (P27).
+ */
 export function checkVersion(what: string, version: number, newest: number): void {
   if (version > newest) {
     throw new FsError('NEWER_DATA', `a record of kind ${what} has version ${version}, known is ${newest}`);

@@ -1,6 +1,7 @@
-// Keys of the state, as text of one character per byte (latin1): JavaScript compares and hashes such strings natively, and their
-// order is that of the bytes in the store. One letter names the table; numbers are big-endian, so that a range of keys is a
-// directory, a file's sessions, a client's answers. Keys are part of the stored format: never change one.
+// Keys of the state, as text of one character per byte (latin1): JavaScript compares and hashes such strings
+// natively, and their order is that of the bytes in the store. One letter names the table; numbers are big-endian,
+// so that a range of keys is a directory, a file's sessions, a client's answers. Keys are part of the stored
+// format: never change one.
 
 const scratch = Buffer.alloc(17);
 
@@ -16,7 +17,10 @@ export const tableTag = {
   counter: 'N',
 } as const;
 
-/** The record with the applied position and the one that says whose data these are; they are never part of a log record. */
+/**
+ * The record with the applied position and the one that says whose data these are; they are never part of a log
+ * record.
+ */
 export const positionKey = 'P';
 export const identityKey = 'M';
 
@@ -63,7 +67,10 @@ export const truncationKey = (inode: bigint): string => numbered(tableTag.trunca
 export const orphanKey = (inode: bigint): string => numbered(tableTag.orphan, inode);
 export const counterKey = (name: string): string => `${tableTag.counter}${name}`;
 export const clientKey = (client: string): string => `${tableTag.client}${client}`;
-/** Kept answers of a client live in as many slots as it may have unanswered requests, so that a new one replaces an old one. */
+/**
+ * Kept answers of a client live in as many slots as it may have unanswered requests, so that a new one replaces an
+ * old one.
+ */
 export const answerKey = (client: string, slot: number): string =>
   `${tableTag.answer}${client}${String.fromCharCode(slot)}`;
 

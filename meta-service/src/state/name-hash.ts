@@ -1,11 +1,14 @@
-// The order of entries in a directory. An entry's key, and its offset in a listing, is a hash of its name: looking up a name is
-// one read, an offset stays valid while other entries come and go, and a program that renames what it lists comes to an end.
-// Never change the hash: it is part of the stored format.
+// The order of entries in a directory. An entry's key, and its offset in a listing, is a hash of its name: looking
+// up a name is one read, an offset stays valid while other entries come and go, and a program that renames what it
+// lists comes to an end. Never change the hash: it is part of the stored format.
 
 /** Low bits of an offset that tell apart entries whose names have the same hash. */
 export const collisionBits = 7n;
 
-/** 53 bits of hash above 7 bits of zeros: below 2^63, because offsets are signed in every kernel, and never below 128. */
+/**
+ * 53 bits of hash above 7 bits of zeros: below 2^63, because offsets are signed in every kernel, and never below
+ * 128.
+ */
 export function nameOffset(name: Uint8Array): bigint {
   // Two multiplicative hashes of 32 bits with a final mix each (as in MurmurHash3).
   let a = 0x9747b28c ^ name.length;
