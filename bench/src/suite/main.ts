@@ -1,7 +1,7 @@
 // `npm run bench`: brings up a cluster, takes every figure with its baseline, prints the table, and keeps
-// both as JSON and Markdown under bench/results. `--only NAME,...` takes some of them and keeps nothing.
+// them as JSON under bench/results and as the table of the README. `--only NAME,...` takes some of them and keeps nothing.
 import { execFileSync } from 'node:child_process';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -63,6 +63,7 @@ const table = `${formatTable(figures)}\n\nMeasured with \`npm run bench\`: ${mac
 console.log(table);
 if (only === undefined) {
   const results = join(root, 'bench/results');
+  mkdirSync(results, { recursive: true });
   writeFileSync(join(results, 'latest.json'), `${JSON.stringify({ machine, figures }, undefined, 2)}\n`);
   const readme = join(root, 'README.md');
   const text = readFileSync(readme, 'utf8');

@@ -10,17 +10,15 @@ interface ConfigFile {
 
 type Values = Readonly<Record<string, string | number | readonly string[]>>;
 
-const host = '127.0.0.1';
-
-/** One file per process. Data ports follow the manager's: metadata +1, storage server N +10+N. */
-export function renderConfigs(cluster: ClusterDescription, basePort: number): ConfigFile[] {
+/** One file per process. */
+export function renderConfigs(cluster: ClusterDescription): ConfigFile[] {
   return cluster.processes.map((spec) => ({
     path: spec.configPath,
-    text: render(spec, valuesOf(spec, cluster, basePort)),
+    text: render(spec, valuesOf(spec, cluster)),
   }));
 }
 
-function valuesOf(spec: ProcessSpec, cluster: ClusterDescription, basePort: number): Values {
+function valuesOf(spec: ProcessSpec, cluster: ClusterDescription): Values {
   const { directory, name, manager, mountpoint } = cluster;
   const shared = { cluster: name, http: spec.http };
   switch (spec.role) {
@@ -30,7 +28,7 @@ function valuesOf(spec: ProcessSpec, cluster: ClusterDescription, basePort: numb
       return {
         ...shared,
         node: spec.node,
-        listen: `${host}:${basePort + 1}`,
+        listen: spec.address ?? '',
         managers: [manager],
         stateDirectory: join(directory, 'meta'),
       };
@@ -38,7 +36,7 @@ function valuesOf(spec: ProcessSpec, cluster: ClusterDescription, basePort: numb
       return {
         ...shared,
         node: spec.node,
-        listen: `${host}:${basePort + 10 + spec.node}`,
+        listen: spec.address ?? '',
         managers: [manager],
         disks: [join(directory, spec.name, 'disk-0')],
       };

@@ -15,6 +15,8 @@ export interface ProcessSpec {
   /** Node number as the manager knows it; 0 where it knows none. */
   readonly node: number;
   readonly configPath: string;
+  /** host:port of its data plane or rpc; a mount has none. */
+  readonly address: string | undefined;
   /** host:port of the status pages. */
   readonly http: string;
 }
@@ -40,7 +42,7 @@ export interface ClusterOptions {
 }
 
 const host = '127.0.0.1';
-/** The status page of the process on port P is on P + 100. */
+/** Ports follow the manager's: metadata +1, storage server N +10+N; each status page is 100 above. */
 const httpOffset = 100;
 
 /** The file that says that a folder is a cluster's. */
@@ -97,7 +99,7 @@ export function createCluster(options: ClusterOptions): ClusterDescription {
   };
   for (const folder of ['config', 'run', 'logs', 'manager', 'meta'])
     mkdirSync(join(directory, folder), { recursive: true });
-  for (const { path, text } of renderConfigs(description, options.basePort)) {
+  for (const { path, text } of renderConfigs(description)) {
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, text);
   }
@@ -110,17 +112,47 @@ export function createCluster(options: ClusterOptions): ClusterDescription {
 function processesOf(directory: string, options: ClusterOptions): ProcessSpec[] {
   const config = (name: string): string => join(directory, 'config', `${name}.toml`);
   const http = (offset: number): string => `${host}:${options.basePort + httpOffset + offset}`;
+  const port = (offset: number): string => `${host}:${options.basePort + offset}`;
   const storage = Array.from({ length: options.nodes }, (_, index): ProcessSpec => {
     const name = `storage-${index + 1}`;
-    return { name, role: 'storage', node: index + 1, configPath: config(name), http: http(11 + index) };
+    const address = port(11 + index);
+    return {
+      name,
+      role: 'storage',
+      node: index + 1,
+      configPath: config(name),
+      address,
+      http: http(11 + index),
+    };
   });
   const processes: ProcessSpec[] = [
-    { name: 'manager', role: 'manager', node: 0, configPath: config('manager'), http: http(0) },
+    {
+      name: 'manager',
+      role: 'manager',
+      node: 0,
+      configPath: config('manager'),
+      address: port(0),
+      http: http(0),
+    },
     ...storage,
-    { name: 'meta', role: 'meta', node: metaNode, configPath: config('meta'), http: http(1) },
+    {
+      name: 'meta',
+      role: 'meta',
+      node: metaNode,
+      configPath: config('meta'),
+      address: port(1),
+      http: http(1),
+    },
   ];
   if (options.mountpoint !== undefined) {
-    processes.push({ name: 'mount', role: 'mount', node: 0, configPath: config('mount'), http: http(20) });
+    processes.push({
+      name: 'mount',
+      role: 'mount',
+      node: 0,
+      configPath: config('mount'),
+      address: undefined,
+      http: http(20),
+    });
   }
   return processes;
 }

@@ -70,20 +70,14 @@ export function makeMountpoint(cluster: ClusterDescription): void {
 export async function requireFreePorts(cluster: ClusterDescription): Promise<void> {
   for (const spec of cluster.processes) {
     if (load(pidFile(cluster, spec)) !== undefined) continue; // it is ours that listens
-    if (await isListening(spec.http)) {
+    for (const address of [spec.address, spec.http]) {
+      if (address === undefined || !(await isListening(address))) continue;
+      const what = `port ${address} (for ${spec.name}) is taken`;
       throw new FsError(
         'ALREADY_RUNNING',
-        `port ${spec.http} (for ${spec.name}) is taken; stop what uses it, or choose another --base-port for a new --dir`,
+        `${what}; stop what uses it, or choose another --base-port for a new --dir`,
       );
     }
-  }
-  const manager = cluster.processes.find((spec) => spec.role === 'manager');
-  const managerRuns = manager !== undefined && load(pidFile(cluster, manager)) !== undefined;
-  if (!managerRuns && (await isListening(cluster.manager))) {
-    throw new FsError(
-      'ALREADY_RUNNING',
-      `port ${cluster.manager} (for the manager) is taken; stop what uses it, or choose another --base-port for a new --dir`,
-    );
   }
 }
 

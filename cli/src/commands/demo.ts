@@ -10,13 +10,7 @@ import { root } from '../cluster/mains.ts';
 import { makeMountpoint, prepareCluster, requireFreePorts, waitUntilReady } from '../cluster/start.ts';
 import { load, signal } from '../supervisor/process-identity.ts';
 import { pidFile, supervisorFile } from '../supervisor/supervisor.ts';
-import {
-  addClusterOptions,
-  clusterOptionsOf,
-  superviseHere,
-  type UpOptions,
-  untilInterrupted,
-} from './up.ts';
+import { addClusterOptions, clusterOptionsOf, superviseWhile, type UpOptions, untilAborted } from './up.ts';
 
 const flights = join(root, 'node_modules/vega-datasets/data/flights-3m.parquet');
 /** Any of the three: every chain has a copy on each. */
@@ -51,14 +45,10 @@ export function addDemo(program: Command): void {
       phase(
         `starting ${cluster.processes.length} processes: manager, metadata, 3 storage servers, mount (some 5 s)`,
       );
-      const stop = await superviseHere(cluster);
-      try {
-        await show(cluster);
-        if (options.once !== true) await untilInterrupted();
-      } finally {
-        phase('stopping; the data stay');
-        await stop();
-      }
+      await superviseWhile(cluster, async (stop) => {
+        await show(cluster, stop);
+        if (options.once !== true) await untilAborted(stop);
+      });
     });
 }
 
@@ -66,15 +56,16 @@ function phase(text: string): void {
   console.log(`\n▸ ${text}`);
 }
 
-async function show(cluster: ClusterDescription): Promise<void> {
+async function show(cluster: ClusterDescription, stop?: AbortSignal): Promise<void> {
   const job = cluster.mountpoint === undefined ? jobWithoutMount(cluster) : jobOnMount(cluster.mountpoint);
   phase('delays of 3,000,000 US flights by origin, as one query and as a job over all workers (some 5 s)');
-  const first = await runJob(job, () => undefined);
+  const first = await runJob(job, () => undefined, stop);
   phase(`the same again, and ${victim} is killed with -9 in the middle of it`);
   let killed = false;
-  const second = await runJob(job, () => {
+  const kill = (): void => {
     killed ||= killVictim(cluster);
-  });
+  };
+  const second = await runJob(job, kill, stop);
   if (!killed) throw new FsError('INTERNAL', `${victim} was not killed: the job printed nothing`);
   const cost = (second - first).toFixed(2);
   console.log(
@@ -103,9 +94,11 @@ function jobWithoutMount(cluster: ClusterDescription): string[] {
 }
 
 /** Seconds of one run. `onOutput` is called with the first thing that the job prints, and with all later ones. */
-async function runJob(job: readonly string[], onOutput: () => void): Promise<number> {
+async function runJob(job: readonly string[], onOutput: () => void, stop?: AbortSignal): Promise<number> {
   const started = performance.now();
   const child = spawn(process.execPath, job, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const end = (): void => void child.kill('SIGTERM');
+  stop?.addEventListener('abort', end, { once: true });
   child.stdout.on('data', (chunk: Buffer) => {
     process.stdout.write(chunk);
     onOutput();

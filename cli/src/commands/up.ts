@@ -1,6 +1,5 @@
 // catena up: makes the cluster of a folder if there is none, starts it, and waits until it serves. With -d it
 // leaves it running.
-import { once } from 'node:events';
 import { bootMsFromProc, createLogger, realClock } from '@catena/core';
 import type { Command } from 'commander';
 import type { ClusterDescription, ClusterOptions } from '../cluster/description.ts';
@@ -69,39 +68,61 @@ export function addUp(program: Command): void {
         printReady(cluster);
         return;
       }
-      const stop = await superviseHere(cluster);
-      printReady(cluster);
-      console.log('Ctrl-C stops it; the data stay.');
-      await untilInterrupted();
-      await stop();
+      await superviseWhile(cluster, async (stop) => {
+        printReady(cluster);
+        console.log('Ctrl-C stops it; the data stay.');
+        await untilAborted(stop);
+      });
     });
 }
 
-/** Runs the supervisor in this process, waits until the cluster serves, and returns how to stop it. */
-export async function superviseHere(cluster: ClusterDescription): Promise<() => Promise<void>> {
+/**
+ * Runs the supervisor in this process, waits until the cluster serves, and then `use`. Ctrl-C or SIGTERM, whenever it
+ * comes, aborts `use`; whatever happens, every process is stopped and the mount is gone when this returns.
+ */
+export async function superviseWhile(
+  cluster: ClusterDescription,
+  use: (stop: AbortSignal) => Promise<void>,
+): Promise<void> {
   const logger = createLogger({ process: 'supervisor', clock: realClock(bootMsFromProc), level: 'error' });
   const supervisor = new Supervisor(cluster, logger);
-  supervisor.start();
   const interrupted = new AbortController();
   const onSignal = (): void => interrupted.abort();
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  for (const name of stopSignals) process.on(name, onSignal);
   try {
+    supervisor.start();
     await waitUntilReady(cluster, interrupted.signal);
+    await use(interrupted.signal);
   } catch (error) {
-    await supervisor.stop();
-    throw error;
+    if (!interrupted.signal.aborted) throw error;
   } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    console.log('stopping; the data stay');
+    await supervisor.stop();
+    for (const name of stopSignals) process.off(name, onSignal);
   }
-  return () => supervisor.stop();
+}
+
+const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** Resolves when the signal is aborted. */
+export function untilAborted(stop: AbortSignal): Promise<void> {
+  // A pending signal handler alone does not keep Node alive.
+  const alive = setInterval(() => undefined, 60_000);
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearInterval(alive);
+      resolve();
+    };
+    if (stop.aborted) done();
+    else stop.addEventListener('abort', done, { once: true });
+  });
 }
 
 /** Resolves at Ctrl-C or SIGTERM. */
-export async function untilInterrupted(): Promise<void> {
-  // A pending signal handler alone does not keep Node alive.
-  const alive = setInterval(() => undefined, 60_000);
-  await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
-  clearInterval(alive);
+export function untilInterrupted(): Promise<void> {
+  const interrupted = new AbortController();
+  for (const name of stopSignals) process.once(name, () => interrupted.abort());
+  return untilAborted(interrupted.signal);
 }
 
 function printReady(cluster: ClusterDescription): void {

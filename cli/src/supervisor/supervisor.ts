@@ -93,7 +93,12 @@ export class Supervisor {
   async #keep(watched: Watched): Promise<void> {
     while (!this.#stopping) {
       const started = performance.now();
-      await this.#runOnce(watched);
+      try {
+        await this.#runOnce(watched);
+      } catch (error) {
+        // A full disk, most likely: the supervisor must outlive it, and tries again like after any other end.
+        this.#logger.error('process.unstartable', { process: watched.spec.name, error });
+      }
       if (this.#stopping) return;
       watched.restarts += 1;
       const next = afterExit(watched.backOff, performance.now() - started);
@@ -118,7 +123,8 @@ export class Supervisor {
     } else {
       const { pid, exited } = launch(this.#cluster, watched.spec);
       watched.identity = identify(pid);
-      if (watched.identity !== undefined) store(path, watched.identity);
+      // Without its file the next supervisor would start a second one; so without it this one must not live.
+      if (watched.identity !== undefined) storeOrEnd(path, watched.identity);
       this.#logger.info('process.started', { process: watched.spec.name, pid });
       const how = await exited;
       this.#logger.warning('process.exited', {
@@ -152,6 +158,15 @@ function launch(cluster: ClusterDescription, spec: ProcessSpec): { pid: number; 
     child.once('error', () => resolve({ code: exitCodes.failedStart, signal: null }));
   });
   return { pid: child.pid ?? 0, exited };
+}
+
+function storeOrEnd(path: string, identity: ProcessIdentity): void {
+  try {
+    store(path, identity);
+  } catch (error) {
+    signal(identity, 'SIGKILL');
+    throw error;
+  }
 }
 
 /** Asks a process to stop, and kills it if it does not within `stopMs`. */
