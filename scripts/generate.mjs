@@ -78,7 +78,16 @@ function errorTables() {
   );
   emit(
     'native/crates/wire/src/generated_errors.rs',
-    `${banner}\n/// What went wrong, as one number on every wire.\n#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]\n#[repr(u32)]\npub enum Code {\n${variants.join('\n')}\n}\n\n/// Code, name, errno name, whether a retry can help, sentence.\npub const TABLE: &[(Code, &str, &str, bool, &str)] = &[\n${entries.join('\n')}\n];\n`,
+    [
+      banner,
+      '/// What went wrong, as one number on every wire.',
+      '#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]\n#[repr(u32)]\npub enum Code {',
+      ...variants,
+      '}\n\n/// Code, name, errno name, whether a retry can help, sentence.',
+      'pub const TABLE: &[(Code, &str, &str, bool, &str)] = &[',
+      ...entries,
+      '];\n',
+    ].join('\n'),
   );
 }
 

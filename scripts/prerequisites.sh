@@ -1,5 +1,6 @@
-# Checks what this machine must have before anything is built, and prints one list of what is missing with the commands to copy.
-# Sourced by `start` and `test`. Installs Debian packages only after asking, with --yes, or when nobody is there to be asked.
+# Checks what this machine must have before anything is built, and prints one list of what is missing with the
+# commands to copy. Sourced by `start` and `test`. Installs Debian packages only after asking, with --yes, or when
+# nobody is there to be asked.
 
 node_minimum=20.19
 rust_minimum=1.95

@@ -1,3 +1,4 @@
-// What others may know of a mount: its configuration, to write the file. Programs use the SDK, at `@catena/fuse-client/sdk`.
+// What others may know of a mount: its configuration, to write the file. Programs use the SDK, at
+// `@catena/fuse-client/sdk`.
 export { mountConfigSchema } from './config.ts';
 export * from './sdk/index.ts';

@@ -1,4 +1,5 @@
-// The running mount: the native session, a window for people and Prometheus, an orderly end. Reads and writes never come here.
+// The running mount: the native session, a window for people and Prometheus, an orderly end. Reads and writes
+// never come here.
 import { hostname } from 'node:os';
 import {
   FsError,

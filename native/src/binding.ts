@@ -1,5 +1,5 @@
-// Loads the native addon, on first use and nowhere else, so that code that needs no native part runs without a build.
-// It knows the raw functions of native/crates/addon; the faces beside it give them their types.
+// Loads the native addon, on first use and nowhere else, so that code that needs no native part runs without
+// a build. It knows the raw functions of native/crates/addon; the faces beside it give them their types.
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { Binding } from './raw.ts';

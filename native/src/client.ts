@@ -1,6 +1,6 @@
-// The native file client: names as messages, open files, and chunks without names. Nothing here retries or caches: the client
-// does. Buffers go directly between the caller and native code: a buffer that is written must not change before its promise
-// settles; a buffer that was read belongs to the caller.
+// The native file client: names as messages, open files, and chunks without names. Nothing here retries or
+// caches: the client does. Buffers go directly between the caller and native code: a buffer that is written
+// must not change before its promise settles; a buffer that was read belongs to the caller.
 import { message } from '@catena/core';
 import { binding } from './binding.ts';
 import { answered, settled } from './failure.ts';

@@ -1,4 +1,5 @@
-// The native mount: the kernel's requests are answered by native threads. JavaScript starts it, shows its figures, ends it.
+// The native mount: the kernel's requests are answered by native threads. JavaScript starts it, shows its
+// figures, ends it.
 import { binding } from './binding.ts';
 import { type ClientOptions, clientSettings } from './client.ts';
 import { settled } from './failure.ts';

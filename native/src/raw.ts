@@ -1,4 +1,5 @@
-// The raw functions and classes that native/crates/addon exports, as napi-rs names them. Only the faces in this folder use them.
+// The raw functions and classes that native/crates/addon exports, as napi-rs names them. Only the faces in
+// this folder use them.
 import type { BenchSettings, RawBenchFindings } from './bench.ts';
 
 export interface RawDirectoryLock {

@@ -1,5 +1,6 @@
 // `npm run bench`: brings up a cluster, takes every figure with its baseline, prints the table, and keeps
-// them as JSON under bench/results and as the table of the README. `--only NAME,...` takes some of them and keeps nothing.
+// them as JSON under bench/results and as the table of the README. `--only NAME,...` takes some of them and
+// keeps nothing.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os';

@@ -1,5 +1,5 @@
-// An open file of the SDK. Buffers go directly between the caller and native code: a buffer that is being written must not
-// change before its promise settles; a buffer that was read is the caller's.
+// An open file of the SDK. Buffers go directly between the caller and native code: a buffer that is being
+// written must not change before its promise settles; a buffer that was read is the caller's.
 import type { File } from '@catena/native';
 import { type FileStats, statsOf } from './stats.ts';
 

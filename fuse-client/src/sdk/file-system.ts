@@ -1,4 +1,5 @@
-// The file system for programs, without a mount: paths, promises, buffers. It keeps no cache of names: each call asks.
+// The file system for programs, without a mount: paths, promises, buffers. It keeps no cache of names: each
+// call asks.
 import { constants } from 'node:fs';
 import { hostname } from 'node:os';
 import { FsError, type message } from '@catena/core';

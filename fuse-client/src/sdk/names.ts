@@ -1,4 +1,5 @@
-// The metadata requests of the SDK, one method each, as one user. Paths are resolved above; here are only parents and names.
+// The metadata requests of the SDK, one method each, as one user. Paths are resolved above; here are only
+// parents and names.
 import { message } from '@catena/core';
 import type { Client, User } from '@catena/native';
 

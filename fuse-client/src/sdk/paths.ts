@@ -1,5 +1,5 @@
-// From paths to inodes: one lookup per component, symbolic links followed here, as a kernel does it for a mount. Pure over
-// `PathSteps`; it knows no connection.
+// From paths to inodes: one lookup per component, symbolic links followed here, as a kernel does it for a
+// mount. Pure over `PathSteps`; it knows no connection.
 import { FsError, message } from '@catena/core';
 
 /** As Linux: a path with more links than this is refused. */

@@ -1,4 +1,5 @@
-// Copying files in and out with several pieces in the air and bounded memory: whatever the file's size, `windowPieces` pieces.
+// Copying files in and out with several pieces in the air and bounded memory: whatever the file's size,
+// `windowPieces` pieces.
 import { open } from 'node:fs/promises';
 import { fromSystemError } from '@catena/core';
 import type { FileHandle } from './file-handle.ts';

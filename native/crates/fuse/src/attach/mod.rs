@@ -1,7 +1,7 @@
 //! The mount point: mount(2) as root, `fusermount3` otherwise; read-ahead; unmounting; mounts left by a dead process.
 //! It never touches a mount that answers.
 
-mod helper;
+mod fusermount;
 mod mount_table;
 mod stale;
 
@@ -86,7 +86,7 @@ pub fn attach(options: &AttachOptions) -> Result<(OwnedFd, Attached)> {
         AttachMethod::Direct => false,
         AttachMethod::Helper => true,
     };
-    let fd = if helper { helper::mount(options, &path)? } else { mount_directly(options, &path)? };
+    let fd = if helper { fusermount::mount(options, &path)? } else { mount_directly(options, &path)? };
     let device = mount_table::find(&path)?.map(|mounted| mounted.device);
     Ok((fd, Attached { path, device, helper }))
 }
@@ -136,7 +136,7 @@ impl Attached {
     pub fn detach(&self, deadline: Instant) -> Result<()> {
         loop {
             let unmounted = if self.helper {
-                helper::unmount(&self.path, false)
+                fusermount::unmount(&self.path, false)
             } else {
                 rustix::mount::unmount(&self.path, UnmountFlags::NOFOLLOW)
             };
@@ -161,7 +161,7 @@ impl Attached {
     /// Takes the mount out of the tree at once; calls on files that are still open fail.
     pub fn detach_now(&self) -> Result<()> {
         let detached = if self.helper {
-            helper::unmount(&self.path, true)
+            fusermount::unmount(&self.path, true)
         } else {
             let flags = UnmountFlags::FORCE | UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
             rustix::mount::unmount(&self.path, flags)

@@ -33,7 +33,7 @@ pub fn clear_stale(mount_point: &Path) -> Result<()> {
         let detached = if rustix::process::geteuid().is_root() {
             rustix::mount::unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
         } else {
-            helper::unmount(&path, true)
+            fusermount::unmount(&path, true)
         };
         detached.map_err(|errno| {
             let text = format!("a dead mount is on {0}: {errno}; remove it: umount -l {0}", path.display());
