@@ -1,7 +1,7 @@
 // A hash shuffle and group-by of generated rows over all workers, against one DuckDB process that does the
 // group-by without a shuffle on the same cores and the same file. Workers run already; both sides are the
-// best of the same number of rounds.
-// Usage: node compute/dist/bench/shuffle.js [--rows N] [--partitions N] [--rounds N] [--directory DIR]; prints JSON.
+// best of the same number of rounds. Usage: node compute/dist/bench/shuffle.js [--rows N] [--partitions N]
+// [--rounds N] [--directory DIR]; prints JSON.
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';

@@ -1,5 +1,5 @@
-// What the hot codecs cost: node dist/bench/codec.js [--json]. An inode of 21 fields, none of them zero, each way,
-// by hand and by the generated code; and what a 64-bit number costs as a bigint on the ways it takes.
+// What the hot codecs cost: node dist/bench/codec.js [--json]. An inode of 21 fields, none of them zero, each
+// way, by hand and by the generated code; and what a 64-bit number costs as a bigint on the ways it takes.
 import { writeSync } from 'node:fs';
 import { message } from '@catena/core';
 import { readInode, writeInode } from '../state/inode-codec.ts';

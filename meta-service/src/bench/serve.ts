@@ -1,6 +1,6 @@
-// The server of the measurements: the product's partition on the product's LMDB and local log, behind the product's
-// rpc server, as a process of its own; only manager and storage servers are left out. Says its address on stdout,
-// ends when its parent does.
+// The server of the measurements: the product's partition on the product's LMDB and local log, behind the
+// product's rpc server, as a process of its own; only manager and storage servers are left out. Says its
+// address on stdout, ends when its parent does.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openLmdbStore, openLocalLog, RpcServer, realClock } from '@catena/core';

@@ -1,5 +1,5 @@
-// What every chunk store must do. The one in memory runs it beside this file; the one on storage servers where a
-// cluster is.
+// What every chunk store must do. The one in memory runs it beside this file; the one on storage servers
+// where a cluster is.
 import type { message } from '@catena/core';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { ChunkStore } from './chunk-store.ts';

@@ -1,6 +1,6 @@
-// What the metadata service asks of the chunks of a file. The product's one goes through the native client to the
-// storage servers, its twin in memory serves tests and simulation; both pass chunk-store.suite.ts. Every call may
-// be repeated.
+// What the metadata service asks of the chunks of a file. The product's one goes through the native client to
+// the storage servers, its twin in memory serves tests and simulation; both pass chunk-store.suite.ts. Every
+// call may be repeated.
 import type { message } from '@catena/core';
 import type { Space } from '../operations/operation.ts';
 

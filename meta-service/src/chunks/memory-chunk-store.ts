@@ -1,5 +1,5 @@
-// Chunks in memory: bytes per inode and chunk index, with the same arithmetic as the storage servers' clients. It
-// can be told to fail, as storage servers do when they cannot be reached.
+// Chunks in memory: bytes per inode and chunk index, with the same arithmetic as the storage servers'
+// clients. It can be told to fail, as storage servers do when they cannot be reached.
 import { FsError, type message } from '@catena/core';
 import type { Space } from '../operations/operation.ts';
 import type { ChunkStore } from './chunk-store.ts';

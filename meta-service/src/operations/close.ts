@@ -1,5 +1,6 @@
-// Ends a session, with the writer's last report. The last session of a file without a name takes the file with it.
-// Closing what is closed already (after a restart, or a fence) is no error: there is nothing left to do.
+// Ends a session, with the writer's last report. The last session of a file without a name takes the file
+// with it. Closing what is closed already (after a restart, or a fence) is no error: there is nothing left to
+// do.
 import type { Transaction } from '../state/transaction.ts';
 import { requireInode } from './inodes.ts';
 import { type Context, type InodeBody, opensForWriting } from './operation.ts';

@@ -1,5 +1,5 @@
-// open(2) with O_CREAT: makes a regular file, or opens the one that has the name. A file that was made is open for
-// what was asked, whatever its mode says.
+// open(2) with O_CREAT: makes a regular file, or opens the one that has the name. A file that was made is
+// open for what was asked, whatever its mode says.
 import { message } from '@catena/core';
 import { refusal } from '../state/refusal.ts';
 import type { Transaction } from '../state/transaction.ts';

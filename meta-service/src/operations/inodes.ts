@@ -1,5 +1,5 @@
-// Steps that several operations share: fetching inodes, making them, and what changes with them (POSIX's rules of
-// times).
+// Steps that several operations share: fetching inodes, making them, and what changes with them (POSIX's
+// rules of times).
 import { message } from '@catena/core';
 import { linksMax, partitions } from '../limits.ts';
 import { emptyInode, inodeVersion } from '../state/inode-codec.ts';

@@ -1,6 +1,6 @@
-// Setting a file's length (truncate, ftruncate, O_TRUNC) in the form for one writer (P19): a cut writes an intent
-// with the next generation; the owner trims the chunks when that is on the medium, and serves nothing of the file
-// before.
+// Setting a file's length (truncate, ftruncate, O_TRUNC) in the form for one writer (P19): a cut writes an
+// intent with the next generation; the owner trims the chunks when that is on the medium, and serves nothing
+// of the file before.
 import { strict as assert } from 'node:assert';
 import { message } from '@catena/core';
 import { fileBytesMax } from '../limits.ts';
@@ -32,7 +32,8 @@ export function setLength(
     ctimeNs: at,
     change: inode.change + 1n,
   };
-  // Another client may have written further than it has reported: its bytes must not appear when the file grows later.
+  // Another client may have written further than it has reported: its bytes must not appear when the file
+  // grows later.
   const othersWrite = hasOtherWriter(state, inode.id, context.client);
   if (length < inode.length || othersWrite) {
     assert(inode.layout !== undefined, `file ${inode.id} has no layout`);

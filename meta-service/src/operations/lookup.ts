@@ -1,4 +1,5 @@
-// The inode behind a name of a directory. `.` and `..` work, for clients that come with a handle instead of a path.
+// The inode behind a name of a directory. `.` and `..` work, for clients that come with a handle instead of a
+// path.
 import { refusal } from '../state/refusal.ts';
 import type { Transaction } from '../state/transaction.ts';
 import { inodeOf, requireDirectory, requireInode } from './inodes.ts';

@@ -1,5 +1,5 @@
-// Opens a file or directory that exists: rights, O_TRUNC, and a session that keeps the inode alive until it is
-// closed. Sessions of write opens are records of the log; those of read opens live in memory alone (P20).
+// Opens a file or directory that exists: rights, O_TRUNC, and a session that keeps the inode alive until it
+// is closed. Sessions of write opens are records of the log; those of read opens live in memory alone (P20).
 import { message } from '@catena/core';
 import { refusal } from '../state/refusal.ts';
 import type { Transaction } from '../state/transaction.ts';

@@ -1,6 +1,6 @@
-// What every operation is: a pure function of state, request and context. It refuses by throwing an FsError before
-// or after any write to the transaction, whose effects are then dropped; it never waits, and never touches clock,
-// socket or disk.
+// What every operation is: a pure function of state, request and context. It refuses by throwing an FsError
+// before or after any write to the transaction, whose effects are then dropped; it never waits, and never
+// touches clock, socket or disk.
 import type { message } from '@catena/core';
 import type { Transaction } from '../state/transaction.ts';
 

@@ -1,5 +1,5 @@
-// Who may do what, as Linux decides it: EACCES where the permission bits say no, EPERM where only the owner or root
-// may. Checked here always; a check in the client is an optimisation.
+// Who may do what, as Linux decides it: EACCES where the permission bits say no, EPERM where only the owner
+// or root may. Checked here always; a check in the client is an optimisation.
 import { message } from '@catena/core';
 import { refusal } from '../state/refusal.ts';
 import type { Caller } from './operation.ts';

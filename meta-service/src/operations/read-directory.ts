@@ -1,5 +1,6 @@
-// One page of a directory, in the order of the entries' offsets: what existed all the time is listed exactly once,
-// whatever is added or removed meanwhile. `plus` adds the attributes, for callers who may search the directory.
+// One page of a directory, in the order of the entries' offsets: what existed all the time is listed exactly
+// once, whatever is added or removed meanwhile. `plus` adds the attributes, for callers who may search the
+// directory.
 import type { message } from '@catena/core';
 import { listBytesMax, listEntriesMax } from '../limits.ts';
 import type { Transaction } from '../state/transaction.ts';

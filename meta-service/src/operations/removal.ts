@@ -1,5 +1,5 @@
-// What happens when a name goes: the inode loses a link; the last one takes the file with it, unless somebody has
-// it open. Chunks are only ever removed through an intent (P13).
+// What happens when a name goes: the inode loses a link; the last one takes the file with it, unless somebody
+// has it open. Chunks are only ever removed through an intent (P13).
 import { message } from '@catena/core';
 import { orphanKey } from '../state/keys.ts';
 import { orphans } from '../state/tables.ts';

@@ -1,5 +1,5 @@
-// renameat2(2): moves a name, replacing what has the new one (unless NOREPLACE), or swaps two (EXCHANGE). The order
-// of the checks is Linux's, so that the errno is, too.
+// renameat2(2): moves a name, replacing what has the new one (unless NOREPLACE), or swaps two (EXCHANGE). The
+// order of the checks is Linux's, so that the errno is, too.
 import { strict as assert } from 'node:assert';
 import { message } from '@catena/core';
 import { refusal } from '../state/refusal.ts';

@@ -1,6 +1,6 @@
-// Replies to bytes, without their header: that is written in front when they leave, so that a kept answer fits any
-// retry. By hand, because every reply with attributes is hot; replies.test.ts holds them against the generated
-// code.
+// Replies to bytes, without their header: that is written in front when they leave, so that a kept answer
+// fits any retry. By hand, because every reply with attributes is hot; replies.test.ts holds them against the
+// generated code.
 import { writeInode } from '../state/inode-codec.ts';
 import { Writer } from '../state/protobuf.ts';
 import type { EmptyBody, InodeBody, OpenBody } from './operation.ts';

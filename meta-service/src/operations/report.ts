@@ -1,5 +1,5 @@
-// What a writer reports of its file: how far it has written and when (P20). A report of before a truncation is
-// dropped (P19); the length never shrinks by one.
+// What a writer reports of its file: how far it has written and when (P20). A report of before a truncation
+// is dropped (P19); the length never shrinks by one.
 import { message } from '@catena/core';
 import { fileBytesMax } from '../limits.ts';
 import type { Session } from '../state/open-files.ts';

@@ -1,6 +1,6 @@
-// Requests from bytes. The header, field 1 of every request, is read by hand and so are the bodies of the hottest
-// kinds; the others go through the generated code. What does not change from one request to the next (the client,
-// the user) is not made anew.
+// Requests from bytes. The header, field 1 of every request, is read by hand and so are the bodies of the
+// hottest kinds; the others go through the generated code. What does not change from one request to the next
+// (the client, the user) is not made anew.
 import { FsError, type message } from '@catena/core';
 import { Reader } from '../state/protobuf.ts';
 import type { Caller } from './operation.ts';

@@ -1,6 +1,6 @@
 // Every request that the service answers from its state: message, operation, reply. The page to open first.
-// `updates` requests change something and carry a number, by which a retry gets the first answer (P17); the others
-// may run any number of times.
+// `updates` requests change something and carry a number, by which a retry gets the first answer (P17); the
+// others may run any number of times.
 import { message } from '@catena/core';
 import { close } from './close.ts';
 import { create } from './create.ts';

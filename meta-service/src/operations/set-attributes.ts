@@ -1,6 +1,6 @@
-// chmod, chown, utimensat, truncate and any mixture of them in one request, with Linux's rules of rights and of
-// set-user and set-group bits. With a session it acts through an open handle, whose right was checked when it was
-// opened.
+// chmod, chown, utimensat, truncate and any mixture of them in one request, with Linux's rules of rights and
+// of set-user and set-group bits. With a session it acts through an open handle, whose right was checked when
+// it was opened.
 import { message } from '@catena/core';
 import { refusal } from '../state/refusal.ts';
 import type { Transaction } from '../state/transaction.ts';

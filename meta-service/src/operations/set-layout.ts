@@ -1,5 +1,5 @@
-// The layout that new files and directories below this directory get; what exists keeps its own. A file can change
-// its layout only while it is empty and nobody writes it.
+// The layout that new files and directories below this directory get; what exists keeps its own. A file can
+// change its layout only while it is empty and nobody writes it.
 import { message } from '@catena/core';
 import { refusal } from '../state/refusal.ts';
 import type { Transaction } from '../state/transaction.ts';

@@ -1,7 +1,7 @@
-// Brings committed batches into the store, behind the answers (P14): all that waits goes in one write, with the
-// position in the log, and then leaves the overlay. One write at a time; between two it waits a little, so that a
-// directory that many batches touched is written once. Log segments below what the store has on the medium are
-// dropped (P16).
+// Brings committed batches into the store, behind the answers (P14): all that waits goes in one write, with
+// the position in the log, and then leaves the overlay. One write at a time; between two it waits a little,
+// so that a directory that many batches touched is written once. Log segments below what the store has on the
+// medium are dropped (P16).
 import { strict as assert } from 'node:assert';
 import type { AppendLog, Clock, FsError, KeyValueChange, KeyValueStore, Timer } from '@catena/core';
 import { keyBytes, positionKey, tableTag } from '../state/keys.ts';

@@ -1,5 +1,5 @@
-// Work on chunks that must succeed some day: repeated for ever with growing pauses, because storage servers come
-// back. Bounded by its callers, who start only so many at once.
+// Work on chunks that must succeed some day: repeated for ever with growing pauses, because storage servers
+// come back. Bounded by its callers, who start only so many at once.
 import { type Clock, FsError, type Logger, sleep } from '@catena/core';
 
 const firstPauseMs = 100;

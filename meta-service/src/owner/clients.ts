@@ -1,6 +1,7 @@
-// Clients and what they were answered (P17). An update that changed something has its answer in the state, where it
-// survives a restart; answers that changed nothing durable are remembered here, so that a late copy of a request is
-// never executed again. At most `unansweredMax` answers per client; the client says up to which number it has them.
+// Clients and what they were answered (P17). An update that changed something has its answer in the state,
+// where it survives a restart; answers that changed nothing durable are remembered here, so that a late copy
+// of a request is never executed again. At most `unansweredMax` answers per client; the client says up to
+// which number it has them.
 import type { FsError } from '@catena/core';
 import { unansweredMax } from '../limits.ts';
 import { refusal } from '../state/refusal.ts';

@@ -1,5 +1,5 @@
-// Removes the chunks of files that are gone. It reads its work from the store alone: what stands there is on the
-// medium (P13), and a restart finds the same work. Bounded: so many files at once, so many read ahead.
+// Removes the chunks of files that are gone. It reads its work from the store alone: what stands there is on
+// the medium (P13), and a restart finds the same work. Bounded: so many files at once, so many read ahead.
 import type { message } from '@catena/core';
 import type { ChunkStore } from '../chunks/chunk-store.ts';
 import { removalsAtOnce, removalsQueuedMax } from '../limits.ts';

@@ -1,6 +1,6 @@
-// Clients that are gone: fenced by the manager (P4), or unheard of for the length of their lease where there is no
-// manager to ask. Their sessions are closed, files they were writing get the length that the chains know, their
-// answers go. A restart begins anew with whoever is still there.
+// Clients that are gone: fenced by the manager (P4), or unheard of for the length of their lease where there
+// is no manager to ask. Their sessions are closed, files they were writing get the length that the chains
+// know, their answers go. A restart begins anew with whoever is still there.
 import type { Clock, Logger, message } from '@catena/core';
 import type { ChunkStore } from '../chunks/chunk-store.ts';
 import { unansweredMax } from '../limits.ts';

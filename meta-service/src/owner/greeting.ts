@@ -1,4 +1,5 @@
-// Hello: makes a client's session, or finds it again after a lost connection or a restart of this service (P17).
+// Hello: makes a client's session, or finds it again after a lost connection or a restart of this service
+// (P17).
 import { type Clock, FsError, type message } from '@catena/core';
 import { clientsMax, unansweredMax } from '../limits.ts';
 import { rootInode } from '../operations/inodes.ts';

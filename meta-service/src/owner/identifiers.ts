@@ -1,6 +1,6 @@
-// Numbers that are never used twice, not even after a crash: inode ids come from blocks whose reservation is on the
-// medium before the first of them is given out (P13); session ids carry the epoch of the log, which every opening
-// raises.
+// Numbers that are never used twice, not even after a crash: inode ids come from blocks whose reservation is
+// on the medium before the first of them is given out (P13); session ids carry the epoch of the log, which
+// every opening raises.
 import { strict as assert } from 'node:assert';
 import { identifierBlock } from '../limits.ts';
 import { refusal } from '../state/refusal.ts';

@@ -1,7 +1,7 @@
-// Effects into the log: what operations wrote since the last append is one batch and one record. One batch is in
-// flight while the next collects; there is no timer: a batch leaves at the end of the turn of the event loop in
-// which it began, or as soon as the one before it is committed. Answers wait here for the batch that they saw
-// (P14).
+// Effects into the log: what operations wrote since the last append is one batch and one record. One batch is
+// in flight while the next collects; there is no timer: a batch leaves at the end of the turn of the event
+// loop in which it began, or as soon as the one before it is committed. Answers wait here for the batch that
+// they saw (P14).
 import { strict as assert } from 'node:assert';
 import type { AppendLog, FsError } from '@catena/core';
 import { batchChangesMax } from '../limits.ts';

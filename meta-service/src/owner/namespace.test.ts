@@ -1,5 +1,5 @@
-// Random rows of operations against a plain tree, with the service killed in between, its log cut at any byte that
-// was not acknowledged, and requests repeated under their numbers.
+// Random rows of operations against a plain tree, with the service killed in between, its log cut at any byte
+// that was not acknowledged, and requests repeated under their numbers.
 import { mkdtempSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

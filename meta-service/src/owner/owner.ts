@@ -1,7 +1,7 @@
-// The loop of the partition's owner: requests run one after another, in the order of their arrival, on the state;
-// their effects go into the log in batches, and each answer is held until the newest effect that it saw is
-// committed (P14). What needs more than one step (a truncation) parks whoever comes in between. Pure of I/O: log,
-// store and clock are handed in.
+// The loop of the partition's owner: requests run one after another, in the order of their arrival, on the
+// state; their effects go into the log in batches, and each answer is held until the newest effect that it
+// saw is committed (P14). What needs more than one step (a truncation) parks whoever comes in between. Pure
+// of I/O: log, store and clock are handed in.
 import { strict as assert } from 'node:assert';
 import type { Clock, FsError } from '@catena/core';
 import { FsError as OperatingError } from '@catena/core';

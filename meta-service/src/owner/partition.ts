@@ -1,5 +1,5 @@
-// One partition of the names with everything around its owner: store, log, journal, applier, and the workers that
-// finish what operations began. Opening it recovers; closing it leaves a store that needs no replay.
+// One partition of the names with everything around its owner: store, log, journal, applier, and the workers
+// that finish what operations began. Opening it recovers; closing it leaves a store that needs no replay.
 
 import type { message } from '@catena/core';
 import {

@@ -1,6 +1,6 @@
-// From what the last process left to a state that can be served: the log above the store's position is applied
-// (P15), then what lives in memory alone is built from the store. Refuses data of another cluster or of a newer
-// release.
+// From what the last process left to a state that can be served: the log above the store's position is
+// applied (P15), then what lives in memory alone is built from the store. Refuses data of another cluster or
+// of a newer release.
 import { strict as assert } from 'node:assert';
 import {
   type AppendLog,

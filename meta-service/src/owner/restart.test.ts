@@ -161,7 +161,8 @@ describe('limits', () => {
     service.beforeStoreWrite = () => gate;
     let answered = 0;
     const calls: Promise<unknown>[] = [];
-    // Each makes two new records, and each client's kept answers fill 256 slots: beyond the limit of the overlay.
+    // Each makes two new records, and each client's kept answers fill 256 slots: beyond the limit of the
+    // overlay.
     for (let round = 0; round < 300; round++) {
       const batch = clients.map((client, index) => makeNode(client, `${round}-${index}`));
       for (const call of batch) void call.then(() => answered++);

@@ -1,5 +1,5 @@
-// Finishes truncations (P19): when the intent is on the medium the chunks are trimmed, then the intent goes and
-// everybody who waited goes on. An intent that a restart finds is finished the same way.
+// Finishes truncations (P19): when the intent is on the medium the chunks are trimmed, then the intent goes
+// and everybody who waited goes on. An intent that a restart finds is finished the same way.
 import type { message } from '@catena/core';
 import type { ChunkStore } from '../chunks/chunk-store.ts';
 import { truncationsAtOnce } from '../limits.ts';

@@ -1,5 +1,5 @@
-// The service's requests as handlers of the rpc server. Hot path: a request is decoded, executed and put back as
-// bytes here; its reply is the kept body behind a fresh header.
+// The service's requests as handlers of the rpc server. Hot path: a request is decoded, executed and put back
+// as bytes here; its reply is the kept body behind a fresh header.
 import {
   type FastEncoder,
   FsError,

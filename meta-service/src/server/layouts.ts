@@ -1,6 +1,6 @@
-// Where new files go: over the chains of the newest chain table that the manager has told of. Consecutive files
-// begin on chains far apart (multiplication by the golden ratio), so that small files load all chains alike
-// whatever pattern they are made in.
+// Where new files go: over the chains of the newest chain table that the manager has told of. Consecutive
+// files begin on chains far apart (multiplication by the golden ratio), so that small files load all chains
+// alike whatever pattern they are made in.
 
 import type { message } from '@catena/core';
 import { chunkBytesMax, chunkBytesMin } from '../limits.ts';

@@ -1,5 +1,5 @@
-// The service's tie to the cluster manager: registers, sends heartbeats, and hears routing and the ids of live
-// clients. Lost, it is made anew for ever; meanwhile the service goes on with what it knows.
+// The service's tie to the cluster manager: registers, sends heartbeats, and hears routing and the ids of
+// live clients. Lost, it is made anew for ever; meanwhile the service goes on with what it knows.
 import {
   type Clock,
   decodeMessage,

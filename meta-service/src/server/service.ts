@@ -1,5 +1,6 @@
-// Puts the service together: store and log in its directory, the partition, its rpc and http servers, the tie to
-// the manager. Starting refuses whatever is wrong before anything listens; stopping leaves nothing to replay.
+// Puts the service together: store and log in its directory, the partition, its rpc and http servers, the tie
+// to the manager. Starting refuses whatever is wrong before anything listens; stopping leaves nothing to
+// replay.
 import { join } from 'node:path';
 import {
   type FsError,

@@ -1,5 +1,5 @@
-// What the storage servers have, asked for every few seconds, so that statfs answers at once and without waiting
-// for anybody.
+// What the storage servers have, asked for every few seconds, so that statfs answers at once and without
+// waiting for anybody.
 import { type Clock, FsError, type Logger, type Timer } from '@catena/core';
 import type { ChunkStore } from '../chunks/chunk-store.ts';
 import type { Space } from '../operations/operation.ts';

@@ -1,5 +1,5 @@
-// Sessions of open files and kept answers to bytes and back, by hand: every create and close writes both. Same
-// rules as for inodes.
+// Sessions of open files and kept answers to bytes and back, by hand: every create and close writes both.
+// Same rules as for inodes.
 import type { message } from '@catena/core';
 import { checkVersion } from './inode-codec.ts';
 import { Reader, type Writer } from './protobuf.ts';

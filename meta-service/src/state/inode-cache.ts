@@ -1,5 +1,5 @@
-// Decoded inodes of the store, bounded: two generations, of which the older is dropped when the younger is full.
-// Holds only what the store holds; whoever changes the store puts or drops here.
+// Decoded inodes of the store, bounded: two generations, of which the older is dropped when the younger is
+// full. Holds only what the store holds; whoever changes the store puts or drops here.
 import type { message } from '@catena/core';
 
 export class InodeCache {

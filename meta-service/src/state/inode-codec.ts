@@ -1,5 +1,5 @@
-// Inode and DirectoryEntry to bytes and back, by hand: they are read and written by every operation. The bytes are
-// those of the generated code; inode-codec.test.ts holds both against each other.
+// Inode and DirectoryEntry to bytes and back, by hand: they are read and written by every operation. The
+// bytes are those of the generated code; inode-codec.test.ts holds both against each other.
 import { FsError, type message } from '@catena/core';
 import { Reader, type Writer } from './protobuf.ts';
 

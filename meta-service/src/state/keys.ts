@@ -1,7 +1,7 @@
 // Keys of the state, as text of one character per byte (latin1): JavaScript compares and hashes such strings
-// natively, and their order is that of the bytes in the store. One letter names the table; numbers are big-endian,
-// so that a range of keys is a directory, a file's sessions, a client's answers. Keys are part of the stored
-// format: never change one.
+// natively, and their order is that of the bytes in the store. One letter names the table; numbers are
+// big-endian, so that a range of keys is a directory, a file's sessions, a client's answers. Keys are part of
+// the stored format: never change one.
 
 const scratch = Buffer.alloc(17);
 

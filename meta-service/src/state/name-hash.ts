@@ -1,6 +1,6 @@
-// The order of entries in a directory. An entry's key, and its offset in a listing, is a hash of its name: looking
-// up a name is one read, an offset stays valid while other entries come and go, and a program that renames what it
-// lists comes to an end. Never change the hash: it is part of the stored format.
+// The order of entries in a directory. An entry's key, and its offset in a listing, is a hash of its name:
+// looking up a name is one read, an offset stays valid while other entries come and go, and a program that
+// renames what it lists comes to an end. Never change the hash: it is part of the stored format.
 
 /** Low bits of an offset that tell apart entries whose names have the same hash. */
 export const collisionBits = 7n;

@@ -1,5 +1,5 @@
-// Who has which file open. In memory alone: sessions of write opens are rebuilt from their log records after a
-// restart, those of read opens are reported again by the clients (P20). Bounded per client and altogether.
+// Who has which file open. In memory alone: sessions of write opens are rebuilt from their log records after
+// a restart, those of read opens are reported again by the clients (P20). Bounded per client and altogether.
 import { FsError } from '@catena/core';
 import { openFilesMax, openFilesPerClientMax } from '../limits.ts';
 

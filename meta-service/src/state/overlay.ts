@@ -1,6 +1,6 @@
-// Effects that the store does not hold yet (P14): uncommitted, or committed and not yet applied. A cell remembers
-// the batch that wrote it, so that an answer can be held until what it saw is committed. Never holds more than the
-// owner lets in (limits).
+// Effects that the store does not hold yet (P14): uncommitted, or committed and not yet applied. A cell
+// remembers the batch that wrote it, so that an answer can be held until what it saw is committed. Never
+// holds more than the owner lets in (limits).
 import { entriesPrefix, tableTag } from './keys.ts';
 import type { Table } from './tables.ts';
 

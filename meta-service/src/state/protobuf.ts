@@ -1,7 +1,7 @@
-// The protobuf wire format, as far as hot records need it: written by hand because it is four times as fast as the
-// general runtime (docs/decisions/0003-hot-record-codec.md). 64-bit numbers pass through two 32-bit halves of a
-// shared scratch, so that no arithmetic is done on a bigint. It must write exactly the bytes that the generated
-// code writes (P30).
+// The protobuf wire format, as far as hot records need it: written by hand because it is four times as fast
+// as the general runtime (docs/decisions/0003-hot-record-codec.md). 64-bit numbers pass through two 32-bit
+// halves of a shared scratch, so that no arithmetic is done on a bigint. It must write exactly the bytes that
+// the generated code writes (P30).
 import { FsError } from '@catena/core';
 
 const scratch64 = new BigUint64Array(1);

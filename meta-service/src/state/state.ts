@@ -1,5 +1,5 @@
-// Everything the service knows: the store of committed records, the overlay of effects above it, and what lives in
-// memory alone (open files, truncations under way). Operations see it only through a Transaction.
+// Everything the service knows: the store of committed records, the overlay of effects above it, and what
+// lives in memory alone (open files, truncations under way). Operations see it only through a Transaction.
 import type { message } from '@catena/core';
 import { inodeCacheMax } from '../limits.ts';
 import { InodeCache } from './inode-cache.ts';

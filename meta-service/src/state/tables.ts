@@ -1,5 +1,5 @@
-// What is stored in each table of the state: how a record becomes bytes and back. Hot records have codecs made by
-// hand, the others use the generated ones; every record carries a version (P27).
+// What is stored in each table of the state: how a record becomes bytes and back. Hot records have codecs
+// made by hand, the others use the generated ones; every record carries a version (P27).
 import { message } from '@catena/core';
 import {
   readAnswer,

@@ -1,6 +1,6 @@
-// What one operation sees and does: reads go through its own changes, the overlay and the store; writes stay here
-// until the owner commits them into a batch. An operation that throws leaves nothing behind. Remembers the newest
-// batch whose effects were seen, because the answer is held until that batch is committed (P14).
+// What one operation sees and does: reads go through its own changes, the overlay and the store; writes stay
+// here until the owner commits them into a batch. An operation that throws leaves nothing behind. Remembers
+// the newest batch whose effects were seen, because the answer is held until that batch is committed (P14).
 import { strict as assert } from 'node:assert';
 import type { message } from '@catena/core';
 import { collisionsMax } from '../limits.ts';

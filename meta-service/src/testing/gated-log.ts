@@ -1,5 +1,5 @@
-// A log whose appends and flushes wait for the test, in front of the log in memory: so that what happens in between
-// can be seen.
+// A log whose appends and flushes wait for the test, in front of the log in memory: so that what happens in
+// between can be seen.
 import type { AppendLog, LogRecord } from '@catena/core';
 
 export class GatedLog implements AppendLog {

@@ -1,4 +1,5 @@
-// One service and one client, made anew for each test of operations, and the steps that most of them begin with.
+// One service and one client, made anew for each test of operations, and the steps that most of them begin
+// with.
 import type { message } from '@catena/core';
 import { name, TestClient, TestService } from './service.ts';
 

@@ -1,6 +1,6 @@
-// A metadata partition for tests: the product's own code on memory backends (products themselves, which pass the
-// same suites), with a client that speaks the messages as bytes. It can be killed at any moment: what was not in
-// the log is gone.
+// A metadata partition for tests: the product's own code on memory backends (products themselves, which pass
+// the same suites), with a client that speaks the messages as bytes. It can be killed at any moment: what was
+// not in the log is gone.
 import {
   FsError,
   type KeyValueStore,

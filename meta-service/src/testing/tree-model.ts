@@ -1,6 +1,6 @@
-// The namespace as a plain tree in memory: what a file system of one user root has to look like after a row of
-// operations. Written for clearness alone, so that the service can be held against it. Knows names, types, links
-// and lengths; no rights, no times.
+// The namespace as a plain tree in memory: what a file system of one user root has to look like after a row
+// of operations. Written for clearness alone, so that the service can be held against it. Knows names, types,
+// links and lengths; no rights, no times.
 import type { ErrorCode } from '@catena/core';
 
 export interface Node {
