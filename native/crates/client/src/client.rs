@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use transport::{TcpTransport, Transport};
 use wire::{ClientId, Code, Error, Result};
 
@@ -23,6 +23,11 @@ pub struct Client {
     pub(crate) core: Arc<Core>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
+
+/// A refusal like these does not change by waiting.
+const REFUSALS: [Code; 3] = [Code::WrongCluster, Code::NewerData, Code::BadConfig];
+/// How often `connect` looks for a refusal.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Figures for `/metrics`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,11 +59,14 @@ impl Client {
         let core = &client.core;
         let ready =
             |table: &RoutingTable| table.version > 0 && (without_names || table.metadata_node().is_some());
-        if core.routing.wait_until(deadline, ready).is_none() {
-            let why = core.manager.trouble().map_or_else(String::new, |error| format!(": {error}"));
-            let what = if core.routing.current().version == 0 { "no manager" } else { "no metadata service" };
-            let detail = format!("{what} answered at {}{why}", core.config.managers.join(", "));
-            return Err(Error::new(Code::Unreachable, detail));
+        while core.routing.wait_until(deadline.min(Instant::now() + LOOK), ready).is_none() {
+            let trouble = core.manager.trouble();
+            if let Some(error) = trouble.clone().filter(|error| REFUSALS.contains(&error.code)) {
+                return Err(error);
+            }
+            if Instant::now() >= deadline {
+                return Err(unanswered(core, trouble));
+            }
         }
         if !without_names {
             client.threads.lock().push(core.session.start(core));
@@ -124,6 +132,16 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn unanswered(core: &Core, trouble: Option<Error>) -> Error {
+    let managers = core.config.managers.join(", ");
+    if core.routing.current().version > 0 {
+        let detail = format!("the managers at {managers} know of no metadata service");
+        return Error::new(Code::Unreachable, detail);
+    }
+    let why = trouble.map_or_else(String::new, |error| format!(": {}", error.detail));
+    Error::new(Code::Unreachable, format!("no manager answered at {managers}{why}"))
 }
 
 fn build(transport: Arc<dyn Transport>, config: Config) -> Arc<Core> {

@@ -100,9 +100,13 @@ impl Nodes {
             return then(Err(Error::new(Code::Unreachable, "the client was stopped")));
         }
         let peer = self.peer(node);
+        // Dropped behind the lock: that ends calls, and their owners may come back here.
+        let _old;
         let mut state = peer.state.lock();
-        if state.address != node.address || state.incarnation != node.incarnation {
-            cut_off(&mut state);
+        // Forward only: a caller with yesterday's table must not cut off today's process.
+        let moved = state.address != node.address && state.incarnation == node.incarnation;
+        if moved || node.incarnation > state.incarnation {
+            _old = cut_off(&mut state);
             (state.address, state.incarnation, state.failures) = (node.address.clone(), node.incarnation, 0);
         }
         match &mut state.link {

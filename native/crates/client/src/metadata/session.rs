@@ -101,7 +101,8 @@ impl Session {
         let mut state = self.state.lock();
         while !state.ready {
             if self.wake.wait_until(&mut state, deadline).timed_out() {
-                let why = state.trouble.as_ref().map_or_else(String::new, |error| format!(": {error}"));
+                let why =
+                    state.trouble.as_ref().map_or_else(String::new, |error| format!(": {}", error.detail));
                 return Err(Error::new(Code::Unreachable, format!("no metadata service answered{why}")));
             }
         }

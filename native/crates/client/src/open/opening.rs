@@ -141,7 +141,7 @@ impl Core {
         let answered = move |result: Result<m::OpenReply>| match result {
             Ok(reply) => {
                 let old = file.session.swap(reply.session, Ordering::AcqRel);
-                if !fresh && old != reply.session {
+                if old != reply.session {
                     core.forget_session(inode, old);
                 }
             }
@@ -157,7 +157,7 @@ impl Core {
         self.session.submit(&Pending::new(&Caller::default(), options, make, answered));
     }
 
-    /// If the service kept the old session after all.
+    /// If the service kept the old session after all; else it refuses, and nothing is lost.
     fn forget_session(self: &Arc<Self>, inode: u64, session: u64) {
         let make = move || m::CloseRequest { header: None, inode, session, report: None };
         let options = CallOptions { deadline: self.limits(None).deadline, ..CallOptions::default() };

@@ -7,10 +7,14 @@ use crate::Caller;
 use crate::core::Core;
 use crate::metadata::{CallOptions, Pending};
 use crate::waiter::wait;
+use std::sync::mpsc;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wire::Result;
 use wire::message as m;
+
+/// A service that lives answers within this, also after a flush of its log.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 impl Core {
     /// Puts a report on its way if there is something to tell. Requests leave in order, so the next one finds it done.
@@ -29,11 +33,24 @@ impl Core {
         }
     }
 
-    /// The last words of a client that stops: waits for their answers.
+    /// The last words of a client that stops: waits for their answers, but not long: a service that is away must not keep
+    /// a process from ending. What is not heard then is found on the chains, as after a death.
     pub fn report_all(self: &Arc<Self>) {
+        let (sender, answers) = mpsc::channel();
         for file in self.inodes.files() {
-            if let Err(error) = file.report(&Caller::default()) {
-                log::warn!(target: "client", inode = file.inode(), error:%; "file.report_failed");
+            let report = file.state.known.lock().take_report();
+            if report.is_some() {
+                let sender = sender.clone();
+                // The receiver may have lost its patience.
+                let told = move |result| drop(sender.send(result));
+                file.send_report(&Caller::default(), report, false, told);
+            }
+        }
+        drop(sender);
+        let deadline = Instant::now() + LAST_WORDS;
+        while let Ok(answer) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if let Err(error) = answer {
+                log::warn!(target: "client", error:%; "file.report_failed");
             }
         }
     }

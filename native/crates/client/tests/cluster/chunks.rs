@@ -148,4 +148,15 @@ fn a_client_of_another_cluster_or_without_a_manager_is_told_why() {
     let error = client::Client::connect_over(cluster.transport.clone(), nobody).err().unwrap();
     assert_eq!(error.code, Code::Unreachable);
     assert!(error.detail.contains("127.0.0.1:1"), "{error}");
+    // A refusal is told at once, not after half a minute.
+    let other = client::Config { cluster: "other".into(), ..cluster.config() };
+    let error = client::Client::connect_over(cluster.transport.clone(), other).err().unwrap();
+    assert_eq!(error.code, Code::WrongCluster);
+    let names = client::Config {
+        without_names: false,
+        connect_timeout: std::time::Duration::from_millis(200),
+        ..cluster.config()
+    };
+    let error = client::Client::connect_over(cluster.transport.clone(), names).err().unwrap();
+    assert!(error.detail.contains("no metadata service"), "{error}");
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use transport::{Connection, Handler, Incoming, Listener, Transport};
 use wire::message as m;
 use wire::message::{MessageKind, NodeKind, PublicState};
+use wire::{Code, Error};
 
 pub const LEASE_MS: u64 = 1000;
 const HEARTBEAT_MS: u64 = 100;
@@ -27,6 +28,7 @@ struct State {
     version: u64,
     connections: Vec<Arc<dyn Connection>>,
     suspected: Vec<u32>,
+    fenced: Vec<bytes::Bytes>,
 }
 
 impl State {
@@ -112,6 +114,7 @@ impl TestManager {
             version: 1,
             connections: Vec::new(),
             suspected: Vec::new(),
+            fenced: Vec::new(),
         }));
         let listener = transport.listen("127.0.0.1:0", Arc::new(Answers(state.clone()))).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -138,6 +141,11 @@ impl TestManager {
         state.nodes.insert(META, meta);
         state.version += 1;
         state.push();
+    }
+
+    /// As a client that was silent for too long.
+    pub fn fence(&self, client: wire::ClientId) {
+        self.state.lock().fenced.push(bytes::Bytes::copy_from_slice(&client.0));
     }
 
     /// The supervisor saw the process end.
@@ -183,12 +191,22 @@ impl Handler for Answers {
         let mut state = self.0.lock();
         match kind {
             MessageKind::KindRegister => {
-                let reply = state.register(incoming.decode().unwrap(), incoming.connection());
+                let request: m::RegisterRequest = incoming.decode().unwrap();
+                if !matches!(request.cluster.as_str(), "" | "test") {
+                    let error = Error::new(Code::WrongCluster, format!("not {}", request.cluster));
+                    return incoming.replier().fail(&error);
+                }
+                let reply = state.register(request, incoming.connection());
                 incoming.replier().send(reply, Vec::new());
                 state.push();
             }
             MessageKind::KindHeartbeat => {
-                let reply = state.heartbeat(incoming.decode().unwrap());
+                let request: m::HeartbeatRequest = incoming.decode().unwrap();
+                let client = &request.header.as_ref().unwrap().client;
+                if state.fenced.contains(client) {
+                    return incoming.replier().fail(&Error::new(Code::Fenced, "you"));
+                }
+                let reply = state.heartbeat(request);
                 incoming.replier().send(reply, Vec::new());
             }
             MessageKind::KindRouting => {
