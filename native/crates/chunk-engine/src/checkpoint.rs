@@ -72,14 +72,15 @@ pub(crate) fn work(core: &Core) {
 }
 
 impl Core {
-    fn is_checkpoint_due(&self) -> bool {
-        self.journal.bytes() >= self.options.journal_bytes_max
-            || self.index.dirty_chunks() >= self.options.dirty_chunks_max
+    /// Whether the journal or the changed chunks reached `times` their limit.
+    fn is_checkpoint_due(&self, times: u64) -> bool {
+        self.journal.bytes() >= times * self.options.journal_bytes_max
+            || self.index.dirty_chunks() >= times * self.options.dirty_chunks_max
     }
 
     /// Before an update, with no lock held: starts a checkpoint that is due, waits for one that is overdue.
     pub fn throttle(&self) -> Result<()> {
-        if !self.is_checkpoint_due() {
+        if !self.is_checkpoint_due(1) {
             return Ok(());
         }
         if !self.options.background {
@@ -103,6 +104,9 @@ impl Core {
 
     pub fn checkpoint(&self, clean: bool) -> Result<()> {
         let _one = self.checkpoint.lock();
+        // The long flush comes before the switch: what is overwritten after the switch cannot go in place this time, and has to
+        // be kept in the catalogue.
+        self.flush()?;
         let prepared = self.journal.prepare()?;
         // A record in the old journal must show in memory by now, or what follows would miss it.
         let rotation = {

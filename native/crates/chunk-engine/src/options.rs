@@ -9,7 +9,8 @@ pub struct Options {
     /// Journal length that starts a checkpoint. Twice of it stops writers until the checkpoint is done, so it bounds both
     /// the time to open and the memory of journaled blocks.
     pub journal_bytes_max: u64,
-    /// Changed chunks that start a checkpoint: their checksums (1 KiB for 1 MiB) are held in memory.
+    /// Changed chunks that start a checkpoint, and twice of it stops writers: about 2 KiB each are held in memory for a chunk
+    /// of 1 MiB.
     pub dirty_chunks_max: u64,
     /// Blocks kept allocated for updates that already have a version (P8): all credits outstanding to this target.
     pub reserve_bytes: u64,
@@ -28,8 +29,8 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             segment_bytes: 16 << 30,
-            journal_bytes_max: 64 << 20,
-            dirty_chunks_max: 16_384,
+            journal_bytes_max: 32 << 20,
+            dirty_chunks_max: 4096,
             reserve_bytes: 64 << 20,
             layout_cache_bytes: 32 << 20,
             catalog_cache_bytes: 16 << 20,

@@ -247,9 +247,17 @@ struct Edges {
 }
 
 fn read_run(layout: &Layout, run: &Run, edges: Edges, part: &mut [u8]) -> std::result::Result<u32, String> {
-    // Only the first and the last block can be wanted in part.
-    let (mut before, mut after) = ([0; BLOCK_BYTES], [0; BLOCK_BYTES]);
-    let (before, after) = (&mut before[..edges.before], &mut after[..edges.after]);
+    // Only the first and the last block can be wanted in part. Most reads want whole blocks, and pay for no scratch.
+    let (mut head, mut tail);
+    let (mut before, mut after): (&mut [u8], &mut [u8]) = (&mut [], &mut []);
+    if edges.before > 0 {
+        head = [0; BLOCK_BYTES];
+        before = &mut head[..edges.before];
+    }
+    if edges.after > 0 {
+        tail = [0; BLOCK_BYTES];
+        after = &mut tail[..edges.after];
+    }
     match &run.source {
         Source::Hole => {
             part.fill(0);
