@@ -99,7 +99,7 @@ export class Manager {
     const stored = this.#routing.node(kind, id);
     if (stored === undefined) this.#requireNewNodeIsAllowed(request);
     const known = { incarnation: stored?.incarnation ?? 0n, pid: stored?.pid ?? 0 };
-    this.#leases.register(this.#nowMs(), request, connection, known);
+    this.#leases.register(this.#timeOfLeases(), request, connection, known);
     const { address, incarnation, pid } = request;
     const node: message.Node = { id, kind, address, incarnation, pid, alive: true };
     const same = stored?.address === address && stored.incarnation === incarnation && stored.pid === pid;
@@ -136,7 +136,7 @@ export class Manager {
     const isClient = request.kind === message.NodeKind.NODE_CLIENT;
     const accepted = isClient
       ? this.#clients.heartbeat(this.#nowMs(), request, connection)
-      : this.#leases.heartbeat(this.#nowMs(), request, connection);
+      : this.#leases.heartbeat(this.#timeOfLeases(), request, connection);
     if (accepted && !isClient) this.advance();
     const leaseMs = isClient ? config.clientLeaseMs : config.leaseMs;
     const granted = accepted && roleIsValid();
@@ -166,6 +166,7 @@ export class Manager {
     }
     const stored = this.#routing.node(kind, node);
     const known = { incarnation: stored?.incarnation ?? 0n, pid: stored?.pid ?? 0 };
+    this.#timeOfLeases();
     const news = this.#leases.exited(request, known);
     this.options.log.info('node.exit', { node: nameOf({ kind, node }), pid, news });
     if (news) this.advance();
@@ -191,8 +192,7 @@ export class Manager {
 
   /** Every 100 ms: leases run out by themselves. */
   tick(): void {
-    const nowMs = this.#nowMs();
-    this.#leases.tick(nowMs);
+    const nowMs = this.#timeOfLeases();
     try {
       this.#fence(this.#clients.tick(nowMs), 'client.expiry');
       this.advance();
@@ -204,7 +204,7 @@ export class Manager {
 
   /** Moves every chain on as far as the facts allow, and publishes who is alive. */
   advance(): void {
-    const nowMs = this.#nowMs();
+    const nowMs = this.#timeOfLeases();
     const chains: message.Chain[] = [];
     const reasons: string[] = [];
     for (const chain of this.#routing.chains) {
@@ -248,6 +248,16 @@ export class Manager {
 
   report(member: message.Member): message.TargetReport | undefined {
     return this.#leases.report({ kind: message.NodeKind.NODE_STORAGE, node: member.node }, member.target);
+  }
+
+  /**
+   * After a pause of ours messages are handled before timers: whoever decides on leases first sees the pause,
+   * or the first heartbeat that waited would remove everybody whose heartbeat waits behind it.
+   */
+  #timeOfLeases(): number {
+    const nowMs = this.#nowMs();
+    this.#leases.tick(nowMs);
+    return nowMs;
   }
 
   #nextChain(nowMs: number, chain: message.Chain): message.NextChainReply | undefined {
