@@ -32,3 +32,7 @@ pub const SYNC_CHANNELS_PAGE: usize = 256;
 
 /// Bytes that an allocating update may cost beyond its length: one block at each end of the range.
 pub const ALLOCATION_SLACK_BYTES: u64 = 8192;
+
+/// While the members after this one have less room than this, they are asked for it again: more than all updates in the air of one target
+/// take, so that a head that still assigns never needs to ask.
+pub const SPACE_ASKED_BELOW_BYTES: u64 = 2 << 30;

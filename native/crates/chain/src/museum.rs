@@ -46,10 +46,14 @@ violations! {
     TableNotCopied = "table-not-copied",
     /// P9: a syncing member keeps the table of a history that is discarded.
     TableNotCleared = "table-not-cleared",
+    /// P9: a resync does not copy the marks of removals.
+    NoMarks = "no-marks",
     /// P9: a syncing member is done without a flush.
     SyncWithoutFlush = "sync-without-flush",
     /// P10: a member that restarts forgets what it had stored and not committed.
     ForgetStaged = "forget-staged",
+    /// P10: the marks by which a member calls itself complete outlive the beginning of a resync.
+    StaleMark = "stale-mark",
     /// P10: after a total outage an incomplete member serves at once, as if it were complete.
     IncompleteServes = "incomplete-serves",
     /// P10: after a total outage any member may serve, also one that was removed before.

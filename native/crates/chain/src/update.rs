@@ -134,14 +134,20 @@ pub struct Replacement {
 
 /// The engine as the replica sees it: pure in-memory look-ups.
 pub trait Chunks {
-    /// The newest committed version; `Committed::default()` if the chunk was never written.
+    /// The newest committed version; `Committed::default()` if the chunk was never written or its mark was forgotten.
     ///
-    /// The mark of a removal must be kept at least while the chain keeps the version that the removal was assigned in
-    /// (`committed.version.chain`): a later write must not get the number of an earlier one again.
+    /// The mark of a removal (`removed` with a version) is kept for longer than any update may pend, and in any case while the chain keeps
+    /// the version that the removal was assigned in: another member may still hold the removal pending and ask for it.
     fn committed(&self, chunk: ChunkId) -> Committed;
 
-    /// Committed chunks with ids ≥ `from`, in their order, at most `limit`. Marks of removals may be among them.
+    /// Committed chunks with ids ≥ `from`, in their order, at most `limit`, marks of removals among them.
     fn list(&self, from: ChunkId, limit: usize) -> Vec<Listed>;
+
+    /// Not below the version of any mark that was forgotten: the head assigns only higher versions, so that no number is used twice. It
+    /// must not show up in `committed`, where it would pass for an update that this chunk has.
+    fn forgotten(&self) -> Version {
+        Version::NONE
+    }
 
     /// Bytes that this target may still allocate, its reserve left out (P8).
     fn allocatable_bytes(&self) -> u64;

@@ -194,7 +194,7 @@ impl World {
 
     fn attempt_failed(&mut self, client: usize, slot: usize, error: Error) {
         self.note(|| format!("client {client}/{slot} failed: {error}"));
-        let jitter = self.random.next();
+        let jitter = self.random.word();
         let now = Time(self.now);
         let me = &mut self.clients[client];
         let current = me.slots[slot].as_mut().expect("an attempt belongs to an operation");

@@ -57,6 +57,8 @@ pub struct Engine {
     /// The boot in which this target last began to serve (P10); 0 = never.
     pub served_boot: u64,
     pub clean: bool,
+    /// It was a member that counts, ever.
+    pub used: bool,
 }
 
 impl Engine {

@@ -10,6 +10,8 @@ pub enum Profile {
     General,
     /// Members leave and come back all the time; one kind of resync message is slow.
     Resync,
+    /// Members are synced and promoted under load while only some hear of it.
+    Promotion,
     /// Leases run out: pauses and cuts towards the manager.
     Leases,
     /// The manager restarts; heartbeats and pushes are slow.
@@ -18,6 +20,25 @@ pub enum Profile {
     Outage,
     /// No faults but a slow, lossy network: updates overtake each other.
     Network,
+}
+
+impl Profile {
+    /// Each as often as it is worth.
+    const WEIGHTED: &'static [Profile] = &[
+        Profile::General,
+        Profile::Resync,
+        Profile::Resync,
+        Profile::Promotion,
+        Profile::Leases,
+        Profile::Manager,
+        Profile::Outage,
+        Profile::Outage,
+        Profile::Network,
+    ];
+
+    pub fn from_name(name: &str) -> Option<Profile> {
+        Profile::WEIGHTED.iter().copied().find(|profile| format!("{profile:?}").to_lowercase() == name)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -78,22 +99,15 @@ pub struct Knobs {
 }
 
 impl Knobs {
-    pub fn draw(random: &mut Random) -> Knobs {
-        let profiles = [
-            Profile::General,
-            Profile::Resync,
-            Profile::Resync,
-            Profile::Leases,
-            Profile::Manager,
-            Profile::Outage,
-            Profile::Outage,
-            Profile::Network,
-        ];
-        let mut knobs = Knobs::quiet(random.pick(&profiles), random);
+    /// `profile`: none, and it is drawn too.
+    pub fn draw(random: &mut Random, profile: Option<Profile>) -> Knobs {
+        let drawn = random.pick(Profile::WEIGHTED);
+        let mut knobs = Knobs::quiet(profile.unwrap_or(drawn), random);
         knobs.disturb_network(random);
         match knobs.profile {
             Profile::General => knobs.general(random),
             Profile::Resync => knobs.resync(random),
+            Profile::Promotion => knobs.promotion(random),
             Profile::Leases => knobs.leases(random),
             Profile::Manager => knobs.manager(random),
             Profile::Outage => knobs.outage(random),
@@ -205,6 +219,28 @@ impl Knobs {
                 Kind::Forward,
             ],
         );
+    }
+
+    fn promotion(&mut self, random: &mut Random) {
+        self.fault_every_ms = random.pick(&[200, 400]);
+        self.crash = 1;
+        self.exit_reported = 100.0;
+        self.down_ms = 20;
+        self.members = random.pick(&[3, 4]);
+        self.lease_ms = 2000;
+        self.heartbeat_ms = 500;
+        self.chunks = 1;
+        self.clients = 4;
+        self.depth = random.pick(&[1, 2]);
+        self.think_ms = 2;
+        self.reads = random.pick(&[50.0, 70.0]);
+        self.flushes = 0.0;
+        self.drop = random.pick(&[2.0, 10.0]);
+        self.call_timeout_ms = random.pick(&[30, 100]);
+        self.faults_ms = 4000;
+        self.slow_kind = Some(random.pick(&[Kind::Push, Kind::Push, Kind::Acknowledgement]));
+        self.slow_kind_percent = 60.0;
+        self.slow_kind_ms = 1000;
     }
 
     fn leases(&mut self, random: &mut Random) {

@@ -5,6 +5,7 @@ mod checker;
 mod client;
 mod engine;
 mod event;
+mod exhibits;
 mod faults;
 mod history;
 mod knobs;
@@ -19,6 +20,7 @@ mod world;
 
 pub use chain::museum::Planted;
 pub use checker::{Interval, Step, Verdict, check};
+pub use exhibits::{EXHIBITS, Exhibit};
 pub use knobs::{Knobs, Profile};
 pub use random::Random;
-pub use run::{Report, ScriptedFault, run_seed, run_with};
+pub use run::{Choice, Report, ScriptedFault, run_seed, run_with};

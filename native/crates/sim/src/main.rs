@@ -1,17 +1,17 @@
 //! `sim chain --seeds 0..2000`: runs worlds, prints what broke and the one command that shows it again.
 
-use sim::{Planted, run_seed};
+use sim::{Choice, Planted, Profile, run_seed};
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
-const USAGE: &str = "usage: sim chain [--seeds FROM..TO | --seed N] [--verbose] [--planted NAME]";
+const USAGE: &str =
+    "usage: sim chain [--seeds FROM..TO | --seed N] [--verbose] [--planted NAME] [--profile NAME]";
 
 struct Options {
     first: u64,
     last: u64,
-    verbose: bool,
-    planted: Option<Planted>,
+    choice: Choice,
 }
 
 fn say(text: &str) {
@@ -23,7 +23,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
     if words.next().as_deref() != Some("chain") {
         return Err("the protocol to run is missing: chain".into());
     }
-    let mut options = Options { first: 0, last: 2000, verbose: false, planted: None };
+    let mut options = Options { first: 0, last: 2000, choice: Choice::default() };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text} is no number"));
@@ -37,12 +37,18 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
                 options.first = number(&value()?)?;
                 options.last = options.first + 1;
             }
-            "--verbose" => options.verbose = true,
+            "--verbose" => options.choice.verbose = true,
             "--planted" => {
                 let name = value()?;
                 let names: Vec<&str> = Planted::ALL.iter().map(|planted| planted.name()).collect();
                 let known = Planted::from_name(&name);
-                options.planted = Some(known.ok_or(format!("{name} is none of {}", names.join(", ")))?);
+                options.choice.planted =
+                    Some(known.ok_or(format!("{name} is none of {}", names.join(", ")))?);
+            }
+            "--profile" => {
+                let name = value()?;
+                options.choice.profile =
+                    Some(Profile::from_name(&name).ok_or(format!("{name} is no profile"))?);
             }
             other => return Err(format!("unknown option {other}")),
         }
@@ -55,16 +61,18 @@ fn run(options: &Options) -> bool {
     let started = Instant::now();
     let (mut events, mut faults, mut operations, mut simulated_us) = (0, 0, 0, 0);
     for seed in options.first..options.last {
-        let report = run_seed(seed, options.planted, options.verbose);
+        let report = run_seed(seed, options.choice);
         events += report.events;
         faults += report.faults;
         operations += report.operations;
         simulated_us += report.simulated_us;
         if let Some(violation) = report.violation {
-            let planted = options.planted.map(|planted| format!(" --planted {}", planted.name()));
+            let planted = options.choice.planted.map(|planted| format!(" --planted {}", planted.name()));
+            let profile =
+                options.choice.profile.map(|profile| format!(" --profile {profile:?}").to_lowercase());
+            let with = planted.unwrap_or_default() + &profile.unwrap_or_default();
             say(&format!("seed {seed}: {violation}"));
-            let planted = planted.unwrap_or_default();
-            say(&format!("cargo run --release -p sim -- chain --seed {seed} --verbose{planted}"));
+            say(&format!("cargo run --release -p sim -- chain --seed {seed} --verbose{with}"));
             return false;
         }
     }

@@ -102,7 +102,7 @@ impl Node {
             chain_version,
             state: state as i32,
             complete: self.engine.served_boot == self.boot || self.engine.clean,
-            fresh: self.engine.served_boot == 0 && self.engine.state.chunks.is_empty(),
+            fresh: !self.engine.used,
             // Only a target that answers nothing any more may say so: the manager takes it out at once.
             disk_error: state == LocalState::LocalOffline && self.disk_broken,
             ..TargetReport::default()

@@ -2,11 +2,30 @@
 
 use crate::engine::{Body, Content};
 use crate::event::{Address, Answer, DiskWork, Event, Request};
-use crate::node::Call;
+use crate::node::{Call, Node};
 use crate::world::World;
+use chain::museum::{Planted, planted};
 use chain::{Input, Output, Role};
 use wire::message::LocalState;
 use wire::{ChunkId, Code, Error, TargetId};
+
+impl Node {
+    /// What the target stores before it acts in a role (P10).
+    fn remember_role(&mut self) {
+        let Some(replica) = &self.replica else { return };
+        let engine = &mut self.engine;
+        match replica.view().role {
+            Role::Idle => return,
+            Role::Serving => engine.served_boot = self.boot,
+            // What a resync writes is a mixture until the member serves; it may be made a serving one without hearing of it.
+            Role::Syncing => {
+                engine.served_boot = if planted(Planted::StaleMark) { engine.served_boot } else { 0 }
+            }
+        }
+        engine.used = true;
+        engine.clean &= replica.view().role == Role::Syncing && planted(Planted::StaleMark);
+    }
+}
 
 impl World {
     /// One input of a node's replica, and everything that follows from it at once.
@@ -22,11 +41,7 @@ impl World {
         replica.handle(node.clock.at(self.now), input, &node.engine, &mut outputs);
         let (state, _) = replica.report();
         let changed = replica.view().version != before;
-        if replica.view().role == Role::Serving {
-            // Stored before it first serves (P10); a clean stop counts until then.
-            node.engine.served_boot = node.boot;
-            node.engine.clean = false;
-        }
+        node.remember_role();
         for output in outputs {
             self.carry_out(index, output);
         }

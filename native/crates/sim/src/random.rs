@@ -18,7 +18,7 @@ impl Random {
         Random { state: [next(), next(), next(), next()] }
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         let result = self.state[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let shifted = self.state[1] << 17;
         self.state[2] ^= self.state[0];
@@ -33,7 +33,7 @@ impl Random {
     /// In `low..high`.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         assert!(low < high, "an empty range");
-        low + self.next() % (high - low)
+        low + self.word() % (high - low)
     }
 
     pub fn below(&mut self, high: usize) -> usize {
@@ -42,7 +42,7 @@ impl Random {
 
     /// True in `percent` of 100 cases; fractions count.
     pub fn chance(&mut self, percent: f64) -> bool {
-        ((self.next() >> 11) as f64 / (1u64 << 53) as f64) * 100.0 < percent
+        ((self.word() >> 11) as f64 / (1u64 << 53) as f64) * 100.0 < percent
     }
 
     pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
@@ -58,7 +58,7 @@ mod tests {
     fn the_same_seed_gives_the_same_numbers_and_another_seed_others() {
         let numbers = |seed| {
             let mut random = Random::new(seed);
-            [random.next(), random.next(), random.next()]
+            [random.word(), random.word(), random.word()]
         };
         assert_eq!(numbers(7), numbers(7));
         assert_ne!(numbers(7), numbers(8));

@@ -1,7 +1,7 @@
 //! One seed from its first event to its verdict.
 
 use crate::event::{Event, Fault};
-use crate::knobs::Knobs;
+use crate::knobs::{Knobs, Profile};
 use crate::random::Random;
 use crate::world::World;
 use chain::museum::{self, Planted};
@@ -19,9 +19,18 @@ pub struct Report {
     pub simulated_us: u64,
 }
 
-/// Runs the world of a seed, with one rule broken on purpose if `planted`.
-pub fn run_seed(seed: u64, planted: Option<Planted>, verbose: bool) -> Report {
-    run_caught(planted, || World::new(seed, verbose), &[])
+/// How a seed's world is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choice {
+    /// Breaks one rule on purpose.
+    pub planted: Option<Planted>,
+    /// Otherwise drawn by the seed.
+    pub profile: Option<Profile>,
+    pub verbose: bool,
+}
+
+pub fn run_seed(seed: u64, choice: Choice) -> Report {
+    run_caught(choice.planted, || World::new(seed, choice.profile, choice.verbose), &[])
 }
 
 /// Runs a world of the caller's making, with faults at given times (ms) instead of drawn ones.

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::event::{Address, Event, Message};
 use crate::history::History;
-use crate::knobs::Knobs;
+use crate::knobs::{Knobs, Profile};
 use crate::manager::ManagerProcess;
 use crate::network::Network;
 use crate::node::Node;
@@ -42,9 +42,9 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, verbose: bool) -> World {
+    pub fn new(seed: u64, profile: Option<Profile>, verbose: bool) -> World {
         let mut random = Random::new(seed);
-        let knobs = Knobs::draw(&mut random);
+        let knobs = Knobs::draw(&mut random, profile);
         World::with(knobs, random, verbose)
     }
 

@@ -8,6 +8,7 @@ mod flush;
 mod input;
 mod read;
 mod settling;
+mod space;
 mod sync_session;
 mod sync_source;
 mod sync_source_answers;
@@ -270,6 +271,10 @@ impl<P: Clone> Replica<P> {
                 Code::NotServing,
                 format!("target {} has no lease", self.identity.target),
             ));
+        }
+        if self.settling != settling::Settling::Settled {
+            let detail = format!("target {} was synced just now", self.identity.target);
+            return Err(Error::new(Code::NotServing, detail));
         }
         Ok(())
     }

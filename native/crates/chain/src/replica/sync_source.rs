@@ -5,9 +5,9 @@
 use super::{Output, Replica, Step};
 use crate::limits;
 use crate::museum::{Planted, planted};
-use crate::update::{Channel, Committed, Listed};
+use crate::update::{Channel, Listed};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use wire::{ChunkId, TargetId};
+use wire::{ChunkId, TargetId, Version};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -85,20 +85,27 @@ impl SyncSource {
         let our_end = ours.last().filter(|_| full).map_or(LAST, |last| last.chunk);
         let their_end = theirs.last().filter(|_| more).map_or(LAST, |last| last.chunk);
         let end = our_end.min(their_end);
-        let mut sides: BTreeMap<ChunkId, (Option<Committed>, Option<Committed>)> = BTreeMap::new();
-        let present = |listed: &&Listed| listed.chunk <= end && !listed.committed.is_absent();
-        for listed in ours.iter().filter(present) {
-            sides.entry(listed.chunk).or_default().0 = Some(listed.committed);
+        let absent = |chunk: &ChunkId, list: &[Listed]| {
+            list.iter()
+                .find(|listed| listed.chunk == *chunk)
+                .is_none_or(|listed| listed.committed.is_absent())
+        };
+        // Marks of removals count: whoever still holds a removal pending asks for its version.
+        let mut sides: BTreeMap<ChunkId, (Version, Version)> = BTreeMap::new();
+        for listed in ours.iter().filter(|listed| listed.chunk <= end) {
+            sides.entry(listed.chunk).or_default().0 = listed.committed.version;
         }
-        for listed in theirs.iter().filter(present) {
-            sides.entry(listed.chunk).or_default().1 = Some(listed.committed);
+        for listed in theirs.iter().filter(|listed| listed.chunk <= end) {
+            sides.entry(listed.chunk).or_default().1 = listed.committed.version;
         }
         for (chunk, (our, their)) in sides {
             // Copied for an update since their list was made: equal, or about to be.
             if self.is_copied(chunk) || self.copying.contains(&chunk) {
                 continue;
             }
-            if our.map(|our| our.version) == their.map(|their| their.version) {
+            let equal =
+                our == their || (planted(Planted::NoMarks) && absent(&chunk, ours) && absent(&chunk, theirs));
+            if equal {
                 self.ahead.insert(chunk);
             } else {
                 self.differing.push_back(chunk);
@@ -201,12 +208,17 @@ impl<P: Clone> Replica<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::Version;
+    use crate::update::Committed;
 
     fn listed(index: u64, number: u64) -> Listed {
-        let version = Version { chain: 1, number };
-        let committed = Committed { version, length: 1, removed: number == 0, chunk_size: 1 };
+        let committed =
+            Committed { version: Version { chain: 1, number }, length: 1, removed: false, chunk_size: 1 };
         Listed { chunk: ChunkId { inode: 1, index }, committed }
+    }
+
+    fn mark(index: u64, number: u64) -> Listed {
+        let listed = listed(index, number);
+        Listed { committed: Committed { removed: true, ..listed.committed }, ..listed }
     }
 
     fn compared(ours: &[Listed], theirs: &[Listed], more: bool) -> (Vec<u64>, Vec<u64>, Option<ChunkId>) {
@@ -218,11 +230,11 @@ mod tests {
 
     #[test]
     fn what_is_only_here_only_there_or_another_version_is_copied() {
-        let ours = [listed(1, 5), listed(2, 5), listed(4, 5), listed(6, 0)];
-        let theirs = [listed(1, 5), listed(2, 6), listed(3, 1), listed(6, 2), listed(7, 0)];
+        let ours = [listed(1, 5), listed(2, 5), listed(4, 5), mark(6, 4), mark(8, 5), mark(9, 5)];
+        let theirs = [listed(1, 5), listed(2, 6), listed(3, 1), listed(6, 2), mark(7, 1), mark(9, 5)];
         let (differing, equal, end) = compared(&ours, &theirs, false);
-        assert_eq!(differing, vec![2, 3, 4, 6]);
-        assert_eq!(equal, vec![1]);
+        assert_eq!(differing, vec![2, 3, 4, 6, 7, 8], "a mark that only one side has is told to the other");
+        assert_eq!(equal, vec![1, 9]);
         assert_eq!(end, Some(LAST));
     }
 

@@ -81,9 +81,10 @@ impl<P: Clone> Replica<P> {
     fn assign(&mut self, step: &mut Step<P>, reply: ReplyTo, body: Body<P>) {
         let chain = self.view.version.0;
         let queue = self.queue(step.chunks, body.update.chunk);
-        let version = Version { chain, number: queue.newest().number + 1 };
+        let used = queue.newest().max(step.chunks.forgotten());
+        let version = Version { chain, number: used.number + 1 };
         let base = queue.next_base();
-        assert!(version > queue.newest(), "versions only rise");
+        assert!(version > used, "versions only rise");
         self.append(step, (version, base), body, vec![Waiter { reply, from_client: true }]);
     }
 

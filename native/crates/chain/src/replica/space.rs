@@ -1,0 +1,77 @@
+//! What the members after this one may still allocate (P8). Acknowledgements carry it; but a head that refuses every write for want of space
+//! gets none, and would never hear that there is room again. So while it is little, the executor asks. It decides no version and no state.
+
+use super::Replica;
+use crate::limits::SPACE_ASKED_BELOW_BYTES;
+use crate::update::Chunks;
+use wire::TargetId;
+
+impl<P: Clone> Replica<P> {
+    /// The successor, if it must be asked for its room, and the version of the chain to ask under. The executor asks about once a second,
+    /// and brings the answer to `learn_space`.
+    pub fn asks_space_of(&self) -> Option<(TargetId, u64)> {
+        let little = self.successor_allocatable_bytes < SPACE_ASKED_BELOW_BYTES;
+        self.view.successor.filter(|_| little).map(|successor| (successor, self.view.version.0))
+    }
+
+    /// As an acknowledgement would say it. Of another version of the chain, or another member, it says nothing.
+    pub fn learn_space(&mut self, from: TargetId, chain_version: u64, allocatable_bytes: u64) {
+        if self.view.successor == Some(from) && chain_version == self.view.version.0 {
+            self.successor_allocatable_bytes = allocatable_bytes;
+        }
+    }
+
+    /// The least that this member and those after it may still allocate.
+    pub fn allocatable_bytes(&self, chunks: &dyn Chunks) -> u64 {
+        chunks.allocatable_bytes().min(self.successor_allocatable_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::update::{Committed, Listed};
+    use crate::{Identity, Input, Recovered, Time};
+    use wire::ChunkId;
+    use wire::message::{Chain, Member, PublicState};
+
+    struct Room(u64);
+    impl Chunks for Room {
+        fn committed(&self, _chunk: ChunkId) -> Committed {
+            Committed::default()
+        }
+        fn list(&self, _from: ChunkId, _limit: usize) -> Vec<Listed> {
+            Vec::new()
+        }
+        fn allocatable_bytes(&self) -> u64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn little_room_is_asked_for_until_there_is_more() {
+        let member = |target: u64| Member {
+            target,
+            node: target as u32,
+            state: PublicState::PublicServing as i32,
+            incarnation: 7,
+            ..Member::default()
+        };
+        let chain = Chain { id: 1, version: 4, members: vec![member(1), member(2)], ..Chain::default() };
+        let mut replica: Replica<()> =
+            Replica::new(Identity { target: TargetId(1), incarnation: 7 }, Recovered::default());
+        let room = Room(1 << 40);
+        replica.handle(Time(1), Input::View { chain, lease_until: Some(Time(9)) }, &room, &mut Vec::new());
+        assert_eq!(replica.asks_space_of(), None, "nothing is known to be little");
+        replica.learn_space(TargetId(2), 4, 100);
+        assert_eq!(replica.asks_space_of(), Some((TargetId(2), 4)));
+        assert_eq!(replica.allocatable_bytes(&room), 100);
+        replica.learn_space(TargetId(3), 4, u64::MAX);
+        replica.learn_space(TargetId(2), 3, u64::MAX);
+        assert_eq!(replica.allocatable_bytes(&room), 100, "another member, another version");
+        replica.learn_space(TargetId(2), 4, 1 << 39);
+        assert_eq!(replica.asks_space_of(), None);
+        assert_eq!(replica.allocatable_bytes(&room), 1 << 39);
+        assert_eq!(replica.allocatable_bytes(&Room(5)), 5);
+    }
+}
