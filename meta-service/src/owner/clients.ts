@@ -51,15 +51,19 @@ export class ClientSession {
 
   /** Refuses numbers that cannot be served; says whether the number was used before. */
   check(sequence: bigint): 'new' | 'seen' {
-    if (sequence <= this.#answeredUpTo) {
-      throw refusal('STALE_SEQUENCE', `request ${sequence}; answers up to ${this.#answeredUpTo} had arrived`);
-    }
+    this.requireUnanswered(sequence);
     if (sequence > this.#answeredUpTo + window) {
       throw refusal('OVERLOADED', `more than ${unansweredMax} requests of this client are unanswered`);
     }
     if (sequence <= this.highest) return 'seen';
     this.highest = sequence;
     return 'new';
+  }
+
+  requireUnanswered(sequence: bigint): void {
+    if (sequence <= this.#answeredUpTo) {
+      throw refusal('STALE_SEQUENCE', `request ${sequence}; answers up to ${this.#answeredUpTo} had arrived`);
+    }
   }
 
   outcome(sequence: bigint): Outcome | undefined {

@@ -97,11 +97,20 @@ export class Departures {
       if (left <= 0) this.#forget(client);
     };
     if (left === 0) this.#forget(client);
-    for (const session of sessions) this.#lanes.run(() => this.#close(session, closed));
+    for (const session of sessions) this.#closeLater(session, closed);
+  }
+
+  /** What the chains know of a file while it is truncated is the length of before: that waits for the end (P19). */
+  #closeLater(session: Session, closed: () => void): void {
+    this.#options.owner.afterTruncation(session.inode, () =>
+      this.#lanes.run(() => this.#close(session, closed)),
+    );
   }
 
   async #close(session: Session, closed: () => void): Promise<void> {
     const { owner, chunks, repeater } = this.#options;
+    const { truncating } = owner.state;
+    if (truncating.has(session.inode)) return this.#closeLater(session, closed);
     let inode: message.Inode | undefined;
     owner.internal((transaction) => {
       inode = transaction.inodeNow(session.inode);
@@ -114,6 +123,8 @@ export class Departures {
       );
       if (found === undefined) return;
       length = found.result;
+      // Another client cut the file meanwhile.
+      if (truncating.has(session.inode)) return this.#closeLater(session, closed);
     }
     owner.internal((transaction, nowNs) => {
       transaction.closeSession(session);

@@ -51,6 +51,8 @@ export class Owner {
   /** Requests that wait for the end of a truncation, and the one that started it. */
   readonly #parked = new Map<bigint, Call[]>();
   #parkedCount = 0;
+  /** The service's own work that waits likewise: at most one for each session of a client that is gone. */
+  readonly #afterTruncation = new Map<bigint, (() => void)[]>();
   executed = 0;
   /** The boot clock, as it was about a second ago or later: exact enough for leases of clients, and free. */
   recentMs: number;
@@ -127,11 +129,25 @@ export class Owner {
       this.#clientOf(call)?.forget(call.header.sequence);
       this.#answer(call, body, batch);
     }
-    const calls = this.#parked.get(inode);
-    if (calls === undefined) return;
+    const calls = this.#parked.get(inode) ?? [];
     this.#parked.delete(inode);
     this.#parkedCount -= calls.length;
     for (const call of calls) this.#execute(call, true);
+    // Last, because one of the calls may have begun the next truncation.
+    const acts = this.#afterTruncation.get(inode) ?? [];
+    this.#afterTruncation.delete(inode);
+    for (const act of acts) this.afterTruncation(inode, act);
+  }
+
+  /** At once, or when the inode is no longer being truncated. */
+  afterTruncation(inode: bigint, act: () => void): void {
+    if (!this.state.truncating.has(inode)) {
+      act();
+      return;
+    }
+    const acts = this.#afterTruncation.get(inode);
+    if (acts === undefined) this.#afterTruncation.set(inode, [act]);
+    else acts.push(act);
   }
 
   #hasRoom(): boolean {
@@ -168,6 +184,8 @@ export class Owner {
     if (sequence === 0n) throw refusal('INVALID_ARGUMENT', 'an update without a sequence number');
     if (resumed) {
       client.forget(sequence);
+      // Whoever gave it up meanwhile may use its slot for another answer.
+      client.requireUnanswered(sequence);
     } else if (client.check(sequence) === 'new') {
       return false;
     }

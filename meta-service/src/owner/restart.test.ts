@@ -1,6 +1,6 @@
 import { message } from '@catena/core';
 import { describe, expect, test } from 'vitest';
-import { batchChangesMax, overlayRecordsMax } from '../limits.ts';
+import { batchChangesMax, overlayRecordsMax, unansweredMax } from '../limits.ts';
 import { gated, isSettled, lookup, makeDirectory, O_RDWR, opened, rootId } from '../testing/owner-fixture.ts';
 import { name, refused, settle, TestClient, TestService } from '../testing/service.ts';
 
@@ -74,6 +74,30 @@ describe('truncations (P19)', () => {
     await service.reopen();
     expect(service.partition.owner.state.truncating.size).toBe(0);
   });
+  test('one that waits and was given up is refused, and takes no slot from a later request', async () => {
+    const { service, client } = await opened();
+    const { id } = await bigFile(service, client);
+    let open = (): void => {};
+    service.chunks.gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    const sequence = client.nextSequence();
+    const truncated = cut(client, id, 100n, { sequence, answeredUpTo: sequence - 1n });
+    const given = sequence + 1n;
+    const parked = refused(cut(client, id, 5n, { sequence: given, answeredUpTo: sequence - 1n }));
+    // The window of numbers moves past it, to the number that shares its slot.
+    const later = { sequence: given + BigInt(unansweredMax), answeredUpTo: given };
+    const make = () => client.call('makeDirectory', { parent: rootId, name: name('d'), mode: 0o755 }, later);
+    const made = await make();
+    open();
+    await truncated;
+    expect(await parked).toBe('STALE_SEQUENCE');
+    expect((await client.call('stat', { inode: id })).inode).toMatchObject({ length: 100n, generation: 1n });
+    expect(await make()).toEqual(made);
+    await service.reopen();
+    await client.hello();
+    expect(await make()).toEqual(made);
+  });
   test('copies that come while it is under way get the same answer', async () => {
     const { service, client } = await opened();
     const { id } = await bigFile(service, client);
@@ -125,6 +149,94 @@ describe('clients that are gone', () => {
       (key) => key.startsWith('A') || key.startsWith('C'),
     );
     expect(left.every((key) => key.slice(1, 7) === 'client')).toBe(true);
+  });
+  test('while their file is cut: the length of before does not come back', async () => {
+    for (const nameless of [false, true]) {
+      const { service, client } = await opened();
+      const dying = await new TestClient(service, 'dying').hello();
+      const { inode, session } = await dying.call('create', {
+        parent: rootId,
+        name: name('f'),
+        mode: 0o600,
+        flags: O_RDWR,
+      });
+      const { id, layout } = inode!;
+      service.chunks.write(id, layout!, 0n, 3 << 20);
+      await dying.call('report', { inode: id, session, report: { length: 3n << 20n } });
+      if (nameless) await client.call('unlink', { parent: rootId, name: name('f') });
+      // Only the truncation waits; whoever asks for the length is told at once.
+      const truncate = service.chunks.truncate.bind(service.chunks);
+      let open = (): void => {};
+      const gate = new Promise<void>((resolve) => {
+        open = resolve;
+      });
+      service.chunks.truncate = async (...cut) => {
+        await gate;
+        await truncate(...cut);
+      };
+      const truncated = client.call('setAttributes', { inode: id, length: 10n });
+      await settle();
+      const { departures, owner } = service.partition;
+      const dyingId = dying.id.toString('latin1');
+      departures.live([dyingId], [], true);
+      departures.live([], [dyingId], false);
+      await settle();
+      expect(owner.state.openFiles.size).toBe(1);
+      open();
+      expect((await truncated).inode).toMatchObject({ length: 10n });
+      await settle();
+      expect(owner.state.openFiles.size).toBe(0);
+      expect(owner.clients.size).toBe(1);
+      const after = client.call('stat', { inode: id });
+      if (nameless) expect(await refused(after)).toBe('STALE_HANDLE');
+      else expect((await after).inode).toMatchObject({ length: 10n, generation: 1n });
+    }
+  });
+  test('while their length is asked for: a cut that begins meanwhile counts', async () => {
+    const { service, client } = await opened();
+    const dying = await new TestClient(service, 'dying').hello();
+    const { inode } = await dying.call('create', {
+      parent: rootId,
+      name: name('f'),
+      mode: 0o600,
+      flags: O_RDWR,
+    });
+    const { id, layout } = inode!;
+    service.chunks.write(id, layout!, 0n, 3 << 20);
+    const query = service.chunks.queryLength.bind(service.chunks);
+    const truncate = service.chunks.truncate.bind(service.chunks);
+    let answer = (): void => {};
+    const queried = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    let open = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    service.chunks.queryLength = async (...file) => {
+      const length = await query(...file);
+      await queried;
+      return length;
+    };
+    service.chunks.truncate = async (...cut) => {
+      await gate;
+      await truncate(...cut);
+    };
+    const dyingId = dying.id.toString('latin1');
+    const { departures, owner } = service.partition;
+    departures.live([dyingId], [], true);
+    departures.live([], [dyingId], false);
+    await settle();
+    const truncated = client.call('setAttributes', { inode: id, length: 10n });
+    await settle();
+    answer();
+    await settle();
+    expect(owner.state.openFiles.size).toBe(1);
+    open();
+    await truncated;
+    await settle();
+    expect(owner.state.openFiles.size).toBe(0);
+    expect((await client.call('stat', { inode: id })).inode).toMatchObject({ length: 10n, generation: 1n });
   });
   test('are those that the manager has fenced, at once; those it knows never expire', async () => {
     const { service, client } = await opened();
