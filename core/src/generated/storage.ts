@@ -241,6 +241,8 @@ export interface TargetSpace {
   capacityBytes: bigint;
   usedBytes: bigint;
   chunks: bigint;
+  /** least bytes that it and the members after it may still allocate (P8) */
+  allocatable: bigint;
 }
 
 export interface SpaceReply {
@@ -2693,7 +2695,7 @@ export const SpaceRequest: MessageFns<SpaceRequest> = {
 };
 
 function createBaseTargetSpace(): TargetSpace {
-  return { target: 0n, capacityBytes: 0n, usedBytes: 0n, chunks: 0n };
+  return { target: 0n, capacityBytes: 0n, usedBytes: 0n, chunks: 0n, allocatable: 0n };
 }
 
 export const TargetSpace: MessageFns<TargetSpace> = {
@@ -2721,6 +2723,12 @@ export const TargetSpace: MessageFns<TargetSpace> = {
         throw new globalThis.Error("value provided for field message.chunks of type uint64 too large");
       }
       writer.uint32(32).uint64(message.chunks);
+    }
+    if (message.allocatable !== 0n) {
+      if (BigInt.asUintN(64, message.allocatable) !== message.allocatable) {
+        throw new globalThis.Error("value provided for field message.allocatable of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.allocatable);
     }
     return writer;
   },
@@ -2770,6 +2778,14 @@ export const TargetSpace: MessageFns<TargetSpace> = {
             message.chunks = reader.uint64() as bigint;
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.allocatable = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2793,6 +2809,9 @@ export const TargetSpace: MessageFns<TargetSpace> = {
       : 0n;
     message.usedBytes = (object.usedBytes !== undefined && object.usedBytes !== null) ? BigInt(object.usedBytes) : 0n;
     message.chunks = (object.chunks !== undefined && object.chunks !== null) ? BigInt(object.chunks) : 0n;
+    message.allocatable = (object.allocatable !== undefined && object.allocatable !== null)
+      ? BigInt(object.allocatable)
+      : 0n;
     return message;
   },
 };

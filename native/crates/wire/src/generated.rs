@@ -584,6 +584,9 @@ pub struct TargetSpace {
     pub used_bytes: u64,
     #[prost(uint64, tag = "4")]
     pub chunks: u64,
+    /// least bytes that it and the members after it may still allocate (P8)
+    #[prost(uint64, tag = "5")]
+    pub allocatable: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SpaceReply {
