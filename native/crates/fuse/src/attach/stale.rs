@@ -1,7 +1,7 @@
 //! A mount whose process died answers every call with ENOTCONN ("Transport endpoint is not connected") until somebody
 //! unmounts it. The next start does.
 
-use super::helper;
+use super::fusermount;
 use super::mount_table;
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;

@@ -40,6 +40,9 @@ pub fn links(view: &View, own: TargetId) -> Vec<Key> {
     }
     let last = view.last_serving.filter(|last| *last != own && view.role == Role::Serving);
     links.extend(last.and_then(|last| place(view, last)).map(|(node, _)| (node, Purpose::Control)));
+    // A member that was just synced asks its predecessor whether it may serve.
+    let predecessor = view.predecessor.filter(|_| view.role == Role::Serving);
+    links.extend(predecessor.and_then(|one| place(view, one)).map(|(node, _)| (node, Purpose::Control)));
     links
 }
 
@@ -134,7 +137,7 @@ impl Target {
         }
     }
 
-    /// The bytes are read on a reader thread; few of these are under way at once (`SYNC_COPIES_MAX`).
+    /// The bytes are read on a thread of the resync; few of these are under way at once (`SYNC_COPIES_MAX`).
     fn post_replace(
         self: &Arc<Self>,
         node: NodeId,
@@ -143,7 +146,7 @@ impl Target {
         committed: Committed,
     ) {
         let target = self.clone();
-        self.shared.readers.push((), move || {
+        self.shared.resyncs.push((), move || {
             let answered = target.clone();
             let done = move |result: Result<()>| {
                 answered.feed(Input::ReplaceAnswer { chain_version, chunk, result });
@@ -191,6 +194,26 @@ impl Target {
         request.length = read.chunk_length;
         request.crc = read.crc;
         Ok((request, read.payload))
+    }
+
+    /// How much room the members after this one have, while it is little (P8): a head that refuses every write would not hear it
+    /// otherwise.
+    pub fn ask_space(self: &Arc<Self>) {
+        let (node, to, chain_version) = {
+            let state = self.state.lock();
+            let Some((to, chain_version)) = state.replica.asks_space_of() else { return };
+            let Some((node, _)) = place(state.replica.view(), to) else { return };
+            (node, to, chain_version)
+        };
+        let target = self.clone();
+        let key = (node, Purpose::Control);
+        let request = m::SpaceRequest::default();
+        self.shared.peers.call(key, request, Vec::new(), ANSWER_TIMEOUT, move |result| {
+            let Ok((reply, _)) = result else { return };
+            if let Some(space) = reply.targets.iter().find(|space| space.target == to.0) {
+                target.state.lock().replica.learn_space(to, chain_version, space.allocatable);
+            }
+        });
     }
 
     fn post_control<R: wire::Request + 'static>(
