@@ -112,10 +112,11 @@ fn attempt<O: ChainOperation>(core: Arc<Core>, mut operation: O, mut course: Cou
             match result {
                 Ok(answer) => operation.finish(Ok(answer)),
                 Err(error) => {
-                    if matches!(error.code, Code::ConnectionLost | Code::TimedOut) {
+                    // Corrupt: perhaps it was the answer that was damaged.
+                    if matches!(error.code, Code::ConnectionLost | Code::TimedOut | Code::Corrupt) {
                         operation.in_doubt();
                     }
-                    if error.code == Code::Corrupt {
+                    if error.code == Code::Corrupt && matches!(operation.choice(), Choice::Any(_)) {
                         core.report_corrupt(&node, target, &error);
                     }
                     failed(core, operation, course, asked, error);
@@ -139,7 +140,8 @@ fn failed<O: ChainOperation>(core: Arc<Core>, operation: O, mut course: Course, 
     let table = core.routing.current();
     let chain = table.chain(operation.chain());
     let moved = asked.version != 0 && chain.is_some_and(|chain| chain.version != asked.version);
-    let others = matches!(operation.choice(), Choice::Any(_))
+    let reads = matches!(operation.choice(), Choice::Any(_));
+    let others = reads
         && chain.is_some_and(|chain| {
             serving(chain).any(|member| !course.asked.contains(&TargetId(member.target)))
         });
@@ -157,8 +159,9 @@ fn failed<O: ChainOperation>(core: Arc<Core>, operation: O, mut course: Course, 
             (after_ms, elsewhere)
         }
     };
-    if error.code == Code::Corrupt && !others {
-        // Every copy was asked: no pause makes these bytes right.
+    if error.code == Code::Corrupt && reads && !others {
+        // Every copy was asked: no pause makes these bytes right. At the head it was one frame that was damaged on its way;
+        // the same operation is made again.
         return operation.finish(Err(error));
     }
     course.last = Some(error);

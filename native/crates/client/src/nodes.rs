@@ -188,9 +188,12 @@ impl Nodes {
                 let incarnation = peer.state.lock().incarnation;
                 suspect(peer.node, incarnation);
             }
-            for then in waiting {
-                then(result.clone());
-            }
+            // Each waits with its own thread or budget: the first must not hold the rest while the server's queue is full.
+            transport::never_wait(|| {
+                for then in waiting {
+                    then(result.clone());
+                }
+            });
         };
         std::thread::Builder::new()
             .name("client-connect".into())

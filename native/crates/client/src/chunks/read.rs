@@ -87,7 +87,9 @@ pub(crate) fn push_zeros(rope: &mut Vec<Bytes>, mut length: usize) {
 
 /// Spreads chunks over replicas, each chunk's reads to one, so that each server's page cache holds its share.
 fn spread(chunk: ChunkId, salt: u64) -> u64 {
-    (chunk.inode ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17).wrapping_add(chunk.index) >> 1
+    let mixed = (chunk.inode ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(chunk.index);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^ (mixed >> 31)
 }
 
 impl Chunks {
@@ -150,5 +152,25 @@ impl Chunks {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_and_clients_spread_evenly() {
+        for (step, salt) in [((0, 1), 5), ((1, 0), 5), ((1, 1), 77)] {
+            let mut counts = [0u32; 3];
+            for number in 0..3000 {
+                let chunk = ChunkId { inode: 100 + number * step.0, index: number * step.1 };
+                counts[(spread(chunk, salt) % 3) as usize] += 1;
+            }
+            assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+        }
+        let chunk = ChunkId { inode: 1, index: 1 };
+        let choices: std::collections::BTreeSet<u64> = (0..20).map(|salt| spread(chunk, salt) % 3).collect();
+        assert_eq!(choices.len(), 3, "clients differ");
     }
 }

@@ -93,7 +93,8 @@ mod tests {
         let chains = vec![chain(1, [0, 1, 2]), chain(2, [3, 4, 5])];
         let routing = m::Routing { version: 1, chains, ..Default::default() };
         let table = RoutingTable::default().with(&routing).unwrap();
-        let space = |target| m::TargetSpace { target, capacity_bytes: 900, used_bytes: 30, chunks: 1 };
+        let space =
+            |target| m::TargetSpace { target, capacity_bytes: 900, used_bytes: 30, ..Default::default() };
         let targets = (0..6).map(|target| (target, space(target))).collect();
         assert_eq!(once(&table, &targets), Space { capacity_bytes: 900, used_bytes: 60 });
         assert_eq!(once(&table, &HashMap::new()), Space::default());

@@ -19,7 +19,7 @@ impl OpenFile {
             self.core.inodes.leave(self);
             return done(Ok(()));
         }
-        let report = self.state.known.lock().take_report();
+        let report = self.claim_report();
         let (file, encoded) = (self.clone(), self.clone());
         let make = move || m::CloseRequest {
             header: None,
@@ -28,11 +28,8 @@ impl OpenFile {
             report: report.map(|report| report.message()),
         };
         let answered = move |result: Result<m::InodeReply>| {
-            let result = result.map(|reply| file.note_reply(reply)).inspect_err(|_| {
-                if let Some(report) = &report {
-                    file.state.known.lock().put_back(report);
-                }
-            });
+            file.report_answered(report.as_ref(), result.is_ok());
+            let result = result.map(|reply| file.note_reply(reply));
             file.core.inodes.leave(&file);
             done(result);
         };

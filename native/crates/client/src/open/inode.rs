@@ -40,6 +40,8 @@ pub(crate) struct Known {
     allocated_delta: i64,
     /// Since when something is to be reported.
     unreported: Option<Instant>,
+    /// Reports that were taken and are not answered yet. As many as requests may be in the air.
+    reports_in_air: u32,
     /// Numbers of writes in the air.
     in_air: BTreeSet<u64>,
     next_write: u64,
@@ -66,6 +68,7 @@ impl InodeState {
             last_write: None,
             allocated_delta: 0,
             unreported: None,
+            reports_in_air: 0,
             in_air: BTreeSet::new(),
             next_write: 0,
             gates: 0,
@@ -176,17 +179,36 @@ impl Known {
         self.known_at = Instant::now();
     }
 
+    /// What is to be told. Each report ends with `told` or `put_back`.
     pub fn take_report(&mut self) -> Option<Report> {
         self.unreported.take()?;
-        Some(Report {
+        Some(self.whole_report())
+    }
+
+    /// For who must know that the service knows, as close and fsync: also what another thread has taken and nobody has
+    /// answered yet, once more. That one may fail; this one is answered behind it, and says the same.
+    pub fn claim_report(&mut self) -> Option<Report> {
+        let told = self.unreported.is_none() && self.reports_in_air == 0;
+        self.unreported = None;
+        (!told).then(|| self.whole_report())
+    }
+
+    fn whole_report(&mut self) -> Report {
+        self.reports_in_air += 1;
+        Report {
             length: self.own_length,
             generation: self.attributes.generation,
             last_write: self.last_write.expect("set by the write that is reported"),
             allocated_delta: std::mem::take(&mut self.allocated_delta),
-        })
+        }
+    }
+
+    pub fn told(&mut self) {
+        self.reports_in_air -= 1;
     }
 
     pub fn put_back(&mut self, report: &Report) {
+        self.reports_in_air -= 1;
         self.allocated_delta += report.allocated_delta;
         self.unreported.get_or_insert_with(Instant::now);
     }
@@ -230,7 +252,26 @@ mod tests {
         assert!(!known.is_unreported() && known.take_report().is_none());
         known.put_back(&report);
         assert_eq!(known.take_report().unwrap().allocated_delta, 8192);
+        known.told();
         assert_eq!(known.take_epochs(), BTreeMap::from([(3, 4)]), "the oldest epoch counts");
+    }
+
+    #[test]
+    fn who_must_know_repeats_a_report_that_is_in_the_air() {
+        let state = InodeState::new(inode(1, 1, 10));
+        assert_eq!(state.known.lock().claim_report(), None);
+        let number = state.begin_write();
+        state.end_write(number, Some((100, &acked(1))));
+        let mut known = state.known.lock();
+        let taken = known.take_report().unwrap();
+        let repeated = known.claim_report().unwrap();
+        assert_eq!((repeated.length, repeated.allocated_delta), (100, 0), "blocks are counted once");
+        assert_eq!(repeated.last_write, taken.last_write);
+        known.told();
+        known.put_back(&taken);
+        assert_eq!(known.claim_report().unwrap().allocated_delta, 4096);
+        known.told();
+        assert_eq!(known.claim_report(), None);
     }
 
     #[test]

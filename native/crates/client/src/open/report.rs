@@ -78,11 +78,26 @@ impl OpenFile {
     pub fn report(self: &Arc<Self>, caller: &Caller) -> Result<()> {
         self.check()?;
         self.state.wait_quiet();
-        let report = self.state.known.lock().take_report();
+        let report = self.claim_report();
         if report.is_none() {
             return Ok(());
         }
         wait(None, |done| self.send_report(caller, report, false, done))
+    }
+
+    /// What a request of this handle has to tell before it is answered. The service takes reports from writers only.
+    pub(crate) fn claim_report(self: &Arc<Self>) -> Option<Report> {
+        if writes(self.flags) {
+            return self.state.known.lock().claim_report();
+        }
+        self.core.report_before(self.inode());
+        None
+    }
+
+    pub(crate) fn report_answered(&self, report: Option<&Report>, told: bool) {
+        let Some(report) = report else { return };
+        let mut known = self.state.known.lock();
+        if told { known.told() } else { known.put_back(report) }
     }
 
     pub(crate) fn send_report(
@@ -101,11 +116,8 @@ impl OpenFile {
             durable,
         };
         let answered = move |result: Result<m::InodeReply>| {
-            done(result.map(|reply| file.note_reply(reply)).inspect_err(|_| {
-                if let Some(report) = &report {
-                    file.state.known.lock().put_back(report);
-                }
-            }));
+            file.report_answered(report.as_ref(), result.is_ok());
+            done(result.map(|reply| file.note_reply(reply)));
         };
         let options = CallOptions { deadline: self.core.limits(None).deadline, ..CallOptions::default() };
         self.core.session.submit(&Pending::new(caller, options, make, answered));

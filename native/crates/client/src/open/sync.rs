@@ -4,10 +4,12 @@ use super::OpenFile;
 use crate::Caller;
 use crate::chunks::Chunks;
 use crate::done::Done;
+use crate::metadata::{CallOptions, Pending};
 use crate::waiter::wait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use wire::message as m;
 use wire::{Code, Error, Result};
 
 impl OpenFile {
@@ -18,6 +20,7 @@ impl OpenFile {
         self.check()?;
         self.state.wait_quiet();
         let layout = self.layout()?;
+        self.learn_length(caller)?;
         let (length, epochs) = {
             let mut known = self.state.known.lock();
             (known.length(), known.take_epochs())
@@ -34,9 +37,26 @@ impl OpenFile {
                 return Err(error);
             }
         }
-        let report = self.state.known.lock().take_report();
+        let report = self.claim_report();
         wait(None, |done| self.send_report(caller, report, true, done))?;
         self.report_loss()
+    }
+
+    /// Others may have written behind the end that was known here: their chunks are flushed too (P11).
+    fn learn_length(self: &Arc<Self>, caller: &Caller) -> Result<()> {
+        let age = self.state.known.lock().known_at.elapsed();
+        if age < self.core.config.attribute_ttl {
+            return Ok(());
+        }
+        let inode = self.inode();
+        self.core.report_before(inode);
+        let options = CallOptions { deadline: self.core.limits(None).deadline, ..CallOptions::default() };
+        let make = move || m::StatRequest { header: None, inode };
+        let answer = wait(None, |done| {
+            self.core.session.submit(&Pending::new(caller, options, make, done));
+        })?;
+        self.note_reply(answer);
+        Ok(())
     }
 
     /// Compares the epochs of the flush with those of the writes that it covers.
