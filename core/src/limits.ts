@@ -11,6 +11,13 @@ export const payloadBytesMax = 64 << 20;
 export const callsInFlightMax = 1024;
 
 /**
+ * Connections of one server: one of each of the 65,536 clients that a cluster may have, and as many again
+ * while those that were lost are not yet noticed. Each costs a file descriptor, so the process needs a limit
+ * of open files above this.
+ */
+export const connectionsMax = 131_072;
+
+/**
  * Bytes of replies that wait for a slow reader before its requests are left in the socket: two messages of
  * the longest kind.
  */

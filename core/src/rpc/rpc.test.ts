@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { ManualClock } from '../clock.ts';
 import { encodeFrame } from '../frame.ts';
 import { outgoingBytesMax } from '../limits.ts';
+import { createLogger } from '../log.ts';
 import * as m from '../messages.ts';
 import { RpcClient } from './client.ts';
 import { connectInProcess } from './in-process.ts';
@@ -127,6 +128,31 @@ test('a reader that is too slow is left waiting, then cut off', async () => {
   expect(connection.isOpen).toBe(false);
   expect(sent).toBeGreaterThan(outgoingBytesMax / 2);
   expect(await connection.closed).toMatchObject({ code: 'OVERLOADED' });
+});
+
+test('connections beyond the limit are closed at once, which is logged once; the others are served', async () => {
+  const events: string[] = [];
+  const log = createLogger({ process: 'test', clock: testClock, write: (line) => void events.push(line) });
+  const handlers = [handle(rpcs.echo, () => ({}))];
+  const server = new RpcServer({ handlers, clock: testClock, log, connectionsMax: 2 });
+  servers.push(server);
+  const address = await server.listen('127.0.0.1:0');
+  const served = [await rawSocket(address), await rawSocket(address)];
+  await expect.poll(() => server.connections.size).toBe(2);
+  for (let refused = 0; refused < 3; refused++) await ended(await rawSocket(address));
+  expect(server.connections.size).toBe(2);
+  const said = (): string[] => events.filter((line) => line.includes('connection.limit'));
+  expect(said()).toHaveLength(1);
+  // One goes: there is room for another.
+  served[0]!.destroy();
+  await expect.poll(() => server.connections.size).toBe(1);
+  const client = await RpcClient.connect(address, { clock: testClock });
+  await client.call(rpcs.echo, {});
+  await ended(await rawSocket(address));
+  expect(said()).toHaveLength(1);
+  await client.call(rpcs.echo, {});
+  await client.close();
+  served[1]!.destroy();
 });
 
 test('the request id is found in the bytes of any message', () => {

@@ -7,7 +7,7 @@ import type { Duplex } from 'node:stream';
 import type { Clock } from '../clock.ts';
 import { FsError, fromSystemError, replyHeaderOf } from '../errors.ts';
 import { frameFlags } from '../frame.ts';
-import { callsInFlightMax } from '../limits.ts';
+import { callsInFlightMax, connectionsMax } from '../limits.ts';
 import { type Logger, silentLogger } from '../log.ts';
 import * as m from '../messages.ts';
 import { type FastEncoder, FrameConnection } from './connection.ts';
@@ -153,6 +153,7 @@ export interface RpcServerOptions {
   onConnection?: (connection: ServerConnection) => void;
   onClosed?: (connection: ServerConnection) => void;
   callsInFlightMax?: number;
+  connectionsMax?: number;
 }
 
 export class RpcServer {
@@ -160,13 +161,17 @@ export class RpcServer {
   readonly #options: RpcServerOptions;
   readonly #log: Logger;
   readonly #callsInFlightMax: number;
+  readonly #connectionsMax: number;
   readonly #connections = new Set<ServerConnection>();
+  /** Once in the log: whoever fills the server must not fill the log as well. */
+  #limitLogged = false;
   #listener: Server | undefined;
 
   constructor(options: RpcServerOptions) {
     this.#options = options;
     this.#log = options.log ?? silentLogger;
     this.#callsInFlightMax = options.callsInFlightMax ?? callsInFlightMax;
+    this.#connectionsMax = options.connectionsMax ?? connectionsMax;
     for (const handler of options.handlers) {
       assert(this.#handlers[handler.kind] === undefined, `two handlers for message kind ${handler.kind}`);
       this.#handlers[handler.kind] = handler;
@@ -191,8 +196,15 @@ export class RpcServer {
     return `${host}:${bound.port}`;
   }
 
-  /** Serves the caller at the other end of this stream. */
+  /** Serves the caller at the other end of this stream, or closes it at once if there are too many. */
   accept(stream: Duplex, peer: string): void {
+    if (this.#connections.size >= this.#connectionsMax) {
+      if (!this.#limitLogged) this.#log.warning('connection.limit', { peer, limit: this.#connectionsMax });
+      this.#limitLogged = true;
+      stream.on('error', () => {}); // the peer's reset is no news
+      stream.destroy();
+      return;
+    }
     const frames = new FrameConnection(stream, peer, (kind, flags, message) =>
       this.#dispatch(connection, kind, flags, message),
     );
