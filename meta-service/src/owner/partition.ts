@@ -31,6 +31,7 @@ import {
   featureLevel,
   floorOf,
   makeRoot,
+  nextIncarnation,
   type RootOwner,
   rebuild,
   replay,
@@ -70,6 +71,8 @@ export class Partition {
   readonly departures: Departures;
   readonly log: AppendLog;
   readonly replayed: number;
+  /** Rises with each opening; on the medium before anybody hears it. */
+  readonly incarnation: bigint;
   /** Empty until a manager has told it. */
   cluster: string;
   readonly #options: PartitionOptions;
@@ -146,6 +149,7 @@ export class Partition {
       mayExpire: options.mayExpire ?? (() => true),
     });
     this.#filesStored = counterValue(state, counterNames.files);
+    this.incarnation = nextIncarnation(state, clock.wallNs());
     this.#identifiers = identifiers;
   }
   readonly #identifiers: ReservedIdentifiers;
@@ -196,6 +200,10 @@ export class Partition {
     const { clients, truncations } = rebuild(state, clock);
     for (const client of clients) this.owner.clients.set(client.id, client);
     this.#identifiers.prepare();
+    const incarnation = { recordVersion, value: this.incarnation };
+    this.owner.internal((transaction) =>
+      transaction.put(counters, counterKey(counterNames.incarnation), incarnation),
+    );
     await new Promise<void>((resolve) => this.owner.journal.whenFlushed(this.owner.journal.newest, resolve));
     for (const inode of truncations) this.truncator.start(this.owner, inode, 0);
     this.collector.scan();

@@ -23,7 +23,7 @@ import { highestAnswered } from './greeting.ts';
 /** Raised when a record changes in a way that older releases cannot read. */
 export const featureLevel = 1;
 
-export const counterNames = { ordinals: 'ordinals', files: 'files' } as const;
+export const counterNames = { ordinals: 'ordinals', files: 'files', incarnation: 'incarnation' } as const;
 
 /** The first inode that is not the root. */
 export const firstOrdinal = 2n;
@@ -141,6 +141,17 @@ export function counterValue(state: State, name: string): bigint {
   const record = state.stored(tables.counters, keys.counterKey(name));
   if (record === undefined) throw new FsError('CORRUPT', `the metadata store has no counter "${name}"`);
   return record.value;
+}
+
+/**
+ * Number of this process for the manager: above every earlier one, also when the clock went back, and when the
+ * store was emptied in between. Stores of the first release do not hold it.
+ */
+export function nextIncarnation(state: State, wallNs: bigint): bigint {
+  const stored = state.stored(tables.counters, keys.counterKey(counterNames.incarnation));
+  const next = (stored?.value ?? 0n) + 1n;
+  const wallMs = wallNs / 1_000_000n;
+  return next > wallMs ? next : wallMs;
 }
 
 /** What lives in memory alone. */

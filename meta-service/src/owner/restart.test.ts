@@ -1,4 +1,4 @@
-import { message } from '@catena/core';
+import { ManualClock, message } from '@catena/core';
 import { describe, expect, test } from 'vitest';
 import { batchChangesMax, overlayRecordsMax, unansweredMax } from '../limits.ts';
 import { gated, isSettled, lookup, makeDirectory, O_RDWR, opened, rootId } from '../testing/owner-fixture.ts';
@@ -384,6 +384,22 @@ describe('a restart', () => {
       await service.reopen();
       await client.hello();
     }
+  });
+  test('has a higher incarnation, also on the same clock or an earlier one, and after the loss of power', async () => {
+    let wallNs = 5_000_000_000n;
+    const clock = new ManualClock();
+    clock.wallNs = () => wallNs;
+    const service = await new TestService({ clock }).open();
+    const incarnations = [service.partition.incarnation];
+    expect(incarnations).toEqual([5_000n]);
+    for (const now of [5_000_000_000n, 1_000_000_000n, 1_000_000_000n, 90_000_000_000n]) {
+      wallNs = now;
+      service.logMedium.losePower();
+      service.storeMedium.losePower();
+      await service.reopen();
+      incarnations.push(service.partition.incarnation);
+    }
+    expect(incarnations).toEqual([5_000n, 5_001n, 5_002n, 5_003n, 90_000n]);
   });
   test('session numbers differ from those of before', async () => {
     const { service, client } = await opened();

@@ -65,7 +65,7 @@ async function start(
   link = new ManagerLink({
     managers: config.managers,
     node: config.node,
-    incarnation: clock.wallNs() / 1_000_000n,
+    incarnation: partition.incarnation,
     address: config.advertise === '' ? address : config.advertise,
     clock,
     random: realRandom,
