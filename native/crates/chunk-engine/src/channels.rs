@@ -138,8 +138,8 @@ impl Channels {
             .collect()
     }
 
-    /// Hands the dirty entries to `save` as far as `covered(chunk, record)` says that the same checkpoint (or an earlier one)
-    /// holds their chunk with the update in it; the others stay dirty.
+    /// Hands the dirty entries to `save` as far as `covered(chunk, record)` says that the same checkpoint (or
+    /// an earlier one) holds their chunk with the update in it; the others stay dirty.
     pub fn save(
         &self,
         covered: impl Fn(ChunkId, u64) -> bool,

@@ -1,5 +1,5 @@
-//! The engine checks its own books against the disk: every extent has one owner, the counters are right, and every stored byte
-//! matches its checksum. It changes nothing.
+//! The engine checks its own books against the disk: every extent has one owner, the counters are right, and
+//! every stored byte matches its checksum. It changes nothing.
 
 use crate::checksum::BLOCK_BYTES;
 use crate::engine::Engine;

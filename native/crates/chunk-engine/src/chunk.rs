@@ -1,10 +1,10 @@
-//! One chunk in memory: its committed version, the pending ones after it, the planes they lie in, and the journaled images
-//! that are not in their place yet. Pure: no I/O here; who calls holds the shard's lock.
+//! One chunk in memory: its committed version, the pending ones after it, the planes they lie in, and the
+//! journaled images that are not in their place yet. Pure: no I/O here; who calls holds the shard's lock.
 //!
-//! A plane is one extent of the chunk's size; block b of the chunk lies at block b of one of its planes. A position is free
-//! when no version that may still be wanted uses it: the committed one, the pending ones, and those that were replaced
-//! after the last flush (`retired`). So a version never overwrites bytes of another, and rewriting a chunk in pieces ends
-//! in one contiguous plane again.
+//! A plane is one extent of the chunk's size; block b of the chunk lies at block b of one of its planes. A
+//! position is free when no version that may still be wanted uses it: the committed one, the pending ones, and
+//! those that were replaced after the last flush (`retired`). So a version never overwrites bytes of another,
+//! and rewriting a chunk in pieces ends in one contiguous plane again.
 
 use crate::layout::{Layout, OVERLAY, PLANES_MAX, Presence, blocks_of};
 use crate::segments::{ExtentAddress, SegmentFile};
@@ -221,7 +221,8 @@ impl Active {
         }
         let mut keep = None;
         let mut stale = Vec::new();
-        // From newest to oldest: of each block, the first image not newer than the committed version is the one it shows.
+        // From newest to oldest: of each block, the first image not newer than the committed version is the one
+        // it shows.
         for ((block, image), content) in
             self.images.iter_mut().rev().filter(|((_, image), _)| *image <= committed.record)
         {

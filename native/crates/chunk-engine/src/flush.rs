@@ -1,5 +1,6 @@
-//! Group-committed flush. One round covers everyone who came before it began: bytes first, then a mark in the journal that says
-//! so, then the journal. What versions gave up is freed after the round whose mark covers them is on the medium (P12).
+//! Group-committed flush. One round covers everyone who came before it began: bytes first, then a mark in the
+//! journal that says so, then the journal. What versions gave up is freed after the round whose mark covers
+//! them is on the medium (P12).
 
 use crate::engine::{Core, Engine};
 use parking_lot::{Condvar, Mutex};

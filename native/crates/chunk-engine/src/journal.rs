@@ -1,6 +1,6 @@
-//! The journal: numbered, checksummed records in files that are replaced at checkpoints.
-//! A record is a 32-byte head, a protobuf message, and the bytes of journaled blocks. Reading stops at the first bad record.
-//! It never decides anything: what a record means is said in `open.rs`.
+//! The journal: numbered, checksummed records in files that are replaced at checkpoints. A record is a 32-byte
+//! head, a protobuf message, and the bytes of journaled blocks. Reading stops at the first bad record. It never
+//! decides anything: what a record means is said in `open.rs`.
 
 use crate::checksum::{checksum, combine};
 use crate::disk::DiskFile;
@@ -17,7 +17,8 @@ const HEAD_BYTES: usize = 32;
 const MAGIC: u32 = 0x314a_4543;
 /// The format of the head; the message inside can grow by fields.
 const FORMAT: u32 = 1;
-/// Longest message of a record: a stage of a 64 MiB chunk has 16,384 checksums of 4 bytes; pages of channels are cut below it.
+/// Longest message of a record: a stage of a 64 MiB chunk has 16,384 checksums of 4 bytes; pages of channels
+/// are cut below it.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Longest data of a record: 64 KiB of overwritten bytes touch 17 blocks, and one tail block.
 const DATA_BYTES_MAX: usize = 18 * 4096;
@@ -125,8 +126,8 @@ impl Journal {
         for file in &files {
             self.volume.flush(&**file, "the flush of the journal")?;
         }
-        // Only files that were closed before this began are done with: the current one may have grown since, and may even
-        // have been closed since.
+        // Only files that were closed before this began are done with: the current one may have grown since,
+        // and may even have been closed since.
         let done = |file: &Arc<dyn DiskFile>| {
             !Arc::ptr_eq(file, &current) && files.iter().any(|flushed| Arc::ptr_eq(file, flushed))
         };
@@ -134,7 +135,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes the file that `rotate` will switch to; `None` if the current one is still empty. Only the checkpoint calls it.
+    /// Makes the file that `rotate` will switch to; `None` if the current one is still empty. Only the
+    /// checkpoint calls it.
     pub fn prepare(&self) -> Result<Option<Arc<dyn DiskFile>>> {
         let number = {
             let tail = self.tail.lock();
@@ -175,7 +177,8 @@ pub(crate) struct ReadRecord {
     pub data: Vec<u8>,
 }
 
-/// Reads one journal file from its start. `next` ends at the first record that is not whole, or not the expected number.
+/// Reads one journal file from its start. `next` ends at the first record that is not whole, or not the
+/// expected number.
 #[derive(Debug)]
 pub(crate) struct JournalReader {
     file: Arc<dyn DiskFile>,

@@ -1,5 +1,5 @@
-//! One version of one chunk: its length, and for each block where it lies and what its checksum is.
-//! A layout never changes; an update makes the next one, by the same function when it happens and when it is replayed.
+//! One version of one chunk: its length, and for each block where it lies and what its checksum is. A layout
+//! never changes; an update makes the next one, by the same function when it happens and when it is replayed.
 
 use crate::checksum::{BLOCK_BYTES, of_zeros};
 use wire::message::{BlockRunKind, JournalStage};

@@ -1,6 +1,7 @@
-//! Making a target, and opening one: the catalogue, then the journal on top of it. Records covered by a flush mark are taken as
-//! they are; of later ones every directly written block is verified, and a chunk that fails returns to its last good version
-//! (P12). Opening ends with a checkpoint, so that nothing dropped can come back.
+//! Making a target, and opening one: the catalogue, then the journal on top of it. Records covered by a flush
+//! mark are taken as they are; of later ones every directly written block is verified, and a chunk that fails
+//! returns to its last good version (P12). Opening ends with a checkpoint, so that nothing dropped can come
+//! back.
 
 mod replay;
 
@@ -127,8 +128,9 @@ impl Engine {
             options,
         };
         core.count(loaded.settled_blocks);
-        // What was replayed need not be on the medium yet. No block goes in place or back to the file system, and no mark covers
-        // a record that was dropped, before the catalogue holds what the replay made of the journal.
+        // What was replayed need not be on the medium yet. No block goes in place or back to the file system,
+        // and no mark covers a record that was dropped, before the catalogue holds what the replay made of the
+        // journal.
         core.write_catalog(Rotation { journal: replayed.next_journal, first_record: next_record }, false)?;
         core.flusher.start_at(next_record - 1);
         if !target.clean {
@@ -160,9 +162,10 @@ struct Loaded {
     last_record: u64,
 }
 
-/// Reads the catalogue's chunks and channels into memory, and takes the extents of chunks at rest. A checkpoint saves chunks one
-/// after another while updates go on, so an extent may stand at one chunk that gave it up later (the journal says so) and at
-/// the next that got it: extents of chunks that the journal changed are taken after the replay.
+/// Reads the catalogue's chunks and channels into memory, and takes the extents of chunks at rest. A checkpoint
+/// saves chunks one after another while updates go on, so an extent may stand at one chunk that gave it up
+/// later (the journal says so) and at the next that got it: extents of chunks that the journal changed are
+/// taken after the replay.
 fn load(
     catalog: &Catalog,
     segments: &Segments,

@@ -1,5 +1,6 @@
-//! Reading: what to read is decided under the shard's lock, the bytes are read and verified without any lock, and the result
-//! counts only if nothing was overwritten or given back meanwhile. Never returns a byte whose block failed its checksum.
+//! Reading: what to read is decided under the shard's lock, the bytes are read and verified without any lock,
+//! and the result counts only if nothing was overwritten or given back meanwhile. Never returns a byte whose
+//! block failed its checksum.
 
 use crate::checksum::{BLOCK_BYTES, checksum, combine, zeros};
 use crate::chunk::{Active, Entry};
@@ -10,7 +11,8 @@ use std::io::IoSliceMut;
 use std::sync::Arc;
 use wire::{ChunkId, Code, Error, Result, Version};
 
-/// A reader that meets this many changes under its feet gives up with `Busy`; each change needs a flush, so it never does.
+/// A reader that meets this many changes under its feet gives up with `Busy`; each change needs a flush, so it
+/// never does.
 const ATTEMPTS: usize = 100;
 
 /// What a read returned.
@@ -54,7 +56,8 @@ impl Engine {
         self.core.read(chunk, None, offset, buffer)
     }
 
-    /// Reads one version, committed or pending (a member re-drives what it holds pending, P6). `MissingVersion` if it is neither.
+    /// Reads one version, committed or pending (a member re-drives what it holds pending, P6). `MissingVersion`
+    /// if it is neither.
     pub fn read_version(
         &self,
         chunk: ChunkId,

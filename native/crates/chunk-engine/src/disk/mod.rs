@@ -1,5 +1,5 @@
-//! All access to a disk: flat files by name. `FileDisk` is a folder of a real file system, `MemoryDisk` its faulty twin.
-//! Both pass the suite in `suite.rs`. Whoever adds an operation adds it to both, and to the suite.
+//! All access to a disk: flat files by name. `FileDisk` is a folder of a real file system, `MemoryDisk` its
+//! faulty twin. Both pass the suite in `suite.rs`. Whoever adds an operation adds it to both, and to the suite.
 
 mod file;
 mod memory;

@@ -1,5 +1,5 @@
-//! Replay of the journal over the catalogue. Up to the last flush mark records are applied; after it they are collected per
-//! chunk, verified in order, and applied up to the first whose bytes are not there.
+//! Replay of the journal over the catalogue. Up to the last flush mark records are applied; after it they are
+//! collected per chunk, verified in order, and applied up to the first whose bytes are not there.
 
 use crate::BLOCK_BYTES;
 use crate::catalog::Catalog;

@@ -1,6 +1,6 @@
-//! Staging: an update becomes the newest pending version of its chunk. Bytes go to their place first (new blocks, or behind
-//! the chunk's end), then the journal record that makes them count; small overwrites are in the record itself (P12).
-//! Nothing that another version needs is overwritten here.
+//! Staging: an update becomes the newest pending version of its chunk. Bytes go to their place first (new
+//! blocks, or behind the chunk's end), then the journal record that makes them count; small overwrites are in
+//! the record itself (P12). Nothing that another version needs is overwritten here.
 
 mod plan;
 
@@ -19,8 +19,8 @@ use std::sync::atomic::Ordering;
 use wire::message::{BlockRun, BlockRunKind, ChannelRecord, JournalRecord, JournalStage, StoredPlane};
 use wire::{ChunkId, Code, Error, Result, Tag, Version};
 
-/// Planes of one chunk beyond which its fresh blocks are scattered, and a flush is made to get retired ones back, before another
-/// extent is taken: bounds the address space that one hot chunk may hold.
+/// Planes of one chunk beyond which its fresh blocks are scattered, and a flush is made to get retired ones
+/// back, before another extent is taken: bounds the address space that one hot chunk may hold.
 const PLANES_WANTED: usize = 4;
 
 /// What an update does to its chunk.
@@ -83,7 +83,8 @@ struct Placement {
 }
 
 impl Engine {
-    /// Holds an update as the newest pending version of its chunk. When it returns, it survives the death of the process.
+    /// Holds an update as the newest pending version of its chunk. When it returns, it survives the death of
+    /// the process.
     pub fn stage(&self, request: &StageRequest<'_>) -> Result<Staged> {
         let core = &*self.core;
         core.check()?;
@@ -346,8 +347,8 @@ impl Core {
         Ok(staged)
     }
 
-    /// The extents that the record's blocks were written to. Always all of them: the catalogue lists only planes that a version
-    /// uses, and a plane may be used again after a checkpoint saw it unused.
+    /// The extents that the record's blocks were written to. Always all of them: the catalogue lists only
+    /// planes that a version uses, and a plane may be used again after a checkpoint saw it unused.
     fn planes_of(&self, chunk: ChunkId, runs: &[BlockRun]) -> Vec<StoredPlane> {
         let mut shard = self.index.shard(chunk);
         let active = shard.active(chunk).expect("a chunk that is changed is active");

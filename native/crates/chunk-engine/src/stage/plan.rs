@@ -201,7 +201,8 @@ impl Write<'_> {
         }
         let mut plan = write.plan;
         if write.overwritten > JOURNALED_BLOCKS_MAX {
-            // Large overwrites go to new blocks. What is appended to a block in the journal's care stays in the journal.
+            // Large overwrites go to new blocks. What is appended to a block in the journal's care stays in the
+            // journal.
             for block in plan.blocks.iter_mut().filter(|block| block.place == Place::Overlay) {
                 block.place = Place::Fresh;
             }
