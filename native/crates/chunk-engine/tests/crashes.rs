@@ -1,5 +1,6 @@
-//! The disk loses, tears and reorders what was not flushed, at every point of short workloads and at random points of long ones.
-//! Flushed is there; the rest is old, new or pending; nothing is ever torn or another chunk's.
+//! The disk loses, tears and reorders what was not flushed, at every point of short workloads and at random
+//! points of long ones. Flushed is there; the rest is old, new or pending; nothing is ever torn or another
+//! chunk's.
 
 mod support;
 

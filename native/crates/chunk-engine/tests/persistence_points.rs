@@ -1,5 +1,6 @@
-//! Every workload of one and of two steps, the power going at every operation of the disk, the unflushed rest lost, kept, or
-//! lost in part. Steps are chosen so that each way through the engine is met: append, overlay, new blocks, cut, removal, ….
+//! Every workload of one and of two steps, the power going at every operation of the disk, the unflushed rest
+//! lost, kept, or lost in part. Steps are chosen so that each way through the engine is met: append, overlay,
+//! new blocks, cut, removal, ….
 
 mod support;
 
@@ -11,7 +12,8 @@ fn write(offset: u32, length: usize, commit: bool) -> Step {
     Step::Write { chunk: 1, offset, length, commit }
 }
 
-/// The chunk before the workload: 10,000 bytes committed and flushed, 500 bytes in a journaled block, one version pending.
+/// The chunk before the workload: 10,000 bytes committed and flushed, 500 bytes in a journaled block, one
+/// version pending.
 const BEFORE: [Step; 5] = [
     Step::Write { chunk: 1, offset: 0, length: 10_000, commit: true },
     Step::Write { chunk: 2, offset: 5000, length: 100_000, commit: true },
@@ -42,7 +44,8 @@ fn steps() -> Vec<Step> {
     ]
 }
 
-/// Runs the workload with the power going at each `stride`-th operation from `first` on; how many crashes were looked at.
+/// Runs the workload with the power going at each `stride`-th operation from `first` on; how many crashes were
+/// looked at.
 fn run(workload: &[Step], first: u64, stride: u64) -> usize {
     let mut crashes = 0;
     for at in (first..).step_by(stride as usize) {
@@ -62,8 +65,8 @@ fn run(workload: &[Step], first: u64, stride: u64) -> usize {
     unreachable!("a workload ends")
 }
 
-/// Pairs of steps look at every sixth operation, each pair beginning at another one, so that a run takes seconds; with
-/// `CATENA_EXHAUSTIVE=1` at every one.
+/// Pairs of steps look at every sixth operation, each pair beginning at another one, so that a run takes
+/// seconds; with `CATENA_EXHAUSTIVE=1` at every one.
 fn stride() -> u64 {
     if std::env::var_os("CATENA_EXHAUSTIVE").is_some() { 1 } else { 6 }
 }
