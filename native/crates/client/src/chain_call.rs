@@ -160,8 +160,8 @@ fn failed<O: ChainOperation>(core: Arc<Core>, operation: O, mut course: Course, 
         }
     };
     if error.code == Code::Corrupt && reads && !others {
-        // Every copy was asked: no pause makes these bytes right. At the head it was one frame that was damaged on its way;
-        // the same operation is made again.
+        // Every copy was asked: no pause makes these bytes right. At the head it was one frame that was damaged on
+        // its way; the same operation is made again.
         return operation.finish(Err(error));
     }
     course.last = Some(error);

@@ -106,8 +106,8 @@ impl Client {
         }
     }
 
-    /// Reports what open files know, asks for the fence of this client's id, ends connections and threads. Operations in
-    /// the air end with `Unreachable`. Also what dropping does.
+    /// Reports what open files know, asks for the fence of this client's id, ends connections and threads. Operations
+    /// in the air end with `Unreachable`. Also what dropping does.
     pub fn stop(&self) {
         let threads = std::mem::take(&mut *self.threads.lock());
         if threads.is_empty() {

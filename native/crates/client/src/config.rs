@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Writes that are not acknowledged yet hold their bytes in memory; more callers wait. 32 MiB keeps four chains of 1 MiB
-/// chunks busy with twice what one of them has in the air on a 10 Gbit/s network.
+/// Writes that are not acknowledged yet hold their bytes in memory; more callers wait. 32 MiB keeps four chains of 1
+/// MiB chunks busy with twice what one of them has in the air on a 10 Gbit/s network.
 pub const WRITE_BYTES_MAX: usize = 32 << 20;
 
 #[derive(Clone, Debug)]

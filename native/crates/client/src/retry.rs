@@ -1,5 +1,5 @@
-//! How long to wait before a connection is tried again. Whether a failed call is made again is decided in `chain::client`,
-//! where the simulator runs it too.
+//! How long to wait before a connection is tried again. Whether a failed call is made again is decided in
+//! `chain::client`, where the simulator runs it too.
 
 use std::time::Duration;
 

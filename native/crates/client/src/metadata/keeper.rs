@@ -1,5 +1,5 @@
-//! The thread that keeps the session: connects, says hello, ends requests whose time is over, reports lengths that nobody
-//! asked for.
+//! The thread that keeps the session: connects, says hello, ends requests whose time is over, reports lengths that
+//! nobody asked for.
 
 use super::session::{Ear, Session, State};
 use super::window::Place;
@@ -75,7 +75,7 @@ impl Session {
         for place in due {
             state.window.again(place);
         }
-        let over = state.window.take_if(|pending| pending.deadline.is_some_and(|deadline| deadline <= now));
+        let over = state.window.end_if(|pending| pending.deadline.is_some_and(|deadline| deadline <= now));
         let why = state
             .trouble
             .as_ref()

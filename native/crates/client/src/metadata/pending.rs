@@ -10,7 +10,8 @@ use wire::message as m;
 use wire::request::decode_reply;
 use wire::{Code, Error, MessageKind, Request, Result};
 
-/// Whether the request is numbered, so that its answer is kept and it is executed once (P17). The others may be repeated.
+/// Whether the request is numbered, so that its answer is kept and it is executed once (P17). The others may be
+/// repeated.
 pub(crate) fn changes_state(kind: MessageKind) -> bool {
     !matches!(
         kind,
@@ -89,6 +90,11 @@ impl Pending {
     /// Whether somebody still waits.
     pub fn is_wanted(&self) -> bool {
         self.done.lock().is_some()
+    }
+
+    /// Whether an answer that nobody waits for is still to be acted on.
+    pub fn has_late(&self) -> bool {
+        self.late.lock().is_some()
     }
 
     /// The first answer counts. A late one goes to `late`.

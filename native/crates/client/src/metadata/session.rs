@@ -1,6 +1,6 @@
-//! The session with the metadata service: one connection with many requests in the air, numbered so that each is executed
-//! once whatever happens to connections and the service (P17). Requests leave in the order of submission, and again in that
-//! order after a reconnect, so that a length report is before the request that depends on it.
+//! The session with the metadata service: one connection with many requests in the air, numbered so that each is
+//! executed once whatever happens to connections and the service (P17). Requests leave in the order of submission,
+//! and again in that order after a reconnect, so that a length report is before the request that depends on it.
 
 use super::pending::Pending;
 use super::window::{Place, Sending, Window};
@@ -16,7 +16,8 @@ use wire::message as m;
 use wire::request::decode;
 use wire::{Code, Error, Result};
 
-/// A request of `hard` mounts is sent again after this time, in case its answer was lost with a service that still lives.
+/// A request of `hard` mounts is sent again after this time, in case its answer was lost with a service that still
+/// lives.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 /// A service that is busy is asked again after this time.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
@@ -164,6 +165,8 @@ impl Session {
             answered_up_to: sending.answered_up_to,
             ..Default::default()
         });
+        // Its caller is told at the deadline all the same, by the keeper.
+        let timeout = if sending.pending.has_late() { timeout + ATTEMPT_TIMEOUT } else { timeout };
         let out = Outgoing { kind: sending.pending.kind, message, payload: Vec::new(), timeout };
         let (session, place) = (self.clone(), sending.place);
         connection.call(request_id, out, Box::new(move |result| session.answered(generation, place, result)));

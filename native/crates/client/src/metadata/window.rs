@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 /// Requests without an answer, and the span of numbers that the service keeps answers for (P17).
 pub(crate) const UNANSWERED_MAX: u64 = 256;
-/// Requests that wait for room in the window. Each belongs to a thread or a kernel request; a mount has at most some hundred.
+/// Requests that wait for room in the window. Each belongs to a thread or a kernel request; a mount has at most some
+/// hundred.
 const WAITING_MAX: usize = 8192;
 
 /// Place in the order of submission; urgent ones have negative places.
@@ -123,7 +124,8 @@ impl Window {
         self.unsent.append(&mut self.in_air);
     }
 
-    /// The service has forgotten us, and perhaps what it did for these numbered requests: nobody can tell. Removes them.
+    /// The service has forgotten us, and perhaps what it did for these numbered requests: nobody can tell. Removes
+    /// them.
     pub fn take_ambiguous(&mut self) -> Vec<Arc<Pending>> {
         let places: Vec<Place> = self
             .entries
@@ -132,6 +134,23 @@ impl Window {
             .map(|(&place, _)| place)
             .collect();
         places.into_iter().filter_map(|place| self.remove(place)).collect()
+    }
+
+    /// The requests for which `over` holds and somebody waits. Removed, but for those in the air whose late answer
+    /// must be acted on: they stay until it comes, or their connection is gone.
+    pub fn end_if(&mut self, over: impl Fn(&Pending) -> bool) -> Vec<Arc<Pending>> {
+        let places: Vec<Place> =
+            self.entries.iter().filter(|(_, entry)| over(&entry.pending)).map(|(&place, _)| place).collect();
+        places
+            .into_iter()
+            .filter_map(|place| {
+                let pending = &self.entries[&place].pending;
+                if self.in_air.contains(&place) && pending.has_late() {
+                    return pending.is_wanted().then(|| pending.clone());
+                }
+                self.remove(place)
+            })
+            .collect()
     }
 
     /// Removes the requests for which `over` holds.
@@ -246,6 +265,24 @@ mod tests {
         pending.tell(Err(Error::new(Code::Interrupted, "")));
         assert_eq!(send_all(&mut window), []);
         assert_eq!((window.len(), told.load(Ordering::SeqCst)), (0, 1));
+    }
+
+    #[test]
+    fn a_request_whose_late_answer_matters_stays_until_its_connection_is_gone() {
+        let mut window = Window::new();
+        let options = CallOptions { late: Some(Box::new(drop)), ..CallOptions::default() };
+        let open = Pending::new(&Caller::default(), options, m::OpenRequest::default, drop);
+        window.submit(&open);
+        assert!(window.submit(&change(false)));
+        send_all(&mut window);
+        let over = window.end_if(|_| true);
+        assert_eq!((over.len(), window.len()), (2, 1));
+        over.iter().for_each(|pending| pending.tell(Err(Error::new(Code::TimedOut, ""))));
+        assert!(window.end_if(|_| true).is_empty(), "told once");
+        assert_eq!(window.len(), 1);
+        window.all_again();
+        assert_eq!(send_all(&mut window), []);
+        assert_eq!(window.len(), 0);
     }
 
     #[test]

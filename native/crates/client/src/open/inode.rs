@@ -31,6 +31,8 @@ impl Report {
     }
 }
 
+type AtQuiet = Box<dyn FnOnce() + Send>;
+
 pub(crate) struct Known {
     pub attributes: Inode,
     pub known_at: Instant,
@@ -47,6 +49,8 @@ pub(crate) struct Known {
     next_write: u64,
     /// Truncations under way: no write starts.
     gates: u32,
+    /// Truncations that wait until no write is in the air. As many as gates.
+    at_quiet: Vec<AtQuiet>,
     /// Chain → oldest durability epoch under which a write was acknowledged that no flush covers yet (P11).
     epochs: BTreeMap<u32, u64>,
     /// Times that acknowledged bytes were perhaps lost; each handle reports each once.
@@ -72,6 +76,7 @@ impl InodeState {
             in_air: BTreeSet::new(),
             next_write: 0,
             gates: 0,
+            at_quiet: Vec::new(),
             epochs: BTreeMap::new(),
             losses: 0,
             files: Vec::new(),
@@ -99,8 +104,13 @@ impl InodeState {
         if let Some((end, acked)) = done {
             known.acknowledge(end, acked);
         }
+        let quiet = known.in_air.is_empty();
+        let waiting = if quiet { std::mem::take(&mut known.at_quiet) } else { Vec::new() };
         drop(known);
         self.quiet.notify_all();
+        for then in waiting {
+            then();
+        }
     }
 
     /// Waits until no write that started before is in the air.
@@ -119,6 +129,18 @@ impl InodeState {
         while !known.in_air.is_empty() {
             self.quiet.wait(&mut known);
         }
+    }
+
+    /// `close_gate` without waiting: runs `then` when no write is in the air, perhaps at once.
+    pub fn close_gate_then(&self, then: impl FnOnce() + Send + 'static) {
+        let mut known = self.known.lock();
+        known.gates += 1;
+        if !known.in_air.is_empty() {
+            known.at_quiet.push(Box::new(then));
+            return;
+        }
+        drop(known);
+        then();
     }
 
     pub fn open_gate(&self) {
@@ -152,7 +174,8 @@ impl Known {
         self.unreported.map(|since| since.elapsed())
     }
 
-    /// Attributes from the service. Older ones than those at hand change nothing; a newer generation voids our own length.
+    /// Attributes from the service. Older ones than those at hand change nothing; a newer generation voids our own
+    /// length.
     pub fn learn(&mut self, inode: &Inode) {
         if inode.change < self.attributes.change {
             return;
@@ -295,6 +318,20 @@ mod tests {
         known.learn(&inode(2, 2, 20));
         assert_eq!(known.length(), 20);
         assert_eq!(known.view(inode(2, 2, 20)).length, 20);
+    }
+
+    #[test]
+    fn who_must_not_wait_is_called_when_the_last_write_is_answered() {
+        let state = InodeState::new(inode(1, 1, 10));
+        let writes = [state.begin_write(), state.begin_write()];
+        let (sender, calls) = std::sync::mpsc::channel();
+        state.close_gate_then(move || sender.send(()).unwrap());
+        state.end_write(writes[1], None);
+        assert!(calls.try_recv().is_err());
+        state.end_write(writes[0], None);
+        assert_eq!((calls.try_recv(), state.known.lock().gates), (Ok(()), 1));
+        state.open_gate();
+        state.begin_write();
     }
 
     #[test]

@@ -92,6 +92,13 @@ impl Inodes {
         }
     }
 
+    /// `close_gate` without waiting.
+    pub fn close_gate_then(&self, inode: u64, then: impl FnOnce(Option<Gate>) + Send + 'static) {
+        let Some(state) = self.get(inode) else { return then(None) };
+        let gate = Gate(state.clone());
+        state.close_gate_then(move || then(Some(gate)));
+    }
+
     /// Waits until no write of the inode is in the air, and holds back new ones. `None`: it is not open here.
     pub fn close_gate(&self, inode: u64) -> Option<Gate> {
         let state = self.get(inode)?;

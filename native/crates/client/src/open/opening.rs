@@ -2,6 +2,7 @@
 
 use super::OpenFile;
 use super::file::writes;
+use super::inodes::Gate;
 use crate::core::Core;
 use crate::metadata::{CallOptions, Pending, checked};
 use crate::waiter::wait;
@@ -19,11 +20,7 @@ impl Client {
     /// # Errors
     /// `PermissionDenied`, `NotFound`, `IsDirectory`.
     pub fn open(&self, caller: &Caller, inode: u64, flags: u32) -> Result<Arc<OpenFile>> {
-        self.core.report_before(inode);
-        let make = move || m::OpenRequest { header: None, inode, flags };
-        wait(None, |done| {
-            self.open_with(caller, flags, make, move |result| done(result.map(|(file, _)| file)))
-        })
+        wait(None, |done| self.open_then(caller, inode, flags, done))
     }
 
     /// Also whether it was made by this call.
@@ -49,9 +46,21 @@ impl Client {
         flags: u32,
         done: impl FnOnce(Result<Arc<OpenFile>>) + Send + 'static,
     ) {
-        self.core.report_before(inode);
-        let make = move || m::OpenRequest { header: None, inode, flags };
-        self.open_with(caller, flags, make, move |result| done(result.map(|(file, _)| file)));
+        let (core, caller) = (self.core.clone(), caller.clone());
+        let submit = move |gate: Option<Gate>| {
+            core.report_before(inode);
+            let make = move || m::OpenRequest { header: None, inode, flags };
+            open_with(&core, &caller, flags, make, move |result| {
+                drop(gate);
+                done(result.map(|(file, _)| file));
+            });
+        };
+        if truncates(flags) {
+            // A write in the air could land behind the truncation, and show when the file grows (P19).
+            self.core.inodes.close_gate_then(inode, submit);
+        } else {
+            submit(None);
+        }
     }
 
     /// `create` without waiting.
@@ -69,40 +78,43 @@ impl Client {
             Err(error) => return done(Err(error)),
         };
         let make = move || m::CreateRequest { header: None, parent, name: name.clone(), mode, flags };
-        self.open_with(caller, flags, make, done);
+        open_with(&self.core, caller, flags, make, done);
     }
+}
 
-    fn open_with<R: Request<Reply = m::OpenReply>>(
-        &self,
-        caller: &Caller,
-        flags: u32,
-        make: impl Fn() -> R + Send + Sync + 'static,
-        done: impl FnOnce(Result<(Arc<OpenFile>, bool)>) + Send + 'static,
-    ) {
-        let (core, late_core) = (self.core.clone(), self.core.clone());
-        // The caller went away while the service opened the file: it must not stay open.
-        let late = move |message| {
-            if let Ok(reply) = decode_reply::<m::OpenReply>(message)
-                && let Ok((file, _)) = enter(&late_core, flags, reply)
-            {
-                file.close(&Caller::default(), |_| {});
-            }
-        };
-        let options = CallOptions {
-            deadline: self.core.limits(None).deadline,
-            late: Some(Box::new(late)),
-            ..CallOptions::default()
-        };
-        let opened =
-            move |result: Result<m::OpenReply>| done(result.and_then(|reply| enter(&core, flags, reply)));
-        self.core.session.submit(&Pending::new(caller, options, make, opened));
-    }
+fn open_with<R: Request<Reply = m::OpenReply>>(
+    core: &Arc<Core>,
+    caller: &Caller,
+    flags: u32,
+    make: impl Fn() -> R + Send + Sync + 'static,
+    done: impl FnOnce(Result<(Arc<OpenFile>, bool)>) + Send + 'static,
+) {
+    let (entering, late_core) = (core.clone(), core.clone());
+    // The caller went away while the service opened the file: it must not stay open.
+    let late = move |message| {
+        if let Ok(reply) = decode_reply::<m::OpenReply>(message)
+            && let Ok((file, _)) = enter(&late_core, flags, reply)
+        {
+            file.close(&Caller::default(), |_| {});
+        }
+    };
+    let options = CallOptions {
+        deadline: core.limits(None).deadline,
+        late: Some(Box::new(late)),
+        ..CallOptions::default()
+    };
+    let opened =
+        move |result: Result<m::OpenReply>| done(result.and_then(|reply| enter(&entering, flags, reply)));
+    core.session.submit(&Pending::new(caller, options, make, opened));
+}
+
+fn truncates(flags: u32) -> bool {
+    flags & OFlags::TRUNC.bits() != 0 && writes(flags)
 }
 
 fn enter(core: &Arc<Core>, flags: u32, reply: m::OpenReply) -> Result<(Arc<OpenFile>, bool)> {
     let inode = reply.inode.ok_or_else(|| Error::new(Code::BadMessage, "an open without an inode"))?;
-    let truncated = flags & OFlags::TRUNC.bits() != 0 && writes(flags);
-    if truncated {
+    if truncates(flags) {
         core.inodes.truncated(&inode);
     }
     let state = core.inodes.enter(inode);
@@ -122,8 +134,8 @@ fn enter(core: &Arc<Core>, flags: u32, reply: m::OpenReply) -> Result<(Arc<OpenF
 }
 
 impl Core {
-    /// A new connection to the service: it may have forgotten read opens, and everything if our session is `fresh` (P20).
-    /// Handles of a fenced id stay void.
+    /// A new connection to the service: it may have forgotten read opens, and everything if our session is `fresh`
+    /// (P20). Handles of a fenced id stay void.
     pub fn reopen(self: &Arc<Self>, fresh: bool) {
         let epoch = self.identity.current().epoch;
         for file in self.inodes.files() {

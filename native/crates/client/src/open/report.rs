@@ -33,8 +33,8 @@ impl Core {
         }
     }
 
-    /// The last words of a client that stops: waits for their answers, but not long: a service that is away must not keep
-    /// a process from ending. What is not heard then is found on the chains, as after a death.
+    /// The last words of a client that stops: waits for their answers, but not long: a service that is away must not
+    /// keep a process from ending. What is not heard then is found on the chains, as after a death.
     pub fn report_all(self: &Arc<Self>) {
         let (sender, answers) = mpsc::channel();
         for file in self.inodes.files() {

@@ -1,5 +1,6 @@
-//! The link to the manager: one thread registers this client, sends heartbeats, and applies the routing that comes back or
-//! is pushed. While no manager answers, the last table stays in use and the thread tries each address in turn.
+//! The link to the manager: one thread registers this client, sends heartbeats, and applies the routing that comes
+//! back or is pushed. While no manager answers, the last table stays in use and the thread tries each address in
+//! turn.
 
 use super::Routing;
 use crate::identity::Identity;

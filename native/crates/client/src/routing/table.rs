@@ -61,8 +61,8 @@ impl RoutingTable {
         self.nodes.values().filter(|node| node.kind == NodeKind::NodeStorage as i32)
     }
 
-    /// The metadata service: the first release has one owner for all partitions (P18). A dead one is better than none: it
-    /// may be on its way back under the same address.
+    /// The metadata service: the first release has one owner for all partitions (P18). A dead one is better than
+    /// none: it may be on its way back under the same address.
     pub fn metadata_node(&self) -> Option<&Arc<m::Node>> {
         let all = self.nodes.values().filter(|node| node.kind == NodeKind::NodeMeta as i32);
         all.max_by_key(|node| (node.alive, node.incarnation))
