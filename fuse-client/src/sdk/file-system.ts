@@ -4,6 +4,7 @@ import { constants } from 'node:fs';
 import { hostname } from 'node:os';
 import { FsError, type message } from '@catena/core';
 import { Client, type Place, type User } from '@catena/native';
+import { about } from './about.ts';
 import { FileHandle } from './file-handle.ts';
 import { Names } from './names.ts';
 import { type PathSteps, resolveLastLinks, resolveParent, resolvePath } from './paths.ts';
@@ -64,32 +65,36 @@ export class FileSystem {
   }
 
   async open(path: string, mode: OpenMode = 'r', permissions = 0o666): Promise<FileHandle> {
-    const flags = flagsOf[mode];
-    const { client, user } = this.#names;
-    const stat = async (inode: bigint): Promise<FileStats> => statsOf(await this.#names.stat(inode));
-    if ((flags & O_CREAT) === 0) {
-      const { id } = await resolvePath(this.#steps, path);
-      return new FileHandle(await client.open(id, flags, user), stat);
-    }
-    const exclusive = (flags & O_EXCL) !== 0;
-    const place = await (exclusive ? resolveParent : resolveLastLinks)(this.#steps, path);
-    const allowed = permissions & ~process.umask();
-    return new FileHandle(
-      await client.create(place.parent, Buffer.from(place.name), allowed, flags, user),
-      stat,
-    );
+    return about(path, async () => {
+      const flags = flagsOf[mode];
+      const { client, user } = this.#names;
+      const stat = async (inode: bigint): Promise<FileStats> => statsOf(await this.#names.stat(inode));
+      if ((flags & O_CREAT) === 0) {
+        const { id } = await resolvePath(this.#steps, path);
+        return new FileHandle(await client.open(id, flags, user), stat);
+      }
+      const exclusive = (flags & O_EXCL) !== 0;
+      const place = await (exclusive ? resolveParent : resolveLastLinks)(this.#steps, path);
+      const allowed = permissions & ~process.umask();
+      return new FileHandle(
+        await client.create(place.parent, Buffer.from(place.name), allowed, flags, user),
+        stat,
+      );
+    });
   }
 
   /** The whole file in memory; for large ones use `open` and `read`. */
   async readFile(path: string): Promise<Buffer> {
-    const file = await this.open(path);
-    try {
-      const { size } = await file.stat();
-      if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw new FsError('FILE_TOO_LARGE', path);
-      return await file.read(0, Number(size));
-    } finally {
-      await file.close();
-    }
+    return about(path, async () => {
+      const file = await this.open(path);
+      try {
+        const { size } = await file.stat();
+        if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw new FsError('FILE_TOO_LARGE', path);
+        return await file.read(0, Number(size));
+      } finally {
+        await file.close();
+      }
+    });
   }
 
   /** Replaces the content. `durable`: on the medium of every copy when it is answered. */
@@ -108,12 +113,16 @@ export class FileSystem {
   }
 
   async stat(path: string): Promise<FileStats> {
-    return statsOf(await resolvePath(this.#steps, path));
+    return about(path, async () => {
+      return statsOf(await resolvePath(this.#steps, path));
+    });
   }
 
   /** Of a link itself. */
   async statLink(path: string): Promise<FileStats> {
-    return statsOf(await resolvePath(this.#steps, path, false));
+    return about(path, async () => {
+      return statsOf(await resolvePath(this.#steps, path, false));
+    });
   }
 
   async exists(path: string): Promise<boolean> {
@@ -129,7 +138,7 @@ export class FileSystem {
 
   /** Entries one by one, in no order, without `.` and `..`; memory stays bounded however many there are. */
   async *entries(path: string): AsyncGenerator<DirectoryEntry> {
-    const { id } = await resolvePath(this.#steps, path);
+    const { id } = await about(path, () => resolvePath(this.#steps, path));
     yield* this.#entriesOf(id);
   }
 
@@ -147,8 +156,10 @@ export class FileSystem {
   ): Promise<void> {
     const mode = (options.permissions ?? 0o777) & ~process.umask();
     if (options.recursive !== true) {
-      const { parent, name } = await resolveParent(this.#steps, path);
-      await this.#names.makeDirectory(parent, name, mode);
+      await about(path, async () => {
+        const { parent, name } = await resolveParent(this.#steps, path);
+        await this.#names.makeDirectory(parent, name, mode);
+      });
       return;
     }
     let made = '';
@@ -163,48 +174,62 @@ export class FileSystem {
 
   /** Replaces what has the new name, as rename(2). */
   async rename(from: string, to: string): Promise<void> {
-    const source = await resolveParent(this.#steps, from);
-    await this.#names.rename(source, await resolveParent(this.#steps, to));
+    return about(`${from} to ${to}`, async () => {
+      const source = await resolveParent(this.#steps, from);
+      await this.#names.rename(source, await resolveParent(this.#steps, to));
+    });
   }
 
   async symlink(target: string, path: string): Promise<void> {
-    const { parent, name } = await resolveParent(this.#steps, path);
-    await this.#names.symlink(parent, name, target);
+    return about(path, async () => {
+      const { parent, name } = await resolveParent(this.#steps, path);
+      await this.#names.symlink(parent, name, target);
+    });
   }
 
   async readLink(path: string): Promise<string> {
-    return this.#names.readLink((await resolvePath(this.#steps, path, false)).id);
+    return about(path, async () => {
+      return this.#names.readLink((await resolvePath(this.#steps, path, false)).id);
+    });
   }
 
   /** Shorter, or longer with zeros. */
   async truncate(path: string, length: number | bigint): Promise<void> {
-    const { id } = await resolvePath(this.#steps, path);
-    await this.#names.setAttributes({ inode: id, length: BigInt(length) });
+    return about(path, async () => {
+      const { id } = await resolvePath(this.#steps, path);
+      await this.#names.setAttributes({ inode: id, length: BigInt(length) });
+    });
   }
 
   async setPermissions(path: string, mode: number): Promise<void> {
-    const { id } = await resolvePath(this.#steps, path);
-    await this.#names.setAttributes({ inode: id, mode: mode & 0o7777 });
+    return about(path, async () => {
+      const { id } = await resolvePath(this.#steps, path);
+      await this.#names.setAttributes({ inode: id, mode: mode & 0o7777 });
+    });
   }
 
   /** A file, a link, or an empty directory; `recursive`: with everything below; `force`: nothing there is fine. */
   async remove(path: string, options: { recursive?: boolean; force?: boolean } = {}): Promise<void> {
-    try {
-      const { parent, name } = await resolveParent(this.#steps, path);
-      const inode = await this.#names.lookup(parent, name);
-      await this.#remove(parent, name, inode, options.recursive === true);
-    } catch (error) {
-      if (options.force !== true || !(error instanceof FsError) || error.code !== 'NOT_FOUND') throw error;
-    }
+    return about(path, async () => {
+      try {
+        const { parent, name } = await resolveParent(this.#steps, path);
+        const inode = await this.#names.lookup(parent, name);
+        await this.#remove(parent, name, inode, options.recursive === true);
+      } catch (error) {
+        if (options.force !== true || !(error instanceof FsError) || error.code !== 'NOT_FOUND') throw error;
+      }
+    });
   }
 
   /** Which storage nodes serve each part of a file, so that work can go to its data. */
   async locate(path: string, offset = 0n, length?: bigint): Promise<Place[]> {
-    const inode = await resolvePath(this.#steps, path);
-    if (inode.layout === undefined) throw new FsError('INVALID_ARGUMENT', `${path} is no file`);
-    const rest = inode.length > offset ? inode.length - offset : 0n;
-    const wanted = length === undefined || length > rest ? rest : length;
-    return this.#names.client.locate(inode.layout, offset, wanted);
+    return about(path, async () => {
+      const inode = await resolvePath(this.#steps, path);
+      if (inode.layout === undefined) throw new FsError('INVALID_ARGUMENT', `${path} is no file`);
+      const rest = inode.length > offset ? inode.length - offset : 0n;
+      const wanted = length === undefined || length > rest ? rest : length;
+      return this.#names.client.locate(inode.layout, offset, wanted);
+    });
   }
 
   /** A local file into the file system; at most 8 MiB in memory. Returns its length. */
