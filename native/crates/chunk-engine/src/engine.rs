@@ -37,8 +37,8 @@ pub(crate) struct Core {
     /// One checkpoint at a time.
     pub checkpoint: Mutex<()>,
     pub checkpoint_signal: Signal,
-    /// Held (shared) from the append of a record until its effect shows in memory; whoever switches journals holds it alone.
-    /// Taken after a chunk's lock, before a shard's.
+    /// Held (shared) from the append of a record until its effect shows in memory; whoever switches journals
+    /// holds it alone. Taken after a chunk's lock, before a shard's.
     pub recording: RwLock<()>,
     /// Highest version among expired tombstones.
     pub forgotten: Mutex<Version>,
@@ -155,11 +155,11 @@ impl Core {
 }
 
 impl Engine {
-    /// What is known of a chunk; `None` if it was never written (or its tombstone expired).
-    pub fn meta(&self, chunk: ChunkId) -> Result<Option<ChunkMeta>> {
-        self.core.check()?;
+    /// What is known of a chunk; `None` if it was never written (or its tombstone expired). Memory answers,
+    /// also after a failure: an error would be taken for "no such chunk".
+    pub fn meta(&self, chunk: ChunkId) -> Option<ChunkMeta> {
         let shard = self.core.index.shard(chunk);
-        let Some(entry) = shard.entries.get(&chunk) else { return Ok(None) };
+        let entry = shard.entries.get(&chunk)?;
         let pending = entry.active.iter().flat_map(|active| &active.pending).map(|layout| PendingVersion {
             version: layout.version,
             length: layout.length,
@@ -168,26 +168,25 @@ impl Engine {
         });
         let pending: Vec<PendingVersion> = pending.collect();
         if pending.is_empty() && entry.presence == Presence::Absent {
-            return Ok(None);
+            return None;
         }
-        Ok(Some(ChunkMeta {
+        Some(ChunkMeta {
             committed: entry.version,
             length: entry.length,
             chunk_size: entry.chunk_size,
             removed: entry.presence == Presence::Removed,
             pending,
-        }))
+        })
     }
 
     /// Up to `limit` chunks from `from` on, in the order of ids, tombstones and chunks that only pend included;
-    /// of one inode if it is given.
-    pub fn list(&self, from: ChunkId, inode: Option<u64>, limit: usize) -> Result<Vec<ListedChunk>> {
-        self.core.check()?;
+    /// of one inode if it is given. Memory answers, as in `meta`.
+    pub fn list(&self, from: ChunkId, inode: Option<u64>, limit: usize) -> Vec<ListedChunk> {
         let first = inode.map_or(from, |inode| from.max(ChunkId { inode, index: 0 }));
         let last = inode.map_or(u64::MAX, |inode| inode);
         let mut listed = Vec::new();
         if first.inode > last {
-            return Ok(listed);
+            return listed;
         }
         for shard in self.core.index.shards() {
             let range = shard.entries.range(first..=ChunkId { inode: last, index: u64::MAX });
@@ -205,7 +204,7 @@ impl Engine {
         }
         listed.sort_unstable_by_key(|row| row.chunk);
         listed.truncate(limit);
-        Ok(listed)
+        listed
     }
 
     /// The last update of one channel of one client (P7).
@@ -230,8 +229,8 @@ impl Engine {
         self.core.append_forget(client)
     }
 
-    /// The highest version among tombstones that were dropped to bound memory: a chunk that `meta` does not know starts
-    /// with a higher number, so that it cannot repeat a version of its former self.
+    /// The highest version among tombstones that were dropped to bound memory: a chunk that `meta` does not
+    /// know starts with a higher number, so that it cannot repeat a version of its former self.
     pub fn forgotten(&self) -> Version {
         *self.core.forgotten.lock()
     }

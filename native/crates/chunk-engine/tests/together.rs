@@ -40,7 +40,7 @@ fn writer(engine: &Engine, inode: u64, flushed: &AtomicU64) {
         for index in 0..CHUNKS {
             let chunk = id(inode, index);
             let data = [bytes_of(chunk, number)];
-            let meta = engine.meta(chunk).unwrap();
+            let meta = engine.meta(chunk);
             let base = meta.as_ref().map_or(Version::NONE, chunk_engine::ChunkMeta::tip);
             let shared = StageRequest {
                 chunk,
@@ -158,7 +158,7 @@ fn power_lost_while_all_goes_on() {
             let (engine, opened) = Engine::open(Arc::new(after), small()).unwrap();
             for (inode, promised) in (1..).zip(promised) {
                 for index in 0..CHUNKS {
-                    let (chunk, shown) = (id(inode, index), engine.meta(id(inode, index)).unwrap());
+                    let (chunk, shown) = (id(inode, index), engine.meta(id(inode, index)));
                     // A mark of a removal may have been dropped, and the next version may pend already.
                     let committed =
                         shown.map(|meta| meta.committed).filter(|version| *version != Version::NONE);

@@ -69,7 +69,7 @@ fn a_chunk_lives_through_its_updates() {
         engine.stage(&request(chunk, 14, Update::Remove)).unwrap();
         engine.commit(chunk, version(15)).unwrap();
         assert_eq!(content(&engine, chunk), []);
-        let meta = engine.meta(chunk).unwrap().unwrap();
+        let meta = engine.meta(chunk).unwrap();
         assert!(meta.removed && meta.committed == version(15));
         engine.flush().unwrap();
         assert_eq!(engine.space().unwrap().used, 0);
@@ -96,7 +96,7 @@ fn the_committed_version_stays_readable_while_others_pend() {
         expected.push(next);
         assert!(content(&engine, chunk) == old, "version {base} is still the committed one");
     }
-    let pending = engine.meta(chunk).unwrap().unwrap().pending;
+    let pending = engine.meta(chunk).unwrap().pending;
     assert_eq!(pending.iter().map(|one| one.version.number).collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
     for (number, bytes) in (1..).zip(&expected) {
         let mut buffer = vec![0; bytes.len()];
@@ -124,7 +124,7 @@ fn gaps_and_wrong_requests_are_refused() {
     let update = Update::Write { offset: 0, data: &data };
     let code = |request: StageRequest<'_>| engine.stage(&request).unwrap_err().code;
     assert_eq!(code(request(chunk, 1, update)), Code::MissingVersion);
-    assert!(engine.meta(chunk).unwrap().is_none(), "a refused update leaves nothing");
+    assert!(engine.meta(chunk).is_none(), "a refused update leaves nothing");
     write(&engine, chunk, 0, 0, b"x").unwrap();
     assert_eq!(
         code(StageRequest { version: version(1), ..request(chunk, 1, update) }),
@@ -171,7 +171,7 @@ fn replacement_discards_and_may_go_back() {
     assert!(engine.channel(tag(1, 0, 9).client, 0).is_none(), "a discarded update was not applied");
     engine.stage(&replace).unwrap();
     assert!(content(&engine, chunk) == older.concat());
-    assert_eq!(engine.meta(chunk).unwrap().unwrap().tip(), Version { chain: 0, number: 5 });
+    assert_eq!(engine.meta(chunk).unwrap().tip(), Version { chain: 0, number: 5 });
     engine.stage(&StageRequest { update: Update::Replace { data: &data }, ..replace }).unwrap();
     assert!(content(&engine, chunk) == data[0], "the same version may be replaced by other bytes");
     sound(&engine);
@@ -301,24 +301,24 @@ fn tombstones_and_lists() {
         engine.stage(&StageRequest { commit: true, ..request(id(inode, 1), 1, Update::Remove) }).unwrap();
     }
     assert_eq!(engine.space().unwrap().chunks, 300);
-    let all = engine.list(id(0, 0), None, 10_000).unwrap();
+    let all = engine.list(id(0, 0), None, 10_000);
     assert_eq!(all.len(), 600);
     assert!(all.is_sorted_by_key(|row| row.chunk));
-    let page = engine.list(id(10, 1), None, 3).unwrap();
+    let page = engine.list(id(10, 1), None, 3);
     assert_eq!(
         page.iter().map(|row| (row.chunk, row.removed)).collect::<Vec<_>>(),
         [(id(10, 1), true), (id(11, 0), false), (id(11, 1), true)]
     );
-    assert_eq!(engine.list(id(0, 0), Some(5), 10).unwrap().len(), 2);
-    assert_eq!(engine.list(id(6, 0), Some(5), 10).unwrap().len(), 0);
+    assert_eq!(engine.list(id(0, 0), Some(5), 10).len(), 2);
+    assert_eq!(engine.list(id(6, 0), Some(5), 10).len(), 0);
     engine.checkpoint().unwrap();
     engine.checkpoint().unwrap();
-    let left = engine.list(id(0, 0), None, 10_000).unwrap();
+    let left = engine.list(id(0, 0), None, 10_000);
     assert_eq!(left.iter().filter(|row| row.removed).count(), 75, "the oldest tombstones expired");
     assert!(left.iter().filter(|row| row.removed).all(|row| row.chunk.inode > 225));
     assert_eq!(engine.forgotten(), version(2));
     drop(engine);
     let (engine, _) = Engine::open(Arc::new(disk.after(Crash::LoseAll)), options()).unwrap();
-    assert_eq!(engine.list(id(0, 0), None, 10_000).unwrap(), left);
+    assert_eq!(engine.list(id(0, 0), None, 10_000), left);
     assert_eq!((engine.forgotten(), engine.space().unwrap().chunks), (version(2), 300));
 }

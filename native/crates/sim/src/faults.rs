@@ -62,8 +62,7 @@ impl World {
             let delay = self.random.between(1000, 300_000);
             self.schedule(delay, Event::Fault(Fault::ExitReport { node: index, incarnation }));
         }
-        let down = self.random.between(1, 1 + self.knobs.down_ms * 1000);
-        self.schedule(down, Event::Fault(Fault::Restart { node: index }));
+        self.restart_later(index);
     }
 
     /// An orderly stop: flush, then the lease goes back.
@@ -79,8 +78,14 @@ impl World {
         self.nodes[index].engine.clean = serves;
         let delay = self.random.between(100, 5000);
         self.schedule(delay, Event::Fault(Fault::ExitReport { node: index, incarnation }));
-        let down = self.random.between(1, 1 + self.knobs.down_ms * 1000);
-        self.schedule(down, Event::Fault(Fault::Restart { node: index }));
+        self.restart_later(index);
+    }
+
+    fn restart_later(&mut self, node: usize) {
+        if !self.knobs.stays_down {
+            let down = self.random.between(1, 1 + self.knobs.down_ms * 1000);
+            self.schedule(down, Event::Fault(Fault::Restart { node }));
+        }
     }
 
     /// Repeated until a manager takes it (P28).

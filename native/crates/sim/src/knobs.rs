@@ -94,6 +94,8 @@ pub struct Knobs {
     pub disk_error: u32,
     pub exit_reported: f64,
     pub down_ms: u64,
+    /// Nobody restarts by itself: a script says when.
+    pub stays_down: bool,
     pub pause_ms: u64,
     pub cut_ms: u64,
 }
@@ -163,6 +165,7 @@ impl Knobs {
             disk_error: 0,
             exit_reported: random.pick(&[0.0, 50.0, 100.0]),
             down_ms: random.pick(&[50, 300, 2000]),
+            stays_down: false,
             pause_ms: lease_ms * random.pick(&[1, 2, 3]),
             cut_ms: lease_ms * random.pick(&[1, 2, 4]),
         }

@@ -19,8 +19,11 @@ use transport::{Listener, TcpTransport, Transport};
 use wire::message::{LocalState, TargetReport};
 use wire::{Error, Result};
 
-/// How often a target that failed tries to come back.
-const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+/// How often a target that failed tries to come back, and one short of space asks whether there is more.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// One reads while the other waits for a buffer; more would only take the disk from clients.
+const RESYNC_THREADS: usize = 2;
 
 /// Dropping it ends it as the death of its process would: nothing is flushed, nobody is told.
 pub struct StorageServer {
@@ -66,6 +69,7 @@ impl StorageServer {
             routing: Mutex::new(RoutingState::default()),
             lanes: Workers::lanes("chunk-store", config.store_threads),
             readers: Workers::pool("chunk-read", config.read_threads),
+            resyncs: Workers::pool("chunk-resync", RESYNC_THREADS),
             flushers: Workers::pool("chunk-flush", config.disks.len().min(4)),
         });
         let service = Service::open(shared, config.node, directories)?;
@@ -116,9 +120,11 @@ impl StorageServer {
         shared.buffers.lift_budgets();
         self.listener.close();
         self.ticker.stop();
+        self.service.stop_applying();
         shared.peers.close();
         shared.lanes.wait_idle();
         shared.readers.wait_idle();
+        shared.resyncs.wait_idle();
         shared.flushers.wait_idle();
         let failures: Vec<Error> =
             self.service.targets().iter().filter_map(|target| target.stop().err()).collect();
@@ -138,6 +144,7 @@ impl Drop for StorageServer {
         shared.peers.close();
         shared.lanes.close();
         shared.readers.close();
+        shared.resyncs.close();
         shared.flushers.close();
     }
 }
@@ -163,7 +170,7 @@ impl Ticker {
         let stopping = stop.clone();
         let run = move || {
             let mut flushed = Instant::now();
-            let mut reopened = Instant::now();
+            let mut looked = Instant::now();
             let mut standings: Vec<(LocalState, u64)> = Vec::new();
             let mut stopped = stopping.0.lock();
             while !*stopped {
@@ -178,9 +185,12 @@ impl Ticker {
                     flushed = Instant::now();
                     targets.iter().for_each(|target| target.flush_by_itself());
                 }
-                if reopened.elapsed() >= REOPEN_PAUSE {
-                    reopened = Instant::now();
-                    targets.iter().for_each(|target| target.reopen_if_offline());
+                if looked.elapsed() >= LOOK_PAUSE {
+                    looked = Instant::now();
+                    for target in &targets {
+                        target.reopen_if_offline();
+                        target.ask_space();
+                    }
                 }
                 let now: Vec<(LocalState, u64)> = targets.iter().map(|target| target.standing()).collect();
                 if now != standings {

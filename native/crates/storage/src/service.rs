@@ -21,8 +21,8 @@ pub struct Service {
     pub echo: EchoHandler,
     directories: Mutex<Vec<Directory>>,
     targets: RwLock<BTreeMap<u32, Arc<Target>>>,
-    /// One routing at a time is brought to the targets.
-    applying: Mutex<()>,
+    /// One routing at a time is brought to the targets; none any more once this is true.
+    stopping: Mutex<bool>,
 }
 
 impl Service {
@@ -46,7 +46,7 @@ impl Service {
             echo: EchoHandler::new(),
             directories: Mutex::new(directories),
             targets: RwLock::new(targets),
-            applying: Mutex::new(()),
+            stopping: Mutex::new(false),
         };
         Ok(Arc::new(service))
     }
@@ -69,7 +69,10 @@ impl Service {
 
     /// A push, or the routing of a heartbeat's answer, whose lease counts only if the routing could be applied (R4).
     pub fn apply(&self, routing: Option<Routing>, lease_until: Option<Time>) {
-        let _one = self.applying.lock();
+        let stopping = self.stopping.lock();
+        if *stopping {
+            return;
+        }
         let fenced: Vec<ClientId> =
             routing.iter().flat_map(|routing| &routing.clients_removed).filter_map(client).collect();
         let (held, chains) = {
@@ -86,6 +89,11 @@ impl Service {
         for client in fenced {
             self.targets().iter().for_each(|target| target.feed(chain::Input::Fence { client }));
         }
+    }
+
+    /// From now on views are ignored: one that names a target as serving would undo the mark of its clean stop.
+    pub fn stop_applying(&self) {
+        *self.stopping.lock() = true;
     }
 
     fn connect_peers(&self, own: &[(Arc<Target>, Chain)]) {

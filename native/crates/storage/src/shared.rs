@@ -21,5 +21,7 @@ pub struct Shared {
     /// Stores, in order per chunk.
     pub lanes: Workers,
     pub readers: Workers,
+    /// Reads for a resync wait for its buffers: clients' reads must not wait behind them.
+    pub resyncs: Workers,
     pub flushers: Workers,
 }

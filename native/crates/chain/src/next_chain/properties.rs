@@ -1,1 +1,192 @@
+//! What holds for every chain and every set of facts, however strange.
 
+use super::next_chain;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use wire::message::{Chain, LocalState, Member, NextChainRequest, PublicState, TargetFact};
+
+fn member(target: u64) -> impl Strategy<Value = Member> {
+    (0..5i32, 1..3u64).prop_map(move |(state, incarnation)| Member {
+        target,
+        node: target as u32,
+        state,
+        incarnation,
+        ..Member::default()
+    })
+}
+
+fn fact(target: u64) -> impl Strategy<Value = TargetFact> {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (0..3i32, 0..4u64, 4..6u64, flags).prop_map(move |(state, incarnation, chain_version, flags)| {
+        let (alive, gone, complete, fresh, disk_error, suspended) = flags;
+        let alive = alive && !gone && incarnation != 0;
+        TargetFact {
+            target,
+            alive,
+            suspended,
+            state,
+            chain_version,
+            complete,
+            fresh,
+            disk_error,
+            gone,
+            incarnation,
+        }
+    })
+}
+
+/// A chain that the manager could have stored: at most one syncing; lastsrv only while nobody serves; `last` as it must be.
+fn settled(mut members: Vec<Member>) -> Chain {
+    let serving = members.iter().any(|member| member.state() == PublicState::PublicServing);
+    let mut syncing = false;
+    for member in &mut members {
+        let wrong = match member.state() {
+            PublicState::PublicLastsrv => serving,
+            PublicState::PublicSyncing => !serving || std::mem::replace(&mut syncing, true),
+            _ => false,
+        };
+        if wrong {
+            member.set_state(PublicState::PublicOffline);
+        }
+    }
+    let last = members
+        .iter()
+        .filter(|member| {
+            let wanted = if serving { PublicState::PublicServing } else { PublicState::PublicLastsrv };
+            member.state() == wanted
+        })
+        .map(|member| member.target)
+        .collect();
+    Chain { id: 1, version: 5, members, last, preferred: vec![3, 1, 2, 4], durability_epoch: 1 }
+}
+
+fn request() -> impl Strategy<Value = NextChainRequest> {
+    let members = (member(1), member(2), member(3), member(4));
+    let facts = (fact(1), fact(2), fact(3), fact(4));
+    (members, facts, 0..60_000u64).prop_map(|(members, facts, outage_ms)| NextChainRequest {
+        chain: Some(settled(vec![members.0, members.1, members.2, members.3])),
+        facts: vec![facts.0, facts.1, facts.2, facts.3],
+        outage_ms,
+        outage_grace_ms: 30_000,
+    })
+}
+
+fn targets(chain: &Chain, state: PublicState) -> Vec<u64> {
+    chain.members.iter().filter(|member| member.state() == state).map(|member| member.target).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn members_are_never_lost_and_states_stay_sound(request in request()) {
+        let before = request.chain.clone().unwrap();
+        let after = next_chain(&request).chain.unwrap();
+        let all = |chain: &Chain| chain.members.iter().map(|member| member.target).collect::<BTreeSet<_>>();
+        prop_assert_eq!(all(&before), all(&after));
+        prop_assert!(targets(&after, PublicState::PublicSyncing).len() <= 1);
+        let serving = targets(&after, PublicState::PublicServing);
+        if serving.is_empty() {
+            prop_assert!(targets(&after, PublicState::PublicSyncing).is_empty());
+            prop_assert_eq!(&after.last, &before.last);
+        } else {
+            prop_assert!(targets(&after, PublicState::PublicLastsrv).is_empty());
+            prop_assert_eq!(&after.last, &serving);
+        }
+        let order: Vec<i32> = after.members.iter().map(|member| match member.state() {
+            PublicState::PublicServing => 0,
+            PublicState::PublicLastsrv => 1,
+            PublicState::PublicSyncing => 2,
+            PublicState::PublicWaiting => 3,
+            PublicState::PublicOffline => 4,
+        }).collect();
+        prop_assert!(order.is_sorted());
+    }
+
+    #[test]
+    fn the_version_rises_by_one_exactly_when_something_changes(request in request()) {
+        let before = request.chain.clone().unwrap();
+        let reply = next_chain(&request);
+        let after = reply.chain.unwrap();
+        let same = Chain { version: before.version, ..after.clone() } == before;
+        prop_assert_eq!(after.version, before.version + u64::from(reply.changed));
+        prop_assert!(reply.changed || same);
+    }
+
+    #[test]
+    fn nobody_is_taken_out_who_may_still_answer(request in request()) {
+        let before = request.chain.clone().unwrap();
+        let after = next_chain(&request).chain.unwrap();
+        let still: BTreeSet<u64> = targets(&after, PublicState::PublicServing).into_iter().collect();
+        for member in before.members.iter().filter(|member| member.state() == PublicState::PublicServing) {
+            let fact = request.facts[member.target as usize - 1];
+            let refuses = fact.incarnation == member.incarnation
+                && (fact.disk_error || fact.state() == LocalState::LocalOffline);
+            let gone = fact.gone || fact.incarnation > member.incarnation || refuses;
+            if !gone {
+                prop_assert!(still.contains(&member.target));
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_serves_has_everything(request in request()) {
+        let before = request.chain.clone().unwrap();
+        let after = next_chain(&request).chain.unwrap();
+        let was = |state| targets(&before, state);
+        for target in targets(&after, PublicState::PublicServing) {
+            let fact = request.facts[target as usize - 1];
+            let member = before.members.iter().find(|member| member.target == target).unwrap();
+            let stayed = was(PublicState::PublicServing).contains(&target);
+            let synced = was(PublicState::PublicSyncing).contains(&target)
+                && fact.state() == LocalState::LocalUptodate
+                && fact.chain_version == before.version
+                && fact.incarnation == member.incarnation;
+            let last = before.last.contains(&target) && targets(&after, PublicState::PublicServing).len() == 1;
+            let first_start = before.last.is_empty() && fact.fresh;
+            prop_assert!(stayed || synced || last || first_start);
+        }
+    }
+
+    #[test]
+    fn the_epoch_rises_exactly_when_an_incomplete_member_resumes(request in request()) {
+        let before = request.chain.clone().unwrap();
+        let after = next_chain(&request).chain.unwrap();
+        let resumed: Vec<u64> = targets(&after, PublicState::PublicServing)
+            .into_iter()
+            .filter(|target| {
+                let member = before.members.iter().find(|member| member.target == *target).unwrap();
+                let state = member.state();
+                let replaced = state == PublicState::PublicServing
+                    && after.members.iter().any(|next| next.target == *target && next.incarnation != member.incarnation);
+                state == PublicState::PublicLastsrv || replaced
+            })
+            .collect();
+        let incomplete = resumed.iter().any(|target| !request.facts[*target as usize - 1].complete);
+        prop_assert_eq!(after.durability_epoch, before.durability_epoch + u64::from(incomplete));
+    }
+
+    #[test]
+    fn the_order_of_serving_members_never_changes(request in request()) {
+        let before = targets(request.chain.as_ref().unwrap(), PublicState::PublicServing);
+        let after = targets(&next_chain(&request).chain.unwrap(), PublicState::PublicServing);
+        let stayed: Vec<u64> = after.iter().copied().filter(|target| before.contains(target)).collect();
+        let expected: Vec<u64> = before.iter().copied().filter(|target| after.contains(target)).collect();
+        prop_assert_eq!(&stayed, &expected);
+        prop_assert!(after.starts_with(&stayed), "newly synced members come last");
+    }
+
+    #[test]
+    fn facts_that_do_not_change_lead_to_rest(request in request()) {
+        let mut request = request;
+        for _ in 0..8 {
+            let reply = next_chain(&request);
+            if !reply.changed {
+                return Ok(());
+            }
+            request.chain = reply.chain;
+            request.outage_ms = 0;
+        }
+        prop_assert!(false, "the chain changes for ever");
+    }
+}

@@ -65,8 +65,15 @@ impl<P: Clone> Replica<P> {
         Ok(())
     }
 
-    /// The last moment to refuse (P8).
+    /// The last moment to refuse (P8): whatever the engine would not store must be found here.
     fn may_assign(&self, step: &Step<P>, update: &Update) -> Result<()> {
+        let held = self.newest_chunk_size(step, update.chunk);
+        if let Some(size) = held.filter(|size| *size != update.chunk_size)
+            && update.kind != UpdateKind::UpdateRemove
+        {
+            let detail = format!("the chunk has {size} bytes, the update says {}", update.chunk_size);
+            return Err(Error::new(Code::InvalidArgument, detail));
+        }
         if self.too_many_pending(update.chunk) {
             return Err(Error::new(Code::Overloaded, format!("target {}", self.identity.target)));
         }
@@ -76,6 +83,18 @@ impl<P: Clone> Replica<P> {
             return Err(Error::new(Code::NoSpace, format!("chain {}", self.view.chain.id)));
         }
         Ok(())
+    }
+
+    /// Of the version that the next update follows; none if there is no chunk then. What an earlier process
+    /// staged has no update in memory, and is of the size of what is committed or of no chunk.
+    fn newest_chunk_size(&self, step: &Step<P>, chunk: ChunkId) -> Option<u32> {
+        let pending = self.queues.get(&chunk).and_then(|queue| queue.pending.back());
+        match pending.and_then(|pending| pending.body.as_ref()) {
+            Some(body) => (body.update.kind != UpdateKind::UpdateRemove).then_some(body.update.chunk_size),
+            None => Some(step.chunks.committed(chunk))
+                .filter(|committed| !committed.is_absent())
+                .map(|committed| committed.chunk_size),
+        }
     }
 
     fn assign(&mut self, step: &mut Step<P>, reply: ReplyTo, body: Body<P>) {
@@ -259,5 +278,84 @@ impl<P: Clone> Replica<P> {
     /// Whether the chunk is gone after this update.
     pub(super) fn removes(pending: &Pending<P>) -> bool {
         pending.body.as_ref().is_some_and(|body| body.update.kind == UpdateKind::UpdateRemove)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Chunks, Committed, Identity, Input, Listed, Recovered, Time};
+    use wire::Tag;
+    use wire::message::{Chain, Member, PublicState};
+
+    /// Chunk 1 is committed with 8 bytes and chunk 2 removed; there is no other.
+    struct Held;
+
+    impl Chunks for Held {
+        fn committed(&self, chunk: ChunkId) -> Committed {
+            let version = Version { chain: 1, number: 5 };
+            match chunk.index {
+                1 => Committed { version, length: 0, removed: false, chunk_size: 8 },
+                2 => Committed { version, length: 0, removed: true, chunk_size: 8 },
+                _ => Committed::default(),
+            }
+        }
+
+        fn list(&self, _: ChunkId, _: usize) -> Vec<Listed> {
+            Vec::new()
+        }
+
+        fn allocatable_bytes(&self) -> u64 {
+            1 << 40
+        }
+    }
+
+    fn head() -> Replica<()> {
+        let target = TargetId(7);
+        let mut replica = Replica::new(Identity { target, incarnation: 1 }, Recovered::default());
+        let state = PublicState::PublicServing as i32;
+        let member = Member { target: target.0, node: 1, state, disk: 0, incarnation: 1 };
+        let chain = Chain { id: 1, version: 1, members: vec![member], ..Chain::default() };
+        let view = Input::View { chain, lease_until: Some(Time(u64::MAX)) };
+        replica.handle(Time::ZERO, view, &Held, &mut Vec::new());
+        replica
+    }
+
+    /// The code of the refusal, if it is one; else the update has a version now.
+    fn update(
+        replica: &mut Replica<()>,
+        channel: u32,
+        index: u64,
+        (kind, size): (UpdateKind, u32),
+    ) -> Option<Code> {
+        let tag = Tag { channel, sequence: 1, ..Tag::default() };
+        let chunk = ChunkId { inode: 1, index };
+        let length = if kind == UpdateKind::UpdateWrite { 1 } else { 0 };
+        let update = Update { chunk, tag, kind, offset: 0, length, crc: 0, chunk_size: size, flush: false };
+        let mut out = Vec::new();
+        let input = Input::Update { reply: ReplyTo(1), chain_version: 1, update, payload: () };
+        replica.handle(Time::ZERO, input, &Held, &mut out);
+        match &out[..] {
+            [Output::ReplyUpdate { result: Err(error), .. }] => Some(error.code),
+            [Output::Store { .. }] => None,
+            other => panic!("{} outputs", other.len()),
+        }
+    }
+
+    #[test]
+    fn an_update_of_another_chunk_size_is_refused_before_it_has_a_version() {
+        use UpdateKind::{UpdateRemove, UpdateTruncate, UpdateWrite};
+        let refused = Some(Code::InvalidArgument);
+        let mut replica = head();
+        assert_eq!(update(&mut replica, 1, 1, (UpdateWrite, 16)), refused);
+        assert_eq!(update(&mut replica, 1, 1, (UpdateTruncate, 4)), refused);
+        assert!(replica.is_idle(), "nothing was assigned");
+        assert_eq!(update(&mut replica, 1, 1, (UpdateWrite, 8)), None);
+        assert_eq!(update(&mut replica, 2, 1, (UpdateRemove, 16)), None, "a removal says nothing of sizes");
+        assert_eq!(update(&mut replica, 3, 1, (UpdateWrite, 16)), None, "the chunk is gone by then");
+        assert_eq!(update(&mut replica, 4, 1, (UpdateWrite, 8)), refused, "what pends decides");
+        assert_eq!(update(&mut replica, 5, 2, (UpdateWrite, 16)), None, "committed as removed");
+        assert_eq!(update(&mut replica, 6, 3, (UpdateWrite, 16)), None, "never written");
+        assert_eq!(update(&mut replica, 7, 3, (UpdateWrite, 8)), refused);
     }
 }

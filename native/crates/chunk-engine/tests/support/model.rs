@@ -1,5 +1,5 @@
-//! A plain model of one target, run beside the engine: after each step it knows every state a chunk went through, so that
-//! after a crash it can say which of them may be there.
+//! A plain model of one target, run beside the engine: after each step it knows every state a chunk went
+//! through, so that after a crash it can say which of them may be there.
 
 #![allow(dead_code)] // Each test binary uses a part of it.
 
@@ -294,7 +294,8 @@ impl World {
         self.check_channels(self.engine(), &states);
     }
 
-    /// Opens what a crash leaves, and checks that every chunk is in a state that it may be in. How many chunks were set back.
+    /// Opens what a crash leaves, and checks that every chunk is in a state that it may be in. How many chunks
+    /// were set back.
     pub fn check_after(&self, crash: Crash) -> usize {
         let context = || format!("{crash:?} after {:?}", self.trace);
         let disk = self.disk.after(crash);
@@ -331,7 +332,7 @@ impl World {
     /// A target that came back takes updates, and keeps them.
     fn check_alive(&self, engine: Engine, disk: MemoryDisk) {
         for chunk in self.chunks.keys() {
-            let meta = engine.meta(id(*chunk, 0)).unwrap();
+            let meta = engine.meta(id(*chunk, 0));
             let base = meta.as_ref().map_or(Version::NONE, chunk_engine::ChunkMeta::tip);
             let data = [Bytes::from_static(b"alive")];
             let version = Version { chain: 9, number: 1 };
@@ -358,8 +359,8 @@ impl World {
         assert!(shown == again, "a second crash changed something, {:?}", self.trace);
     }
 
-    /// The table is what the updates say that are in the chunks. Where a chunk may be in one of several equal states (an update
-    /// staged and discarded), any of them will do.
+    /// The table is what the updates say that are in the chunks. Where a chunk may be in one of several equal
+    /// states (an update staged and discarded), any of them will do.
     fn check_channels(&self, engine: &Engine, possible: &BTreeMap<u64, Vec<usize>>) {
         // A client that is forgotten by an unflushed record may come back; the chain forgets it again.
         if self.trace.contains(&Step::ForgetClient) {
@@ -411,7 +412,7 @@ fn brief(state: &ChunkState) -> (Option<(Version, Option<usize>)>, Vec<Version>)
 /// What the engine shows of a chunk, read in every way there is.
 pub fn observe(engine: &Engine, chunk: u64) -> ChunkState {
     let chunk: ChunkId = id(chunk, 0);
-    let Some(meta) = engine.meta(chunk).unwrap() else { return ChunkState::default() };
+    let Some(meta) = engine.meta(chunk) else { return ChunkState::default() };
     let read = |version: Version, length: u32| {
         let mut bytes = vec![0; length as usize];
         let info = engine.read_version(chunk, version, 0, &mut bytes).unwrap();

@@ -1,5 +1,6 @@
 //! What the replica wants done. Under its lock: commits, and queueing of everything that takes time.
 
+use super::store::Store;
 use super::{After, State, Target, Waiting};
 use crate::metrics::add;
 use bytes::Bytes;
@@ -53,38 +54,47 @@ impl Target {
             Output::Store { chunk, version, base, update, channel, payload } => {
                 self.shared.lanes.push((self.id, chunk), move || {
                     let flush = update.flush;
-                    let stored = {
-                        let current = target.generation.read();
-                        if *current != generation {
-                            return;
-                        }
-                        target.store.stage(chunk, (version, base), &update, channel, &payload)
-                    };
+                    let stored = target.in_generation(generation, |store| {
+                        store.stage(chunk, (version, base), &update, channel, &payload)
+                    });
+                    let Some(stored) = stored else { return };
                     add(&target.shared.metrics.stored_bytes, payload.len() as u64);
                     drop(payload);
                     match stored {
-                        Ok(applied) if flush => target.queue_flushed_store(chunk, version, applied),
-                        result => target.feed(Input::Stored { chunk, version, result }),
+                        Ok(applied) if flush => {
+                            target.queue_flushed_store(generation, chunk, version, applied)
+                        }
+                        result => target.feed_stored(generation, Input::Stored { chunk, version, result }),
                     }
                 });
             }
             Output::Replace { replacement, payload } => {
                 let chunk = replacement.chunk;
                 self.shared.lanes.push((self.id, chunk), move || {
-                    let result = target.store.replace(&replacement, &payload);
+                    let replaced =
+                        target.in_generation(generation, |store| store.replace(&replacement, &payload));
+                    let Some(result) = replaced else { return };
                     add(&target.shared.metrics.stored_bytes, payload.len() as u64);
                     drop(payload);
-                    target.feed(Input::Replaced { chunk, version: replacement.committed.version, result });
+                    let version = replacement.committed.version;
+                    target.feed_stored(generation, Input::Replaced { chunk, version, result });
                 });
             }
             Output::StoreChannels { ticket, channels } => {
                 self.shared.lanes.push(self.id, move || {
-                    let result = target.store.install_channels(&channels);
-                    target.feed(Input::ChannelsStored { ticket, result });
+                    let stored = target.in_generation(generation, |store| store.install_channels(&channels));
+                    let Some(result) = stored else { return };
+                    target.feed_stored(generation, Input::ChannelsStored { ticket, result });
                 });
             }
             _ => unreachable!("only work of the store comes here"),
         }
+    }
+
+    /// None, and nothing is done: what was queued belongs to a store whose staged updates were discarded since.
+    fn in_generation<T>(&self, generation: u64, work: impl FnOnce(&Store) -> T) -> Option<T> {
+        let current = self.generation.read();
+        (*current == generation).then(|| work(&self.store))
     }
 
     fn answer(self: &Arc<Self>, state: &mut State, output: Output<Bytes>, after: &mut After) {

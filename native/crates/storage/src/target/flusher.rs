@@ -10,8 +10,8 @@ use wire::{ChunkId, Version};
 
 enum Waits {
     Ticket(u64),
-    /// An update of a layout that flushes each write: stored only when it is on the medium.
-    Store(ChunkId, Version, Applied),
+    /// An update of a layout that flushes each write: stored only when it is on the medium. With its generation.
+    Store(u64, ChunkId, Version, Applied),
 }
 
 /// Bounded by the replica's limits of flushes and updates in the air.
@@ -29,8 +29,14 @@ impl Target {
         self.wait_for_flush(Waits::Ticket(ticket));
     }
 
-    pub(super) fn queue_flushed_store(self: &Arc<Self>, chunk: ChunkId, version: Version, applied: Applied) {
-        self.wait_for_flush(Waits::Store(chunk, version, applied));
+    pub(super) fn queue_flushed_store(
+        self: &Arc<Self>,
+        generation: u64,
+        chunk: ChunkId,
+        version: Version,
+        applied: Applied,
+    ) {
+        self.wait_for_flush(Waits::Store(generation, chunk, version, applied));
     }
 
     fn wait_for_flush(self: &Arc<Self>, waits: Waits) {
@@ -38,32 +44,34 @@ impl Target {
         state.waiting.push(waits);
         if !state.running {
             state.running = true;
-            let target = self.clone();
-            self.shared.flushers.push(self.id, move || target.flush_rounds());
+            self.queue_round();
         }
     }
 
-    fn flush_rounds(self: &Arc<Self>) {
-        loop {
-            let waiting = {
-                let mut state = self.flusher.0.lock();
-                if state.waiting.is_empty() {
-                    state.running = false;
-                    return;
+    /// At the end of the queue: targets of one disk take turns.
+    fn queue_round(self: &Arc<Self>) {
+        let target = self.clone();
+        self.shared.flushers.push(self.id, move || target.flush_round());
+    }
+
+    fn flush_round(self: &Arc<Self>) {
+        let waiting = std::mem::take(&mut self.flusher.0.lock().waiting);
+        let result = self.store.flush();
+        add(&self.shared.metrics.flushes, 1);
+        for waits in waiting {
+            let result = result.clone();
+            match waits {
+                Waits::Ticket(ticket) => self.feed(Input::Flushed { ticket, result }),
+                Waits::Store(generation, chunk, version, applied) => {
+                    let result = result.map(|()| applied);
+                    self.feed_stored(generation, Input::Stored { chunk, version, result });
                 }
-                std::mem::take(&mut state.waiting)
-            };
-            let result = self.store.flush();
-            add(&self.shared.metrics.flushes, 1);
-            for waits in waiting {
-                let result = result.clone();
-                self.feed(match waits {
-                    Waits::Ticket(ticket) => Input::Flushed { ticket, result },
-                    Waits::Store(chunk, version, applied) => {
-                        Input::Stored { chunk, version, result: result.map(|()| applied) }
-                    }
-                });
             }
+        }
+        let mut state = self.flusher.0.lock();
+        state.running = !state.waiting.is_empty();
+        if state.running {
+            self.queue_round();
         }
     }
 

@@ -26,7 +26,7 @@ use store::Store;
 pub use to_peers::{channels, links};
 use transport::ReplySender;
 use wire::message::{Chain, LocalState};
-use wire::{Error, Result, TargetId};
+use wire::{Code, Error, Result, TargetId};
 
 /// A request that waits for the replica's answer.
 pub enum Waiting {
@@ -40,6 +40,20 @@ pub enum Waiting {
     SyncDone(ReplySender),
 }
 
+impl Waiting {
+    fn sender(self) -> ReplySender {
+        match self {
+            Waiting::Update(sender, _) | Waiting::Read(sender, _) => sender,
+            Waiting::Committed(sender)
+            | Waiting::Flush(sender)
+            | Waiting::SyncStart(sender)
+            | Waiting::SyncReplace(sender)
+            | Waiting::SyncClients(sender)
+            | Waiting::SyncDone(sender) => sender,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct ReadRange {
     pub offset: u32,
@@ -50,6 +64,8 @@ struct State {
     replica: Replica<Bytes>,
     waiting: HashMap<u64, Waiting>,
     next_reply: u64,
+    /// The store is closed: nothing happens any more.
+    stopped: bool,
 }
 
 pub struct Target {
@@ -92,8 +108,12 @@ impl Target {
             record.lose()?;
         }
         let identity = Identity { target: record.target(), incarnation: shared.incarnation };
-        let state =
-            State { replica: Replica::new(identity, recovered), waiting: HashMap::new(), next_reply: 0 };
+        let state = State {
+            replica: Replica::new(identity, recovered),
+            waiting: HashMap::new(),
+            next_reply: 0,
+            stopped: false,
+        };
         let target = Arc::new(Target {
             id: record.target(),
             chain: record.chain(),
@@ -114,26 +134,38 @@ impl Target {
 
     /// Something happened.
     pub fn feed(self: &Arc<Self>, input: Input<Bytes>) {
-        self.step(|_| input);
+        self.step(|state| (!state.stopped).then_some(input));
     }
 
     /// A request that the replica answers through `waiting`.
     pub fn ask(self: &Arc<Self>, waiting: Waiting, input: impl FnOnce(ReplyTo) -> Input<Bytes>) {
+        let mut refused = None;
         self.step(|state| {
+            if state.stopped {
+                refused = Some(waiting);
+                return None;
+            }
             state.next_reply += 1;
             state.waiting.insert(state.next_reply, waiting);
-            input(ReplyTo(state.next_reply))
+            Some(input(ReplyTo(state.next_reply)))
         });
+        if let Some(waiting) = refused {
+            waiting.sender().fail(&Error::new(Code::TargetOffline, "the target is closed"));
+        }
     }
 
-    fn step(self: &Arc<Self>, input: impl FnOnce(&mut State) -> Input<Bytes>) {
+    /// What the store answers counts only if what was staged then still is.
+    fn feed_stored(self: &Arc<Self>, generation: u64, input: Input<Bytes>) {
+        self.step(|state| (!state.stopped && *self.generation.read() == generation).then_some(input));
+    }
+
+    fn step(self: &Arc<Self>, input: impl FnOnce(&mut State) -> Option<Input<Bytes>>) {
         let mut after = After::default();
         {
             let mut state = self.state.lock();
-            let input = input(&mut state);
+            let Some(input) = input(&mut state) else { return };
             let mut outputs: Vec<Output<Bytes>> = Vec::new();
-            let is_head = state.replica.view().is_head;
-            let chunks = store::Look::new(&self.store, is_head, &self.allocatable_bytes);
+            let chunks = self.look();
             state.replica.handle(crate::clock::now(), input, &chunks, &mut outputs);
             for output in outputs {
                 self.carry_out(&mut state, output, &mut after);
@@ -146,6 +178,10 @@ impl Target {
         if let Some(error) = after.failed {
             self.fail(error);
         }
+    }
+
+    fn look(&self) -> store::Look<'_> {
+        store::Look::new(&self.store, &self.allocatable_bytes)
     }
 
     /// The store failed outside of a request that reports it: as if a flush had (P11).

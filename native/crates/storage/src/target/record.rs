@@ -98,6 +98,7 @@ impl Target {
 
     /// Flushes and closes the store; then the record says so.
     pub fn stop(&self) -> Result<()> {
+        self.state.lock().stopped = true;
         self.store.flush()?;
         self.store.close()?;
         self.record.lock().stopped()

@@ -22,7 +22,9 @@ impl Target {
             disk_error: failed || state == LocalState::LocalOffline,
             capacity_bytes: space.capacity_bytes,
             used_bytes: space.used_bytes,
-            no_allocate: space.allocatable_bytes < space.capacity_bytes / NO_ALLOCATE_DIVISOR,
+            // What the replica goes by, so that both say the same.
+            no_allocate: self.allocatable_bytes.load(Ordering::Relaxed)
+                <= space.capacity_bytes / NO_ALLOCATE_DIVISOR,
         }
     }
 
@@ -33,6 +35,7 @@ impl Target {
             capacity_bytes: space.capacity_bytes,
             used_bytes: space.used_bytes,
             chunks: space.chunks,
+            allocatable: self.state.lock().replica.allocatable_bytes(&self.look()),
         }
     }
 

@@ -91,7 +91,7 @@ impl Store {
         // "No such chunk" is one base for the chain; the engine may remember a removal under its version.
         self.with(|engine| {
             let base = match base {
-                Version::NONE => engine.meta(chunk)?.map_or(Version::NONE, |meta| meta.tip()),
+                Version::NONE => engine.meta(chunk).map_or(Version::NONE, |meta| meta.tip()),
                 base => base,
             };
             let staged = engine.stage(&StageRequest {
@@ -238,7 +238,7 @@ fn recovered(engine: &Engine) -> Result<Recovered> {
 }
 
 fn pending_of(engine: &Engine, chunk: ChunkId) -> Result<Vec<RecoveredUpdate>> {
-    let pending = engine.meta(chunk)?.map(|meta| meta.pending).unwrap_or_default();
+    let pending = engine.meta(chunk).map(|meta| meta.pending).unwrap_or_default();
     let channel = |version: Version, tag: Tag| {
         let known = engine.channel(tag.client, tag.channel);
         known
@@ -262,7 +262,7 @@ fn each_row(
 ) -> Result<()> {
     let mut next = Some(from);
     while let Some(from) = next {
-        let page = engine.list(from, inode, PAGE)?;
+        let page = engine.list(from, inode, PAGE);
         for row in &page {
             if !visit(row)? {
                 return Ok(());
@@ -275,7 +275,7 @@ fn each_row(
 
 fn read(engine: &Engine, chunk: ChunkId, range: ReadRange, pool: &BufferPool) -> Result<Read> {
     loop {
-        let length = engine.meta(chunk)?.filter(|meta| !meta.removed).map_or(0, |meta| meta.length);
+        let length = engine.meta(chunk).filter(|meta| !meta.removed).map_or(0, |meta| meta.length);
         let wanted = length.saturating_sub(range.offset).min(range.length);
         let mut buffer = pool.take(wanted as usize);
         let info = engine.read(chunk, range.offset, &mut buffer)?;
@@ -318,41 +318,42 @@ fn to_engine(channel: &Channel) -> chunk_engine::Channel {
     }
 }
 
+/// Of a store that is gone nothing may be concluded: "absent" would let a resync remove the other copies. A
+/// stopped target takes no steps, and one that could not be opened again is offline and looks at nothing.
+const OPEN: &str = "the store is open while the replica looks at it";
+
 /// The engine as the replica looks at it.
 pub(super) struct Look<'a> {
     store: &'a Store,
-    is_head: bool,
     allocatable_bytes: &'a AtomicU64,
 }
 
 impl<'a> Look<'a> {
-    pub fn new(store: &'a Store, is_head: bool, allocatable_bytes: &'a AtomicU64) -> Self {
-        Look { store, is_head, allocatable_bytes }
+    pub fn new(store: &'a Store, allocatable_bytes: &'a AtomicU64) -> Self {
+        Look { store, allocatable_bytes }
     }
 }
 
 impl Chunks for Look<'_> {
     fn committed(&self, chunk: ChunkId) -> Committed {
-        // A failed engine answers nothing; the replica is told of the failure by the call that met it.
-        match self.store.with(|engine| engine.meta(chunk)).ok().flatten() {
+        match self.store.with(|engine| Ok(engine.meta(chunk))).expect(OPEN) {
             Some(meta) => Committed {
                 version: meta.committed,
                 length: meta.length,
                 removed: meta.removed,
                 chunk_size: meta.chunk_size,
             },
-            // Marks of removals were dropped to bound memory: only who assigns versions must keep above them.
-            None if self.is_head => {
-                let version = self.store.with(|engine| Ok(engine.forgotten())).unwrap_or(Version::NONE);
-                Committed { version, removed: version != Version::NONE, ..Committed::default() }
-            }
             None => Committed::default(),
         }
     }
 
     fn list(&self, from: ChunkId, limit: usize) -> Vec<Listed> {
-        let rows = self.store.list(from, None, limit).unwrap_or_default();
+        let rows = self.store.list(from, None, limit).expect(OPEN);
         rows.iter().map(super::to_peers::listed).collect()
+    }
+
+    fn forgotten(&self) -> Version {
+        self.store.with(|engine| Ok(engine.forgotten())).expect(OPEN)
     }
 
     fn allocatable_bytes(&self) -> u64 {

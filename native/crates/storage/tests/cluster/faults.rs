@@ -2,8 +2,8 @@
 
 use crate::client::Change;
 use crate::harness::{CHAINS, Cluster, MemoryDisks, Model, chain_of, chunk, flip_bit, pattern};
-use chunk_engine::MemoryDisk;
 use chunk_engine::disk::Fault;
+use chunk_engine::{Disk, MemoryDisk};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use transport::TcpTransport;
@@ -161,7 +161,13 @@ fn a_full_disk_refuses_writes_before_they_have_a_version() {
     let mut model = Model::default();
     (0..8).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 500_000))));
     for disk in disks.lock().values() {
-        disk.set_capacity(0);
+        // Full to the last page; the reserve is all that is left.
+        let space = disk.space().unwrap();
+        disk.set_capacity(space.capacity - space.free);
+    }
+    let full = |report: &wire::message::TargetReport| report.no_allocate;
+    while !cluster.servers[&3].targets().iter().all(full) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
     // The head learns with the next answers how little room its successors have (P8).
     let mut refused = 0;
@@ -177,6 +183,7 @@ fn a_full_disk_refuses_writes_before_they_have_a_version() {
         }
     }
     assert!(refused > 0);
+    assert_eq!(cluster.metric(3, "storage_targets_offline_total"), 0, "refused in time");
     for disk in disks.lock().values() {
         disk.set_capacity(1 << 30);
     }

@@ -1,0 +1,59 @@
+//! Worlds in which every rule is kept: nothing may be found. And the proof that a seed is a history.
+
+use sim::{Choice, Profile, Random, ScriptedFault, run_seed, run_with};
+
+#[test]
+fn two_thousand_worlds_keep_every_rule() {
+    let (mut events, mut faults, mut operations) = (0, 0, 0);
+    for seed in 0..2000 {
+        let report = run_seed(seed, Choice::default());
+        let replay = format!("cargo run --release -p sim -- chain --seed {seed} --verbose");
+        assert_eq!(report.violation, None, "{replay}");
+        events += report.events;
+        faults += report.faults;
+        operations += report.operations;
+    }
+    // The worlds are eventful, or they would prove nothing.
+    assert!(events > 5_000_000 && faults > 10_000 && operations > 500_000, "{events} {faults} {operations}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_history() {
+    let hashes: Vec<u64> = (0..40)
+        .map(|seed| {
+            let first = run_seed(seed, Choice::default());
+            assert_eq!(first, run_seed(seed, Choice::default()), "seed {seed}");
+            first.hash
+        })
+        .collect();
+    let different: std::collections::BTreeSet<u64> = hashes.iter().copied().collect();
+    assert_eq!(different.len(), hashes.len());
+}
+
+const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+
+/// All members die one after another under load, in any order, and come back in any order: what was acknowledged is served, nothing older.
+#[test]
+fn members_may_die_and_return_in_any_order() {
+    for (number, die) in ORDERS.iter().enumerate() {
+        for (other, back) in ORDERS.iter().enumerate() {
+            let seed = (number * ORDERS.len() + other) as u64;
+            let mut random = Random::new(seed);
+            let mut knobs = sim::Knobs::quiet(Profile::Outage, &mut random);
+            (knobs.members, knobs.clients, knobs.faults_ms) = (3, 3, 12_000);
+            knobs.io_timeout_ms = 60_000;
+            knobs.stays_down = true;
+            knobs.exit_reported = 100.0;
+            let mut script = Vec::new();
+            for (place, node) in die.iter().enumerate() {
+                script.push((1000 + place as u64 * 400, ScriptedFault::Kill { node: *node, power: false }));
+            }
+            for (place, node) in back.iter().enumerate() {
+                script.push((4000 + place as u64 * 700, ScriptedFault::Start { node: *node }));
+            }
+            let report = run_with(knobs, seed, &script, false);
+            assert_eq!(report.violation, None, "they die {die:?} and return {back:?}");
+            assert!(report.operations > 100);
+        }
+    }
+}
