@@ -158,9 +158,10 @@ fn a_cancelled_open_leaves_no_session_and_a_silent_service_times_out() {
     }
     cancel.cancel();
     assert_eq!(waiting.join().unwrap(), Code::Interrupted);
+    assert_eq!(client.open(&caller(), file.inode(), WRITE).err().unwrap().code, Code::TimedOut);
     meta.stand_still(false);
-    // The late answer is taken back.
-    while meta.executed(MessageKind::KindClose) == 0 {
+    // The late answers are taken back.
+    while meta.executed(MessageKind::KindClose) < 2 {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(meta.state.lock().sessions.len(), 1);
