@@ -1,5 +1,5 @@
-//! Bytes between JavaScript and the client. Written bytes are never copied: the buffer stays with its caller, who
-//! must not change it before the promise settles. Read bytes are copied once, on a native thread.
+//! Bytes between JavaScript and the client. Written bytes are never copied: the buffer stays with its caller,
+//! who must not change it before the promise settles. Read bytes are copied once, on a native thread.
 
 use bytes::Bytes;
 use napi::bindgen_prelude::{BigInt, Buffer};
@@ -18,8 +18,8 @@ pub fn lent(buffer: Buffer) -> Bytes {
     Bytes::from_owner(Lent(buffer))
 }
 
-/// On a native thread: one copy, out of pooled memory, which a buffer that waits for the garbage collector must not
-/// hold.
+/// On a native thread: one copy, out of pooled memory, which a buffer that waits for the garbage collector
+/// must not hold.
 pub fn joined(rope: &[Bytes]) -> Vec<u8> {
     rope.concat()
 }

@@ -1,4 +1,5 @@
-//! The clock that every lease is counted on (P29): it goes on while the machine is suspended, and nobody can set it.
+//! The clock that every lease is counted on (P29): it goes on while the machine is suspended, and nobody can
+//! set it.
 
 use napi_derive::napi;
 use rustix::time::{ClockId, clock_gettime};

@@ -1,5 +1,5 @@
-//! Our errors as JavaScript errors: `code` is the name in the error table, `message` the detail. No text is ever
-//! matched on.
+//! Our errors as JavaScript errors: `code` is the name in the error table, `message` the detail. No text is
+//! ever matched on.
 
 use napi::bindgen_prelude::{JsObjectValue, Object};
 use napi::{Env, JsValue};

@@ -1,5 +1,6 @@
-//! The thin Node binding of the native data plane: it converts values, starts and stops parts, and takes no decision.
-//! Nothing here may block the JavaScript thread: long work runs on native threads and settles promises.
+//! The thin Node binding of the native data plane: it converts values, starts and stops parts, and takes no
+//! decision. Nothing here may block the JavaScript thread: long work runs on native threads and settles
+//! promises.
 #![allow(unsafe_code)] // what napi-derive generates; every block written by hand says why it is sound
 
 mod bench;

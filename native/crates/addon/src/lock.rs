@@ -1,5 +1,5 @@
-//! One process per directory: an exclusive flock on its file `LOCK`, which the kernel drops when the process ends,
-//! however it ends.
+//! One process per directory: an exclusive flock on its file `LOCK`, which the kernel drops when the process
+//! ends, however it ends.
 
 use napi::{Error, Result, Status};
 use napi_derive::napi;

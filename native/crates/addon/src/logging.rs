@@ -1,5 +1,5 @@
-//! Log records of the native parts as lines on stderr, in the form of core/src/log.ts: one JSON object a line, the
-//! event's name first, fixed keys. A full or closed stderr never stops anything.
+//! Log records of the native parts as lines on stderr, in the form of core/src/log.ts: one JSON object a
+//! line, the event's name first, fixed keys. A full or closed stderr never stops anything.
 
 use log::kv::{Error as VisitError, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -103,8 +103,8 @@ fn wall_time() -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
-/// Days since 1970 as a date: the algorithm `civil_from_days` of Howard Hinnant, with March as the first month of a
-/// year.
+/// Days since 1970 as a date: the algorithm `civil_from_days` of Howard Hinnant, with March as the first
+/// month of a year.
 fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);

@@ -1,4 +1,5 @@
-//! The mount for its Node process: started, asked for figures, ended. No request of the kernel ever enters JavaScript.
+//! The mount for its Node process: started, asked for figures, ended. No request of the kernel ever enters
+//! JavaScript.
 
 use crate::client::{ClientFigures, ClientSettings};
 use crate::promise::promise;

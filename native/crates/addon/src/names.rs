@@ -1,5 +1,5 @@
-//! Metadata requests as bytes: decoded, put to the client's own methods (which know what must go before), encoded
-//! again.
+//! Metadata requests as bytes: decoded, put to the client's own methods (which know what must go before),
+//! encoded again.
 
 use ::client::{Caller, Client};
 use prost::Message;

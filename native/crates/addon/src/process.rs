@@ -1,5 +1,6 @@
-//! What holds for the whole process as soon as the addon is loaded: a panic of ours ends it, at once and with one line.
-//! Going on after a broken invariant could write wrong bytes; the supervisor starts the process again.
+//! What holds for the whole process as soon as the addon is loaded: a panic of ours ends it, at once and with
+//! one line. Going on after a broken invariant could write wrong bytes; the supervisor starts the process
+//! again.
 
 use std::sync::Once;
 

@@ -1,4 +1,5 @@
-//! A promise that any native thread settles. It is settled exactly once: the operations behind it are always told.
+//! A promise that any native thread settles. It is settled exactly once: the operations behind it are always
+//! told.
 
 use crate::error::to_javascript;
 use napi::bindgen_prelude::{Object, ToNapiValue};

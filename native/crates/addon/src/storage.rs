@@ -1,4 +1,5 @@
-//! The storage server for its Node process: started, asked for figures, stopped. Its work never enters JavaScript.
+//! The storage server for its Node process: started, asked for figures, stopped. Its work never enters
+//! JavaScript.
 
 use crate::promise::promise;
 use crate::work;

@@ -1,5 +1,6 @@
-//! Threads for calls that wait (names, chunk removal): started when they are needed, ended when they idle. Node's own
-//! pool of four must not be used: a call may wait a minute for a server, and Node's file access would wait with it.
+//! Threads for calls that wait (names, chunk removal): started when they are needed, ended when they idle.
+//! Node's own pool of four must not be used: a call may wait a minute for a server, and Node's file access
+//! would wait with it.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;

@@ -1,4 +1,5 @@
-//! How fast one process creates files: open(O_CREAT | O_EXCL) and close, one after another, in a folder of its own.
+//! How fast one process creates files: open(O_CREAT | O_EXCL) and close, one after another, in a folder of
+//! its own.
 
 use crate::driver::cpu_time;
 use crate::histogram::Histogram;

@@ -30,7 +30,8 @@ struct LaneState {
     first_error: String,
 }
 
-/// Runs the job to its end. An engine's errors are counted, not returned; only a job that cannot start is an error.
+/// Runs the job to its end. An engine's errors are counted, not returned; only a job that cannot start is an
+/// error.
 ///
 /// # Errors
 /// `InvalidArgument` for options out of bounds; what the engine says when it cannot prepare its files.
@@ -134,7 +135,8 @@ fn checked(verify: bool, seed: u64, offset: u64, block: u32, got: &[Bytes]) -> R
     }
 }
 
-/// Reads every block that the job wrote again, after the measured part. `issued`: numbers below it may have been written.
+/// Reads every block that the job wrote again, after the measured part. `issued`: numbers below it may have
+/// been written.
 fn read_back(job: &Job, engine: &Arc<dyn Engine>, each: u32, issued: u64, report: &mut Report) {
     let seed = job.content_seed(each);
     let written: BTreeSet<u64> = if job.runtime.is_zero() {

@@ -1,4 +1,5 @@
-//! Latencies in buckets that are 1/32 of their value wide: any percentile within 3.2 %, in 9 KiB, without keeping samples.
+//! Latencies in buckets that are 1/32 of their value wide: any percentile within 3.2 %, in 9 KiB, without
+//! keeping samples.
 
 /// Buckets per power of two.
 const STEPS: usize = 32;
@@ -56,7 +57,8 @@ impl Histogram {
         if self.total == 0 { 0.0 } else { self.sum_ns as f64 / self.total as f64 }
     }
 
-    /// The latency that `fraction` (0 ..= 1) of the samples do not exceed: the upper edge of its bucket, at most the maximum.
+    /// The latency that `fraction` (0 ..= 1) of the samples do not exceed: the upper edge of its bucket, at
+    /// most the maximum.
     pub fn percentile_ns(&self, fraction: f64) -> u64 {
         let wanted = ((self.total as f64 * fraction).ceil() as u64).max(1);
         let mut seen = 0;

@@ -1,4 +1,5 @@
-//! What to measure: the options of a run, with fio's names and meaning, and the operations that follow from them.
+//! What to measure: the options of a run, with fio's names and meaning, and the operations that follow from
+//! them.
 
 use crate::pattern::mix;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The fio-style load generator behind `catena bench`: jobs, engines, latencies. It measures and verifies; it judges nothing.
+//! The fio-style load generator behind `catena bench`: jobs, engines, latencies. It measures and verifies; it
+//! judges nothing.
 
 mod creates;
 mod driver;

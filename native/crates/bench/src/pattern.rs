@@ -1,5 +1,5 @@
-//! Content that tells where it belongs: each 8-byte word is a function of the seed and its offset in its file, so that a verifying
-//! read finds lost, stale, misplaced and flipped bytes.
+//! Content that tells where it belongs: each 8-byte word is a function of the seed and its offset in its
+//! file, so that a verifying read finds lost, stale, misplaced and flipped bytes.
 
 use bytes::Bytes;
 

@@ -1,32 +1,44 @@
-//! Chain replication without I/O: no clock, socket, disk, randomness or thread. The storage server, the manager and the client run these
-//! state machines, and the simulator runs exactly the same ones.
+//! Chain replication without I/O: no clock, socket, disk, randomness or thread. The storage server, the
+//! manager and the client run these state machines, and the simulator runs exactly the same ones.
 //!
 //! # [`Replica`]: one target's member of its chain
-//! The executor (storage server, simulator) owns the engine and the connections. It keeps one `Replica` per target behind one lock and
+//! The executor (storage server, simulator) owns the engine and the connections. It keeps one `Replica` per
+//! target behind one lock and
 //!
-//! 1. calls [`Replica::handle`] with the time, one [`Input`] and a [`Chunks`] (pure in-memory look-ups of the engine);
-//! 2. carries the [`Output`]s out **in their order, before the next `handle` of this replica**. [`Output::Commit`],
-//!    [`Output::DiscardPending`] and [`Output::ClearChannels`] must be visible to [`Chunks`] and to reads when that next call comes; their
-//!    journal records may follow. `Store`, `Replace`, `StoreChannels`, `Flush` start work and are answered later by an input; of one chunk the engine
-//!    does them in order. After `DiscardPending` no store that was started before it may become visible; its `Stored` is ignored.
-//! 3. answers each request that it sends (`Forward`, `AskCommitted`, `ForwardFlush`, `SendReplace`, …) with exactly one input: the peer's reply,
-//!    or an error of the transport (no answer in time, connection lost). To one target they go through **one ordered connection**; updates that arrive out of
+//! 1. calls [`Replica::handle`] with the time, one [`Input`] and a [`Chunks`] (pure in-memory look-ups of the
+//!    engine);
+//! 2. carries the [`Output`]s out **in their order, before the next `handle` of this replica**.
+//!    [`Output::Commit`],
+//!    [`Output::DiscardPending`] and [`Output::ClearChannels`] must be visible to [`Chunks`] and to reads
+//!    when that next call comes; their
+//!    journal records may follow. `Store`, `Replace`, `StoreChannels`, `Flush` start work and are answered
+//!    later by an input; of one chunk the engine
+//!    does them in order. After `DiscardPending` no store that was started before it may become visible; its
+//!    `Stored` is ignored.
+//! 3. answers each request that it sends (`Forward`, `AskCommitted`, `ForwardFlush`, `SendReplace`, …) with
+//!    exactly one input: the peer's reply,
+//!    or an error of the transport (no answer in time, connection lost). To one target they go through **one
+//!    ordered connection**; updates that arrive out of
 //!    order are held or re-driven, so this is for speed, not for safety.
 //! 4. calls `Input::Tick` every [`limits::TICK_MS`]: only there are refused or lost requests sent again.
-//! 5. gives a heartbeat's reply as **one** `Input::View` {chain, lease_until} (R4), pushes as `View` without a lease. `lease_until` = the boot clock when the
+//! 5. gives a heartbeat's reply as **one** `Input::View` {chain, lease_until} (R4), pushes as `View` without
+//!    a lease. `lease_until` = the boot clock when the
 //!    heartbeat was *sent* + `lease_ms` (P2).
 //!
-//! A **read** is two steps (P2): `Input::Read` → [`Output::ReadCommitted`]: read the committed bytes from the engine, take a *new* `now`, ask
-//! [`Replica::read_still_valid`], and only then answer. The bytes may be of a newer committed version than the one chosen.
+//! A **read** is two steps (P2): `Input::Read` → [`Output::ReadCommitted`]: read the committed bytes from the
+//! engine, take a *new* `now`, ask [`Replica::read_still_valid`], and only then answer. The bytes may be of a
+//! newer committed version than the one chosen.
 //!
-//! Payload bytes never pass through: `P` is the executor's handle (`Bytes`). [`ReplyTo`] is the executor's name for "whom to answer"; every
-//! `ReplyTo` handed in is used by exactly one answering output (`ReplyUpdate`, `ReadCommitted`/`ReplyRead`, `ReplyCommitted`, `ReplyFlush`, `ReplySync`).
+//! Payload bytes never pass through: `P` is the executor's handle (`Bytes`). [`ReplyTo`] is the executor's
+//! name for "whom to answer"; every `ReplyTo` handed in is used by exactly one answering output
+//! (`ReplyUpdate`, `ReadCommitted`/`ReplyRead`, `ReplyCommitted`, `ReplyFlush`, `ReplySync`).
 //!
-//! At **start**: open the engine, then `Replica::new(identity, Recovered { pending, channels })` with what was staged and never committed (in the
-//! order of versions per chunk) and the exactly-once table. A new process has a new `incarnation`: it serves only after the manager names it.
+//! At **start**: open the engine, then `Replica::new(identity, Recovered { pending, channels })` with what
+//! was staged and never committed (in the order of versions per chunk) and the exactly-once table. A new
+//! process has a new `incarnation`: it serves only after the manager names it.
 //!
-//! The exactly-once record ([`Channel`] + what the engine knows: length, allocation) must be in the same journal record as the staged update (P7);
-//! it enters the engine's table at `Commit`.
+//! The exactly-once record ([`Channel`] + what the engine knows: length, allocation) must be in the same
+//! journal record as the staged update (P7); it enters the engine's table at `Commit`.
 //!
 //! # [`next_chain`]: the manager's transition, pure. [`manager`]: which facts it needs and the leases, as a small state machine.
 //! # [`client`]: replica choice, retries, channels of the client.

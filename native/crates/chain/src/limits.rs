@@ -9,7 +9,8 @@ pub const PENDING_PER_CHUNK_MAX: usize = 64;
 /// Updates of one target in the air at the head: bounds the payloads that it holds.
 pub const PENDING_PER_TARGET_MAX: usize = 1024;
 
-/// Updates of one chunk that arrived before their base: an ordered connection makes none, so a few bridge a reconnect.
+/// Updates of one chunk that arrived before their base: an ordered connection makes none, so a few bridge a
+/// reconnect.
 pub const HELD_PER_CHUNK_MAX: usize = 16;
 
 /// Senders that wait for one update: its first, and those that sent it again.
@@ -33,6 +34,6 @@ pub const SYNC_CHANNELS_PAGE: usize = 256;
 /// Bytes that an allocating update may cost beyond its length: one block at each end of the range.
 pub const ALLOCATION_SLACK_BYTES: u64 = 8192;
 
-/// While the members after this one have less room than this, they are asked for it again: more than all updates in the air of one target
-/// take, so that a head that still assigns never needs to ask.
+/// While the members after this one have less room than this, they are asked for it again: more than all
+/// updates in the air of one target take, so that a head that still assigns never needs to ask.
 pub const SPACE_ASKED_BELOW_BYTES: u64 = 2 << 30;

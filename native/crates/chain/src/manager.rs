@@ -1,13 +1,14 @@
-//! The manager's bookkeeping of leases and reports, as a small state machine: what the product's manager does in TypeScript, written down once
-//! so that the simulator can run it and the product can be compared with it. It turns messages into the facts that `next_chain` needs.
+//! The manager's bookkeeping of leases and reports, as a small state machine: what the product's manager does
+//! in TypeScript, written down once so that the simulator can run it and the product can be compared with it.
+//! It turns messages into the facts that `next_chain` needs.
 
 use crate::museum::{Planted, planted};
 use crate::{Time, next_chain};
 use std::collections::BTreeMap;
 use wire::message::{Chain, LocalState, Member, NextChainRequest, PublicState, TargetFact, TargetReport};
 
-/// What a lease of `lease_ms` may last on the holder's clock, seen from the manager's: clocks differ by at most 1 %, and 250 ms cover pauses between
-/// the test of a lease and the answer that leaves.
+/// What a lease of `lease_ms` may last on the holder's clock, seen from the manager's: clocks differ by at
+/// most 1 %, and 250 ms cover pauses between the test of a lease and the answer that leaves.
 pub fn lease_with_margin_ms(lease_ms: u64) -> u64 {
     lease_ms + lease_ms / 100 + 250
 }

@@ -1,5 +1,6 @@
-//! Planted violations: each breaks one rule on purpose, so that the simulator can prove that it would notice. Without the feature `museum`
-//! every question is answered "no" at compile time; with it, nothing is planted unless a thread asks for it. Never used by the product.
+//! Planted violations: each breaks one rule on purpose, so that the simulator can prove that it would notice.
+//! Without the feature `museum` every question is answered "no" at compile time; with it, nothing is planted
+//! unless a thread asks for it. Never used by the product.
 
 macro_rules! violations {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -28,9 +29,11 @@ violations! {
     NoRedrive = "no-redrive",
     /// P6: the last serving member acknowledges without the syncing one.
     AckBeforeSyncing = "ack-before-syncing",
-    /// P6: a new last serving member waits for the syncing one with what the old last one may have shown already.
+    /// P6: a new last serving member waits for the syncing one with what the old last one may have shown
+    /// already.
     LastWaits = "last-waits",
-    /// P6: a member that was just synced answers reads while the last one before it may still decide for others.
+    /// P6: a member that was just synced answers reads while the last one before it may still decide for
+    /// others.
     NoSettling = "no-settling",
     /// P6/P2: a last serving member answers others although its lease has run out.
     OldLastDecides = "old-last-decides",
@@ -58,7 +61,8 @@ violations! {
     IncompleteServes = "incomplete-serves",
     /// P10: after a total outage any member may serve, also one that was removed before.
     AnyResumes = "any-resumes",
-    /// R1: a target that finished its resync stays up to date when the manager demoted it, and the manager waits for it.
+    /// R1: a target that finished its resync stays up to date when the manager demoted it, and the manager
+    /// waits for it.
     R1 = "r1",
     /// R2: a late full replace of the same session rolls a chunk back.
     R2 = "r2",

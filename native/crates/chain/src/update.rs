@@ -19,7 +19,8 @@ pub struct Update {
 }
 
 impl Update {
-    /// Tells a retry from another request under the same number (P7). FNV-1a over every field that changes bytes.
+    /// Tells a retry from another request under the same number (P7). FNV-1a over every field that changes
+    /// bytes.
     pub fn fingerprint(&self) -> u32 {
         let kind = self.kind as u32;
         let fields = [
@@ -123,7 +124,8 @@ pub struct Listed {
     pub committed: Committed,
 }
 
-/// A whole chunk as of `version`, to a syncing member (P9). `committed.removed`: the chunk must not exist there.
+/// A whole chunk as of `version`, to a syncing member (P9). `committed.removed`: the chunk must not exist
+/// there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replacement {
     pub chunk: ChunkId,
@@ -134,17 +136,20 @@ pub struct Replacement {
 
 /// The engine as the replica sees it: pure in-memory look-ups.
 pub trait Chunks {
-    /// The newest committed version; `Committed::default()` if the chunk was never written or its mark was forgotten.
+    /// The newest committed version; `Committed::default()` if the chunk was never written or its mark was
+    /// forgotten.
     ///
-    /// The mark of a removal (`removed` with a version) is kept for longer than any update may pend, and in any case while the chain keeps
-    /// the version that the removal was assigned in: another member may still hold the removal pending and ask for it.
+    /// The mark of a removal (`removed` with a version) is kept for longer than any update may pend, and in
+    /// any case while the chain keeps the version that the removal was assigned in: another member may still
+    /// hold the removal pending and ask for it.
     fn committed(&self, chunk: ChunkId) -> Committed;
 
     /// Committed chunks with ids ≥ `from`, in their order, at most `limit`, marks of removals among them.
     fn list(&self, from: ChunkId, limit: usize) -> Vec<Listed>;
 
-    /// Not below the version of any mark that was forgotten: the head assigns only higher versions, so that no number is used twice. It
-    /// must not show up in `committed`, where it would pass for an update that this chunk has.
+    /// Not below the version of any mark that was forgotten: the head assigns only higher versions, so that
+    /// no number is used twice. It must not show up in `committed`, where it would pass for an update that
+    /// this chunk has.
     fn forgotten(&self) -> Version {
         Version::NONE
     }

@@ -1,4 +1,5 @@
-//! One version of a chain as one member sees it: who comes before and after, and what it may do itself. Pure look-ups.
+//! One version of a chain as one member sees it: who comes before and after, and what it may do itself. Pure
+//! look-ups.
 
 use crate::museum::{Planted, planted};
 use wire::message::{Chain, PublicState};
@@ -9,7 +10,8 @@ use wire::{ChainVersion, TargetId};
 pub enum Role {
     Serving,
     Syncing,
-    /// Waiting, offline, last serving, not a member, or the state was given to another process of this target.
+    /// Waiting, offline, last serving, not a member, or the state was given to another process of this
+    /// target.
     Idle,
 }
 

@@ -1,5 +1,6 @@
-//! What one target costs without network or chain: `cargo run --release -p chunk-engine --example engine_bench
-//! -- FOLDER [MiB]`. Prints rates, CPU seconds per GiB, and bytes given to the disk for each byte written.
+//! What one target costs without network or chain: `cargo run --release -p chunk-engine --example
+//! engine_bench -- FOLDER [MiB]`. Prints rates, CPU seconds per GiB, and bytes given to the disk for each
+//! byte written.
 
 use bytes::Bytes;
 use chunk_engine::disk::DiskSpace;

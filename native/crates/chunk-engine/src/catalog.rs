@@ -1,6 +1,6 @@
-//! What a checkpoint leaves behind: chunks, clients' channels and the target's own record, in redb on a file of
-//! the same disk. Every commit is durable (quick repair: two phases, no walk over the tables after a crash).
-//! Written by checkpoints only.
+//! What a checkpoint leaves behind: chunks, clients' channels and the target's own record, in redb on a file
+//! of the same disk. Every commit is durable (quick repair: two phases, no walk over the tables after a
+//! crash). Written by checkpoints only.
 
 use crate::disk::DiskFile;
 use crate::volume::Volume;

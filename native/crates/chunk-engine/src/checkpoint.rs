@@ -1,7 +1,7 @@
 //! The checkpoint: journaled blocks go in place, changed chunks and channels into the catalogue, and the
 //! journal starts anew. Writers go on; they wait only if the journal reaches twice its limit. The order of
-//! steps is the crash argument (docs/storage-engine.md): nothing is overwritten in place before its record and
-//! its commit are on the medium, and the old journal goes only after the catalogue holds what it said.
+//! steps is the crash argument (docs/storage-engine.md): nothing is overwritten in place before its record
+//! and its commit are on the medium, and the old journal goes only after the catalogue holds what it said.
 
 use crate::BLOCK_BYTES;
 use crate::catalog::Tables;
@@ -104,8 +104,8 @@ impl Core {
 
     pub fn checkpoint(&self, clean: bool) -> Result<()> {
         let _one = self.checkpoint.lock();
-        // The long flush comes before the switch: what is overwritten after the switch cannot go in place this
-        // time, and has to be kept in the catalogue.
+        // The long flush comes before the switch: what is overwritten after the switch cannot go in place
+        // this time, and has to be kept in the catalogue.
         self.flush()?;
         let prepared = self.journal.prepare()?;
         // A record in the old journal must show in memory by now, or what follows would miss it.
@@ -226,8 +226,8 @@ impl Core {
         Ok(())
     }
 
-    /// A channel's entry goes with the update that it names, in the same checkpoint or after it: never an entry
-    /// without its update, never an update whose entry an older one hides.
+    /// A channel's entry goes with the update that it names, in the same checkpoint or after it: never an
+    /// entry without its update, never an update whose entry an older one hides.
     fn save_channels(
         &self,
         rotation: Rotation,

@@ -2,9 +2,9 @@
 //! journaled images that are not in their place yet. Pure: no I/O here; who calls holds the shard's lock.
 //!
 //! A plane is one extent of the chunk's size; block b of the chunk lies at block b of one of its planes. A
-//! position is free when no version that may still be wanted uses it: the committed one, the pending ones, and
-//! those that were replaced after the last flush (`retired`). So a version never overwrites bytes of another,
-//! and rewriting a chunk in pieces ends in one contiguous plane again.
+//! position is free when no version that may still be wanted uses it: the committed one, the pending ones,
+//! and those that were replaced after the last flush (`retired`). So a version never overwrites bytes of
+//! another, and rewriting a chunk in pieces ends in one contiguous plane again.
 
 use crate::layout::{Layout, OVERLAY, PLANES_MAX, Presence, blocks_of};
 use crate::segments::{ExtentAddress, SegmentFile};
@@ -121,7 +121,8 @@ impl Active {
         newest.map(|((_, record), image)| (*record, image))
     }
 
-    /// Finds room for `count` blocks from `first` in existing planes, best in one; `None` if a new plane is wanted.
+    /// Finds room for `count` blocks from `first` in existing planes, best in one; `None` if a new plane is
+    /// wanted.
     pub fn place(&mut self, class: u8, first: u32, count: u32, planes_wanted: usize) -> Option<Vec<Placed>> {
         let fits = |plane: &Plane, range: std::ops::Range<u32>| {
             plane.file.class == class && range.into_iter().all(|block| !plane.is_used(block))
@@ -221,8 +222,8 @@ impl Active {
         }
         let mut keep = None;
         let mut stale = Vec::new();
-        // From newest to oldest: of each block, the first image not newer than the committed version is the one
-        // it shows.
+        // From newest to oldest: of each block, the first image not newer than the committed version is the
+        // one it shows.
         for ((block, image), content) in
             self.images.iter_mut().rev().filter(|((_, image), _)| *image <= committed.record)
         {
@@ -238,7 +239,8 @@ impl Active {
         stale.iter().for_each(|key| drop(self.images.remove(key)));
     }
 
-    /// Computes which positions are used, from the layouts alone, and gives up planes that none uses (after opening).
+    /// Computes which positions are used, from the layouts alone, and gives up planes that none uses (after
+    /// opening).
     pub fn rebuild_planes(&mut self) {
         self.planes.iter_mut().flatten().for_each(Plane::clear);
         let layouts: Vec<Arc<Layout>> = self.layouts().cloned().collect();

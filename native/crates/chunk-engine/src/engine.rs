@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use wire::message::{JournalChannels, JournalForget, JournalRecord};
 use wire::{ChunkId, ClientId, Code, Error, Result, Tag, Version};
 
-/// Most entries that one journal record of installed channels holds (about 100 bytes each, below the record's limit).
+/// Most entries that one journal record of installed channels holds (about 100 bytes each, below the record's
+/// limit).
 const CHANNELS_PER_RECORD: usize = 4096;
 
 #[derive(Debug)]
@@ -179,8 +180,8 @@ impl Engine {
         })
     }
 
-    /// Up to `limit` chunks from `from` on, in the order of ids, tombstones and chunks that only pend included;
-    /// of one inode if it is given. Memory answers, as in `meta`.
+    /// Up to `limit` chunks from `from` on, in the order of ids, tombstones and chunks that only pend
+    /// included; of one inode if it is given. Memory answers, as in `meta`.
     pub fn list(&self, from: ChunkId, inode: Option<u64>, limit: usize) -> Vec<ListedChunk> {
         let first = inode.map_or(from, |inode| from.max(ChunkId { inode, index: 0 }));
         let last = inode.map_or(u64::MAX, |inode| inode);

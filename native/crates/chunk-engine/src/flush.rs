@@ -28,7 +28,8 @@ impl Flusher {
 }
 
 impl Engine {
-    /// Everything staged or committed before the call is on the medium when it returns. Many callers share one round.
+    /// Everything staged or committed before the call is on the medium when it returns. Many callers share
+    /// one round.
     pub fn flush(&self) -> Result<()> {
         self.core.check()?;
         self.core.flush()

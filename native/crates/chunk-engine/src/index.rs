@@ -1,6 +1,6 @@
 //! Every chunk of the target, in memory, in shards; and the locks. A shard's lock is held for short sections,
-//! never across I/O; a chunk's lock is held across the I/O of one change. Order: chunk, shard, everything else.
-//! Details of chunks at rest are dropped when the cache is full; the catalogue has them.
+//! never across I/O; a chunk's lock is held across the I/O of one change. Order: chunk, shard, everything
+//! else. Details of chunks at rest are dropped when the cache is full; the catalogue has them.
 
 use crate::chunk::{Active, Entry};
 use crate::layout::Presence;

@@ -1,6 +1,6 @@
-//! The journal: numbered, checksummed records in files that are replaced at checkpoints. A record is a 32-byte
-//! head, a protobuf message, and the bytes of journaled blocks. Reading stops at the first bad record. It never
-//! decides anything: what a record means is said in `open.rs`.
+//! The journal: numbered, checksummed records in files that are replaced at checkpoints. A record is a
+//! 32-byte head, a protobuf message, and the bytes of journaled blocks. Reading stops at the first bad
+//! record. It never decides anything: what a record means is said in `open.rs`.
 
 use crate::checksum::{checksum, combine};
 use crate::disk::DiskFile;
@@ -41,7 +41,8 @@ struct Tail {
     next_record: u64,
     /// The last record that says something about a chunk or a client.
     last_update: u64,
-    /// Files that a flush must cover: earlier ones until their first flush after the rotation, and the current one.
+    /// Files that a flush must cover: earlier ones until their first flush after the rotation, and the
+    /// current one.
     unflushed: Vec<Arc<dyn DiskFile>>,
 }
 

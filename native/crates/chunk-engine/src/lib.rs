@@ -1,13 +1,14 @@
-//! One target's store on one disk: versions of chunks, each committed or pending, that survive the death of the
-//! process at once and the loss of power after `flush`. It keeps what the chain decides; it decides no version
-//! itself.
+//! One target's store on one disk: versions of chunks, each committed or pending, that survive the death of
+//! the process at once and the loss of power after `flush`. It keeps what the chain decides; it decides no
+//! version itself.
 //!
 //! # For the storage server
 //! - [`Engine::stage`] holds an update as the newest *pending* version (P5); [`Engine::commit`] makes it
 //!   readable; [`Engine::discard_pending`] is for resync only. `StageRequest::commit` does both with one
 //!   journal record (the tail).
 //! - [`Engine::read`] gives the committed version, verified, with the CRC32C of what it returns;
-//!   [`Engine::read_version`] also a pending one (to re-drive it); [`Engine::meta`] and [`Engine::list`] answer
+//!   [`Engine::read_version`] also a pending one (to re-drive it); [`Engine::meta`] and [`Engine::list`]
+//!   answer
 //!   from memory.
 //! - [`Engine::channel`], [`Engine::channels`], [`Engine::install_channels`], [`Engine::forget_client`]: the
 //!   exactly-once table (P7), written by the journal record of the update itself.
@@ -15,9 +16,11 @@
 //! - After any failed flush or write-back every call gives `TargetOffline` ([`Engine::failure`]); nothing is
 //!   retried (P11). `NoSpace` from `stage` means that the reserve is used up too: the caller takes the target
 //!   offline (P8).
-//! - Calls of one chunk wait for each other while they change it; readers never wait. All other calls go in parallel.
+//! - Calls of one chunk wait for each other while they change it; readers never wait. All other calls go in
+//!   parallel.
 //!
-//! `docs/storage-engine.md` has the format and the argument why a crash at any point leaves old or new, never torn.
+//! `docs/storage-engine.md` has the format and the argument why a crash at any point leaves old or new, never
+//! torn.
 
 mod catalog;
 mod channels;

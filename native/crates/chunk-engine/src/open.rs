@@ -75,7 +75,8 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Opens the target that the disk holds. `NotFound` if there is none, `NewerData` if a newer release wrote it.
+    /// Opens the target that the disk holds. `NotFound` if there is none, `NewerData` if a newer release
+    /// wrote it.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Engine, Opened)> {
         let volume = Arc::new(Volume::new(disk));
         let none = || Error::new(Code::NotFound, "the disk holds no target");
@@ -129,8 +130,8 @@ impl Engine {
         };
         core.count(loaded.settled_blocks);
         // What was replayed need not be on the medium yet. No block goes in place or back to the file system,
-        // and no mark covers a record that was dropped, before the catalogue holds what the replay made of the
-        // journal.
+        // and no mark covers a record that was dropped, before the catalogue holds what the replay made of
+        // the journal.
         core.write_catalog(Rotation { journal: replayed.next_journal, first_record: next_record }, false)?;
         core.flusher.start_at(next_record - 1);
         if !target.clean {
@@ -162,10 +163,10 @@ struct Loaded {
     last_record: u64,
 }
 
-/// Reads the catalogue's chunks and channels into memory, and takes the extents of chunks at rest. A checkpoint
-/// saves chunks one after another while updates go on, so an extent may stand at one chunk that gave it up
-/// later (the journal says so) and at the next that got it: extents of chunks that the journal changed are
-/// taken after the replay.
+/// Reads the catalogue's chunks and channels into memory, and takes the extents of chunks at rest. A
+/// checkpoint saves chunks one after another while updates go on, so an extent may stand at one chunk that
+/// gave it up later (the journal says so) and at the next that got it: extents of chunks that the journal
+/// changed are taken after the replay.
 fn load(
     catalog: &Catalog,
     segments: &Segments,

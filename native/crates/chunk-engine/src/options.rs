@@ -12,7 +12,8 @@ pub struct Options {
     /// Changed chunks that start a checkpoint, and twice of it stops writers: about 2 KiB each are held in
     /// memory for a chunk of 1 MiB.
     pub dirty_chunks_max: u64,
-    /// Blocks kept allocated for updates that already have a version (P8): all credits outstanding to this target.
+    /// Blocks kept allocated for updates that already have a version (P8): all credits outstanding to this
+    /// target.
     pub reserve_bytes: u64,
     /// Memory for checksums of chunks at rest: 32 MiB hold those of 25 GiB in 1 MiB chunks.
     pub layout_cache_bytes: u64,
@@ -22,7 +23,8 @@ pub struct Options {
     /// member learns from them that its chunk is gone; of a forgotten one it learns so because the full list
     /// lacks it.
     pub tombstones_max: u64,
-    /// Checkpoints run on a thread of the engine; `false`: in the call that crosses the limit (tests, simulation).
+    /// Checkpoints run on a thread of the engine; `false`: in the call that crosses the limit (tests,
+    /// simulation).
     pub background: bool,
 }
 

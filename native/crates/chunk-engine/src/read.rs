@@ -11,8 +11,8 @@ use std::io::IoSliceMut;
 use std::sync::Arc;
 use wire::{ChunkId, Code, Error, Result, Version};
 
-/// A reader that meets this many changes under its feet gives up with `Busy`; each change needs a flush, so it
-/// never does.
+/// A reader that meets this many changes under its feet gives up with `Busy`; each change needs a flush, so
+/// it never does.
 const ATTEMPTS: usize = 100;
 
 /// What a read returned.
@@ -56,8 +56,8 @@ impl Engine {
         self.core.read(chunk, None, offset, buffer)
     }
 
-    /// Reads one version, committed or pending (a member re-drives what it holds pending, P6). `MissingVersion`
-    /// if it is neither.
+    /// Reads one version, committed or pending (a member re-drives what it holds pending, P6).
+    /// `MissingVersion` if it is neither.
     pub fn read_version(
         &self,
         chunk: ChunkId,
@@ -83,7 +83,8 @@ impl Engine {
         }
     }
 
-    /// Reads and verifies the whole committed chunk, in pieces; the checksum of all of it. For scrub and comparison.
+    /// Reads and verifies the whole committed chunk, in pieces; the checksum of all of it. For scrub and
+    /// comparison.
     pub fn verify(&self, chunk: ChunkId) -> Result<ReadInfo> {
         self.core.check()?;
         'again: loop {
@@ -250,7 +251,8 @@ struct Edges {
 }
 
 fn read_run(layout: &Layout, run: &Run, edges: Edges, part: &mut [u8]) -> std::result::Result<u32, String> {
-    // Only the first and the last block can be wanted in part. Most reads want whole blocks, and pay for no scratch.
+    // Only the first and the last block can be wanted in part. Most reads want whole blocks, and pay for no
+    // scratch.
     let (mut head, mut tail);
     let (mut before, mut after): (&mut [u8], &mut [u8]) = (&mut [], &mut []);
     if edges.before > 0 {

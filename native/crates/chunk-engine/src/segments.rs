@@ -1,7 +1,7 @@
 //! Where chunks lie: sparse segment files cut into extents of one size class each. An extent is address space
-//! for one whole chunk; the file system gives blocks to what is written and takes back what is punched, so that
-//! a small chunk costs a block. An extent belongs to one chunk at a time; giving it back is the caller's duty,
-//! after the flush that P12 asks for.
+//! for one whole chunk; the file system gives blocks to what is written and takes back what is punched, so
+//! that a small chunk costs a block. An extent belongs to one chunk at a time; giving it back is the caller's
+//! duty, after the flush that P12 asks for.
 
 use crate::checksum::BLOCK_BYTES;
 use crate::disk::DiskFile;
@@ -33,8 +33,8 @@ pub(crate) struct SegmentFile {
 }
 
 impl SegmentFile {
-    /// To be called after the write, before anything on the disk relies on it: a flush that begins between the
-    /// mark and the write would clear the mark and cover nothing.
+    /// To be called after the write, before anything on the disk relies on it: a flush that begins between
+    /// the mark and the write would clear the mark and cover nothing.
     pub fn mark_dirty(&self) {
         self.dirty.store(true, Ordering::SeqCst);
     }
@@ -214,8 +214,8 @@ impl Segments {
         Ok(())
     }
 
-    /// Gives the blocks of everything that no chunk owns back to the file system: after a crash, punches may be
-    /// missing.
+    /// Gives the blocks of everything that no chunk owns back to the file system: after a crash, punches may
+    /// be missing.
     pub fn punch_free(&self) -> Result<()> {
         let mut ranges = Vec::new();
         for (id, map) in self.maps.lock().iter() {

@@ -1,6 +1,6 @@
-//! The disk as the engine uses it: one place that turns I/O errors into codes, spends the reserve when the disk
-//! is full, and remembers a failure. After a failed flush or write-back nothing may be served any more (P11),
-//! and nothing is retried.
+//! The disk as the engine uses it: one place that turns I/O errors into codes, spends the reserve when the
+//! disk is full, and remembers a failure. After a failed flush or write-back nothing may be served any more
+//! (P11), and nothing is retried.
 
 use crate::disk::{Disk, DiskFile, DiskSpace};
 use parking_lot::Mutex;

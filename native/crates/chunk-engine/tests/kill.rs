@@ -1,6 +1,6 @@
 //! A real process writes to a real disk and says what was acknowledged; it is killed with -9 at some moment,
-//! again and again. Every acknowledged version is there afterwards, and every byte is that of the version that
-//! is shown.
+//! again and again. Every acknowledged version is there afterwards, and every byte is that of the version
+//! that is shown.
 
 mod support;
 
@@ -96,8 +96,8 @@ fn child() {
     }
 }
 
-/// Runs the child until it said `lines` things, kills it, and gives what it acknowledged: per chunk staged and
-/// committed.
+/// Runs the child until it said `lines` things, kills it, and gives what it acknowledged: per chunk staged
+/// and committed.
 fn run_and_kill(folder: &Path, lines: usize) -> Vec<(u64, u64)> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture", "--test-threads=1"])

@@ -44,8 +44,8 @@ fn steps() -> Vec<Step> {
     ]
 }
 
-/// Runs the workload with the power going at each `stride`-th operation from `first` on; how many crashes were
-/// looked at.
+/// Runs the workload with the power going at each `stride`-th operation from `first` on; how many crashes
+/// were looked at.
 fn run(workload: &[Step], first: u64, stride: u64) -> usize {
     let mut crashes = 0;
     for at in (first..).step_by(stride as usize) {

@@ -1,4 +1,5 @@
-//! Many threads on one target: writers, readers, flushes and checkpoints at once. A reader sees whole versions only.
+//! Many threads on one target: writers, readers, flushes and checkpoints at once. A reader sees whole
+//! versions only.
 
 mod support;
 
@@ -25,8 +26,8 @@ fn small() -> Options {
     }
 }
 
-/// A version's bytes follow from its number: some lengths pass the journal when rewritten, some go to new blocks.
-/// Every seventh is a removal.
+/// A version's bytes follow from its number: some lengths pass the journal when rewritten, some go to new
+/// blocks. Every seventh is a removal.
 fn bytes_of(chunk: ChunkId, number: u64) -> Bytes {
     if number.is_multiple_of(7) {
         return Bytes::new();

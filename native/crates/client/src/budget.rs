@@ -1,4 +1,5 @@
-//! A bound on bytes in flight. Callers' threads wait here; completions only give back, so that waiting cannot deadlock.
+//! A bound on bytes in flight. Callers' threads wait here; completions only give back, so that waiting cannot
+//! deadlock.
 
 use parking_lot::{Condvar, Mutex};
 use std::time::Instant;
@@ -15,7 +16,8 @@ impl Budget {
         Budget { bytes_max, used: Mutex::new(0), free: Condvar::new() }
     }
 
-    /// Waits for room. One request larger than the whole budget passes alone. Returns what `release` must be told.
+    /// Waits for room. One request larger than the whole budget passes alone. Returns what `release` must be
+    /// told.
     ///
     /// # Errors
     /// `TimedOut` at `deadline`.

@@ -1,5 +1,5 @@
-//! One call to a chain, made again until it is answered, its time is over, or it cannot succeed: to the head, or to any
-//! serving member. All chunk operations are this, so that none has retries of its own.
+//! One call to a chain, made again until it is answered, its time is over, or it cannot succeed: to the head,
+//! or to any serving member. All chunk operations are this, so that none has retries of its own.
 
 use crate::core::Core;
 use crate::routing::serving;
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use wire::message as m;
 use wire::{Code, Error, Request, Result, TargetId};
 
-/// A call without an answer is made again after this time, in case the request was lost with a server that still lives.
+/// A call without an answer is made again after this time, in case the request was lost with a server that
+/// still lives.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// When an operation ends at the latest, whatever happens.
@@ -53,7 +54,8 @@ pub(crate) trait ChainOperation: Send + 'static {
     fn in_doubt(&mut self) {}
 }
 
-/// Turns without a pause before one is made all the same, should routing and servers contradict each other for long.
+/// Turns without a pause before one is made all the same, should routing and servers contradict each other
+/// for long.
 const TURNS_MAX: u32 = 16;
 
 struct Course {
@@ -160,8 +162,8 @@ fn failed<O: ChainOperation>(core: Arc<Core>, operation: O, mut course: Course, 
         }
     };
     if error.code == Code::Corrupt && reads && !others {
-        // Every copy was asked: no pause makes these bytes right. At the head it was one frame that was damaged on
-        // its way; the same operation is made again.
+        // Every copy was asked: no pause makes these bytes right. At the head it was one frame that was
+        // damaged on its way; the same operation is made again.
         return operation.finish(Err(error));
     }
     course.last = Some(error);

@@ -40,7 +40,8 @@ pub struct Figures {
 }
 
 impl Client {
-    /// Over TCP. Returns when a manager has given the routing table, and the metadata service knows this client.
+    /// Over TCP. Returns when a manager has given the routing table, and the metadata service knows this
+    /// client.
     ///
     /// # Errors
     /// `Unreachable` after `connect_timeout`, with the last reason.
@@ -106,8 +107,8 @@ impl Client {
         }
     }
 
-    /// Reports what open files know, asks for the fence of this client's id, ends connections and threads. Operations
-    /// in the air end with `Unreachable`. Also what dropping does.
+    /// Reports what open files know, asks for the fence of this client's id, ends connections and threads.
+    /// Operations in the air end with `Unreachable`. Also what dropping does.
     pub fn stop(&self) {
         let threads = std::mem::take(&mut *self.threads.lock());
         if threads.is_empty() {

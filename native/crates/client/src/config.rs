@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Writes that are not acknowledged yet hold their bytes in memory; more callers wait. 32 MiB keeps four chains of 1
-/// MiB chunks busy with twice what one of them has in the air on a 10 Gbit/s network.
+/// Writes that are not acknowledged yet hold their bytes in memory; more callers wait. 32 MiB keeps four
+/// chains of 1 MiB chunks busy with twice what one of them has in the air on a 10 Gbit/s network.
 pub const WRITE_BYTES_MAX: usize = 32 << 20;
 
 #[derive(Clone, Debug)]
@@ -18,11 +18,13 @@ pub struct Config {
     pub io_timeout: Duration,
     /// Retry for ever; only a cancel ends an operation.
     pub hard: bool,
-    /// How old a file's length may be when a read passes its end (P20: 1 s until leases exist; 0 = ask each time).
+    /// How old a file's length may be when a read passes its end (P20: 1 s until leases exist; 0 = ask each
+    /// time).
     pub attribute_ttl: Duration,
     /// Bound of the bytes of unacknowledged writes.
     pub write_bytes_max: usize,
-    /// How long `connect` waits for a manager, a routing table and, unless `without_names`, a metadata service.
+    /// How long `connect` waits for a manager, a routing table and, unless `without_names`, a metadata
+    /// service.
     pub connect_timeout: Duration,
     /// Only chunks: the metadata service itself, which must not wait for itself.
     pub without_names: bool,

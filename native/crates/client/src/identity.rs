@@ -1,5 +1,5 @@
-//! Who this process is to the servers: 128 random bits (P4). A fenced client goes on under a new id and a new epoch;
-//! what belongs to an older epoch (open files, channels) is void.
+//! Who this process is to the servers: 128 random bits (P4). A fenced client goes on under a new id and a new
+//! epoch; what belongs to an older epoch (open files, channels) is void.
 
 use bytes::Bytes;
 use parking_lot::RwLock;

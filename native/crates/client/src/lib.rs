@@ -1,8 +1,10 @@
 //! The file client: names over one metadata session, files → chunks → targets, retries across every change of
-//! routing. One library under the mount, the Node SDK, the benchmark tool and the metadata service's own chunk work.
+//! routing. One library under the mount, the Node SDK, the benchmark tool and the metadata service's own
+//! chunk work.
 //!
-//! Threads: callers' threads, one reader thread per connection, one timer thread, one thread that talks to the
-//! manager, one that keeps the metadata session. Completions run on reader or timer threads and must not block.
+//! Threads: callers' threads, one reader thread per connection, one timer thread, one thread that talks to
+//! the manager, one that keeps the metadata session. Completions run on reader or timer threads and must not
+//! block.
 
 mod budget;
 mod caller;

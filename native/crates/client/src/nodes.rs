@@ -1,6 +1,6 @@
-//! One connection per storage node, made when it is first needed, on a thread of its own so that nobody waits who
-//! must not. A node that refused is avoided for a while and reported to the manager; a node that left the routing is
-//! cut off, which ends the calls that wait for it.
+//! One connection per storage node, made when it is first needed, on a thread of its own so that nobody waits
+//! who must not. A node that refused is avoided for a while and reported to the manager; a node that left the
+//! routing is cut off, which ends the calls that wait for it.
 
 use crate::retry::pause;
 use crate::routing::RoutingTable;
@@ -13,7 +13,8 @@ use transport::{Connection, Handler, Incoming, Transport};
 use wire::message as m;
 use wire::{Code, Error, Result};
 
-/// On one network a connection is made within a round trip; a dead host must not hold an operation longer than this.
+/// On one network a connection is made within a round trip; a dead host must not hold an operation longer
+/// than this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Then = Box<dyn FnOnce(Result<Arc<dyn Connection>>) + Send>;
@@ -89,8 +90,8 @@ impl Nodes {
         })
     }
 
-    /// Runs `then` with an open connection: at once, or on the connecting thread, or at once with `Unreachable` while
-    /// the node is avoided.
+    /// Runs `then` with an open connection: at once, or on the connecting thread, or at once with
+    /// `Unreachable` while the node is avoided.
     pub fn with_connection(
         &self,
         node: &m::Node,
@@ -188,8 +189,8 @@ impl Nodes {
                 let incarnation = peer.state.lock().incarnation;
                 suspect(peer.node, incarnation);
             }
-            // Each waits with its own thread or budget: the first must not hold the rest while the server's queue is
-            // full.
+            // Each waits with its own thread or budget: the first must not hold the rest while the server's
+            // queue is full.
             transport::never_wait(|| {
                 for then in waiting {
                     then(result.clone());

@@ -1,6 +1,6 @@
-//! Later work on one thread: retries after a pause. A parked task also runs as soon as the routing table changes.
-//! Tasks start sends and return; each belongs to an operation whose number is bounded elsewhere (channels, write
-//! budget).
+//! Later work on one thread: retries after a pause. A parked task also runs as soon as the routing table
+//! changes. Tasks start sends and return; each belongs to an operation whose number is bounded elsewhere
+//! (channels, write budget).
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! Turns a completion into a wait, for callers that have a thread to spare. Never used on a transport's thread.
+//! Turns a completion into a wait, for callers that have a thread to spare. Never used on a transport's
+//! thread.
 
 use crate::Cancel;
 use parking_lot::{Condvar, Mutex};
@@ -21,7 +22,8 @@ impl<T> Slot<T> {
     }
 }
 
-/// Starts an operation and waits for its completion, or for `cancel`. After a cancel the operation may still happen.
+/// Starts an operation and waits for its completion, or for `cancel`. After a cancel the operation may still
+/// happen.
 pub(crate) fn wait<T: Send + 'static>(
     cancel: Option<&Cancel>,
     start: impl FnOnce(Box<dyn FnOnce(Result<T>) + Send>),

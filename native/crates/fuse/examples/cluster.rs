@@ -1,4 +1,5 @@
-//! Mounts a running cluster without Node: for the suite of `tests/mount`, and for profilers, which Node's threads confuse.
+//! Mounts a running cluster without Node: for the suite of `tests/mount`, and for profilers, which Node's
+//! threads confuse.
 //!
 //!   cluster MANAGER[,MANAGER...] MOUNT-POINT [--cache-none]
 //!

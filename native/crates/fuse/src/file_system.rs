@@ -1,6 +1,6 @@
-//! What a file system does with each request. A method gets the caller, the decoded arguments and a `Reply`; it may answer
-//! at once or later from any thread. Methods run on the session's workers and may block; `forget` and `interrupt hooks`
-//! run on the thread that reads the kernel's requests and must not.
+//! What a file system does with each request. A method gets the caller, the decoded arguments and a `Reply`;
+//! it may answer at once or later from any thread. Methods run on the session's workers and may block;
+//! `forget` and `interrupt hooks` run on the thread that reads the kernel's requests and must not.
 
 use crate::protocol::abi::{FileLock, OffsetOut, SizeOut};
 use crate::protocol::{

@@ -1,6 +1,7 @@
-//! A FUSE mount without libfuse: the kernel's protocol (`protocol`), a session that reads requests with several threads and
-//! takes answers from any thread (`session`), and the mount point (`attach`). A file system implements `FileSystem`.
-//! It must never run a request twice, answer one twice, or let one go unanswered.
+//! A FUSE mount without libfuse: the kernel's protocol (`protocol`), a session that reads requests with
+//! several threads and takes answers from any thread (`session`), and the mount point (`attach`). A file
+//! system implements `FileSystem`. It must never run a request twice, answer one twice, or let one go
+//! unanswered.
 
 mod attach;
 mod file_system;

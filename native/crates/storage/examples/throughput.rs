@@ -1,5 +1,5 @@
-//! Measures three servers with three copies over loopback, without a mount: CPU seconds per GiB written and read, and
-//! updates a second. `cargo run --release -p storage --example throughput -- FOLDER`
+//! Measures three servers with three copies over loopback, without a mount: CPU seconds per GiB written and
+//! read, and updates a second. `cargo run --release -p storage --example throughput -- FOLDER`
 #![allow(clippy::print_stdout)]
 
 #[path = "../tests/cluster/manager.rs"]

@@ -1,4 +1,5 @@
-//! The boot clock, the only one that leases are counted on (P2, P29): it goes on while the machine is suspended.
+//! The boot clock, the only one that leases are counted on (P2, P29): it goes on while the machine is
+//! suspended.
 
 use chain::Time;
 use rustix::time::{ClockId, clock_gettime};

@@ -53,7 +53,8 @@ pub struct Config {
     /// Threads that store updates; the updates of one chunk always meet the same one.
     pub store_threads: usize,
     pub read_threads: usize,
-    /// Bytes of payloads of each role at once (P24): clients' updates, and forwarded ones per position in the chain.
+    /// Bytes of payloads of each role at once (P24): clients' updates, and forwarded ones per position in the
+    /// chain.
     pub update_bytes: usize,
     pub read_bytes: usize,
     pub resync_bytes: usize,

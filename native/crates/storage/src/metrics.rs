@@ -1,4 +1,5 @@
-//! Counters of one server, for whoever exports them. Only adds and reads; names and kinds are decided here alone.
+//! Counters of one server, for whoever exports them. Only adds and reads; names and kinds are decided here
+//! alone.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

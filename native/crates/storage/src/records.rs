@@ -1,4 +1,5 @@
-//! Small stored records: a file each, a checksum and a protobuf message. Old or new after a crash, never torn.
+//! Small stored records: a file each, a checksum and a protobuf message. Old or new after a crash, never
+//! torn.
 
 use prost::Message;
 use std::fs::File;

@@ -108,7 +108,8 @@ impl StorageServer {
         self.service.shared.metrics.snapshot()
     }
 
-    /// In order: serves nothing any more, flushes, then gives its lease back (P1). Afterwards it may be dropped.
+    /// In order: serves nothing any more, flushes, then gives its lease back (P1). Afterwards it may be
+    /// dropped.
     ///
     /// # Errors
     /// The first target that could not be flushed; the others are.
@@ -158,7 +159,8 @@ fn next_incarnation(directories: &mut [Directory]) -> Result<u64> {
     Ok(incarnation)
 }
 
-/// What happens by time alone: the replica's ticks, the periodic flush, failed targets, and reports that changed.
+/// What happens by time alone: the replica's ticks, the periodic flush, failed targets, and reports that
+/// changed.
 struct Ticker {
     stop: Arc<(Mutex<bool>, Condvar)>,
     thread: Mutex<Option<JoinHandle<()>>>,

@@ -67,7 +67,8 @@ impl Service {
         self.targets().iter().map(|target| target.report()).collect()
     }
 
-    /// A push, or the routing of a heartbeat's answer, whose lease counts only if the routing could be applied (R4).
+    /// A push, or the routing of a heartbeat's answer, whose lease counts only if the routing could be
+    /// applied (R4).
     pub fn apply(&self, routing: Option<Routing>, lease_until: Option<Time>) {
         let stopping = self.stopping.lock();
         if *stopping {
@@ -91,7 +92,8 @@ impl Service {
         }
     }
 
-    /// From now on views are ignored: one that names a target as serving would undo the mark of its clean stop.
+    /// From now on views are ignored: one that names a target as serving would undo the mark of its clean
+    /// stop.
     pub fn stop_applying(&self) {
         *self.stopping.lock() = true;
     }

@@ -1,5 +1,5 @@
-//! The calls of one connection that wait for an answer. Each ends exactly once: answered, timed out, or lost with its
-//! connection. Callbacks run after the lock is given back.
+//! The calls of one connection that wait for an answer. Each ends exactly once: answered, timed out, or lost
+//! with its connection. Callbacks run after the lock is given back.
 
 use crate::{CALLS_IN_FLIGHT_MAX, Done};
 use parking_lot::Mutex;

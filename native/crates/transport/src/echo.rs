@@ -1,5 +1,5 @@
-//! Protocol and nothing else: reads and drops the payload, answers as many zeros as were asked for. It is what `noop`
-//! benchmarks and liveness probes talk to.
+//! Protocol and nothing else: reads and drops the payload, answers as many zeros as were asked for. It is
+//! what `noop` benchmarks and liveness probes talk to.
 
 use crate::{Handler, Incoming};
 use bytes::Bytes;

@@ -1,5 +1,5 @@
-//! One request as its handler sees it: the message at hand, the payload still with the caller, and a way to answer.
-//! A request is answered exactly once: a dropped sender answers `Internal`.
+//! One request as its handler sees it: the message at hand, the payload still with the caller, and a way to
+//! answer. A request is answered exactly once: a dropped sender answers `Internal`.
 
 use bytes::Bytes;
 use std::sync::Arc;

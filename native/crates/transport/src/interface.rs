@@ -1,5 +1,5 @@
-//! What every transport offers. Callers above see only these types, so that TCP, verbs and the in-process twin can
-//! replace each other.
+//! What every transport offers. Callers above see only these types, so that TCP, verbs and the in-process
+//! twin can replace each other.
 
 use crate::Incoming;
 use bytes::Bytes;

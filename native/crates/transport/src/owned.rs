@@ -1,4 +1,5 @@
-//! The connecting side's handle: the reader thread keeps the link itself alive, so dropping the handle must close it.
+//! The connecting side's handle: the reader thread keeps the link itself alive, so dropping the handle must
+//! close it.
 
 use crate::{Connection, Done, Outgoing};
 use std::sync::Arc;

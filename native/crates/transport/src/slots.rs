@@ -43,7 +43,8 @@ impl Slots {
         self.freed.notify_all();
     }
 
-    /// Waits until less than `limit_bytes` are owed (`before_wait` runs once before that), then owes `bytes` more.
+    /// Waits until less than `limit_bytes` are owed (`before_wait` runs once before that), then owes `bytes`
+    /// more.
     pub fn owe(self: &Arc<Self>, bytes: usize, limit_bytes: usize, before_wait: impl FnOnce()) -> Owed {
         let mut state = self.state.lock();
         let fits = |state: &State| {

@@ -6,7 +6,8 @@ use parking_lot::{Condvar, Mutex};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// Sizes that the pool keeps, in bytes; a request takes the next larger one. Larger requests are allocated and freed.
+/// Sizes that the pool keeps, in bytes; a request takes the next larger one. Larger requests are allocated
+/// and freed.
 const CLASSES: [usize; 6] = [8 << 10, 32 << 10, 128 << 10, (1 << 20) + 4096, 4 << 20, 16 << 20];
 
 #[derive(Debug)]
@@ -25,7 +26,8 @@ struct Pool {
     used_bytes_max: usize,
 }
 
-/// Keeps up to `idle_bytes_max` of unused buffers. With a budget, `take` waits for buffers to come back (P24).
+/// Keeps up to `idle_bytes_max` of unused buffers. With a budget, `take` waits for buffers to come back
+/// (P24).
 #[derive(Clone, Debug)]
 pub struct BufferPool(Arc<Pool>);
 

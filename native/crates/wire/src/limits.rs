@@ -1,6 +1,7 @@
 //! Limits of the wire, each with its reason.
 
-/// Longest protobuf message beside which a payload may travel: control messages with whole routing tables fit.
+/// Longest protobuf message beside which a payload may travel: control messages with whole routing tables
+/// fit.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// Largest chunk; a payload is at most one chunk.

@@ -111,7 +111,8 @@ impl OneWay for m::RoutingPush {
     const KIND: MessageKind = MessageKind::KindRoutingPush;
 }
 
-/// The bytes of a request under this id. The time left travels with it (P17); at least 1 ms, because 0 says "none".
+/// The bytes of a request under this id. The time left travels with it (P17); at least 1 ms, because 0 says
+/// "none".
 pub fn encode_request<R: Request>(mut request: R, request_id: u64, timeout: Duration) -> Vec<u8> {
     let header = request.header_mut();
     header.request_id = request_id;

@@ -1,5 +1,5 @@
-//! Where operations go: one file per engine. Each says which layer costs what: `noop` is the protocol alone, `client` adds chains
-//! and disks, `posix` on a mount adds FUSE, and on any other path it is the baseline.
+//! Where operations go: one file per engine. Each says which layer costs what: `noop` is the protocol alone,
+//! `client` adds chains and disks, `posix` on a mount adds FUSE, and on any other path it is the baseline.
 
 mod client;
 mod noop;
@@ -19,7 +19,8 @@ pub type WriteDone = Box<dyn FnOnce(Result<()>) + Send>;
 
 /// Files are numbered by job. Completions may run on any thread, also before the call returns.
 pub trait Engine: Send + Sync {
-    /// Makes the job's files: for reads with the content that verification expects. Outside the measured time.
+    /// Makes the job's files: for reads with the content that verification expects. Outside the measured
+    /// time.
     ///
     /// # Errors
     /// When a file cannot be made or opened.

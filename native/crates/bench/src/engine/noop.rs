@@ -1,5 +1,5 @@
-//! The protocol and nothing behind it: own frames over loopback TCP to an echo server in this process. It is the ceiling that
-//! every other engine is compared with.
+//! The protocol and nothing behind it: own frames over loopback TCP to an echo server in this process. It is
+//! the ceiling that every other engine is compared with.
 
 use super::{Engine, ReadDone, WriteDone};
 use crate::job::Job;

@@ -1,4 +1,5 @@
-//! The channels of one client on one chain (P7): at most 64, one update in the air on each, numbers that only rise.
+//! The channels of one client on one chain (P7): at most 64, one update in the air on each, numbers that only
+//! rise.
 
 use wire::limits::CHANNELS_MAX;
 

@@ -1,11 +1,13 @@
-//! Which member a client asks: updates go to the head, reads to any serving member, spread, and not to one that just refused a connection (P1).
+//! Which member a client asks: updates go to the head, reads to any serving member, spread, and not to one
+//! that just refused a connection (P1).
 
 use crate::Time;
 use std::collections::BTreeMap;
 use wire::TargetId;
 use wire::message::{Chain, Member, PublicState};
 
-/// How long a target that did not answer is avoided: about the time in which the manager takes a dead one out of its chains.
+/// How long a target that did not answer is avoided: about the time in which the manager takes a dead one out
+/// of its chains.
 const AVOID_MS: u64 = 2000;
 
 /// Targets remembered as suspected: beyond a whole cluster's worth the oldest suspicion goes.
@@ -48,8 +50,8 @@ pub fn head(chain: &Chain) -> Option<TargetId> {
     serving(chain).next().map(|member| TargetId(member.target))
 }
 
-/// Where a read goes: `spread` (a counter, a hash of the chunk) picks among the serving members; suspected ones and `avoid` (those that failed this very
-/// read) are asked only if no other is left.
+/// Where a read goes: `spread` (a counter, a hash of the chunk) picks among the serving members; suspected
+/// ones and `avoid` (those that failed this very read) are asked only if no other is left.
 pub fn read_target(
     chain: &Chain,
     suspects: &Suspects,

@@ -1,5 +1,5 @@
-//! What a client decides by itself: which replica to ask, when to try again, which channel an update takes. Pure; the caller has the clock and
-//! the connections (P25, P1, P7).
+//! What a client decides by itself: which replica to ask, when to try again, which channel an update takes.
+//! Pure; the caller has the clock and the connections (P25, P1, P7).
 
 mod channels;
 mod choice;

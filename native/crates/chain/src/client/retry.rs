@@ -1,4 +1,5 @@
-//! What a client does after an error (P25): which codes are worth another attempt, after how long, with new routing or not, until the deadline.
+//! What a client does after an error (P25): which codes are worth another attempt, after how long, with new
+//! routing or not, until the deadline.
 
 use crate::Time;
 use wire::Code;
@@ -42,7 +43,8 @@ impl Attempts {
         self.timeout_ms.map(|timeout| timeout.saturating_sub(now.since_ms(self.started)))
     }
 
-    /// `jitter` is any number: it moves the pause by up to a quarter, so that many clients do not come back together.
+    /// `jitter` is any number: it moves the pause by up to a quarter, so that many clients do not come back
+    /// together.
     pub fn decide(&mut self, now: Time, code: Code, jitter: u64) -> Decision {
         let (refresh_routing, suspect, elsewhere) = match code {
             Code::WrongChainVersion | Code::NotServing | Code::NotHead => (true, false, true),

@@ -1,5 +1,6 @@
-//! The manager's decision about one chain: pure, from the stored chain and what is known of its targets to the chain's next version.
-//! It must never take a member out that may still answer reads (P1), and never let one serve that may miss an acknowledged update (R3, R5, P10).
+//! The manager's decision about one chain: pure, from the stored chain and what is known of its targets to
+//! the chain's next version. It must never take a member out that may still answer reads (P1), and never let
+//! one serve that may miss an acknowledged update (R3, R5, P10).
 
 #[cfg(test)]
 mod properties;
@@ -11,25 +12,36 @@ use wire::message::{Chain, LocalState, Member, NextChainReply, NextChainRequest,
 
 /// The next version of a chain, or the same one with `changed: false`.
 ///
-/// The manager calls it for every chain whenever a fact may have changed (heartbeat, exit report, give-back, expiry) and every 100 ms; it
-/// makes the reply durable **before** anyone is told (P3). It must compute the facts of each member as follows, `node` being the member's node:
+/// The manager calls it for every chain whenever a fact may have changed (heartbeat, exit report, give-back,
+/// expiry) and every 100 ms; it makes the reply durable **before** anyone is told (P3). It must compute the
+/// facts of each member as follows, `node` being the member's node:
 ///
-/// - `incarnation`: of the newest process of `node` that registered or sent a heartbeat to *this* manager; 0 if none did. A message of an
-///   older incarnation, or of the same one with a sequence not above the last, is dropped before it can become a fact (R3).
-/// - `alive`: that process was granted a lease by this manager which has not run out on the manager's boot clock (`lease_ms` + 1 % + 250 ms
+/// - `incarnation`: of the newest process of `node` that registered or sent a heartbeat to *this* manager; 0
+///   if none did. A message of an
+///   older incarnation, or of the same one with a sequence not above the last, is dropped before it can
+///   become a fact (R3).
+/// - `alive`: that process was granted a lease by this manager which has not run out on the manager's boot
+///   clock (`lease_ms` + 1 % + 250 ms
 ///   after the grant was written), and nobody reported its exit and it did not give its lease back.
-/// - `gone`: its lease has run out so, or its exit was reported, or it gave the lease back. For a node that never spoke to this manager: only once the
-///   manager has run for `lease_ms` + 1 % + 250 ms (P3). A newer process needs no flag: `incarnation` above the member's says it.
-/// - `state`, `chain_version`, `complete`, `fresh`, `disk_error`: from the last `TargetReport` of that process for this target; without one
-///   `LOCAL_OFFLINE` and zeros. A server reports `LOCAL_OFFLINE` or `disk_error` only of a target that answers nothing any more.
-/// - `suspended`: the administrator's wish. It keeps a target from coming back; a serving one must give its lease back or report
+/// - `gone`: its lease has run out so, or its exit was reported, or it gave the lease back. For a node that
+///   never spoke to this manager: only once the
+///   manager has run for `lease_ms` + 1 % + 250 ms (P3). A newer process needs no flag: `incarnation` above
+///   the member's says it.
+/// - `state`, `chain_version`, `complete`, `fresh`, `disk_error`: from the last `TargetReport` of that
+///   process for this target; without one
+///   `LOCAL_OFFLINE` and zeros. A server reports `LOCAL_OFFLINE` or `disk_error` only of a target that
+///   answers nothing any more.
+/// - `suspended`: the administrator's wish. It keeps a target from coming back; a serving one must give its
+///   lease back or report
 ///   `LOCAL_OFFLINE` first (it answers reads until then).
-/// - `outage_ms`: since when no member has been serving, on this manager's clock (0 while one serves); for a chain that never served, since
+/// - `outage_ms`: since when no member has been serving, on this manager's clock (0 while one serves); for a
+///   chain that never served, since
 ///   this manager started.
 ///
 /// Suspicion (a refused connection) is no fact: it makes the manager ask, nothing more.
 ///
-/// A new chain is stored as version 1, every member `PUBLIC_OFFLINE`, `last` empty. The first call that finds all members fresh makes them serve.
+/// A new chain is stored as version 1, every member `PUBLIC_OFFLINE`, `last` empty. The first call that finds
+/// all members fresh makes them serve.
 pub fn next_chain(request: &NextChainRequest) -> NextChainReply {
     let chain = request.chain.clone().unwrap_or_default();
     let mut transition = Transition::new(request, &chain);
@@ -65,7 +77,8 @@ impl Known {
             && !self.fact.suspended
     }
 
-    /// The process that the member's state speaks to answers nothing any more: proven gone, its lease run out, or it said so itself (P1).
+    /// The process that the member's state speaks to answers nothing any more: proven gone, its lease run
+    /// out, or it said so itself (P1).
     fn is_lost(&self) -> bool {
         let same = self.fact.incarnation != 0 && self.fact.incarnation == self.member.incarnation;
         let refused = self.fact.state() == LocalState::LocalOffline || self.fact.disk_error;
@@ -142,7 +155,8 @@ impl Transition {
         (0..self.members.len()).filter(|place| matches(&self.members[*place])).collect()
     }
 
-    /// Synced members serve; lost ones leave. Only if nobody is left to serve do those that were lost together stay as the last serving (P10).
+    /// Synced members serve; lost ones leave. Only if nobody is left to serve do those that were lost
+    /// together stay as the last serving (P10).
     fn promote_and_demote(&mut self) {
         let version = self.chain.version;
         let synced =
@@ -158,7 +172,8 @@ impl Transition {
             let state = if someone_serves { PublicState::PublicOffline } else { PublicState::PublicLastsrv };
             self.set(place, state);
         }
-        // Where nobody was lost, promoted members come after those that serve; `finish` keeps the order of the list.
+        // Where nobody was lost, promoted members come after those that serve; `finish` keeps the order of
+        // the list.
         let (serving, rest): (Vec<Known>, Vec<Known>) = std::mem::take(&mut self.members)
             .into_iter()
             .partition(|known| known.state() == PublicState::PublicServing);
@@ -171,7 +186,8 @@ impl Transition {
         if never_served { self.start() } else { self.resume_after_outage() }
     }
 
-    /// First start: nothing was ever stored, so all fresh members serve at once; after the grace, those that are there.
+    /// First start: nothing was ever stored, so all fresh members serve at once; after the grace, those that
+    /// are there.
     fn start(&mut self) {
         let fresh = self.places(|known| known.is_present() && known.fact.fresh);
         let all = fresh.len() == self.members.len();
@@ -182,8 +198,9 @@ impl Transition {
         }
     }
 
-    /// P10: any complete one of the last serving members resumes, alone. If none is complete: any of them, once the others came or the
-    /// grace is over, and the durability epoch says that bytes which were not fsynced may be lost.
+    /// P10: any complete one of the last serving members resumes, alone. If none is complete: any of them,
+    /// once the others came or the grace is over, and the durability epoch says that bytes which were not
+    /// fsynced may be lost.
     fn resume_after_outage(&mut self) {
         let last = self.places(|known| {
             known.state() == PublicState::PublicLastsrv
@@ -223,8 +240,8 @@ impl Transition {
         }
     }
 
-    /// One syncing member at a time, the preferred first; the others that are there wait. What a waiting target says of itself does not
-    /// matter: it is synced whatever it claims (R1).
+    /// One syncing member at a time, the preferred first; the others that are there wait. What a waiting
+    /// target says of itself does not matter: it is synced whatever it claims (R1).
     fn bring_back(&mut self) {
         let out =
             |known: &Known| matches!(known.state(), PublicState::PublicOffline | PublicState::PublicWaiting);

@@ -35,7 +35,8 @@ fn fact(target: u64) -> impl Strategy<Value = TargetFact> {
     })
 }
 
-/// A chain that the manager could have stored: at most one syncing; lastsrv only while nobody serves; `last` as it must be.
+/// A chain that the manager could have stored: at most one syncing; lastsrv only while nobody serves; `last`
+/// as it must be.
 fn settled(mut members: Vec<Member>) -> Chain {
     let serving = members.iter().any(|member| member.state() == PublicState::PublicServing);
     let mut syncing = false;

@@ -1,8 +1,8 @@
 //! The transition as a table: a chain of version 5, what is known of its targets, and the chain that follows.
 //!
-//! Members: `A serving 1` = target A, its state, the incarnation that the state speaks to. Facts: `A 1 uptodate complete` = the incarnation that
-//! reports, its local state, and flags; it is alive unless `gone`, `silent` (no lease, not yet gone) or `unheard` is among them; the
-//! report saw version 5 unless `saw4` is.
+//! Members: `A serving 1` = target A, its state, the incarnation that the state speaks to. Facts: `A 1
+//! uptodate complete` = the incarnation that reports, its local state, and flags; it is alive unless `gone`,
+//! `silent` (no lease, not yet gone) or `unheard` is among them; the report saw version 5 unless `saw4` is.
 
 use super::next_chain;
 use wire::message::{Chain, LocalState, Member, NextChainRequest, PublicState, TargetFact};
@@ -355,7 +355,8 @@ fn a_new_chain_starts_when_all_members_are_fresh() {
             "A 1 online fresh, B 1 online fresh, C 1 online fresh",
             "A serving 1, B serving 1, C serving 1; last ABC; epoch 7",
         ),
-        case("one is missing", in_order, "", "A 1 online fresh, B 1 online fresh, C 0 unheard", "=").after(10),
+        case("one is missing", in_order, "", "A 1 online fresh, B 1 online fresh, C 0 unheard", "=")
+            .after(10),
         case(
             "one is missing for longer than the grace",
             new,

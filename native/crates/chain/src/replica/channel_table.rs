@@ -1,5 +1,5 @@
-//! The exactly-once table of one target (P7): per client and channel the last applied update and its answer, and what is in the air now.
-//! Errors are never remembered; a lower sequence never replaces a higher one.
+//! The exactly-once table of one target (P7): per client and channel the last applied update and its answer,
+//! and what is in the air now. Errors are never remembered; a lower sequence never replaces a higher one.
 
 use crate::update::{Channel, Update};
 use std::collections::BTreeMap;
@@ -61,7 +61,8 @@ impl ChannelTable {
         }
     }
 
-    /// An update was given its version. Of two in the air the later one is remembered: the client has given up the earlier.
+    /// An update was given its version. Of two in the air the later one is remembered: the client has given
+    /// up the earlier.
     pub fn assigned(&mut self, channel: &Channel) {
         let entry = InFlight {
             sequence: channel.tag.sequence,

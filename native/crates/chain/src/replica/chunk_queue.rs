@@ -1,5 +1,5 @@
-//! What is pending on one chunk: contiguous versions above the committed one, and updates that arrived before their base. Lives only while
-//! something is pending; it must never hold a gap (P5).
+//! What is pending on one chunk: contiguous versions above the committed one, and updates that arrived before
+//! their base. Lives only while something is pending; it must never hold a gap (P5).
 
 use super::ReplyTo;
 use crate::limits;
@@ -44,7 +44,8 @@ pub struct Held<P> {
 #[derive(Clone, Debug)]
 pub struct ChunkQueue<P> {
     pub committed: Version,
-    /// The committed state is "no such chunk": then the next update's base is `Version::NONE`, whatever mark a removal left.
+    /// The committed state is "no such chunk": then the next update's base is `Version::NONE`, whatever mark
+    /// a removal left.
     pub absent: bool,
     pub pending: VecDeque<Pending<P>>,
     pub held: BTreeMap<Version, Held<P>>,
@@ -73,8 +74,8 @@ impl<P> ChunkQueue<P> {
         }
     }
 
-    /// Whether an update with this base is the next one. The sender may still hold the removal pending that is committed here, and then
-    /// names its version; or it has committed it, and then names no version.
+    /// Whether an update with this base is the next one. The sender may still hold the removal pending that
+    /// is committed here, and then names its version; or it has committed it, and then names no version.
     pub fn follows(&self, base: Version) -> bool {
         base == self.newest() || base == self.next_base()
     }
@@ -89,7 +90,8 @@ impl<P> ChunkQueue<P> {
 }
 
 impl<P> Pending<P> {
-    /// One more sender waits. A sender beyond the limit takes the place of the oldest, which is returned: it gave up long ago.
+    /// One more sender waits. A sender beyond the limit takes the place of the oldest, which is returned: it
+    /// gave up long ago.
     pub fn wait(&mut self, waiter: Waiter) -> Option<Waiter> {
         let oldest = (self.waiters.len() >= limits::WAITERS_MAX).then(|| self.waiters.remove(0));
         self.waiters.push(waiter);

@@ -1,4 +1,5 @@
-//! What moves a chunk's updates on: send what is stored, commit what every later member has, answer who waits. Always in the order of versions.
+//! What moves a chunk's updates on: send what is stored, commit what every later member has, answer who
+//! waits. Always in the order of versions.
 
 use super::{Output, Replica, Step};
 use crate::museum::{Planted, planted};
@@ -50,8 +51,8 @@ impl<P: Clone> Replica<P> {
             if pending.sent || pending.acked {
                 continue;
             }
-            // A removal that was pending when this update got its version, and is committed now: a syncing member was only told that the
-            // chunk is absent, not by which version.
+            // A removal that was pending when this update got its version, and is committed now: a syncing
+            // member was only told that the chunk is absent, not by which version.
             let base = if place == 0 && absent { Version::NONE } else { pending.base };
             let body = pending.body.as_ref().expect("only updates in memory are sent");
             pending.sent = true;

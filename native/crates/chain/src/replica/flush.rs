@@ -1,5 +1,6 @@
-//! fsync over a chain: every member flushes, and the answer comes when all have (P11). An acknowledged update is stored on every member, so a
-//! flush that starts later covers it. An error of a flush takes the target offline; it is never tried again on the same state.
+//! fsync over a chain: every member flushes, and the answer comes when all have (P11). An acknowledged update
+//! is stored on every member, so a flush that starts later covers it. An error of a flush takes the target
+//! offline; it is never tried again on the same state.
 
 use super::{Output, Replica, ReplyTo, Step};
 use crate::limits;

@@ -1,4 +1,5 @@
-//! What happens to a replica, and what it wants done. Data only; the contract between the two is in the crate's documentation.
+//! What happens to a replica, and what it wants done. Data only; the contract between the two is in the
+//! crate's documentation.
 
 use crate::Time;
 use crate::update::{Acknowledged, Applied, Channel, Listed, Replacement, Update};
@@ -170,8 +171,9 @@ pub enum Input<P> {
     Fence {
         client: ClientId,
     },
-    /// The engine was verified after `TakeOffline` and is open again. Ignored while the manager still calls the target serving or
-    /// syncing: it missed updates or lost its session, so it comes back only through a resync of a later version. Try again after the next `View`.
+    /// The engine was verified after `TakeOffline` and is open again. Ignored while the manager still calls
+    /// the target serving or syncing: it missed updates or lost its session, so it comes back only through a
+    /// resync of a later version. Try again after the next `View`.
     Reopen {
         recovered: Recovered,
     },
@@ -179,8 +181,9 @@ pub enum Input<P> {
 
 #[derive(Clone, Debug)]
 pub enum Output<P> {
-    /// Stage this update; answer with `Stored`. `channel.applied` is the engine's to fill in. `base` is the newest version of the chunk here, or
-    /// `Version::NONE` if it is absent (never written, or removed and the removal committed).
+    /// Stage this update; answer with `Stored`. `channel.applied` is the engine's to fill in. `base` is the
+    /// newest version of the chunk here, or `Version::NONE` if it is absent (never written, or removed and
+    /// the removal committed).
     Store {
         chunk: ChunkId,
         version: Version,
@@ -189,7 +192,8 @@ pub enum Output<P> {
         channel: Channel,
         payload: P,
     },
-    /// Makes the staged version the committed one, and its exactly-once record the channel's. Every earlier one is committed already.
+    /// Makes the staged version the committed one, and its exactly-once record the channel's. Every earlier
+    /// one is committed already.
     Commit {
         chunk: ChunkId,
         version: Version,
@@ -228,7 +232,8 @@ pub enum Output<P> {
         result: Result<Version>,
     },
 
-    /// Everything that was stored, replaced or committed before is to be on the medium; answer with `Flushed`.
+    /// Everything that was stored, replaced or committed before is to be on the medium; answer with
+    /// `Flushed`.
     Flush {
         ticket: u64,
     },
@@ -249,7 +254,8 @@ pub enum Output<P> {
         reason: Error,
     },
 
-    /// Source of a resync. `SendReplace`: read the committed chunk (its version is `committed.version`) and send it.
+    /// Source of a resync. `SendReplace`: read the committed chunk (its version is `committed.version`) and
+    /// send it.
     StartSync {
         to: TargetId,
         chain_version: u64,

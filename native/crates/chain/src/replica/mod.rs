@@ -1,5 +1,6 @@
-//! One target's member of its chain. Every function takes the time and the engine's look-ups, changes the state and says what is to be done;
-//! nothing here waits, reads a clock or touches a byte of a chunk. The contract with the executor is in the crate's documentation.
+//! One target's member of its chain. Every function takes the time and the engine's look-ups, changes the
+//! state and says what is to be done; nothing here waits, reads a clock or touches a byte of a chunk. The
+//! contract with the executor is in the crate's documentation.
 
 mod channel_table;
 mod chunk_queue;
@@ -212,7 +213,8 @@ impl<P: Clone> Replica<P> {
         &self.view
     }
 
-    /// Updates of this client that have a version and are not committed. 0 after `Fence` = the fence holds here (P4).
+    /// Updates of this client that have a version and are not committed. 0 after `Fence` = the fence holds
+    /// here (P4).
     pub fn in_flight(&self, client: ClientId) -> usize {
         self.table.in_flight_of(client)
     }
@@ -246,7 +248,8 @@ impl<P: Clone> Replica<P> {
         now < self.lease_until || planted(Planted::NoLease)
     }
 
-    /// Hop to hop: both sides must be in the same version of the chain; else the sender tries again (P8: postponed, never refused).
+    /// Hop to hop: both sides must be in the same version of the chain; else the sender tries again (P8:
+    /// postponed, never refused).
     fn same_version(&self, chain_version: u64) -> Result<()> {
         if chain_version == self.view.version.0 || planted(Planted::NoChainVersion) {
             return Ok(());

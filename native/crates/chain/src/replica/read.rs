@@ -1,5 +1,6 @@
-//! Which committed version a read may see (P6). A member that holds something newer asks the last serving one; its answer is a certificate
-//! that every member has that version, so it is committed here as well. Lease and chain version are tested after the choice (P2).
+//! Which committed version a read may see (P6). A member that holds something newer asks the last serving
+//! one; its answer is a certificate that every member has that version, so it is committed here as well.
+//! Lease and chain version are tested after the choice (P2).
 
 use super::settling::NO_CHUNK;
 use super::{Output, Replica, ReplyTo, Step};
@@ -9,8 +10,9 @@ use crate::{Time, limits};
 use std::collections::BTreeMap;
 use wire::{ChunkId, Code, Error, Result, Version};
 
-/// Reads of one chunk: those that the question in the air was asked for, and later ones, which need a question of their own: an answer
-/// that was given before a read began may be older than what that read must see.
+/// Reads of one chunk: those that the question in the air was asked for, and later ones, which need a
+/// question of their own: an answer that was given before a read began may be older than what that read must
+/// see.
 #[derive(Default)]
 struct Waiting {
     asked: Vec<ReplyTo>,

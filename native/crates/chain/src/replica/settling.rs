@@ -1,6 +1,8 @@
-//! A member that was just synced is the new last one: it decides what is committed (P6). It may have committed what its predecessor, the last
-//! one until now, still has pending, and a member that knows only the old version of the chain would be told so by that predecessor. So it shows nothing
-//! before its predecessor has the new version too. A predecessor that left the chain answers nobody: its lease had run out before (P1).
+//! A member that was just synced is the new last one: it decides what is committed (P6). It may have
+//! committed what its predecessor, the last one until now, still has pending, and a member that knows only
+//! the old version of the chain would be told so by that predecessor. So it shows nothing before its
+//! predecessor has the new version too. A predecessor that left the chain answers nobody: its lease had run
+//! out before (P1).
 
 use super::{Output, Replica, ReplyTo, Step};
 use crate::museum::{Planted, planted};

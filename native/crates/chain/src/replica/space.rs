@@ -1,5 +1,6 @@
-//! What the members after this one may still allocate (P8). Acknowledgements carry it; but a head that refuses every write for want of space
-//! gets none, and would never hear that there is room again. So while it is little, the executor asks. It decides no version and no state.
+//! What the members after this one may still allocate (P8). Acknowledgements carry it; but a head that
+//! refuses every write for want of space gets none, and would never hear that there is room again. So while
+//! it is little, the executor asks. It decides no version and no state.
 
 use super::Replica;
 use crate::limits::SPACE_ASKED_BELOW_BYTES;
@@ -7,14 +8,15 @@ use crate::update::Chunks;
 use wire::TargetId;
 
 impl<P: Clone> Replica<P> {
-    /// The successor, if it must be asked for its room, and the version of the chain to ask under. The executor asks about once a second,
-    /// and brings the answer to `learn_space`.
+    /// The successor, if it must be asked for its room, and the version of the chain to ask under. The
+    /// executor asks about once a second, and brings the answer to `learn_space`.
     pub fn asks_space_of(&self) -> Option<(TargetId, u64)> {
         let little = self.successor_allocatable_bytes < SPACE_ASKED_BELOW_BYTES;
         self.view.successor.filter(|_| little).map(|successor| (successor, self.view.version.0))
     }
 
-    /// As an acknowledgement would say it. Of another version of the chain, or another member, it says nothing.
+    /// As an acknowledgement would say it. Of another version of the chain, or another member, it says
+    /// nothing.
     pub fn learn_space(&mut self, from: TargetId, chain_version: u64, allocatable_bytes: u64) {
         if self.view.successor == Some(from) && chain_version == self.view.version.0 {
             self.successor_allocatable_bytes = allocatable_bytes;

@@ -1,5 +1,6 @@
-//! The syncing member's side of a resync (P9). A session belongs to one version of the chain. What it has written never goes back (R2), and the
-//! member is up to date only after a flush of everything it received, for that version alone (R1, R3).
+//! The syncing member's side of a resync (P9). A session belongs to one version of the chain. What it has
+//! written never goes back (R2), and the member is up to date only after a flush of everything it received,
+//! for that version alone (R1, R3).
 
 use super::{Output, Replica, ReplyTo, Step};
 use crate::museum::{Planted, planted};
@@ -10,7 +11,8 @@ use wire::{ChunkId, Code, Error, Result, Version};
 
 pub(super) struct SyncSession {
     chain_version: u64,
-    /// Chunks that this session has written: at most one entry per chunk of the target, gone with the session.
+    /// Chunks that this session has written: at most one entry per chunk of the target, gone with the
+    /// session.
     written: BTreeSet<ChunkId>,
     replacing: BTreeMap<ChunkId, (Version, Vec<ReplyTo>)>,
     storing_channels: BTreeMap<u64, ReplyTo>,

@@ -1,6 +1,7 @@
-//! The predecessor's side of a resync (P9): compare the successor's list page by page with the own one, copy what differs, then the
-//! exactly-once table, then ask it to flush. Traffic goes on: an update of a chunk that was not compared or copied yet first has the chunk copied,
-//! then goes as a plain update. Ends with the version of the chain; the next version starts a new session.
+//! The predecessor's side of a resync (P9): compare the successor's list page by page with the own one, copy
+//! what differs, then the exactly-once table, then ask it to flush. Traffic goes on: an update of a chunk
+//! that was not compared or copied yet first has the chunk copied, then goes as a plain update. Ends with the
+//! version of the chain; the next version starts a new session.
 
 use super::{Output, Replica, Step};
 use crate::limits;
@@ -116,7 +117,8 @@ impl SyncSource {
 }
 
 impl<P: Clone> Replica<P> {
-    /// Whether plain updates of this chunk may go to the syncing successor; if not yet, sees to it that they will.
+    /// Whether plain updates of this chunk may go to the syncing successor; if not yet, sees to it that they
+    /// will.
     pub(super) fn copied_or_ask(&mut self, step: &mut Step<P>, chunk: ChunkId) -> bool {
         let Some(source) = &mut self.source else { return false };
         if source.phase == Phase::Start {
@@ -131,8 +133,8 @@ impl<P: Clone> Replica<P> {
         false
     }
 
-    /// While a copy is in the air nothing of this chunk can be committed here, since every commit needs the successor's answer: the bytes that
-    /// the executor reads are of this version.
+    /// While a copy is in the air nothing of this chunk can be committed here, since every commit needs the
+    /// successor's answer: the bytes that the executor reads are of this version.
     fn start_copy(&mut self, step: &mut Step<P>, chunk: ChunkId) {
         let committed = step.chunks.committed(chunk);
         let source = self.source.as_mut().expect("copies belong to a session");

@@ -1,4 +1,5 @@
-//! The successor's answers to the requests of a resync. An error is sent again at the next tick; an answer of another session is ignored.
+//! The successor's answers to the requests of a resync. An error is sent again at the next tick; an answer of
+//! another session is ignored.
 
 use super::sync_source::{Phase, SyncSource};
 use super::{Replica, Step};
@@ -58,7 +59,8 @@ impl<P: Clone> Replica<P> {
             return;
         }
         if result.is_err() {
-            // Again at the next tick: for the page if the chunk is in it, and for the updates that wait for it.
+            // Again at the next tick: for the page if the chunk is in it, and for the updates that wait for
+            // it.
             if source.page_end.is_some_and(|end| chunk <= end) {
                 source.differing.push_back(chunk);
             }

@@ -1,5 +1,6 @@
-//! The way of an update through one member: the head gives it a version, every member stores it in the order of versions and only then sends
-//! it on. After a version is given no member may refuse it (P8): a failure to store takes the target offline.
+//! The way of an update through one member: the head gives it a version, every member stores it in the order
+//! of versions and only then sends it on. After a version is given no member may refuse it (P8): a failure to
+//! store takes the target offline.
 
 use super::channel_table::Seen;
 use super::chunk_queue::{Body, Held, Pending, Waiter};
@@ -198,7 +199,8 @@ impl<P: Clone> Replica<P> {
         let queue = self.queue(step.chunks, body.update.chunk);
         let newest = queue.newest();
         let room = queue.held.len() < limits::HELD_PER_CHUNK_MAX && !queue.held.contains_key(&version);
-        // Without anything pending the missing update may never come by itself, so the predecessor must hear of it.
+        // Without anything pending the missing update may never come by itself, so the predecessor must hear
+        // of it.
         if version > newest && room && !queue.pending.is_empty() {
             queue.held.insert(version, Held { base, body, waiters: vec![waiter] });
             return;

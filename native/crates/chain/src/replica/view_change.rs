@@ -1,5 +1,5 @@
-//! A new version of the chain, or a lease (R4: one input carries both). What pends is kept and driven again in order before anything new
-//! is accepted (P6); sessions and questions of the old version end.
+//! A new version of the chain, or a lease (R4: one input carries both). What pends is kept and driven again
+//! in order before anything new is accepted (P6); sessions and questions of the old version end.
 
 use super::chunk_queue::{Pending, Waiter};
 use super::sync_source::SyncSource;
@@ -81,10 +81,12 @@ impl<P: Clone> Replica<P> {
         self.allocating_bytes = 0;
     }
 
-    /// Rolls forward: what is stored is sent again in the order of versions, or committed by the last serving member.
+    /// Rolls forward: what is stored is sent again in the order of versions, or committed by the last serving
+    /// member.
     ///
-    /// The last one may be new, and the one before it may have committed and shown what this one only has stored. So it commits at once and does
-    /// not wait for a syncing member: that one is brought up to date from what is committed here.
+    /// The last one may be new, and the one before it may have committed and shown what this one only has
+    /// stored. So it commits at once and does not wait for a syncing member: that one is brought up to date
+    /// from what is committed here.
     fn drive_again(&mut self, step: &mut Step<P>) {
         let last = self.view.last_serving == Some(self.identity.target);
         let last = last && !planted(Planted::LastWaits);
@@ -96,7 +98,8 @@ impl<P: Clone> Replica<P> {
                     pending.sent = false;
                     pending.acked = false;
                 }
-                // Staged by an earlier process (no body): this member serves again only because it is alone (P10), so it decides.
+                // Staged by an earlier process (no body): this member serves again only because it is alone
+                // (P10), so it decides.
                 pending.acked |= pending.body.is_none() || (last && pending.applied.is_some());
             }
             self.advance(step, chunk);
@@ -105,7 +108,8 @@ impl<P: Clone> Replica<P> {
 
     pub(super) fn recover_update(&mut self, update: RecoveredUpdate) {
         let queue = self.queues.entry(update.chunk).or_insert_with(|| {
-            // The committed version is not known yet and not needed: nothing but commits happens before the queue is empty.
+            // The committed version is not known yet and not needed: nothing but commits happens before the
+            // queue is empty.
             super::ChunkQueue::new(Committed { version: Version::NONE, ..Committed::default() })
         });
         assert!(queue.newest() < update.version, "recovered updates come in the order of versions");

@@ -1,5 +1,5 @@
-//! A folder of a real file system. Buffered I/O: a write survives the death of the process, `flush` is fdatasync.
-//! One process at a time: the folder is locked while the disk is open.
+//! A folder of a real file system. Buffered I/O: a write survives the death of the process, `flush` is
+//! fdatasync. One process at a time: the folder is locked while the disk is open.
 
 use super::{Disk, DiskFile, DiskSpace};
 use rustix::fs::{FallocateFlags, FlockOperation};
@@ -22,7 +22,8 @@ pub struct FileDisk {
 }
 
 impl FileDisk {
-    /// Opens the folder, and makes it if it is missing. Fails with `WouldBlock` if another process has it open.
+    /// Opens the folder, and makes it if it is missing. Fails with `WouldBlock` if another process has it
+    /// open.
     pub fn open(path: impl AsRef<Path>) -> Result<FileDisk> {
         let path = path.as_ref().to_path_buf();
         std::fs::create_dir_all(&path)?;

@@ -1,5 +1,6 @@
-//! A disk in memory that forgets: what was not flushed may be lost or torn when the power goes (`after_power_loss`),
-//! and the n-th operation can be made to fail. Everything follows from the seed; two runs are equal.
+//! A disk in memory that forgets: what was not flushed may be lost or torn when the power goes
+//! (`after_power_loss`), and the n-th operation can be made to fail. Everything follows from the seed; two
+//! runs are equal.
 
 use super::{Disk, DiskFile, DiskSpace};
 use parking_lot::Mutex;

@@ -1,5 +1,6 @@
 //! All access to a disk: flat files by name. `FileDisk` is a folder of a real file system, `MemoryDisk` its
-//! faulty twin. Both pass the suite in `suite.rs`. Whoever adds an operation adds it to both, and to the suite.
+//! faulty twin. Both pass the suite in `suite.rs`. Whoever adds an operation adds it to both, and to the
+//! suite.
 
 mod file;
 mod memory;
@@ -39,7 +40,8 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     fn read_at(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize>;
     /// Writes all bytes or fails. They survive the process at once, the power only after `flush`.
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()>;
-    /// Bytes and length so far are on the medium when it returns (fdatasync). After an error nothing is known.
+    /// Bytes and length so far are on the medium when it returns (fdatasync). After an error nothing is
+    /// known.
     fn flush(&self) -> Result<()>;
     /// Reserves real blocks for the range, without changing bytes or length.
     fn allocate(&self, offset: u64, length: u64) -> Result<()>;

@@ -195,7 +195,8 @@ impl Replay<'_> {
         Ok(applied)
     }
 
-    /// Applies records that no mark covers, up to the first whose bytes are not on the medium. `false`: one was not.
+    /// Applies records that no mark covers, up to the first whose bytes are not on the medium. `false`: one
+    /// was not.
     fn apply_verified(&mut self, chunk: ChunkId, records: &[ReadRecord]) -> Result<bool> {
         self.touch(chunk)?;
         for read in records {

@@ -1,5 +1,6 @@
-//! What an update means for each block of its chunk: where the block goes, what it will contain, its checksum.
-//! Reads old bytes only of blocks that are overwritten in part or cut. Every payload byte is checksummed once, here.
+//! What an update means for each block of its chunk: where the block goes, what it will contain, its
+//! checksum. Reads old bytes only of blocks that are overwritten in part or cut. Every payload byte is
+//! checksummed once, here.
 
 use super::{StageRequest, Tip, Update};
 use crate::BLOCK_BYTES;
@@ -201,8 +202,8 @@ impl Write<'_> {
         }
         let mut plan = write.plan;
         if write.overwritten > JOURNALED_BLOCKS_MAX {
-            // Large overwrites go to new blocks. What is appended to a block in the journal's care stays in the
-            // journal.
+            // Large overwrites go to new blocks. What is appended to a block in the journal's care stays in
+            // the journal.
             for block in plan.blocks.iter_mut().filter(|block| block.place == Place::Overlay) {
                 block.place = Place::Fresh;
             }

@@ -65,7 +65,8 @@ pub struct ChunkState {
 #[derive(Default)]
 struct ChunkHistory {
     states: Vec<ChunkState>,
-    /// States before this one may no longer appear after the loss of power, or after the death of the process.
+    /// States before this one may no longer appear after the loss of power, or after the death of the
+    /// process.
     flushed: usize,
     acknowledged: usize,
 }
@@ -294,8 +295,8 @@ impl World {
         self.check_channels(self.engine(), &states);
     }
 
-    /// Opens what a crash leaves, and checks that every chunk is in a state that it may be in. How many chunks
-    /// were set back.
+    /// Opens what a crash leaves, and checks that every chunk is in a state that it may be in. How many
+    /// chunks were set back.
     pub fn check_after(&self, crash: Crash) -> usize {
         let context = || format!("{crash:?} after {:?}", self.trace);
         let disk = self.disk.after(crash);

@@ -1,5 +1,5 @@
-//! Flushing a file: every chain that holds it below a length brings what it acknowledged to the medium of all its
-//! members, other clients' writes too (P11).
+//! Flushing a file: every chain that holds it below a length brings what it acknowledged to the medium of all
+//! its members, other clients' writes too (P11).
 
 use super::Chunks;
 use super::gather::Gather;

@@ -1,12 +1,12 @@
 //! The updates of one chain: which may be in the air together, and under which channel and sequence (P7).
 //!
-//! Order: updates of one chunk whose bytes overlap run one after the other in the order of submission; a truncation
-//! or removal overlaps with everything in its chunk. Others run in parallel. So two writes submitted one after the
-//! other by one caller apply in that order, also while the first is being retried.
+//! Order: updates of one chunk whose bytes overlap run one after the other in the order of submission; a
+//! truncation or removal overlaps with everything in its chunk. Others run in parallel. So two writes
+//! submitted one after the other by one caller apply in that order, also while the first is being retried.
 //!
-//! A channel whose update failed with its outcome unknown is *doubtful*: the lost request may still arrive. It goes
-//! first to the next update of the same chunk, else of any: the server refuses what is older than an applied
-//! sequence. Pure bookkeeping: no clock, no I/O, no lock.
+//! A channel whose update failed with its outcome unknown is *doubtful*: the lost request may still arrive.
+//! It goes first to the next update of the same chunk, else of any: the server refuses what is older than an
+//! applied sequence. Pure bookkeeping: no clock, no I/O, no lock.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;

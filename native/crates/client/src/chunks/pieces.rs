@@ -4,8 +4,8 @@ use wire::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
 use wire::message as m;
 use wire::{Code, Error, Result};
 
-/// Longest piece: large chunks are read and written in several, so that the servers' buffers stay small. It is the
-/// default chunk size, and the size that a pooled buffer fits.
+/// Longest piece: large chunks are read and written in several, so that the servers' buffers stay small. It
+/// is the default chunk size, and the size that a pooled buffer fits.
 pub(crate) const PIECE_BYTES_MAX: u64 = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

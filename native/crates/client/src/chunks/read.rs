@@ -1,5 +1,5 @@
-//! Reading a range: pieces in parallel over chains, each from one replica, checked end to end, the next replica when
-//! that one fails or its bytes do not match their checksum. What is not stored reads as zeros.
+//! Reading a range: pieces in parallel over chains, each from one replica, checked end to end, the next
+//! replica when that one fails or its bytes do not match their checksum. What is not stored reads as zeros.
 
 use super::Chunks;
 use super::gather::Gather;

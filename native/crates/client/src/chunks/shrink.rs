@@ -1,5 +1,5 @@
-//! Making a file's chunks fewer: truncation and removal. Both are the end of a decision that the metadata service has
-//! put on the medium before (P13, P19); both may be repeated.
+//! Making a file's chunks fewer: truncation and removal. Both are the end of a decision that the metadata
+//! service has put on the medium before (P13, P19); both may be repeated.
 
 use super::Chunks;
 use super::gather::Gather;
@@ -17,8 +17,8 @@ const BLIND_MAX: u64 = 16;
 const BATCH: usize = 256;
 
 impl Chunks {
-    /// Cuts the chunk that holds `new_length` and removes those behind it; `old_length`: how far the file reached, if
-    /// that is known. Returns the change in allocated bytes.
+    /// Cuts the chunk that holds `new_length` and removes those behind it; `old_length`: how far the file
+    /// reached, if that is known. Returns the change in allocated bytes.
     ///
     /// # Errors
     /// When a chain does not answer in time; then a part may be done.

@@ -1,5 +1,5 @@
-//! Writing a range: pieces by chunk, each an update to the head of its chain. Told when every piece is acknowledged:
-//! then every serving member holds it (P11).
+//! Writing a range: pieces by chunk, each an update to the head of its chain. Told when every piece is
+//! acknowledged: then every serving member holds it (P11).
 
 use super::Chunks;
 use super::gather::Gather;
@@ -23,8 +23,8 @@ pub(crate) struct Acked {
 }
 
 impl Chunks {
-    /// Writes the rope at `offset`. May wait for memory on the caller's thread, so it is never to be called from a
-    /// completion. Overlapping writes apply in the order of their calls.
+    /// Writes the rope at `offset`. May wait for memory on the caller's thread, so it is never to be called
+    /// from a completion. Overlapping writes apply in the order of their calls.
     pub fn write(
         &self,
         inode: u64,

@@ -5,8 +5,8 @@ use wire::Result;
 use wire::message as m;
 
 impl Client {
-    /// Entries after `offset` (0: from the start; else the `offset` of the last entry seen), at most `limit`; with
-    /// their attributes if `plus`.
+    /// Entries after `offset` (0: from the start; else the `offset` of the last entry seen), at most `limit`;
+    /// with their attributes if `plus`.
     ///
     /// # Errors
     /// `NotDirectory`, `PermissionDenied`.

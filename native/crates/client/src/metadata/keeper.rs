@@ -1,5 +1,5 @@
-//! The thread that keeps the session: connects, says hello, ends requests whose time is over, reports lengths that
-//! nobody asked for.
+//! The thread that keeps the session: connects, says hello, ends requests whose time is over, reports lengths
+//! that nobody asked for.
 
 use super::session::{Ear, Session, State};
 use super::window::Place;

@@ -24,8 +24,8 @@ pub(crate) fn checked(name: &[u8]) -> Result<Bytes> {
 }
 
 impl Client {
-    /// Sends any metadata request without waiting. `make` may be called more than once: after a reconnect the request
-    /// is sent again, under the same number.
+    /// Sends any metadata request without waiting. `make` may be called more than once: after a reconnect the
+    /// request is sent again, under the same number.
     pub fn call<R: Request>(
         &self,
         caller: &Caller,

@@ -10,8 +10,8 @@ use wire::message as m;
 use wire::request::decode_reply;
 use wire::{Code, Error, MessageKind, Request, Result};
 
-/// Whether the request is numbered, so that its answer is kept and it is executed once (P17). The others may be
-/// repeated.
+/// Whether the request is numbered, so that its answer is kept and it is executed once (P17). The others may
+/// be repeated.
 pub(crate) fn changes_state(kind: MessageKind) -> bool {
     !matches!(
         kind,

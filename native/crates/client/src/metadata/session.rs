@@ -1,6 +1,7 @@
-//! The session with the metadata service: one connection with many requests in the air, numbered so that each is
-//! executed once whatever happens to connections and the service (P17). Requests leave in the order of submission,
-//! and again in that order after a reconnect, so that a length report is before the request that depends on it.
+//! The session with the metadata service: one connection with many requests in the air, numbered so that each
+//! is executed once whatever happens to connections and the service (P17). Requests leave in the order of
+//! submission, and again in that order after a reconnect, so that a length report is before the request that
+//! depends on it.
 
 use super::pending::Pending;
 use super::window::{Place, Sending, Window};
@@ -16,8 +17,8 @@ use wire::message as m;
 use wire::request::decode;
 use wire::{Code, Error, Result};
 
-/// A request of `hard` mounts is sent again after this time, in case its answer was lost with a service that still
-/// lives.
+/// A request of `hard` mounts is sent again after this time, in case its answer was lost with a service that
+/// still lives.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 /// A service that is busy is asked again after this time.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
@@ -128,7 +129,8 @@ impl Session {
         }
     }
 
-    /// Sends what may be sent. One thread at a time, so that requests leave in their order; another one leaves a note.
+    /// Sends what may be sent. One thread at a time, so that requests leave in their order; another one
+    /// leaves a note.
     pub fn pump(self: &Arc<Self>) {
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.sending, true) {

@@ -1,5 +1,5 @@
-//! Which metadata requests are on their way: their order, their numbers, and how many may be in the air (P17).
-//! Pure bookkeeping: no clock, no I/O, no lock.
+//! Which metadata requests are on their way: their order, their numbers, and how many may be in the air
+//! (P17). Pure bookkeeping: no clock, no I/O, no lock.
 
 use super::pending::Pending;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 /// Requests without an answer, and the span of numbers that the service keeps answers for (P17).
 pub(crate) const UNANSWERED_MAX: u64 = 256;
-/// Requests that wait for room in the window. Each belongs to a thread or a kernel request; a mount has at most some
-/// hundred.
+/// Requests that wait for room in the window. Each belongs to a thread or a kernel request; a mount has at
+/// most some hundred.
 const WAITING_MAX: usize = 8192;
 
 /// Place in the order of submission; urgent ones have negative places.
@@ -124,8 +124,8 @@ impl Window {
         self.unsent.append(&mut self.in_air);
     }
 
-    /// The service has forgotten us, and perhaps what it did for these numbered requests: nobody can tell. Removes
-    /// them.
+    /// The service has forgotten us, and perhaps what it did for these numbered requests: nobody can tell.
+    /// Removes them.
     pub fn take_ambiguous(&mut self) -> Vec<Arc<Pending>> {
         let places: Vec<Place> = self
             .entries
@@ -136,8 +136,8 @@ impl Window {
         places.into_iter().filter_map(|place| self.remove(place)).collect()
     }
 
-    /// The requests for which `over` holds and somebody waits. Removed, but for those in the air whose late answer
-    /// must be acted on: they stay until it comes, or their connection is gone.
+    /// The requests for which `over` holds and somebody waits. Removed, but for those in the air whose late
+    /// answer must be acted on: they stay until it comes, or their connection is gone.
     pub fn end_if(&mut self, over: impl Fn(&Pending) -> bool) -> Vec<Arc<Pending>> {
         let places: Vec<Place> =
             self.entries.iter().filter(|(_, entry)| over(&entry.pending)).map(|(&place, _)| place).collect();

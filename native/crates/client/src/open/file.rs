@@ -138,8 +138,9 @@ impl OpenFile {
         wait(caller.cancel.as_ref(), |done| self.read(caller, offset, length, done))
     }
 
-    /// Writes the rope; told when every serving member holds it. May wait on the caller's thread, for memory or for a
-    /// truncation: never to be called from a completion. Overlapping writes apply in the order of their calls.
+    /// Writes the rope; told when every serving member holds it. May wait on the caller's thread, for memory
+    /// or for a truncation: never to be called from a completion. Overlapping writes apply in the order of
+    /// their calls.
     pub fn write(
         self: &Arc<Self>,
         caller: &Caller,

@@ -1,5 +1,5 @@
-//! What this client knows of one inode while it has it open: its attributes, its own writes since the last report, and
-//! what a later fsync must answer for.
+//! What this client knows of one inode while it has it open: its attributes, its own writes since the last
+//! report, and what a later fsync must answer for.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet};
@@ -174,8 +174,8 @@ impl Known {
         self.unreported.map(|since| since.elapsed())
     }
 
-    /// Attributes from the service. Older ones than those at hand change nothing; a newer generation voids our own
-    /// length.
+    /// Attributes from the service. Older ones than those at hand change nothing; a newer generation voids
+    /// our own length.
     pub fn learn(&mut self, inode: &Inode) {
         if inode.change < self.attributes.change {
             return;
@@ -208,8 +208,9 @@ impl Known {
         Some(self.whole_report())
     }
 
-    /// For who must know that the service knows, as close and fsync: also what another thread has taken and nobody has
-    /// answered yet, once more. That one may fail; this one is answered behind it, and says the same.
+    /// For who must know that the service knows, as close and fsync: also what another thread has taken and
+    /// nobody has answered yet, once more. That one may fail; this one is answered behind it, and says the
+    /// same.
     pub fn claim_report(&mut self) -> Option<Report> {
         let told = self.unreported.is_none() && self.reports_in_air == 0;
         self.unreported = None;

@@ -1,5 +1,5 @@
-//! Open files: what this client knows of an inode better than the service, and the handles that share it. The mount and
-//! the SDK both stand on this.
+//! Open files: what this client knows of an inode better than the service, and the handles that share it. The
+//! mount and the SDK both stand on this.
 
 mod close;
 mod file;

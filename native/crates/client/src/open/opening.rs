@@ -134,8 +134,8 @@ fn enter(core: &Arc<Core>, flags: u32, reply: m::OpenReply) -> Result<(Arc<OpenF
 }
 
 impl Core {
-    /// A new connection to the service: it may have forgotten read opens, and everything if our session is `fresh`
-    /// (P20). Handles of a fenced id stay void.
+    /// A new connection to the service: it may have forgotten read opens, and everything if our session is
+    /// `fresh` (P20). Handles of a fenced id stay void.
     pub fn reopen(self: &Arc<Self>, fresh: bool) {
         let epoch = self.identity.current().epoch;
         for file in self.inodes.files() {

@@ -17,7 +17,8 @@ use wire::message as m;
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 impl Core {
-    /// Puts a report on its way if there is something to tell. Requests leave in order, so the next one finds it done.
+    /// Puts a report on its way if there is something to tell. Requests leave in order, so the next one finds
+    /// it done.
     pub fn report_before(self: &Arc<Self>, inode: u64) {
         if let Some(state) = self.inodes.get(inode) {
             self.report_state(&state);
@@ -33,8 +34,8 @@ impl Core {
         }
     }
 
-    /// The last words of a client that stops: waits for their answers, but not long: a service that is away must not
-    /// keep a process from ending. What is not heard then is found on the chains, as after a death.
+    /// The last words of a client that stops: waits for their answers, but not long: a service that is away
+    /// must not keep a process from ending. What is not heard then is found on the chains, as after a death.
     pub fn report_all(self: &Arc<Self>) {
         let (sender, answers) = mpsc::channel();
         for file in self.inodes.files() {
@@ -85,7 +86,8 @@ impl OpenFile {
         wait(None, |done| self.send_report(caller, report, false, done))
     }
 
-    /// What a request of this handle has to tell before it is answered. The service takes reports from writers only.
+    /// What a request of this handle has to tell before it is answered. The service takes reports from
+    /// writers only.
     pub(crate) fn claim_report(self: &Arc<Self>) -> Option<Report> {
         if writes(self.flags) {
             return self.state.known.lock().claim_report();

@@ -1,4 +1,5 @@
-//! fsync, in the order of P11: data on all members, flushed by all members, then the length, then the service's log.
+//! fsync, in the order of P11: data on all members, flushed by all members, then the length, then the
+//! service's log.
 
 use super::OpenFile;
 use crate::Caller;
@@ -14,8 +15,8 @@ use wire::{Code, Error, Result};
 
 impl OpenFile {
     /// # Errors
-    /// `DurabilityLost` once per handle if bytes that it should cover were acknowledged before an outage of all their
-    /// holders; any error of a medium. An fsync that failed is not retried (P11).
+    /// `DurabilityLost` once per handle if bytes that it should cover were acknowledged before an outage of
+    /// all their holders; any error of a medium. An fsync that failed is not retried (P11).
     pub fn fsync(self: &Arc<Self>, caller: &Caller) -> Result<()> {
         self.check()?;
         self.state.wait_quiet();

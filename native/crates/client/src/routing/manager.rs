@@ -1,6 +1,6 @@
-//! The link to the manager: one thread registers this client, sends heartbeats, and applies the routing that comes
-//! back or is pushed. While no manager answers, the last table stays in use and the thread tries each address in
-//! turn.
+//! The link to the manager: one thread registers this client, sends heartbeats, and applies the routing that
+//! comes back or is pushed. While no manager answers, the last table stays in use and the thread tries each
+//! address in turn.
 
 use super::Routing;
 use crate::identity::Identity;
@@ -51,7 +51,8 @@ struct Shared {
 #[derive(Clone)]
 pub(crate) struct ManagerLink(Arc<Shared>);
 
-/// At most this many suspicions wait for the thread: one per node is enough for any cluster this release runs on.
+/// At most this many suspicions wait for the thread: one per node is enough for any cluster this release runs
+/// on.
 const SUSPECTS_MAX: usize = 256;
 
 impl ManagerLink {

@@ -1,4 +1,5 @@
-//! Which node serves which target of which chain: an immutable table, replaced as a whole, and who hears of the change.
+//! Which node serves which target of which chain: an immutable table, replaced as a whole, and who hears of
+//! the change.
 
 mod manager;
 mod table;

@@ -15,7 +15,8 @@ pub struct RoutingTable {
 }
 
 impl RoutingTable {
-    /// This table with the entries that `change` names replaced; `None` if `change` is on top of another version.
+    /// This table with the entries that `change` names replaced; `None` if `change` is on top of another
+    /// version.
     pub fn with(&self, change: &m::Routing) -> Option<RoutingTable> {
         if change.from_version != 0 && change.from_version != self.version {
             return None;
@@ -61,8 +62,8 @@ impl RoutingTable {
         self.nodes.values().filter(|node| node.kind == NodeKind::NodeStorage as i32)
     }
 
-    /// The metadata service: the first release has one owner for all partitions (P18). A dead one is better than
-    /// none: it may be on its way back under the same address.
+    /// The metadata service: the first release has one owner for all partitions (P18). A dead one is better
+    /// than none: it may be on its way back under the same address.
     pub fn metadata_node(&self) -> Option<&Arc<m::Node>> {
         let all = self.nodes.values().filter(|node| node.kind == NodeKind::NodeMeta as i32);
         all.max_by_key(|node| (node.alive, node.incarnation))

@@ -86,7 +86,8 @@ fn more_writes_than_channels_and_memory_all_arrive() {
     let client = client::Client::connect_over(cluster.transport.clone(), config).unwrap();
     let mut file = Mirror::new(&client, INODE);
     let (sender, done) = mpsc::channel();
-    // One chunk in CHAINS, so that all go to one chain: 300 small ones for 64 channels, and one larger than the budget.
+    // One chunk in CHAINS, so that all go to one chain: 300 small ones for 64 channels, and one larger than
+    // the budget.
     let stride = (CHUNK * CHAINS) as usize;
     let mut writes: Vec<(usize, Vec<u8>)> = (0..300).map(|n| (n * stride, pattern(n as u64, 1000))).collect();
     writes.push((0, pattern(5, 150_000)));

@@ -1,5 +1,5 @@
-//! The client against three real storage servers, with a manager whose leases and transitions are the product's
-//! (`chain`).
+//! The client against three real storage servers, with a manager whose leases and transitions are the
+//! product's (`chain`).
 
 mod chunks;
 mod faults;

@@ -1,5 +1,5 @@
-//! A cluster manager for tests: leases, routing and transitions are real (`chain::manager`, `chain::next_chain`), its
-//! state is in memory, and clients are counted but never fenced.
+//! A cluster manager for tests: leases, routing and transitions are real (`chain::manager`,
+//! `chain::next_chain`), its state is in memory, and clients are counted but never fenced.
 
 use chain::Time;
 use chain::manager::{Manager, ManagerConfig};

@@ -1,5 +1,6 @@
-//! A metadata service for tests: one directory of files in memory, sessions, and answers kept by number (P17), so
-//! that what a client repeats is executed once. It can lose answers, forget everybody, and stand still.
+//! A metadata service for tests: one directory of files in memory, sessions, and answers kept by number
+//! (P17), so that what a client repeats is executed once. It can lose answers, forget everybody, and stand
+//! still.
 
 use parking_lot::{Condvar, Mutex};
 use prost::Message;

@@ -185,7 +185,8 @@ fn fsync_flushes_then_reports_and_tells_a_loss_once() {
     cluster.wait_serving();
     file.fsync(&caller()).unwrap();
     write(&file, 5, b"acknowledged again".to_vec());
-    // Every machine dies: what was not flushed may be gone, so the next fsync says so on each handle, once (P11).
+    // Every machine dies: what was not flushed may be gone, so the next fsync says so on each handle, once
+    // (P11).
     (1..=3).for_each(|node| cluster.kill(node));
     cluster.boot_id = "boot-2".into();
     (1..=3).for_each(|node| cluster.start_server(node));
@@ -239,7 +240,8 @@ fn a_client_stops_soon_although_the_service_is_silent() {
     let file = create(&client, "a");
     write(&file, 0, b"never heard".to_vec());
     meta.stand_still(true);
-    // Hangs here if the client waits for the service; a file that was not reported is found on the chains later.
+    // Hangs here if the client waits for the service; a file that was not reported is found on the chains
+    // later.
     client.stop();
     meta.stand_still(false);
     drop(file);

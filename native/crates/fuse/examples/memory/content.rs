@@ -1,5 +1,5 @@
-//! A file's bytes in pieces. Reading shares pieces, so that a read costs no copy on our side; writing copies a piece only while
-//! a reader still holds it. A missing piece reads as zeros.
+//! A file's bytes in pieces. Reading shares pieces, so that a read costs no copy on our side; writing copies
+//! a piece only while a reader still holds it. A missing piece reads as zeros.
 
 use bytes::{Bytes, BytesMut};
 

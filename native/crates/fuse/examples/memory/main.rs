@@ -1,5 +1,6 @@
-//! A whole file system in memory, on a real mount: what the kernel and our session cost without any cluster behind them (the
-//! baseline of the create benchmark), and the partner of the session's tests. It keeps nothing when it ends.
+//! A whole file system in memory, on a real mount: what the kernel and our session cost without any cluster
+//! behind them (the baseline of the create benchmark), and the partner of the session's tests. It keeps
+//! nothing when it ends.
 //!
 //!   memory MOUNT-POINT [--stall PREFIX] [--threads N] [--valid-ms N] [--helper] [--until-eof] [--verbose]
 //!

@@ -161,8 +161,8 @@ fn open(tree: &mut Tree, inode: u64, flags: u32, kill_suid: bool) -> Result<(), 
     Ok(())
 }
 
-/// Nobody else changes these files, so the kernel may keep what it has cached; a reader's close has nothing to report.
-/// O_DIRECT: without DIRECT_IO the kernel would wait for its parts where no signal reaches it.
+/// Nobody else changes these files, so the kernel may keep what it has cached; a reader's close has nothing
+/// to report. O_DIRECT: without DIRECT_IO the kernel would wait for its parts where no signal reaches it.
 fn opened_file(flags: u32) -> Opened {
     let no_flush = if flags & O_ACCESS_MASK == 0 { opened::NO_FLUSH } else { 0 };
     let direct = opened::DIRECT_IO | opened::PARALLEL_DIRECT_WRITES;

@@ -1,4 +1,5 @@
-//! `fusermount3`: mounts for users that are not root, and hands over the descriptor of /dev/fuse through a socket.
+//! `fusermount3`: mounts for users that are not root, and hands over the descriptor of /dev/fuse through a
+//! socket.
 
 use super::AttachOptions;
 use rustix::fd::{AsRawFd, OwnedFd};

@@ -1,5 +1,5 @@
-//! The mount point: mount(2) as root, `fusermount3` otherwise; read-ahead; unmounting; mounts left by a dead process.
-//! It never touches a mount that answers.
+//! The mount point: mount(2) as root, `fusermount3` otherwise; read-ahead; unmounting; mounts left by a dead
+//! process. It never touches a mount that answers.
 
 mod fusermount;
 mod mount_table;

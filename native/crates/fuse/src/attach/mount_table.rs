@@ -1,4 +1,5 @@
-//! /proc/self/mountinfo: what is mounted where, without touching the mount itself (a dead one fails, a stuck one blocks).
+//! /proc/self/mountinfo: what is mounted where, without touching the mount itself (a dead one fails, a stuck
+//! one blocks).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

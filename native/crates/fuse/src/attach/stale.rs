@@ -1,5 +1,5 @@
-//! A mount whose process died answers every call with ENOTCONN ("Transport endpoint is not connected") until somebody
-//! unmounts it. The next start does.
+//! A mount whose process died answers every call with ENOTCONN ("Transport endpoint is not connected") until
+//! somebody unmounts it. The next start does.
 
 use super::fusermount;
 use super::mount_table;

@@ -1,5 +1,6 @@
-//! Who asks, with supplementary groups: the metadata service checks permissions again, and the kernel's request names only one
-//! group. They are read from /proc, and believed for a moment, because one program asks many times.
+//! Who asks, with supplementary groups: the metadata service checks permissions again, and the kernel's
+//! request names only one group. They are read from /proc, and believed for a moment, because one program
+//! asks many times.
 
 use crate::session::Request;
 use client::{Caller, Cancel};

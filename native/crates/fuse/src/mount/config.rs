@@ -9,8 +9,8 @@ use std::time::Duration;
 pub enum CacheMode {
     /// The kernel caches names and attributes for a time, and pages until the file is opened again changed.
     Kernel,
-    /// Nothing is cached (`--cache none`): direct I/O, and a write that makes a file longer is answered only when the metadata
-    /// service knows the length.
+    /// Nothing is cached (`--cache none`): direct I/O, and a write that makes a file longer is answered only
+    /// when the metadata service knows the length.
     None,
 }
 

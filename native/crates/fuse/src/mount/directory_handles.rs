@@ -1,5 +1,6 @@
-//! Open directories: each keeps the page of entries that the service sent last, so that the kernel's small requests do not each
-//! cost one of the service. An offset means the same for ever: the service's own, above those of "." and "..".
+//! Open directories: each keeps the page of entries that the service sent last, so that the kernel's small
+//! requests do not each cost one of the service. An offset means the same for ever: the service's own, above
+//! those of "." and "..".
 
 use parking_lot::{Mutex, RwLock};
 use rustix::io::Errno;
@@ -9,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use wire::message::DirectoryEntry;
 
-/// Entries fetched with one request: some 200 KiB with their attributes, as much as the kernel asks for at a time.
+/// Entries fetched with one request: some 200 KiB with their attributes, as much as the kernel asks for at a
+/// time.
 pub const PAGE_ENTRIES: u32 = 1024;
 
 /// Entries in the order of their offsets.

@@ -1,6 +1,7 @@
-//! Attributes of directories for as long as the kernel itself would believe them. With every name that this host makes, the
-//! kernel drops the parent's attributes, and asks for them again before it checks permissions for the next name: one request
-//! of the service per created file. What a new name changes in its directory is known, so that question is answered here.
+//! Attributes of directories for as long as the kernel itself would believe them. With every name that this
+//! host makes, the kernel drops the parent's attributes, and asks for them again before it checks permissions
+//! for the next name: one request of the service per created file. What a new name changes in its directory
+//! is known, so that question is answered here.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
-//! FALLOCATE: makes a file longer. Space is not reserved and holes are not punched; who asks for that is told so.
+//! FALLOCATE: makes a file longer. Space is not reserved and holes are not punched; who asks for that is told
+//! so.
 
 use super::volume::Volume;
 use crate::session::{Reply, Request};

@@ -31,7 +31,8 @@ impl Handles {
         self.files.read().len()
     }
 
-    /// The kernel is done with the handle, or never got it. Requests leave in order, so whatever comes later finds it closed.
+    /// The kernel is done with the handle, or never got it. Requests leave in order, so whatever comes later
+    /// finds it closed.
     pub fn close(&self, handle: u64) {
         let Some(file) = self.files.write().remove(&handle) else { return };
         *self.closing.0.lock() += 1;

@@ -1,5 +1,6 @@
-//! What the kernel was told of each inode, so that an open can tell whether its attributes and cached pages are still right
-//! (close-to-open, P20). An entry lives as long as the kernel knows the inode; losing one costs only cached pages.
+//! What the kernel was told of each inode, so that an open can tell whether its attributes and cached pages
+//! are still right (close-to-open, P20). An entry lives as long as the kernel knows the inode; losing one
+//! costs only cached pages.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;

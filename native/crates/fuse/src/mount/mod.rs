@@ -1,6 +1,7 @@
-//! Catena as a mounted file system: one file per operation, on top of the `client` crate. It keeps no data and gathers no
-//! writes (P22): a write is answered when every serving member holds it. Until there are leases, names and attributes are
-//! believed for one second, opens ask the metadata service, and a changed file's cached pages go on open (P20).
+//! Catena as a mounted file system: one file per operation, on top of the `client` crate. It keeps no data
+//! and gathers no writes (P22): a write is answered when every serving member holds it. Until there are
+//! leases, names and attributes are believed for one second, opens ask the metadata service, and a changed
+//! file's cached pages go on open (P20).
 
 mod answers;
 mod callers;

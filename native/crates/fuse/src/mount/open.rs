@@ -1,4 +1,5 @@
-//! OPEN: each is a request that makes a session (P20). The service's answer decides whether the kernel's caches are still right.
+//! OPEN: each is a request that makes a session (P20). The service's answer decides whether the kernel's
+//! caches are still right.
 
 use super::config::CacheMode;
 use super::volume::Volume;
@@ -18,7 +19,8 @@ pub fn open(volume: &Arc<Volume>, request: &Request, node: u64, flags: u32, repl
     });
 }
 
-/// Runs on the client's thread and must not block: attributes that the kernel must drop first are dropped by the notifier.
+/// Runs on the client's thread and must not block: attributes that the kernel must drop first are dropped by
+/// the notifier.
 fn answer(volume: &Arc<Volume>, flags: u32, result: Result<Arc<OpenFile>>, reply: Reply<Opened>) {
     let file = match result {
         Ok(file) => file,
@@ -51,7 +53,8 @@ impl Volume {
     /// How the kernel treats the open file.
     pub fn opened_flags(&self, flags: u32, pages_are_fresh: bool) -> u32 {
         let flags = OFlags::from_bits_retain(flags);
-        // O_DIRECT: without DIRECT_IO the kernel would wait for the parts of a request where no signal reaches it.
+        // O_DIRECT: without DIRECT_IO the kernel would wait for the parts of a request where no signal
+        // reaches it.
         let cache = if self.cache == CacheMode::None || flags.contains(OFlags::DIRECT) {
             opened::DIRECT_IO | opened::PARALLEL_DIRECT_WRITES
         } else if pages_are_fresh {

@@ -1,4 +1,5 @@
-//! READ: the chunks' bytes go to the kernel as they came, from the thread that received them; many are in the air.
+//! READ: the chunks' bytes go to the kernel as they came, from the thread that received them; many are in the
+//! air.
 
 use super::volume::Volume;
 use crate::protocol::Data;

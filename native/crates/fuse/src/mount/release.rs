@@ -1,4 +1,5 @@
-//! RELEASE: the last close. Nobody waits for it, so the session is closed behind the answer, in its place in the order.
+//! RELEASE: the last close. Nobody waits for it, so the session is closed behind the answer, in its place in
+//! the order.
 
 use super::volume::Volume;
 use crate::session::Reply;

@@ -1,4 +1,5 @@
-//! SETATTR: chmod, chown, utimensat, truncate. The client holds this host's writes back while a file is truncated (P19).
+//! SETATTR: chmod, chown, utimensat, truncate. The client holds this host's writes back while a file is
+//! truncated (P19).
 
 use super::volume::Volume;
 use crate::protocol::{FileAttributes, SetAttributes, TimeChange};

@@ -1,4 +1,5 @@
-//! WRITE: answered when every serving member holds the bytes (P11), from the thread that got the last acknowledgement.
+//! WRITE: answered when every serving member holds the bytes (P11), from the thread that got the last
+//! acknowledgement.
 
 use super::config::CacheMode;
 use super::volume::Volume;

@@ -1,5 +1,5 @@
-//! The structures and numbers of the kernel's header, name by name. Every structure is made of explicit fields without
-//! hidden padding, so that it can be read from and written to bytes without `unsafe`.
+//! The structures and numbers of the kernel's header, name by name. Every structure is made of explicit
+//! fields without hidden padding, so that it can be read from and written to bytes without `unsafe`.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

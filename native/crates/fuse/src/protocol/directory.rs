@@ -1,4 +1,5 @@
-//! One page of a directory in the kernel's form. Never longer than the kernel asked for: it refuses the whole reply then.
+//! One page of a directory in the kernel's form. Never longer than the kernel asked for: it refuses the whole
+//! reply then.
 
 use super::abi;
 use super::answer::Entry;
@@ -25,8 +26,9 @@ impl DirectoryList {
         self.bytes.is_empty()
     }
 
-    /// Adds an entry; false if there is no room left (then it is not added). `offset` is where the next entry starts.
-    /// With `plus`, no `entry` means that the kernel learns nothing about the inode: that is how "." and ".." go.
+    /// Adds an entry; false if there is no room left (then it is not added). `offset` is where the next entry
+    /// starts. With `plus`, no `entry` means that the kernel learns nothing about the inode: that is how "."
+    /// and ".." go.
     pub fn push(&mut self, inode: u64, offset: u64, mode: u32, name: &[u8], entry: Option<Entry>) -> bool {
         let head = if self.plus { size_of::<abi::EntryOut>() } else { 0 };
         let length = (head + size_of::<abi::DirectoryEntry>() + name.len()).next_multiple_of(8);

@@ -1,5 +1,6 @@
-//! The kernel's FUSE protocol: structures, decoding of requests, encoding of answers. Pure: no descriptors, no threads.
-//! The source is the kernel's include/uapi/linux/fuse.h; lengths that the kernel states are checked before they are used.
+//! The kernel's FUSE protocol: structures, decoding of requests, encoding of answers. Pure: no descriptors,
+//! no threads. The source is the kernel's include/uapi/linux/fuse.h; lengths that the kernel states are
+//! checked before they are used.
 
 pub mod abi;
 mod answer;

@@ -1,5 +1,5 @@
-//! A decoded request. Names and data borrow from the request's buffer; only WRITE's data travel apart (`write_arguments`),
-//! because they must outlive it without a copy.
+//! A decoded request. Names and data borrow from the request's buffer; only WRITE's data travel apart
+//! (`write_arguments`), because they must outlive it without a copy.
 
 use super::abi;
 

@@ -1,4 +1,5 @@
-//! Decoding of a request's body. Trusts no length: a short body, a missing terminator, a wrong count is EIO for that request.
+//! Decoding of a request's body. Trusts no length: a short body, a missing terminator, a wrong count is EIO
+//! for that request.
 
 use super::abi;
 use super::opcode::Opcode;

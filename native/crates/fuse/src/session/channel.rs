@@ -1,5 +1,5 @@
-//! How requests come from the kernel and answers go back: the seam under which a second transport (FUSE over io_uring) fits.
-//! An answer goes back through the channel that its request came from.
+//! How requests come from the kernel and answers go back: the seam under which a second transport (FUSE over
+//! io_uring) fits. An answer goes back through the channel that its request came from.
 
 use rustix::io::Errno;
 use std::io::IoSlice;

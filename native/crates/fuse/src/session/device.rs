@@ -1,4 +1,5 @@
-//! /dev/fuse. Each worker has its own descriptor of the one connection, so that they do not share one queue of answers.
+//! /dev/fuse. Each worker has its own descriptor of the one connection, so that they do not share one queue
+//! of answers.
 
 use super::channel::Channel;
 use super::clone::clone_connection;

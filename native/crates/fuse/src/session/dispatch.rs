@@ -12,7 +12,8 @@ use wire::{Buffer, BufferPool};
 
 use super::channel::Channel;
 
-/// Payloads up to here are copied out of the 1 MiB buffer that they arrived in: small writes in the air must not pin it.
+/// Payloads up to here are copied out of the 1 MiB buffer that they arrived in: small writes in the air must
+/// not pin it.
 const COPIED_BYTES_MAX: usize = 64 << 10;
 
 const HEADER_BYTES: usize = size_of::<abi::InHeader>();
@@ -34,7 +35,8 @@ impl Packet {
         &self.buffer[HEADER_BYTES..end]
     }
 
-    /// INTERRUPT, FORGET and BATCH_FORGET: short, never answered, and needed most when everything else is stuck.
+    /// INTERRUPT, FORGET and BATCH_FORGET: short, never answered, and needed most when everything else is
+    /// stuck.
     pub fn is_urgent(&self) -> bool {
         let opcode = Opcode::from_number(self.header.opcode);
         matches!(opcode, Some(Opcode::Interrupt | Opcode::Forget | Opcode::BatchForget))
@@ -49,7 +51,8 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Makes a request ready to wait for a worker: it can be interrupted meanwhile, and keeps no buffer for the largest.
+    /// Makes a request ready to wait for a worker: it can be interrupted meanwhile, and keeps no buffer for
+    /// the largest.
     pub fn postpone(&self, packet: Packet) -> Packet {
         let length = packet.header.len as usize;
         let mut buffer = self.pool.take(length);

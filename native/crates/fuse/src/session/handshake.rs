@@ -11,11 +11,12 @@ use zerocopy::IntoBytes;
 pub const PAGES_MAX: u16 = 256;
 pub const REQUEST_BYTES_MAX: u32 = 1 << 20;
 
-/// Background requests (read-ahead, direct I/O) in the air: 128 MiB at most, enough to keep three servers' disks busy.
+/// Background requests (read-ahead, direct I/O) in the air: 128 MiB at most, enough to keep three servers'
+/// disks busy.
 const BACKGROUND_MAX: u16 = 128;
 
-/// `POSIX_LOCKS` and `FLOCK_LOCKS` are absent so that the kernel keeps locks itself; `WRITEBACK_CACHE` is absent because with
-/// it the kernel would own sizes and times (P22).
+/// `POSIX_LOCKS` and `FLOCK_LOCKS` are absent so that the kernel keeps locks itself; `WRITEBACK_CACHE` is
+/// absent because with it the kernel would own sizes and times (P22).
 const WANTED: u64 = init::ASYNC_READ
     | init::ATOMIC_O_TRUNC
     | init::BIG_WRITES

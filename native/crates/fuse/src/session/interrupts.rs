@@ -1,6 +1,7 @@
-//! When an INTERRUPT is honoured. The kernel sends one for any signal, and only one per request. Honouring each would make
-//! file calls of programs that use signals (timers, Go's preemption) fail with EINTR; ignoring the harmless ones would leave a
-//! later Ctrl-C without effect. So: at once if the caller is dying, else when it still waits after a grace time.
+//! When an INTERRUPT is honoured. The kernel sends one for any signal, and only one per request. Honouring
+//! each would make file calls of programs that use signals (timers, Go's preemption) fail with EINTR;
+//! ignoring the harmless ones would leave a later Ctrl-C without effect. So: at once if the caller is dying,
+//! else when it still waits after a grace time.
 
 use super::pending::Pending;
 use parking_lot::{Condvar, Mutex};
@@ -70,7 +71,8 @@ fn still_waits(since: Instant, pending: &Pending) -> bool {
     false
 }
 
-/// Whether SIGKILL is pending for this thread, which is also how the kernel delivers every deadly signal to a process.
+/// Whether SIGKILL is pending for this thread, which is also how the kernel delivers every deadly signal to a
+/// process.
 fn is_dying(tid: u32) -> bool {
     const SIGKILL_BIT: u64 = 1 << 8;
     let Ok(status) = std::fs::read_to_string(format!("/proc/{tid}/status")) else { return tid != 0 };

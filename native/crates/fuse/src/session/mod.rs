@@ -1,5 +1,5 @@
-//! One mounted session: mounts, negotiates, runs the workers, and ends when the kernel says so.
-//! Order at the start: mount, INIT, workers, read-ahead. At the end: unmount, workers end by ENODEV, then `ended`.
+//! One mounted session: mounts, negotiates, runs the workers, and ends when the kernel says so. Order at the
+//! start: mount, INIT, workers, read-ahead. At the end: unmount, workers end by ENODEV, then `ended`.
 
 mod channel;
 mod clone;
@@ -45,15 +45,18 @@ pub struct SessionOptions {
 
 impl SessionOptions {
     pub fn new(attach: AttachOptions) -> Self {
-        // 64 blocked calls of the metadata service are more than it answers at a time; each costs a stack and a buffer.
+        // 64 blocked calls of the metadata service are more than it answers at a time; each costs a stack and
+        // a buffer.
         SessionOptions { attach, threads_max: 64, readahead_bytes: 4 << 20 }
     }
 }
 
-/// Unused request buffers kept: one for each of the threads that usually stay, and room for writes in the air.
+/// Unused request buffers kept: one for each of the threads that usually stay, and room for writes in the
+/// air.
 const IDLE_BUFFER_BYTES: usize = 32 << 20;
 
-/// How long the kernel may take to end a connection: it waits for other mount namespaces and for open files of a lazy unmount.
+/// How long the kernel may take to end a connection: it waits for other mount namespaces and for open files
+/// of a lazy unmount.
 const ENDING_PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct Session {
@@ -134,7 +137,8 @@ impl Session {
         self.finish();
     }
 
-    /// Unmounts: politely for `patience`, and then with force, which makes the files that are still open fail.
+    /// Unmounts: politely for `patience`, and then with force, which makes the files that are still open
+    /// fail.
     pub fn unmount(&self, patience: Duration) -> Result<()> {
         self.attached.detach(Instant::now() + patience)?;
         if !self.workers.wait(Some(Instant::now() + ENDING_PATIENCE)) {

@@ -1,5 +1,5 @@
-//! Invalidations of the kernel's caches. They may wait for a lock that a request holds (a create holds its directory), so they
-//! run on a thread of their own and never in a request's path (P21).
+//! Invalidations of the kernel's caches. They may wait for a lock that a request holds (a create holds its
+//! directory), so they run on a thread of their own and never in a request's path (P21).
 
 use super::channel::Channel;
 use crate::protocol::abi;
@@ -42,8 +42,8 @@ impl Notifier {
         Notifier { shared: Arc::new(Shared { waiting: Mutex::default(), changed: Condvar::new(), channel }) }
     }
 
-    /// Drops cached attributes, and cached pages from `offset` on (`length` 0: to the end; `offset` < 0: none).
-    /// `done` gets EBUSY if too many wait: then nothing was invalidated.
+    /// Drops cached attributes, and cached pages from `offset` on (`length` 0: to the end; `offset` < 0:
+    /// none). `done` gets EBUSY if too many wait: then nothing was invalidated.
     pub fn invalidate_inode(
         &self,
         node: u64,

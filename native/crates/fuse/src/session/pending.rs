@@ -1,5 +1,5 @@
-//! Requests in the air, by the kernel's number, so that an INTERRUPT finds its request. Each is answered exactly once,
-//! whoever comes first: the file system, an interrupt, or the drop of an unanswered reply.
+//! Requests in the air, by the kernel's number, so that an INTERRUPT finds its request. Each is answered
+//! exactly once, whoever comes first: the file system, an interrupt, or the drop of an unanswered reply.
 
 use super::channel::Channel;
 use super::metrics::Metrics;
@@ -16,8 +16,9 @@ use zerocopy::IntoBytes;
 /// Few threads ever meet; more shards only cost memory.
 const SHARDS: usize = 16;
 
-/// Interrupts kept that came before their request was registered. Only requests between a worker's read and its registration
-/// can be waited for, at most one per worker; the rest are interrupts of requests that were answered meanwhile.
+/// Interrupts kept that came before their request was registered. Only requests between a worker's read and
+/// its registration can be waited for, at most one per worker; the rest are interrupts of requests that were
+/// answered meanwhile.
 const EARLY_MAX: usize = 256;
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -121,7 +122,8 @@ impl Pending {
     }
 }
 
-/// Writes one reply. A body that the kernel refuses (too long, for instance) leaves its caller waiting: EIO instead.
+/// Writes one reply. A body that the kernel refuses (too long, for instance) leaves its caller waiting: EIO
+/// instead.
 fn send(channel: &dyn Channel, unique: u64, result: Result<&[&[u8]], Errno>) -> Result<(), Errno> {
     let (error, pieces) = match result {
         Ok(pieces) => (0, pieces),
@@ -194,7 +196,8 @@ impl Table {
         (pending, early.is_some())
     }
 
-    /// The request that an INTERRUPT names. One that is not known yet is remembered: its worker is about to register it.
+    /// The request that an INTERRUPT names. One that is not known yet is remembered: its worker is about to
+    /// register it.
     pub fn find_interrupted(&self, unique: u64) -> Option<Arc<Pending>> {
         let mut shard = self.shard(unique).lock();
         if let Some(pending) = shard.pending.get(&unique) {

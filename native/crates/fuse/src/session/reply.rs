@@ -1,4 +1,5 @@
-//! The right to answer one request, once, from any thread. Dropped without an answer it answers EIO, so that no caller hangs.
+//! The right to answer one request, once, from any thread. Dropped without an answer it answers EIO, so that
+//! no caller hangs.
 
 use super::pending::Pending;
 use crate::protocol::Answer;
@@ -16,8 +17,8 @@ impl<T: Answer> Reply<T> {
         Reply { pending, answer: PhantomData }
     }
 
-    /// Whether the kernel took the answer. If not, the caller was interrupted or is gone: what it got (an open handle, a
-    /// lookup) is nobody's, and nobody will give it back.
+    /// Whether the kernel took the answer. If not, the caller was interrupted or is gone: what it got (an
+    /// open handle, a lookup) is nobody's, and nobody will give it back.
     pub fn send(self, result: Result<T, Errno>) -> bool {
         match result {
             Ok(answer) => answer.with_pieces(|pieces| self.pending.answer(Ok(pieces))),
@@ -44,7 +45,8 @@ pub struct Request {
     pub unique: u64,
     pub uid: u32,
     pub gid: u32,
-    /// The calling thread, in the mounting process's pid namespace; 0 if it is not in there, or for the kernel itself.
+    /// The calling thread, in the mounting process's pid namespace; 0 if it is not in there, or for the
+    /// kernel itself.
     pub pid: u32,
     pub(super) pending: Arc<Pending>,
 }
@@ -54,8 +56,8 @@ impl Request {
         self.pending.is_interrupted()
     }
 
-    /// Runs `hook` when the caller gives up waiting (at once if it has already). It must not block; it should make the
-    /// operation answer EINTR soon.
+    /// Runs `hook` when the caller gives up waiting (at once if it has already). It must not block; it should
+    /// make the operation answer EINTR soon.
     pub fn on_interrupt(&self, hook: impl FnOnce() + Send + 'static) {
         self.pending.on_interrupt(Box::new(hook));
     }

@@ -1,4 +1,5 @@
-//! A channel for tests: gives the requests that it was made with, then says that the mount is gone; keeps what is sent.
+//! A channel for tests: gives the requests that it was made with, then says that the mount is gone; keeps
+//! what is sent.
 
 use super::channel::Channel;
 use parking_lot::Mutex;

@@ -1,5 +1,6 @@
-//! The threads that read requests. Methods of the file system may block, so there are as many as are busy plus a reader, up to
-//! a limit; at the limit the last reader hands requests to a queue and keeps reading, so that INTERRUPT and FORGET get through.
+//! The threads that read requests. Methods of the file system may block, so there are as many as are busy
+//! plus a reader, up to a limit; at the limit the last reader hands requests to a queue and keeps reading, so
+//! that INTERRUPT and FORGET get through.
 
 use super::channel::Channel;
 use super::dispatch::{Dispatcher, Packet};
@@ -16,8 +17,9 @@ use zerocopy::FromBytes;
 /// Readers that stay when there is nothing to do.
 const READERS_MAX: usize = 8;
 
-/// Requests that wait for a worker, and their bytes. Waiting processes on this host bound them anyway; the limits
-/// keep a host with thousands of stuck writers from filling our memory. At the limit the kernel keeps the rest.
+/// Requests that wait for a worker, and their bytes. Waiting processes on this host bound them anyway; the
+/// limits keep a host with thousands of stuck writers from filling our memory. At the limit the kernel keeps
+/// the rest.
 const QUEUED_MAX: usize = 4096;
 const QUEUED_BYTES_MAX: usize = 64 << 20;
 

@@ -1,4 +1,5 @@
-//! Tests over a real mount: what the session does (`session`), and what every file system on it does (`suite`).
+//! Tests over a real mount: what the session does (`session`), and what every file system on it does
+//! (`suite`).
 
 mod file_systems;
 mod mounted;

@@ -1,4 +1,5 @@
-//! The memory file system as its own process on a real mount, so that tests can kill it. Needs root and /dev/fuse, and says so.
+//! The memory file system as its own process on a real mount, so that tests can kill it. Needs root and
+//! /dev/fuse, and says so.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! The session on a real mount: signals, workers that are all busy, processes that die, mounts that are left behind.
+//! The session on a real mount: signals, workers that are all busy, processes that die, mounts that are left
+//! behind.
 
 use crate::mounted::{MemoryMount, is_mounted, wait_for};
 use rustix::io::Errno;
@@ -9,8 +10,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// A process that reads a file whose reads never answer, once it waits for the answer. Directly: for reads through the page
-/// cache the kernel waits without asking us, and sends no INTERRUPT.
+/// A process that reads a file whose reads never answer, once it waits for the answer. Directly: for reads
+/// through the page cache the kernel waits without asking us, and sends no INTERRUPT.
 fn stuck_reader(path: &Path) -> Child {
     stuck(Command::new("dd").arg(format!("if={}", path.display())).args(["iflag=direct", "bs=4096"]))
 }

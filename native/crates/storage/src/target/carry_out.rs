@@ -91,7 +91,8 @@ impl Target {
         }
     }
 
-    /// None, and nothing is done: what was queued belongs to a store whose staged updates were discarded since.
+    /// None, and nothing is done: what was queued belongs to a store whose staged updates were discarded
+    /// since.
     fn in_generation<T>(&self, generation: u64, work: impl FnOnce(&Store) -> T) -> Option<T> {
         let current = self.generation.read();
         (*current == generation).then(|| work(&self.store))

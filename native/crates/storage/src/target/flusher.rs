@@ -10,7 +10,8 @@ use wire::{ChunkId, Version};
 
 enum Waits {
     Ticket(u64),
-    /// An update of a layout that flushes each write: stored only when it is on the medium. With its generation.
+    /// An update of a layout that flushes each write: stored only when it is on the medium. With its
+    /// generation.
     Store(u64, ChunkId, Version, Applied),
 }
 

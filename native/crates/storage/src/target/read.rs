@@ -46,7 +46,8 @@ impl Target {
         sender.send(reply, payload);
     }
 
-    /// Whether this target's list of chunks may be shown: to a client as for a read, to a predecessor in its resync.
+    /// Whether this target's list of chunks may be shown: to a client as for a read, to a predecessor in its
+    /// resync.
     pub fn may_list(&self, chain_version: u64, in_resync: bool) -> Result<()> {
         let state = self.state.lock();
         if in_resync && state.replica.may_list(chain_version).is_ok() {

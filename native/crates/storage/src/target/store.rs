@@ -42,7 +42,8 @@ pub(super) struct Space {
 }
 
 impl Store {
-    /// Opens what lies in the folder, or makes it. False beside it: something that was there before is missing.
+    /// Opens what lies in the folder, or makes it. False beside it: something that was there before is
+    /// missing.
     pub fn open(folder: &Path, options: Options, open_disk: DiskOpener) -> Result<(Store, Recovered, bool)> {
         let (engine, whole) = open_engine(&open_disk, folder, &options)?;
         let recovered = recovered(&engine)?;

@@ -196,8 +196,8 @@ impl Target {
         Ok((request, read.payload))
     }
 
-    /// How much room the members after this one have, while it is little (P8): a head that refuses every write would not hear it
-    /// otherwise.
+    /// How much room the members after this one have, while it is little (P8): a head that refuses every
+    /// write would not hear it otherwise.
     pub fn ask_space(self: &Arc<Self>) {
         let (node, to, chain_version) = {
             let state = self.state.lock();

@@ -144,7 +144,8 @@ impl TestClient {
         Ok(UpdateReply { header: None, ..reply })
     }
 
-    /// The whole chunk from one member, verified end to end; again while the routing changes, never after damage.
+    /// The whole chunk from one member, verified end to end; again while the routing changes, never after
+    /// damage.
     pub fn read_from(&self, member: usize, chain: u32, chunk: ChunkId) -> Result<(m::ReadReply, Bytes)> {
         let begun = Instant::now();
         loop {

@@ -21,8 +21,8 @@ use wire::{BufferPool, Code, Error, Flags, Result};
 /// storage server has left its chains before its connections break.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Socket buffers keep the kernel's own tuning: fixed sizes of 0.25-4 MiB measured no better, most of them worse.
-/// Handlers decode, decide and hand over; they do not recurse.
+/// Socket buffers keep the kernel's own tuning: fixed sizes of 0.25-4 MiB measured no better, most of them
+/// worse. Handlers decode, decide and hand over; they do not recurse.
 const READER_STACK_BYTES: usize = 1 << 20;
 
 pub(super) struct Link {

@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use wire::{BufferPool, Code, Error, Result};
 
-/// Connections at once: each costs a thread and a read buffer (80 KiB). More clients than this need more servers.
+/// Connections at once: each costs a thread and a read buffer (80 KiB). More clients than this need more
+/// servers.
 const CONNECTIONS_MAX: usize = 4096;
 
 /// After an error such as "too many open files": others may close theirs meanwhile.

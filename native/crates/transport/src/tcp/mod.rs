@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use wire::{BufferPool, Code, Error, Result};
 
-/// Unused reply buffers kept by a transport: 64 chunks of the default size, about what one busy client has in flight.
+/// Unused reply buffers kept by a transport: 64 chunks of the default size, about what one busy client has in
+/// flight.
 const IDLE_REPLY_BYTES_MAX: usize = 64 << 20;
 
 pub struct TcpTransport {

@@ -252,7 +252,8 @@ pub fn deadlines_reach_the_handler(transport: Arc<dyn Transport>) {
     );
     call_wait(&*pair.connection, echo(0), Vec::new(), Duration::from_millis(43_210)).unwrap();
     assert_eq!(seen.load(Ordering::SeqCst), 43_210);
-    // A request under an id that its message does not name would never be answered; the raw form lets callers do so.
+    // A request under an id that its message does not name would never be answered; the raw form lets callers
+    // do so.
     let message = wire::request::encode_request(echo(0), 77, LONG);
     let (sender, receiver) = mpsc::channel();
     let out = Outgoing { kind: MessageKind::KindEcho, message, payload: Vec::new(), timeout: LONG };

@@ -238,7 +238,8 @@ pub fn answering_never_waits_for_a_caller(transport: Arc<dyn Transport>) {
         });
     }
     until(|| held.lock().len() == COUNT);
-    // More than queue and sockets hold, from a thread that is not the transport's, to a caller that reads nothing.
+    // More than queue and sockets hold, from a thread that is not the transport's, to a caller that reads
+    // nothing.
     for replier in std::mem::take(&mut *held.lock()) {
         replier.send(EchoReply::default(), vec![pattern(1, 1 << 20)]);
     }

@@ -1,4 +1,5 @@
-//! What every transport must keep, run over each of them; and what only TCP can suffer: broken peers and garbage.
+//! What every transport must keep, run over each of them; and what only TCP can suffer: broken peers and
+//! garbage.
 
 mod calls;
 mod flow;

@@ -1,4 +1,5 @@
-//! What a POSIX file system does, as far as everyday programs rely on it. Each function works inside one empty directory.
+//! What a POSIX file system does, as far as everyday programs rely on it. Each function works inside one
+//! empty directory.
 
 pub mod attributes;
 pub mod data;
