@@ -40,7 +40,8 @@
 //! The exactly-once record ([`Channel`] + what the engine knows: length, allocation) must be in the same
 //! journal record as the staged update (P7); it enters the engine's table at `Commit`.
 //!
-//! # [`next_chain`]: the manager's transition, pure. [`manager`]: which facts it needs and the leases, as a small state machine.
+//! # [`next_chain`]: the manager's transition, pure.
+//! # [`manager`]: which facts it needs and the leases, as a small state machine.
 //! # [`client`]: replica choice, retries, channels of the client.
 
 pub mod client;

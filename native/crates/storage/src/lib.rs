@@ -1,7 +1,7 @@
 //! The storage server: transport, chain and chunk engine joined. One per node; a target per disk and chain.
 //!
 //! ```text
-//! connection's reader thread: decode, pull payload (P24) ──► Target::ask ──► Replica (short lock) ──► outputs in order
+//! reader thread: decode, pull payload (P24) ──► Target::ask ──► Replica (short lock) ──► outputs in order
 //!   Store ──► lane of the chunk: engine.stage ──► Stored ──► Replica ──► Forward (outbox) ──► successor
 //!   answer of the successor (its reader thread) ──► Replica ──► Commit (engine) ──► ReplyUpdate
 //!   Read ──► reader pool: engine.read, then lease and version are tested, then the answer
