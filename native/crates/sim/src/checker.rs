@@ -1,5 +1,6 @@
-//! Is a history of one chunk linearizable? Just-in-time linearization: walk through calls and returns in their order, keep every
-//! configuration (which open operations have taken effect, and the state) that explains all returns so far. No configuration left = no explanation.
+//! Is a history of one chunk linearizable? Just-in-time linearization: walk through calls and returns in
+//! their order, keep every configuration (which open operations have taken effect, and the state) that
+//! explains all returns so far. No configuration left = no explanation.
 
 use crate::engine::{CELLS, Cells};
 use std::collections::HashSet;
@@ -26,7 +27,8 @@ pub struct Interval {
     pub returned: Option<u64>,
 }
 
-/// More configurations than this are not searched: such a history counts as undecided. Real ones stay below a hundred.
+/// More configurations than this are not searched: such a history counts as undecided. Real ones stay below a
+/// hundred.
 const CONFIGURATIONS_MAX: usize = 200_000;
 
 type Configuration = (u64, Cells);
@@ -64,7 +66,8 @@ fn apply(step: &Step, state: &Cells) -> Option<Cells> {
     Some(next)
 }
 
-/// Writes that nobody answered for: if a read saw one, it took effect before that read returned; if none did, it changes nothing that was seen.
+/// Writes that nobody answered for: if a read saw one, it took effect before that read returned; if none did,
+/// it changes nothing that was seen.
 fn settle_unanswered(history: &[Interval]) -> Vec<Interval> {
     let seen_at = |value: u32| {
         let saw = |interval: &&Interval| matches!(interval.step, Step::Read(cells) if cells.contains(&value));

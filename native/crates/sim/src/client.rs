@@ -1,4 +1,5 @@
-//! Clients: each has some operations in the air, picks replicas and tries again by the product's own rules, and writes down what it saw.
+//! Clients: each has some operations in the air, picks replicas and tries again by the product's own rules,
+//! and writes down what it saw.
 
 use crate::engine::Body;
 use crate::event::{Address, Answer, Event, Message, Request};

@@ -1,6 +1,6 @@
-//! A model of a chunk engine: staged and committed versions, the exactly-once table, and what of it a loss of power leaves. A chunk is four cells;
-//! an update writes one of them, all, or removes the chunk. The lineage of a chunk's content is every update in it, so that an update applied
-//! twice, or lost, shows at once.
+//! A model of a chunk engine: staged and committed versions, the exactly-once table, and what of it a loss of
+//! power leaves. A chunk is four cells; an update writes one of them, all, or removes the chunk. The lineage
+//! of a chunk's content is every update in it, so that an update applied twice, or lost, shows at once.
 
 use chain::{Applied, Channel, Chunks, Committed, Listed, Replacement, Update};
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! The planted violations, each with the kind of world that shows it soonest and the number of such worlds within which it must be found.
+//! The planted violations, each with the kind of world that shows it soonest and the number of such worlds
+//! within which it must be found.
 
 use crate::knobs::Profile;
 use chain::museum::Planted;

@@ -1,4 +1,5 @@
-//! What goes wrong, when, and how it is repaired. The choice comes from the seed's weights; a script may name the faults instead.
+//! What goes wrong, when, and how it is repaired. The choice comes from the seed's weights; a script may name
+//! the faults instead.
 
 use crate::event::{Address, Event, Fault};
 use crate::world::World;

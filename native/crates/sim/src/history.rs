@@ -1,4 +1,5 @@
-//! What the clients did and saw, and the moments at which bytes that were not fsynced may have been lost (P10).
+//! What the clients did and saw, and the moments at which bytes that were not fsynced may have been lost
+//! (P10).
 
 use crate::engine::{Cells, Content};
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! What one seed's world is like. Drawn per seed (swarm): a world with every fault at once hides the rare ones, so most worlds have few kinds.
+//! What one seed's world is like. Drawn per seed (swarm): a world with every fault at once hides the rare
+//! ones, so most worlds have few kinds.
 
 use crate::event::Kind;
 use crate::random::Random;
@@ -73,7 +74,8 @@ pub struct Knobs {
     /// Reads between the choice of a version and the answer.
     pub slow_read: f64,
     pub slow_read_ms: u64,
-    /// Percent of cuts from the manager that also keep its pushes from one client: it goes on with the member that was cut off.
+    /// Percent of cuts from the manager that also keep its pushes from one client: it goes on with the member
+    /// that was cut off.
     pub client_cuts: f64,
     /// That client only reads: a writer among old members would wait for the head and see nothing.
     pub reader: bool,

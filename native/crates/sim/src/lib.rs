@@ -1,5 +1,6 @@
-//! The deterministic simulator of the chain protocol: the very state machines of crate `chain`, under a network, disks, clocks and processes that fail.
-//! One seed is one history: no clock, no thread, no randomness but the seed's. It must never decide anything that the product would have to.
+//! The deterministic simulator of the chain protocol: the very state machines of crate `chain`, under a
+//! network, disks, clocks and processes that fail. One seed is one history: no clock, no thread, no
+//! randomness but the seed's. It must never decide anything that the product would have to.
 
 mod checker;
 mod client;

@@ -1,4 +1,5 @@
-//! The manager process: the state machine of crate `chain` behind messages, with stored chains that survive its restart.
+//! The manager process: the state machine of crate `chain` behind messages, with stored chains that survive
+//! its restart.
 
 use crate::event::{Address, Answer, Event, Message, Request};
 use crate::history::Raise;

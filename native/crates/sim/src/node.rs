@@ -1,4 +1,5 @@
-//! A storage node: one target, its disk, its process with a replica in it. The executor of the replica, as the storage server is in the product.
+//! A storage node: one target, its disk, its process with a replica in it. The executor of the replica, as
+//! the storage server is in the product.
 
 use crate::engine::{Body, Engine};
 use crate::event::{Address, Answer, Event, Message, Request};

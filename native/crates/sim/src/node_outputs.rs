@@ -17,7 +17,8 @@ impl Node {
         match replica.view().role {
             Role::Idle => return,
             Role::Serving => engine.served_boot = self.boot,
-            // What a resync writes is a mixture until the member serves; it may be made a serving one without hearing of it.
+            // What a resync writes is a mixture until the member serves; it may be made a serving one without
+            // hearing of it.
             Role::Syncing => {
                 engine.served_boot = if planted(Planted::StaleMark) { engine.served_boot } else { 0 }
             }

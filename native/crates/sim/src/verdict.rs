@@ -1,4 +1,5 @@
-//! What a finished world must look like: every acknowledged update there, every read explained, all copies equal.
+//! What a finished world must look like: every acknowledged update there, every read explained, all copies
+//! equal.
 
 use crate::checker::{Interval, Step, Verdict, check};
 use crate::engine::Cells;
@@ -140,7 +141,8 @@ impl World {
         }
     }
 
-    /// The history of one chunk between two raises of the epoch. What overlaps an edge may have happened on either side.
+    /// The history of one chunk between two raises of the epoch. What overlaps an edge may have happened on
+    /// either side.
     fn phase(&self, chunk: ChunkId, start: &Raise, end: u64) -> (Cells, Vec<Interval>) {
         let initial = start.contents.get(&chunk).cloned().unwrap_or_default();
         let mut history = Vec::new();

@@ -1,4 +1,5 @@
-//! Everything there is in one seed's world, and the queue of what happens next. Ties are broken by the order of scheduling, so that a seed is a history.
+//! Everything there is in one seed's world, and the queue of what happens next. Ties are broken by the order
+//! of scheduling, so that a seed is a history.
 
 use crate::client::Client;
 use crate::event::{Address, Event, Message};

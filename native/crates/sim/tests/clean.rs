@@ -32,7 +32,8 @@ fn the_same_seed_is_the_same_history() {
 
 const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
-/// All members die one after another under load, in any order, and come back in any order: what was acknowledged is served, nothing older.
+/// All members die one after another under load, in any order, and come back in any order: what was
+/// acknowledged is served, nothing older.
 #[test]
 fn members_may_die_and_return_in_any_order() {
     for (number, die) in ORDERS.iter().enumerate() {

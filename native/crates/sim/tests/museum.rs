@@ -1,4 +1,5 @@
-//! Each planted violation must be found within its budget of worlds; else the simulator is blind to the rule, and a clean run says nothing of it.
+//! Each planted violation must be found within its budget of worlds; else the simulator is blind to the rule,
+//! and a clean run says nothing of it.
 
 use sim::{Choice, EXHIBITS, Planted, run_seed};
 

@@ -1,6 +1,5 @@
-//! Regenerates the Rust types of `native/proto/*.proto` into `crates/wire/src/generated.rs`.
-//! The output is committed, so that an ordinary build needs neither protoc nor this crate; `--check` fails if it is
-//! stale.
+//! Regenerates the Rust types of `native/proto/*.proto` into `crates/wire/src/generated.rs`. The output is
+//! committed, so that an ordinary build needs neither protoc nor this crate; `--check` fails if it is stale.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
