@@ -94,7 +94,9 @@ impl World {
         match &mut self.manager.running {
             Some(manager) => {
                 manager.exited(node as u32, incarnation);
-                self.advance_chains();
+                if self.knobs.manager_eager {
+                    self.advance_chains();
+                }
             }
             None => self.schedule(200_000, Event::Fault(Fault::ExitReport { node, incarnation })),
         }

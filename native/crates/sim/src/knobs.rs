@@ -93,6 +93,9 @@ pub struct Knobs {
     pub pause: u32,
     pub cut: u32,
     pub manager_restart: u32,
+    /// How often the manager looks at its chains, and whether it also does so at each message.
+    pub manager_tick_ms: u64,
+    pub manager_eager: bool,
     pub disk_error: u32,
     pub exit_reported: f64,
     pub down_ms: u64,
@@ -164,6 +167,8 @@ impl Knobs {
             pause: 0,
             cut: 0,
             manager_restart: 0,
+            manager_tick_ms: random.pick(&[20, 50, 200]),
+            manager_eager: random.chance(70.0),
             disk_error: 0,
             exit_reported: random.pick(&[0.0, 50.0, 100.0]),
             down_ms: random.pick(&[50, 300, 2000]),
@@ -205,10 +210,10 @@ impl Knobs {
     fn resync(&mut self, random: &mut Random) {
         self.fault_every_ms = random.pick(&[200, 500, 1000]);
         self.crash = 3;
-        self.stop = random.pick(&[0, 1]);
+        self.stop = random.pick(&[0, 1, 3]);
         self.cut = random.pick(&[0, 1, 2]);
         self.pause = random.pick(&[0, 1]);
-        self.power_loss = random.pick(&[0, 1]);
+        self.power_loss = random.pick(&[0, 1, 3]);
         self.down_ms = random.pick(&[20, 100, 500]);
         self.duplicate = random.pick(&[0.0, 5.0, 20.0]);
         self.reads = random.pick(&[20.0, 40.0]);
@@ -229,11 +234,14 @@ impl Knobs {
     fn promotion(&mut self, random: &mut Random) {
         self.fault_every_ms = random.pick(&[200, 400]);
         self.crash = 1;
+        self.stop = random.pick(&[0, 0, 1]);
+        self.power_loss = random.pick(&[0, 0, 1]);
         self.exit_reported = 100.0;
-        self.down_ms = 20;
-        self.members = random.pick(&[3, 4]);
-        self.lease_ms = 2000;
-        self.heartbeat_ms = 500;
+        self.down_ms = random.pick(&[20, 20, 500]);
+        self.members = random.pick(&[2, 3, 4]);
+        self.lease_ms = random.pick(&[600, 2000]);
+        self.heartbeat_ms = self.lease_ms / 4;
+        self.manager_eager = random.chance(50.0);
         self.chunks = 1;
         self.clients = 4;
         self.depth = random.pick(&[1, 2]);
@@ -243,6 +251,7 @@ impl Knobs {
         self.drop = random.pick(&[2.0, 10.0]);
         self.call_timeout_ms = random.pick(&[30, 100]);
         self.faults_ms = 4000;
+        self.removes = random.pick(&[0.0, 10.0, 30.0]);
         self.slow_kind = Some(random.pick(&[Kind::Push, Kind::Push, Kind::Acknowledgement]));
         self.slow_kind_percent = 60.0;
         self.slow_kind_ms = 1000;
@@ -257,7 +266,8 @@ impl Knobs {
         self.reader = true;
         self.cut_ms = self.lease_ms * random.pick(&[2, 4]);
         self.drop = 0.0;
-        self.slow_disk = 0.0;
+        self.slow_disk = random.pick(&[0.0, 0.0, 20.0]);
+        self.slow_disk_ms = random.pick(&[100, 300]);
         self.reads = random.pick(&[60.0, 80.0]);
         self.flushes = 0.0;
         self.chunks = 1;
@@ -266,7 +276,7 @@ impl Knobs {
         self.slow_read_ms = 4 * self.lease_ms;
         self.call_timeout_ms = if self.slow_read > 0.0 { 8000 } else { random.pick(&[100, 400]) };
         self.clients = random.pick(&[3, 4]);
-        self.slow_one_of(random, &[Kind::Push, Kind::Push, Kind::Grant, Kind::Grant, Kind::Heartbeat]);
+        self.slow_one_of(random, &[Kind::Push, Kind::Push, Kind::Push, Kind::Grant, Kind::Heartbeat]);
     }
 
     fn manager(&mut self, random: &mut Random) {

@@ -20,9 +20,6 @@ pub struct ManagerProcess {
     pub life: u64,
 }
 
-/// How often the manager looks at its chains.
-const MANAGER_TICK_MS: u64 = 50;
-
 impl ManagerProcess {
     pub fn new(knobs: &Knobs, random: &mut Random) -> Self {
         let members = (0..knobs.members)
@@ -55,7 +52,7 @@ impl World {
     pub fn manager_tick(&mut self, life: u64) {
         if life == self.manager.life && self.manager.running.is_some() {
             self.advance_chains();
-            self.schedule(MANAGER_TICK_MS * 1000, Event::ManagerTick { life });
+            self.schedule(self.knobs.manager_tick_ms * 1000, Event::ManagerTick { life });
         }
     }
 
@@ -103,10 +100,16 @@ impl World {
                 if grant.is_none() {
                     return;
                 }
-                self.advance_chains();
+                if self.knobs.manager_eager {
+                    self.advance_chains();
+                }
                 // The chains as they are now, written together with the lease (R4).
                 let mut chains = self.manager.stored.clone();
-                if planted(Planted::R4) {
+                let serves = chains[0]
+                    .members
+                    .iter()
+                    .any(|member| member.node == node as u32 && member.state() == PublicState::PublicServing);
+                if planted(Planted::R4) && !serves {
                     self.send(Address::Manager, from, Message::Push(std::mem::take(&mut chains)));
                 }
                 Answer::Grant(grant.map(|grant| chain::manager::Grant { chains, ..grant }))

@@ -345,7 +345,8 @@ impl World {
                 let from = if late { self.nodes[index].clock.at(self.now) } else { sent };
                 let lease_until = Some(from.plus_ms(grant.lease_ms));
                 let mut chains = grant.chains;
-                if planted(Planted::R4) {
+                if chains.is_empty() {
+                    // Planted R4: the chain travels apart from the lease.
                     let replica = self.nodes[index].replica.as_ref().expect("it runs");
                     chains = vec![replica.view().chain.clone()];
                 }

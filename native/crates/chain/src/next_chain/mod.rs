@@ -158,6 +158,8 @@ impl Transition {
     /// Synced members serve; lost ones leave. Only if nobody is left to serve do those that were lost
     /// together stay as the last serving (P10).
     fn promote_and_demote(&mut self) {
+        // Who serves already comes before who is promoted: a predecessor has all that its successor has.
+        self.members.sort_by_key(|known| known.state() != PublicState::PublicServing);
         let version = self.chain.version;
         let synced =
             self.places(|known| known.state() == PublicState::PublicSyncing && known.is_synced(version));
@@ -172,12 +174,6 @@ impl Transition {
             let state = if someone_serves { PublicState::PublicOffline } else { PublicState::PublicLastsrv };
             self.set(place, state);
         }
-        // Where nobody was lost, promoted members come after those that serve; `finish` keeps the order of
-        // the list.
-        let (serving, rest): (Vec<Known>, Vec<Known>) = std::mem::take(&mut self.members)
-            .into_iter()
-            .partition(|known| known.state() == PublicState::PublicServing);
-        self.members = serving.into_iter().chain(rest).collect();
     }
 
     fn resume(&mut self) {
