@@ -1,6 +1,6 @@
 // The cluster that the suite measures: three storage servers, three copies, one mount, in a folder of its
 // own.
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -69,12 +69,16 @@ export function dropPages(): void {
 export async function withMemoryFileSystem(mountpoint: string, use: () => Promise<void>): Promise<void> {
   mkdirSync(mountpoint, { recursive: true });
   const child = spawn(join(root, 'target/release/examples/memory'), [mountpoint], { stdio: 'inherit' });
-  const ended = new Promise((resolve) => child.once('exit', resolve));
+  const ended = new Promise((resolve) => {
+    child.once('exit', resolve);
+    // Not built, most likely: then it is not mounted, which is said below.
+    child.once('error', resolve);
+  });
   try {
     await untilMounted(mountpoint);
     await use();
   } finally {
-    execFileSync('umount', [mountpoint]);
+    spawnSync('umount', [mountpoint]);
     await ended;
     rmSync(mountpoint, { recursive: true, force: true });
   }
