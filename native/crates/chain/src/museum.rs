@@ -98,6 +98,16 @@ mod selected {
     use std::cell::Cell;
     thread_local! {
         static PLANTED: Cell<Option<Planted>> = const { Cell::new(None) };
+        static PAGE_MAX: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+
+    /// Pages of a resync are no longer than this on this thread, so that a world of few chunks has many.
+    pub fn shorten_pages(page_max: usize) {
+        PAGE_MAX.set(page_max);
+    }
+
+    pub fn page(page: usize) -> usize {
+        page.min(PAGE_MAX.get())
     }
 
     /// Breaks this rule on this thread from now on; `None` keeps them all.
@@ -111,11 +121,18 @@ mod selected {
 }
 
 #[cfg(feature = "museum")]
-pub use selected::{plant, planted};
+pub use selected::{page, plant, planted, shorten_pages};
 
 /// Whether this rule is broken on purpose.
 #[cfg(not(feature = "museum"))]
 #[inline(always)]
 pub const fn planted(_planted: Planted) -> bool {
     false
+}
+
+/// The length of a page; the simulator may shorten it.
+#[cfg(not(feature = "museum"))]
+#[inline(always)]
+pub const fn page(page: usize) -> usize {
+    page
 }

@@ -49,6 +49,8 @@ pub struct Knobs {
     pub clients: usize,
     pub depth: usize,
     pub chunks: u64,
+    /// Longest page of a resync: a few chunks need several.
+    pub page_max: usize,
     pub lease_ms: u64,
     pub heartbeat_ms: u64,
     pub outage_grace_ms: u64,
@@ -66,6 +68,8 @@ pub struct Knobs {
     pub slow_ms: u64,
     /// One kind of message that is slow much more often.
     pub slow_kind: Option<Kind>,
+    /// A second one, as slow.
+    pub also_slow: Option<Kind>,
     pub slow_kind_percent: f64,
     pub slow_kind_ms: u64,
     pub ordered: bool,
@@ -132,6 +136,7 @@ impl Knobs {
             clients: random.pick(&[1, 2, 3]),
             depth: random.pick(&[1, 1, 2]),
             chunks: random.pick(&[1, 1, 2, 4]),
+            page_max: random.pick(&[2, 3, 256]),
             lease_ms,
             heartbeat_ms: lease_ms / 4,
             outage_grace_ms: random.pick(&[1000, 4000]),
@@ -146,6 +151,7 @@ impl Knobs {
             slow: 0.0,
             slow_ms: 0,
             slow_kind: None,
+            also_slow: None,
             slow_kind_percent: 0.0,
             slow_kind_ms: 0,
             ordered: true,
@@ -218,6 +224,7 @@ impl Knobs {
         self.duplicate = random.pick(&[0.0, 5.0, 20.0]);
         self.reads = random.pick(&[20.0, 40.0]);
         self.removes = random.pick(&[0.0, 5.0, 25.0]);
+        self.chunks = random.pick(&[1, 2, 4, 9]);
         self.slow_one_of(
             random,
             &[
@@ -227,6 +234,7 @@ impl Knobs {
                 Kind::SyncAnswer,
                 Kind::Heartbeat,
                 Kind::Forward,
+                Kind::Acknowledgement,
             ],
         );
     }
@@ -234,8 +242,9 @@ impl Knobs {
     fn promotion(&mut self, random: &mut Random) {
         self.fault_every_ms = random.pick(&[200, 400]);
         self.crash = 1;
-        self.stop = random.pick(&[0, 0, 1]);
+        self.stop = random.pick(&[0, 1]);
         self.power_loss = random.pick(&[0, 0, 1]);
+        self.all_crash = random.pick(&[0, 0, 1]);
         self.exit_reported = 100.0;
         self.down_ms = random.pick(&[20, 20, 500]);
         self.members = random.pick(&[2, 3, 4]);
@@ -245,16 +254,17 @@ impl Knobs {
         self.chunks = 1;
         self.clients = 4;
         self.depth = random.pick(&[1, 2]);
-        self.think_ms = 2;
+        self.think_ms = 4;
         self.reads = random.pick(&[50.0, 70.0]);
         self.flushes = 0.0;
         self.drop = random.pick(&[2.0, 10.0]);
         self.call_timeout_ms = random.pick(&[30, 100]);
-        self.faults_ms = 4000;
-        self.removes = random.pick(&[0.0, 10.0, 30.0]);
-        self.slow_kind = Some(random.pick(&[Kind::Push, Kind::Push, Kind::Acknowledgement]));
-        self.slow_kind_percent = 60.0;
-        self.slow_kind_ms = 1000;
+        self.faults_ms = 2500;
+        self.removes = random.pick(&[0.0, 20.0, 50.0]);
+        self.slow_kind = Some(random.pick(&[Kind::Push, Kind::Acknowledgement]));
+        self.also_slow = random.pick(&[None, Some(Kind::Push)]);
+        self.slow_kind_percent = random.pick(&[30.0, 60.0]);
+        self.slow_kind_ms = random.pick(&[300, 1000]);
     }
 
     fn leases(&mut self, random: &mut Random) {
@@ -277,6 +287,7 @@ impl Knobs {
         self.call_timeout_ms = if self.slow_read > 0.0 { 8000 } else { random.pick(&[100, 400]) };
         self.clients = random.pick(&[3, 4]);
         self.slow_one_of(random, &[Kind::Push, Kind::Push, Kind::Push, Kind::Grant, Kind::Heartbeat]);
+        self.also_slow = random.pick(&[None, None, Some(Kind::Acknowledgement)]);
     }
 
     fn manager(&mut self, random: &mut Random) {

@@ -45,7 +45,7 @@ impl Network {
         if random.chance(knobs.drop) {
             return Vec::new();
         }
-        let slow_kind = knobs.slow_kind == Some(kind);
+        let slow_kind = knobs.slow_kind == Some(kind) || knobs.also_slow == Some(kind);
         let delay = if slow_kind && random.chance(knobs.slow_kind_percent) {
             random.between(1, 1 + knobs.slow_kind_ms * 1000)
         } else if random.chance(knobs.slow) {

@@ -64,10 +64,12 @@ fn run_caught(planted: Option<Planted>, make: impl FnOnce() -> World, script: &[
     museum::plant(planted);
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut world = make();
+        museum::shorten_pages(world.knobs.page_max);
         play(&mut world, script);
         world
     }));
     museum::plant(None);
+    museum::shorten_pages(usize::MAX);
     match result {
         Ok(world) => Report {
             violation: world.violation.clone(),

@@ -11,8 +11,7 @@ fn every_planted_violation_is_found_within_its_budget() {
     for exhibit in EXHIBITS {
         let choice =
             Choice { planted: Some(exhibit.planted), profile: Some(exhibit.profile), verbose: false };
-        let found = (exhibit.first..exhibit.first + exhibit.budget)
-            .find(|seed| run_seed(*seed, choice).violation.is_some());
+        let found = (0..exhibit.budget).find(|seed| run_seed(*seed, choice).violation.is_some());
         if found.is_none() {
             blind.push(exhibit.planted.name());
         }

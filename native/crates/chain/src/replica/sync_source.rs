@@ -5,7 +5,7 @@
 
 use super::{Output, Replica, Step};
 use crate::limits;
-use crate::museum::{Planted, planted};
+use crate::museum::{Planted, page, planted};
 use crate::update::{Channel, Listed};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::{ChunkId, TargetId, Version};
@@ -82,7 +82,7 @@ impl SyncSource {
 
     /// One page of their list against ours: what differs within the range that both lists cover.
     pub(super) fn compare(&mut self, ours: &[Listed], theirs: &[Listed], more: bool) {
-        let full = ours.len() >= limits::SYNC_PAGE;
+        let full = ours.len() >= page(limits::SYNC_PAGE);
         let our_end = ours.last().filter(|_| full).map_or(LAST, |last| last.chunk);
         let their_end = theirs.last().filter(|_| more).map_or(LAST, |last| last.chunk);
         let end = our_end.min(their_end);
@@ -154,12 +154,12 @@ impl<P: Clone> Replica<P> {
             }
             Phase::Scan => self.drive_scan(step),
             Phase::Channels if !source.asked => {
-                let first = source.page * limits::SYNC_CHANNELS_PAGE;
+                let first = source.page * page(limits::SYNC_CHANNELS_PAGE);
                 if first >= source.channels.len() {
                     source.phase = Phase::Finish;
                     return self.drive_source(step);
                 }
-                let last = source.channels.len().min(first + limits::SYNC_CHANNELS_PAGE);
+                let last = source.channels.len().min(first + page(limits::SYNC_CHANNELS_PAGE));
                 let channels = source.channels[first..last].to_vec();
                 source.asked = true;
                 step.out.push(Output::SendChannels { to, chain_version, page: source.page, channels });
@@ -194,7 +194,7 @@ impl<P: Clone> Replica<P> {
             Some(from) => {
                 source.asked = true;
                 let (to, chain_version) = (source.to, source.chain_version);
-                let limit = limits::SYNC_PAGE;
+                let limit = page(limits::SYNC_PAGE);
                 step.out.push(Output::ListSuccessor { to, chain_version, from, limit });
             }
             None => {

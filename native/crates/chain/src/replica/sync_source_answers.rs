@@ -4,6 +4,7 @@
 use super::sync_source::{Phase, SyncSource};
 use super::{Replica, Step};
 use crate::limits;
+use crate::museum::page;
 use crate::update::Listed;
 use wire::{ChunkId, Result};
 
@@ -39,7 +40,7 @@ impl<P: Clone> Replica<P> {
         }
         source.asked = false;
         if let Ok((theirs, more)) = result {
-            let ours = step.chunks.list(from, limits::SYNC_PAGE);
+            let ours = step.chunks.list(from, page(limits::SYNC_PAGE));
             source.compare(&ours, &theirs, more);
             self.drive_source(step);
         }
