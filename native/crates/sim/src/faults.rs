@@ -149,7 +149,8 @@ impl World {
             Choice::PowerLoss => Fault::Crash { node, power: true },
             Choice::AllCrash | Choice::AllPowerLoss => {
                 let power = matches!(choice, Choice::AllPowerLoss);
-                // One after another within a moment, as a failing rack does; at times all but one, at times some with their power.
+                // One after another within a moment, as a failing rack does; at times all but one, at times
+                // some with their power.
                 let spared = self.random.chance(20.0).then_some(node);
                 for node in (0..count).filter(|node| Some(*node) != spared) {
                     let delay = if power { 1 } else { self.random.between(1, 20_000) };

@@ -159,7 +159,10 @@ proptest! {
                 let member = before.members.iter().find(|member| member.target == *target).unwrap();
                 let state = member.state();
                 let replaced = state == PublicState::PublicServing
-                    && after.members.iter().any(|next| next.target == *target && next.incarnation != member.incarnation);
+                    && after
+                        .members
+                        .iter()
+                        .any(|next| next.target == *target && next.incarnation != member.incarnation);
                 state == PublicState::PublicLastsrv || replaced
             })
             .collect();
