@@ -46,10 +46,7 @@ class Writer {
       const seed = round * 3 + lane + 1;
       const started = Date.now();
       try {
-        const file = await open(join(this.folder, `f${seed}`), 'w');
-        await file.write(contentOf(seed, sizeOf(seed)));
-        if (fsync) await file.sync();
-        await file.close();
+        await this.#writeFile(seed, fsync);
         this.acknowledged.push(seed);
         const again = this.acknowledged[(seed * 31) % this.acknowledged.length] ?? seed;
         const got = await readFile(join(this.folder, `f${again}`));
@@ -59,6 +56,17 @@ class Writer {
         await sleep(100);
       }
       this.longestMs = Math.max(this.longestMs, Date.now() - started);
+    }
+  }
+
+  async #writeFile(seed: number, fsync: boolean): Promise<void> {
+    const file = await open(join(this.folder, `f${seed}`), 'w');
+    try {
+      await file.write(contentOf(seed, sizeOf(seed)));
+      if (fsync) await file.sync();
+    } finally {
+      // Also after an error: a handle left to the garbage collector on a dead mount would end the whole run with ENOTCONN.
+      await file.close();
     }
   }
 
