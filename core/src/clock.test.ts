@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { bootMsFromProc, ManualClock, realClock, sleep } from './clock.ts';
+import { bootMsFromProc, ManualClock, realClock, sleep, wallClock } from './clock.ts';
 import { realRandom, seededRandom } from './random.ts';
 
 test('a manual clock runs timers in their order, each at its own time', () => {
@@ -62,4 +62,42 @@ test('the same seed gives the same numbers; ids are never the same', () => {
   expect(draw(7).every((value) => value >= 0 && value < 1)).toBe(true);
   expect(new Set(draw(7)).size).toBe(50);
   expect(realRandom.bytes(16)).not.toEqual(realRandom.bytes(16));
+});
+
+test('the wall clock moves in microseconds, within the millisecond that the system shows', () => {
+  let dateMs = 1_700_000_000_000;
+  let fineMs = 12.25;
+  const wallNs = wallClock(
+    () => dateMs,
+    () => fineMs,
+  );
+  const sinceNs = (): bigint => wallNs() - 1_700_000_000_000_000_000n;
+  expect(sinceNs()).toBe(0n);
+  fineMs += 0.25;
+  expect(sinceNs()).toBe(250_000n);
+  // The fine counter runs ahead of the date: the millisecond's last step, and no further.
+  fineMs += 5;
+  expect(sinceNs()).toBe(999_000n);
+  dateMs += 1;
+  expect(sinceNs()).toBe(1_000_000n);
+  fineMs += 0.125;
+  expect(sinceNs()).toBe(1_125_000n);
+  // Somebody sets the clock, forwards and back: it is followed at once.
+  dateMs += 60_000;
+  expect(sinceNs()).toBe(60_001_000_000n);
+  dateMs -= 90_000;
+  expect(sinceNs()).toBe(-29_998_001_000n);
+});
+
+test('the real clock tells apart what happens within one millisecond', () => {
+  const { wallNs } = realClock(bootMsFromProc);
+  const seen = new Set<bigint>();
+  const before = BigInt(Date.now()) * 1_000_000n;
+  for (let count = 0; count < 10_000 && seen.size < 100; count++) seen.add(wallNs());
+  expect(seen.size).toBe(100);
+  for (const time of seen) {
+    expect(time).toBeGreaterThanOrEqual(before);
+    expect(time).toBeLessThan(BigInt(Date.now() + 1) * 1_000_000n);
+  }
+  expect([...seen].some((time) => time % 1_000_000n !== 0n)).toBe(true);
 });

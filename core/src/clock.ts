@@ -27,7 +27,7 @@ export function bootMsFromProc(): number {
 export function realClock(bootMs: () => number): Clock {
   return {
     nowMs: bootMs,
-    wallNs: () => BigInt(Date.now()) * 1_000_000n,
+    wallNs: wallClock(Date.now, () => performance.now()),
     timer(afterMs, act, options) {
       const handle = setTimeout(act, afterMs);
       if (options?.background === true) handle.unref();
@@ -35,6 +35,24 @@ export function realClock(bootMs: () => number): Clock {
     },
   };
 }
+
+/**
+ * `Date.now()` in steps of microseconds instead of milliseconds: a finer counter that starts anywhere says how far into
+ * the millisecond it is. It never leaves the millisecond that the system's clock shows, so it follows when that is set.
+ */
+export function wallClock(dateMs: () => number, fineMs: () => number): () => bigint {
+  let offsetMs = dateMs() - fineMs();
+  return () => {
+    const date = dateMs();
+    const fine = fineMs();
+    const now = Math.min(Math.max(fine + offsetMs, date), date + lastMicrosecondMs);
+    offsetMs = now - fine;
+    return BigInt(Math.floor(now * 1_000)) * 1_000n;
+  };
+}
+
+/** The last step of a millisecond. */
+const lastMicrosecondMs = 0.999;
 
 /** Resolves after `afterMs`; rejects with the signal's reason as soon as it aborts. */
 export function sleep(clock: Clock, afterMs: number, signal?: AbortSignal): Promise<void> {

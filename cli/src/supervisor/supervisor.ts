@@ -4,7 +4,7 @@
 // files.
 
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, renameSync, statSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { exitCodes, FsError, type Logger } from '@catena/core';
@@ -12,6 +12,7 @@ import type { ClusterDescription, ProcessSpec, Role } from '../cluster/descripti
 import { mainOf } from '../cluster/mains.ts';
 import { afterExit, type BackOff, fresh } from './back-off.ts';
 import { ExitReporter } from './exit-reporter.ts';
+import { logCheckMs, rotateLogs } from './logs.ts';
 import { forget, identify, isAlive, load, type ProcessIdentity, signal, store } from './process-identity.ts';
 import { forgetRefusals, noteRefusal } from './refusal.ts';
 
@@ -19,8 +20,6 @@ import { forgetRefusals, noteRefusal } from './refusal.ts';
 const adoptedPollMs = 500;
 /** An orderly stop flushes disks; past this the process is killed, and its journal brings its data back. */
 const stopMs = 20_000;
-/** A log beyond this size is set aside when its process starts, one old file is kept. */
-const logBytesMax = 16 * 1024 * 1024;
 /** Users first, so that each finds what it needs while it stops. */
 const stopOrder: readonly Role[] = ['mount', 'meta', 'storage', 'manager'];
 
@@ -45,6 +44,7 @@ export class Supervisor {
   readonly #exits: ExitReporter;
   readonly #logger: Logger;
   readonly #loops: Promise<void>[] = [];
+  #logCheck: NodeJS.Timeout | undefined;
   #stopping = false;
   #wake = new AbortController();
 
@@ -74,6 +74,7 @@ export class Supervisor {
     if (own === undefined) throw new FsError('INTERNAL', 'this process is not in /proc');
     store(path, own);
     forgetRefusals(this.#cluster);
+    this.#logCheck = setInterval(() => rotateLogs(this.#cluster), logCheckMs);
     for (const watched of this.#watched) this.#loops.push(this.#keep(watched));
   }
 
@@ -87,6 +88,7 @@ export class Supervisor {
     }
     await Promise.all(this.#loops);
     this.#exits.close();
+    clearInterval(this.#logCheck);
     forget(supervisorFile(this.#cluster));
   }
 
@@ -142,8 +144,6 @@ export class Supervisor {
 
 function launch(cluster: ClusterDescription, spec: ProcessSpec): { pid: number; exited: Promise<Exit> } {
   const logPath = join(cluster.directory, 'logs', `${spec.name}.log`);
-  if ((statSync(logPath, { throwIfNoEntry: false })?.size ?? 0) > logBytesMax)
-    renameSync(logPath, `${logPath}.1`);
   const logFile = openSync(logPath, 'a');
   const child = spawn(process.execPath, [mainOf(spec.role), '--config', spec.configPath], {
     cwd: cluster.directory,

@@ -46,21 +46,7 @@ impl Client {
         flags: u32,
         done: impl FnOnce(Result<Arc<OpenFile>>) + Send + 'static,
     ) {
-        let (core, caller) = (self.core.clone(), caller.clone());
-        let submit = move |gate: Option<Gate>| {
-            core.report_before(inode);
-            let make = move || m::OpenRequest { header: None, inode, flags };
-            open_with(&core, &caller, flags, make, move |result| {
-                drop(gate);
-                done(result.map(|(file, _)| file));
-            });
-        };
-        if truncates(flags) {
-            // A write in the air could land behind the truncation, and show when the file grows (P19).
-            self.core.inodes.close_gate_then(inode, submit);
-        } else {
-            submit(None);
-        }
+        open_inode(&self.core, caller, inode, flags, move |result| done(result.map(|(file, _)| file)));
     }
 
     /// `create` without waiting.
@@ -77,8 +63,45 @@ impl Client {
             Ok(name) => name,
             Err(error) => return done(Err(error)),
         };
-        let make = move || m::CreateRequest { header: None, parent, name: name.clone(), mode, flags };
-        open_with(&self.core, caller, flags, make, done);
+        // Which writes a truncation would have to wait for is not known before the inode is: a file that exists
+        // is truncated by an open of its own (P19).
+        let kept = flags & !OFlags::TRUNC.bits();
+        let make = move || m::CreateRequest { header: None, parent, name: name.clone(), mode, flags: kept };
+        let (core, caller_then) = (self.core.clone(), caller.clone());
+        open_with(&self.core, caller, kept, make, move |result| match result {
+            Ok((found, false)) if truncates(flags) => {
+                open_inode(&core, &caller_then, found.inode(), flags, move |result| {
+                    // Until here it keeps the inode alive.
+                    found.close(&Caller::default(), |_| {});
+                    done(result);
+                });
+            }
+            other => done(other),
+        });
+    }
+}
+
+fn open_inode(
+    core: &Arc<Core>,
+    caller: &Caller,
+    inode: u64,
+    flags: u32,
+    done: impl FnOnce(Result<(Arc<OpenFile>, bool)>) + Send + 'static,
+) {
+    let (opening, caller) = (core.clone(), caller.clone());
+    let submit = move |gate: Option<Gate>| {
+        opening.report_before(inode);
+        let make = move || m::OpenRequest { header: None, inode, flags };
+        open_with(&opening, &caller, flags, make, move |result| {
+            drop(gate);
+            done(result);
+        });
+    };
+    if truncates(flags) {
+        // A write in the air could land behind the truncation, and show when the file grows.
+        core.inodes.close_gate_then(inode, submit);
+    } else {
+        submit(None);
     }
 }
 
@@ -108,8 +131,9 @@ fn open_with<R: Request<Reply = m::OpenReply>>(
     core.session.submit(&Pending::new(caller, options, make, opened));
 }
 
+/// Also a file that is opened for reading alone: Linux then wants the right to write, and truncates.
 fn truncates(flags: u32) -> bool {
-    flags & OFlags::TRUNC.bits() != 0 && writes(flags)
+    flags & OFlags::TRUNC.bits() != 0
 }
 
 fn enter(core: &Arc<Core>, flags: u32, reply: m::OpenReply) -> Result<(Arc<OpenFile>, bool)> {

@@ -4,6 +4,7 @@
 
 use parking_lot::{Condvar, Mutex};
 use prost::Message;
+use rustix::fs::OFlags;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use transport::{Handler, Incoming, Listener, Transport};
@@ -15,7 +16,7 @@ pub const ROOT: u64 = 1;
 
 #[derive(Default)]
 pub struct State {
-    inodes: BTreeMap<u64, m::Inode>,
+    pub inodes: BTreeMap<u64, m::Inode>,
     names: BTreeMap<Vec<u8>, u64>,
     /// Session number → (inode, flags).
     pub sessions: BTreeMap<u64, (u64, u32)>,
@@ -104,7 +105,13 @@ impl State {
     }
 
     fn open(&mut self, id: u64, flags: u32, created: bool) -> Result<m::OpenReply> {
-        let inode = self.inode_mut(id)?.clone();
+        let inode = self.inode_mut(id)?;
+        if flags & OFlags::TRUNC.bits() != 0 {
+            inode.length = 0;
+            inode.generation += 1;
+            inode.change += 1;
+        }
+        let inode = inode.clone();
         let session = self.number();
         self.sessions.insert(session, (id, flags));
         Ok(m::OpenReply { header: None, inode: Some(inode), session, created })

@@ -74,6 +74,46 @@ fn a_file_is_written_read_truncated_and_known_to_others() {
 }
 
 #[test]
+fn no_write_in_the_air_lands_behind_a_truncation_by_open_or_create() {
+    for by_name in [false, true] {
+        let (mut cluster, meta, client) = start();
+        let file = create(&client, "a");
+        let inode = file.inode();
+        write(&file, 0, pattern(1, 1000));
+        (1..=3).for_each(|node| cluster.kill(node));
+        let (sender, told) = std::sync::mpsc::channel();
+        let state = meta.state.clone();
+        // In the air until the servers are back; what it finds when it is answered says who was first.
+        file.write(&caller(), 5000, vec![Bytes::from_static(b"late")], move |result| {
+            let generation = state.lock().inodes[&inode].generation;
+            sender.send(result.map(|()| generation)).unwrap();
+        });
+        let truncating = std::thread::spawn({
+            let client = client.clone();
+            let flags = WRITE | OFlags::TRUNC.bits();
+            move || match by_name {
+                true => client.create(&caller(), ROOT, b"a", 0o644, flags).unwrap().0,
+                false => client.open(&caller(), inode, flags).unwrap(),
+            }
+        });
+        while by_name && meta.executed(MessageKind::KindCreate) < 2 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        (1..=3).for_each(|node| cluster.start_server(node));
+        assert_eq!(told.recv().unwrap().unwrap(), 0, "truncated under a write in the air ({by_name})");
+        let emptied = truncating.join().unwrap();
+        assert_eq!((meta.inode(inode).generation, emptied.attributes().length), (1, 0));
+        assert_eq!(file.attributes().length, 0);
+        emptied.close_wait(&caller()).unwrap();
+        file.close_wait(&caller()).unwrap();
+        // The session by which the name was found is closed behind the answer.
+        client.stat(&caller(), inode).unwrap();
+        assert!(meta.state.lock().sessions.is_empty());
+        assert_eq!(meta.inode(inode).length, 0);
+    }
+}
+
+#[test]
 fn a_request_whose_answer_is_lost_is_executed_once() {
     let (_cluster, meta, client) = start();
     let file = create(&client, "a");
