@@ -19,10 +19,10 @@ export async function compareFlights(input: string, options: SessionOptions = {}
     const whole = await timed('session.sql', session.sql(query('flights'), { flights }).takeAll());
     const job = flights.repartition(8, { hashBy: 'origin' }).partialSql(query('{0}'));
     await timed('DataFrame job', job.writeParquet(`${input}.by-origin`, { overwrite: true }));
+    for (const line of (await job.explain()).split('\n')) if (line.startsWith('copied')) console.log(line);
     const result = session.readParquet(`${input}.by-origin`);
     const written = await session.sql('SELECT * FROM result ORDER BY origin', { result }).takeAll();
-    const plain = await plainDuckDb(query(`'${local.replaceAll("'", "''")}'`));
-    console.log(`plain DuckDB: ${plain.seconds.toFixed(2)} s`);
+    const plain = await timed('plain DuckDB', plainDuckDb(query(`'${local.replaceAll("'", "''")}'`)));
     const top = whole.toSorted((a, b) => Number(b.flights) - Number(a.flights)).slice(0, 10);
     console.log(`\n${tableText(plain.columns, top)}`);
     return isDeepStrictEqual(asText(whole), plain.rows) && isDeepStrictEqual(asText(written), plain.rows);

@@ -91,8 +91,21 @@ catena_install() {
   DEBIAN_FRONTEND=noninteractive $1 > /dev/null 2>&1
 }
 
-# Installs npm packages and builds, each only if its inputs changed.
+# Installs npm packages and builds, each only if its inputs changed. One at a time in a checkout: a second one would
+# take node_modules away under the first.
 catena_build() {
+  exec 9< ./scripts/prerequisites.sh
+  if ! flock --nonblock 9; then
+    echo "another ./scripts/start or ./scripts/test is building in $PWD: wait until it is done, then try again" >&2
+    return 1
+  fi
+  catena_build_alone
+  built=$?
+  exec 9<&-
+  return $built
+}
+
+catena_build_alone() {
   want=$(cat package-lock.json | sha256sum | cut -d' ' -f1)
   if [ "$(cat node_modules/.catena-lock 2> /dev/null)" != "$want" ]; then
     echo "· installing npm packages (about 30 s)"

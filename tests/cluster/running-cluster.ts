@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export const root: string = dirname(dirname(import.meta.dirname));
-const catenaPath = join(root, 'catena');
+export const catenaPath: string = join(root, 'catena');
 
 /** Each test file takes its own hundred-and-fifty ports, so that a leftover of one never meets the next. */
 let nextBasePort = 21_000 + (process.pid % 40) * 200;

@@ -1,9 +1,9 @@
 // What a cluster of one machine consists of: its processes, where their files are, and which ports they use.
 // Written once, by the first `up`, as cluster.json in the cluster's folder; every other command reads it from
 // there.
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
-import { FsError } from '@catena/core';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { FsError, fromSystemError } from '@catena/core';
 import { renderConfigs } from './configs.ts';
 
 export type Role = 'manager' | 'meta' | 'storage' | 'mount';
@@ -78,8 +78,29 @@ export function requireCluster(directory: string): ClusterDescription {
   return found;
 }
 
-/** Makes the folder, its configuration files and cluster.json (last, so that a half-made folder is none). */
-export function createCluster(options: ClusterOptions): ClusterDescription {
+/** Folders that a cluster has from its first moment; the others are made by the processes. */
+const folders = ['config', 'run', 'logs', 'manager', 'meta'] as const;
+
+/** Stands in the folder from the first step of its making until cluster.json takes its place as the last. */
+function unfinishedOf(directory: string): string {
+  return `${fileOf(directory)}.new`;
+}
+
+/** A cluster that was never finished, because its making was ended in the middle: nothing ran, nothing is lost. */
+export function removeUnfinished(directory: string): void {
+  if (existsSync(fileOf(directory)) || !existsSync(unfinishedOf(directory))) return;
+  for (const folder of folders) rmSync(join(directory, folder), { recursive: true, force: true });
+  rmSync(unfinishedOf(directory));
+}
+
+/**
+ * Makes the folder and its configuration files, then what `finish` adds, and cluster.json last, so that a half-made folder
+ * is none. Whatever fails takes it away again.
+ */
+export function createCluster(
+  options: ClusterOptions,
+  finish: (cluster: ClusterDescription) => void = () => undefined,
+): ClusterDescription {
   if (options.replicas > options.nodes) {
     throw new FsError(
       'BAD_CONFIG',
@@ -97,16 +118,42 @@ export function createCluster(options: ClusterOptions): ClusterDescription {
     targetsPerDisk: options.targetsPerDisk,
     processes: processesOf(directory, options),
   };
-  for (const folder of ['config', 'run', 'logs', 'manager', 'meta'])
-    mkdirSync(join(directory, folder), { recursive: true });
-  for (const { path, text } of renderConfigs(description)) {
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, text);
+  try {
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(unfinishedOf(directory), '');
+    for (const folder of folders) mkdirSync(join(directory, folder), { recursive: true });
+    writeConfigs(description);
+    finish(description);
+    saveCluster(description);
+  } catch (error) {
+    if (existsSync(directory)) removeUnfinished(directory);
+    throw error instanceof FsError ? error : fromSystemError(error, `making a cluster in ${directory}`);
   }
-  const path = fileOf(directory);
-  writeFileSync(`${path}.new`, `${JSON.stringify(description, undefined, 2)}\n`);
-  renameSync(`${path}.new`, path);
   return description;
+}
+
+/** The same cluster mounted elsewhere, or not at all; kept for all later starts. */
+export function moveMount(cluster: ClusterDescription, mountpoint: string | undefined): ClusterDescription {
+  const others = cluster.processes.filter((spec) => spec.role !== 'mount');
+  const basePort = Number(cluster.manager.slice(cluster.manager.lastIndexOf(':') + 1));
+  const moved: ClusterDescription = {
+    ...cluster,
+    mountpoint,
+    processes: mountpoint === undefined ? others : [...others, mountOf(cluster.directory, basePort)],
+  };
+  writeConfigs({ ...moved, processes: moved.processes.filter((spec) => spec.role === 'mount') });
+  saveCluster(moved);
+  return moved;
+}
+
+function writeConfigs(cluster: ClusterDescription): void {
+  for (const { path, text } of renderConfigs(cluster)) writeFileSync(path, text);
+}
+
+function saveCluster(cluster: ClusterDescription): void {
+  const path = unfinishedOf(cluster.directory);
+  writeFileSync(path, `${JSON.stringify(cluster, undefined, 2)}\n`);
+  renameSync(path, fileOf(cluster.directory));
 }
 
 function processesOf(directory: string, options: ClusterOptions): ProcessSpec[] {
@@ -144,17 +191,19 @@ function processesOf(directory: string, options: ClusterOptions): ProcessSpec[] 
       http: http(1),
     },
   ];
-  if (options.mountpoint !== undefined) {
-    processes.push({
-      name: 'mount',
-      role: 'mount',
-      node: 0,
-      configPath: config('mount'),
-      address: undefined,
-      http: http(20),
-    });
-  }
+  if (options.mountpoint !== undefined) processes.push(mountOf(directory, options.basePort));
   return processes;
+}
+
+function mountOf(directory: string, basePort: number): ProcessSpec {
+  return {
+    name: 'mount',
+    role: 'mount',
+    node: 0,
+    configPath: join(directory, 'config/mount.toml'),
+    address: undefined,
+    http: `${host}:${basePort + httpOffset + 20}`,
+  };
 }
 
 /** Node number of the metadata service: above those of storage nodes. */

@@ -3,13 +3,20 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync } from 'node:fs';
 import { connect } from 'node:net';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FsError, fromSystemError } from '@catena/core';
 import { identify, load, signal, store } from '../supervisor/process-identity.ts';
 import { findRefusal, forgetRefusals } from '../supervisor/refusal.ts';
 import { pidFile, stopProcess, supervisorFile } from '../supervisor/supervisor.ts';
-import { type ClusterDescription, type ClusterOptions, createCluster, findCluster } from './description.ts';
+import {
+  type ClusterDescription,
+  type ClusterOptions,
+  createCluster,
+  findCluster,
+  moveMount,
+  removeUnfinished,
+} from './description.ts';
 import { mainOf, root } from './mains.ts';
 import { clusterStatus, isMounted, notReady } from './status.ts';
 
@@ -18,38 +25,70 @@ const readyMs = 60_000;
 /** Longest orderly stop of all processes, one role after another. */
 const downMs = 90_000;
 
-/** The cluster of that folder, made if there is none. Refuses a folder that holds something else. */
-export function prepareCluster(options: ClusterOptions): ClusterDescription {
+/**
+ * The cluster of that folder, made if there is none. Refuses a folder that holds something else. A cluster that exists
+ * keeps what it was made with; of what is `asked` for by name, the mount may move, anything else is refused.
+ */
+export function prepareCluster(options: ClusterOptions, asked: AskedOptions = new Set()): ClusterDescription {
   const found = findCluster(options.directory);
-  if (found !== undefined) return found;
+  if (found !== undefined) return adapt(found, options, asked);
+  removeUnfinished(options.directory);
   if (existsSync(options.directory) && readdirSync(options.directory).length > 0) {
     throw new FsError(
       'EXISTS',
       `${options.directory} is not empty and holds no cluster; choose another --dir`,
     );
   }
-  const cluster = createCluster(options);
+  return createCluster(options, (cluster) => initializeManager(cluster, options));
+}
+
+/** Options that were given, not left to their defaults. */
+export type AskedOptions = ReadonlySet<keyof ClusterOptions>;
+
+function initializeManager(cluster: ClusterDescription, options: ClusterOptions): void {
   const manager = cluster.processes.find((spec) => spec.role === 'manager');
   if (manager === undefined) throw new FsError('INTERNAL', 'a cluster without a manager');
-  const made = spawnSync(
-    process.execPath,
-    [
-      mainOf('manager'),
-      'init',
-      '--config',
-      manager.configPath,
-      '--nodes',
-      String(options.nodes),
-      '--targets-per-disk',
-      String(options.targetsPerDisk),
-      '--replicas',
-      String(options.replicas),
-    ],
-    { encoding: 'utf8' },
-  );
+  const parameters = [
+    ['--config', manager.configPath],
+    ['--nodes', String(options.nodes)],
+    ['--targets-per-disk', String(options.targetsPerDisk)],
+    ['--replicas', String(options.replicas)],
+  ];
+  const made = spawnSync(process.execPath, [mainOf('manager'), 'init', ...parameters.flat()], {
+    encoding: 'utf8',
+  });
   if (made.status !== 0)
     throw new FsError('BAD_CONFIG', `the manager's first state was not made: ${made.stderr.trim()}`);
-  return cluster;
+}
+
+function adapt(
+  cluster: ClusterDescription,
+  options: ClusterOptions,
+  asked: AskedOptions,
+): ClusterDescription {
+  const has = {
+    basePort: Number(cluster.manager.slice(cluster.manager.lastIndexOf(':') + 1)),
+    nodes: cluster.processes.filter((spec) => spec.role === 'storage').length,
+    replicas: cluster.replicas,
+    targetsPerDisk: cluster.targetsPerDisk,
+  };
+  for (const name of ['basePort', 'nodes', 'replicas', 'targetsPerDisk'] as const) {
+    if (!asked.has(name) || options[name] === has[name]) continue;
+    throw new FsError(
+      'INVALID_ARGUMENT',
+      `the cluster in ${cluster.directory} was made with ${name} ${has[name]}, not ${options[name]}; leave the option out, or use another --dir`,
+    );
+  }
+  const mountpoint = options.mountpoint === undefined ? undefined : resolve(options.mountpoint);
+  if (!asked.has('mountpoint') || mountpoint === cluster.mountpoint) return cluster;
+  if (load(supervisorFile(cluster)) !== undefined) {
+    const where = cluster.mountpoint === undefined ? 'without a mount' : `mounted at ${cluster.mountpoint}`;
+    throw new FsError(
+      'ALREADY_RUNNING',
+      `the cluster in ${cluster.directory} runs ${where}; stop it first: catena down --dir ${options.directory}`,
+    );
+  }
+  return moveMount(cluster, mountpoint);
 }
 
 /** The mount point, made if it is missing; a dead mount there is left to the mount's own process, which clears it. */

@@ -1,16 +1,23 @@
 // catena demo: what scripts/start runs once everything is built. Starts the cluster, puts real data on it,
 // runs the main job two ways, runs it again while a storage server is killed, and stays until Ctrl-C.
 import { spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, statSync } from 'node:fs';
+import { closeSync, copyFileSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { FsError } from '@catena/core';
+import { FsError, fromSystemError } from '@catena/core';
 import type { Command } from 'commander';
-import type { ClusterDescription } from '../cluster/description.ts';
+import { type ClusterDescription, findCluster } from '../cluster/description.ts';
 import { root } from '../cluster/mains.ts';
 import { makeMountpoint, prepareCluster, requireFreePorts, waitUntilReady } from '../cluster/start.ts';
 import { load, signal } from '../supervisor/process-identity.ts';
 import { pidFile, supervisorFile } from '../supervisor/supervisor.ts';
-import { addClusterOptions, clusterOptionsOf, superviseWhile, type UpOptions, untilAborted } from './up.ts';
+import {
+  addClusterOptions,
+  askedOf,
+  clusterOptionsOf,
+  superviseWhile,
+  type UpOptions,
+  untilAborted,
+} from './up.ts';
 
 const flights = join(root, 'node_modules/vega-datasets/data/flights-3m.parquet');
 /** Any of the three: every chain has a copy on each. */
@@ -28,12 +35,19 @@ export function addDemo(program: Command): void {
   )
     .option('--once', 'stop everything after the job instead of waiting for Ctrl-C')
     .option('--yes', 'ask nothing (scripts/start)')
-    .action(async (options: DemoOptions) => {
-      if (options.mount !== false && !existsSync('/dev/fuse')) {
-        console.log('there is no /dev/fuse here: going on without a mount, as with --no-mount');
+    .action(async (options: DemoOptions, command: Command) => {
+      const asked = askedOf(command);
+      const missing = options.mount === false ? undefined : whyNoFuse();
+      if (missing !== undefined) {
+        console.log(
+          `/dev/fuse cannot be used here (${missing}): going on without a mount, as with --no-mount`,
+        );
         options.mount = false;
+        asked.add('mountpoint');
       }
-      const cluster = prepareCluster(clusterOptionsOf(options));
+      // An earlier start without a mount is no reason to go on without one.
+      if (findCluster(options.dir)?.mountpoint === undefined) asked.add('mountpoint');
+      const cluster = prepareCluster(clusterOptionsOf(options), asked);
       if (load(supervisorFile(cluster)) !== undefined) {
         phase(`the cluster in ${relative('.', cluster.directory)} runs already`);
         await waitUntilReady(cluster);
@@ -42,14 +56,26 @@ export function addDemo(program: Command): void {
       }
       await requireFreePorts(cluster);
       makeMountpoint(cluster);
-      phase(
-        `starting ${cluster.processes.length} processes: manager, metadata, 3 storage servers, mount (some 5 s)`,
+      const names = cluster.processes.map((spec) => spec.name).join(', ');
+      await superviseWhile(
+        cluster,
+        async (stop) => {
+          await show(cluster, stop);
+          if (options.once !== true) await untilAborted(stop);
+        },
+        () => phase(`starting ${cluster.processes.length} processes: ${names} (some 5 s)`),
       );
-      await superviseWhile(cluster, async (stop) => {
-        await show(cluster, stop);
-        if (options.once !== true) await untilAborted(stop);
-      });
     });
+}
+
+/** undefined if a mount is possible. A container may show the device and yet refuse it. */
+function whyNoFuse(): string | undefined {
+  try {
+    closeSync(openSync('/dev/fuse', 'r+'));
+    return undefined;
+  } catch (error) {
+    return fromSystemError(error, 'opening it').code;
+  }
 }
 
 function phase(text: string): void {
@@ -58,6 +84,8 @@ function phase(text: string): void {
 
 async function show(cluster: ClusterDescription, stop?: AbortSignal): Promise<void> {
   const job = cluster.mountpoint === undefined ? jobWithoutMount(cluster) : jobOnMount(cluster.mountpoint);
+  if (cluster.mountpoint === undefined)
+    phase('no mount: inputs are copied to scratch, outputs back, through the SDK; explain counts the bytes');
   phase('delays of 3,000,000 US flights by origin, as one query and as a job over all workers (some 5 s)');
   const first = await runJob(job, () => undefined, stop);
   phase(`the same again, and ${victim} is killed with -9 in the middle of it`);
@@ -120,13 +148,14 @@ function killVictim(cluster: ClusterDescription): boolean {
 function printNextSteps(cluster: ClusterDescription): void {
   const manager = cluster.processes.find((spec) => spec.role === 'manager');
   const mount = cluster.mountpoint === undefined ? undefined : relative('.', cluster.mountpoint);
-  const steps = [
-    ...(mount === undefined ? [] : [`echo hello > ${mount}/hello.txt`]),
+  const steps =
     mount === undefined
-      ? './catena fs put your.csv /your.csv'
-      : `./catena sql "select * from '${mount}/your.csv' limit 10"     # after: cp your.csv ${mount}/`,
-    './catena bench --quick',
-  ];
+      ? ['./catena fs put your.csv /your.csv', './catena fs ls /', './catena bench --quick --engine client']
+      : [
+          `echo hello > ${mount}/hello.txt`,
+          `./catena sql "select * from '${mount}/your.csv' limit 10"     # after: cp your.csv ${mount}/`,
+          './catena bench --quick',
+        ];
   console.log(`\nNext, in another terminal:\n${steps.map((step) => `  ${step}`).join('\n')}`);
   console.log(
     `\nStatus page: http://${manager?.http}/\nCtrl-C stops and unmounts everything; the data stay in ${relative('.', cluster.directory)}.`,

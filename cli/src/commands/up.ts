@@ -24,7 +24,7 @@ export interface UpOptions {
   targetsPerDisk: number;
 }
 
-/** The options that describe a new cluster; an existing one keeps what it was made with. */
+/** The options that describe a new cluster; an existing one keeps what it was made with, but for its mount. */
 export function addClusterOptions(command: Command): Command {
   return command
     .option(...directoryOption)
@@ -47,13 +47,26 @@ export function clusterOptionsOf(options: UpOptions): ClusterOptions {
   };
 }
 
+/** What the user typed; commander knows it of each option. */
+export function askedOf(command: Command): Set<keyof ClusterOptions> {
+  const names: [string, keyof ClusterOptions][] = [
+    ['mount', 'mountpoint'],
+    ['basePort', 'basePort'],
+    ['nodes', 'nodes'],
+    ['replicas', 'replicas'],
+    ['targetsPerDisk', 'targetsPerDisk'],
+  ];
+  const typed = names.filter(([option]) => command.getOptionValueSource(option) === 'cli');
+  return new Set(typed.map(([, name]) => name));
+}
+
 export function addUp(program: Command): void {
   addClusterOptions(
     program.command('up').description('start the cluster of a folder, and make it first if there is none'),
   )
     .option('-d, --detach', 'leave it running and return')
-    .action(async (options: UpOptions & { detach?: true }) => {
-      const cluster = prepareCluster(clusterOptionsOf(options));
+    .action(async (options: UpOptions & { detach?: true }, command: Command) => {
+      const cluster = prepareCluster(clusterOptionsOf(options), askedOf(command));
       await requireFreePorts(cluster);
       makeMountpoint(cluster);
       if (options.detach === true || load(supervisorFile(cluster)) !== undefined) {
@@ -78,11 +91,13 @@ export function addUp(program: Command): void {
 
 /**
  * Runs the supervisor in this process, waits until the cluster serves, and then `use`. Ctrl-C or SIGTERM, whenever it
- * comes, aborts `use`; whatever happens, every process is stopped and the mount is gone when this returns.
+ * comes, aborts `use`; whatever happens, every process is stopped and the mount is gone when this returns. `announce` is
+ * called first.
  */
 export async function superviseWhile(
   cluster: ClusterDescription,
   use: (stop: AbortSignal) => Promise<void>,
+  announce: () => void = () => undefined,
 ): Promise<void> {
   const logger = createLogger({ process: 'supervisor', clock: realClock(bootMsFromProc), level: 'error' });
   const supervisor = new Supervisor(cluster, logger);
@@ -90,6 +105,7 @@ export async function superviseWhile(
   const onSignal = (): void => interrupted.abort();
   for (const name of stopSignals) process.on(name, onSignal);
   try {
+    announce();
     supervisor.start();
     await waitUntilReady(cluster, interrupted.signal);
     await use(interrupted.signal);
