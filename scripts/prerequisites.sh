@@ -26,6 +26,7 @@ catena_prerequisites() {
   if [ "$mode" = test ]; then
     command -v git > /dev/null || packages="$packages git"
     command -v sqlite3 > /dev/null || packages="$packages sqlite3"
+    command -v mkfs.ext4 > /dev/null || packages="$packages e2fsprogs"
     command -v unshare > /dev/null || packages="$packages util-linux"
   fi
   if [ "$(id -u)" != 0 ] && ! command -v fusermount3 > /dev/null && [ "$mount" = yes ]; then packages="$packages fuse3"; fi

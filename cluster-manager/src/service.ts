@@ -1,4 +1,5 @@
 // The running manager: state, server, pages and the clock's ticks put together.
+import { join } from 'node:path';
 import {
   type ConfigOf,
   FsError,
@@ -6,9 +7,10 @@ import {
   RpcServer,
   type RunningService,
   type ServiceContext,
+  SpaceReserve,
   startHttp,
 } from '@catena/core';
-import { DirectoryLock } from '@catena/native';
+import { allocateBlocks, DirectoryLock } from '@catena/native';
 import type { managerConfigSchema } from './config.ts';
 import { handlersOf } from './handlers.ts';
 import { Manager, type NextChain } from './manager.ts';
@@ -33,7 +35,8 @@ export async function startManager(
       `${config.stateDirectory} is of "${record.cluster}", not "${config.cluster}"`,
     );
   }
-  const store = openStateStore(config.stateDirectory);
+  const reserve = new SpaceReserve(join(config.stateDirectory, 'reserve'), allocateBlocks);
+  const store = openStateStore(config.stateDirectory, reserve);
   const manager = new Manager({
     config,
     record,

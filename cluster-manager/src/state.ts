@@ -3,7 +3,7 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { FsError, fromSystemError, message } from '@catena/core';
+import { FsError, fromSystemError, message, type SpaceReserve } from '@catena/core';
 
 /** The newest stored record that this release knows; an older one is migrated when it is read. */
 export const recordVersion = 1;
@@ -55,8 +55,18 @@ export function loadState(directory: string): message.ManagerRecord {
   return record;
 }
 
-export function openStateStore(directory: string): StateStore {
-  return { save: (record) => save(directory, record) };
+/** With a reserve it is saved on a full disk, too (P8). */
+export function openStateStore(directory: string, reserve?: SpaceReserve): StateStore {
+  return {
+    save(record) {
+      if (reserve === undefined) {
+        save(directory, record);
+        return;
+      }
+      reserve.refill();
+      reserve.withRoom(() => save(directory, record));
+    },
+  };
 }
 
 function save(directory: string, record: message.ManagerRecord): void {

@@ -22,3 +22,4 @@ export * from './rpc/connection.ts';
 export * from './rpc/in-process.ts';
 export * from './rpc/server.ts';
 export * from './rpc/table.ts';
+export * from './space-reserve.ts';

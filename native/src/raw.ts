@@ -125,6 +125,7 @@ export interface Binding {
   runBench(settings: BenchSettings): Promise<RawBenchFindings>;
   runCreates(directory: string, runtimeMs: number): Promise<RawBenchFindings>;
   bootClockMs(): number;
+  allocateBlocks(path: string, offset: number, length: number, keepLength: boolean): void;
   nextChain(request: Uint8Array): Buffer;
   startLog(process: string, level: string): void;
 }

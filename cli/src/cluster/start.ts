@@ -1,9 +1,9 @@
 // Starting and stopping a whole cluster of this machine: the folder, the first state of the manager, the
 // supervisor, and the wait until everything serves.
 import { spawn, spawnSync } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, statfsSync } from 'node:fs';
 import { connect } from 'node:net';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FsError, fromSystemError } from '@catena/core';
 import { identify, load, signal, store } from '../supervisor/process-identity.ts';
@@ -39,8 +39,28 @@ export function prepareCluster(options: ClusterOptions, asked: AskedOptions = ne
       `${options.directory} is not empty and holds no cluster; choose another --dir`,
     );
   }
+  requireSpace(options);
   return createCluster(options, (cluster) => initializeManager(cluster, options));
 }
+
+/** What processes allocate before they serve, so that a full disk stops none of them (P8), and 64 MiB to begin with. */
+function requireSpace(options: ClusterOptions): void {
+  const targets = options.nodes * options.targetsPerDisk;
+  const wantedMiB = (targets + reservesOfServices + 1) * reserveMiB;
+  let place = resolve(options.directory);
+  while (!existsSync(place)) place = dirname(place);
+  const { bavail, bsize } = statfsSync(place);
+  const freeMiB = Math.floor((bavail * bsize) / (1 << 20));
+  if (freeMiB >= wantedMiB) return;
+  throw new FsError(
+    'NO_SPACE',
+    `a new cluster needs ${wantedMiB} MiB in ${options.directory}, ${freeMiB} MiB are free; make room, or choose another --dir`,
+  );
+}
+
+/** Of each target, the manager, the metadata's log and its store. */
+const reserveMiB = 64;
+const reservesOfServices = 3;
 
 /** Options that were given, not left to their defaults. */
 export type AskedOptions = ReadonlySet<keyof ClusterOptions>;

@@ -2,8 +2,11 @@
 // reported (the package would otherwise report it before), so that both positions are one and P16 can trust
 // it. Each write is one transaction.
 import { strict as assert } from 'node:assert';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Database } from 'lmdb';
 import { FsError, fromSystemError } from '../errors.ts';
+import { type AllocateBlocks, reserveBytes } from '../space-reserve.ts';
 import { type KeyRange, type KeyValueChange, type KeyValueStore, keyBytesMax } from './key-value-store.ts';
 
 // Our own records: a prefix of zero keeps them apart from the caller's keys, which get a prefix of one.
@@ -12,7 +15,8 @@ const formatKey = Buffer.from([0, 0]);
 const userPrefix = 1;
 const format = 1n;
 
-export async function openLmdbStore(directory: string): Promise<KeyValueStore> {
+/** With `allocate` the file has blocks behind its end, so that it may still grow on a full disk (P8). */
+export async function openLmdbStore(directory: string, allocate?: AllocateBlocks): Promise<KeyValueStore> {
   let database: Database<Buffer, Buffer>;
   try {
     const { open } = await import('lmdb'); // on first use: most processes have no such store
@@ -37,18 +41,22 @@ export async function openLmdbStore(directory: string): Promise<KeyValueStore> {
       `LMDB in ${directory} has format ${stored.readBigUInt64BE(0)}, known is ${format}`,
     );
   }
-  return new LmdbStore(database);
+  const room = allocate && new RoomToGrow(join(directory, 'data.mdb'), allocate);
+  return new LmdbStore(database, room);
 }
 
 class LmdbStore implements KeyValueStore {
   readonly #database: Database<Buffer, Buffer>;
+  readonly #room: RoomToGrow | undefined;
   #position: bigint;
   #queued: bigint;
   #last: Promise<void> = Promise.resolve();
   #open = true;
 
-  constructor(database: Database<Buffer, Buffer>) {
+  constructor(database: Database<Buffer, Buffer>, room: RoomToGrow | undefined) {
     this.#database = database;
+    this.#room = room;
+    room?.keep();
     this.#position = database.get(positionKey)?.readBigUInt64BE(0) ?? 0n;
     this.#queued = this.#position;
   }
@@ -94,6 +102,7 @@ class LmdbStore implements KeyValueStore {
       async () => {
         await previous;
         this.#position = position;
+        this.#room?.keep();
       },
       (error: unknown) => {
         throw new FsError('IO', `LMDB: ${String(error)}`, { cause: error });
@@ -121,6 +130,32 @@ class LmdbStore implements KeyValueStore {
 
   #check(): void {
     if (!this.#open) throw new FsError('IO', 'the store is closed');
+  }
+}
+
+/** Allocated blocks behind the end of a file that grows. */
+class RoomToGrow {
+  readonly #path: string;
+  readonly #allocate: AllocateBlocks;
+  #allocatedTo = 0;
+
+  constructor(path: string, allocate: AllocateBlocks) {
+    this.#path = path;
+    this.#allocate = allocate;
+  }
+
+  /** Allocates again when half of it is used up. On a full disk what is there must do, until there is more. */
+  keep(): void {
+    const { size } = statSync(this.#path);
+    if (size + reserveBytes / 2 <= this.#allocatedTo) return;
+    try {
+      this.#allocate(this.#path, size, reserveBytes, true);
+      this.#allocatedTo = size + reserveBytes;
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      // Not asked for again before the file has grown by as much once more: a refusal costs time, too.
+      this.#allocatedTo = size + reserveBytes;
+    }
   }
 }
 

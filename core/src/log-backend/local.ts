@@ -21,6 +21,7 @@ import { join } from 'node:path';
 import type { Clock } from '../clock.ts';
 import { FsError, fromSystemError } from '../errors.ts';
 import { type Logger, silentLogger } from '../log.ts';
+import type { SpaceReserve } from '../space-reserve.ts';
 import { type AppendLog, type LogFloor, type LogRecord, logRecordBytesMax, noFloor } from './append-log.ts';
 import {
   encodeRecords,
@@ -39,6 +40,8 @@ export interface LocalLogOptions {
   segmentBytes?: number;
   /** P15 and design §5: records reach the medium within this time without being asked for. */
   flushIntervalMs?: number;
+  /** What appends go on with when the disk is full (P8). */
+  reserve?: SpaceReserve;
   /** Called once if the medium fails: nothing more will be promised, so the process should end. */
   onFailure?: (error: FsError) => void;
 }
@@ -208,7 +211,9 @@ class LocalLog implements AppendLog {
     try {
       let written = 0;
       while (written < bytes.length) {
-        written += writeSync(this.#fd, bytes, written, bytes.length - written, this.#fileBytes + written);
+        written += this.#withRoom(() =>
+          writeSync(this.#fd, bytes, written, bytes.length - written, this.#fileBytes + written),
+        );
       }
     } catch (error) {
       // A part may stand in the file: the next record must not follow it.
@@ -233,9 +238,9 @@ class LocalLog implements AppendLog {
       }
       const first = this.#appended + 1n;
       const name = segmentName(first, this.epoch);
-      const fd = openSync(join(this.#options.directory, name), 'wx', 0o600);
+      const fd = this.#withRoom(() => openSync(join(this.#options.directory, name), 'wx', 0o600));
       const header = encodeSegmentHeader({ first, previous, epoch: this.epoch });
-      assert(writeSync(fd, header, 0, header.length, 0) === header.length);
+      assert(this.#withRoom(() => writeSync(fd, header, 0, header.length, 0)) === header.length);
       fsyncSync(fd);
       syncFile(this.#options.directory);
       this.#fd = fd;
@@ -278,6 +283,11 @@ class LocalLog implements AppendLog {
         reject(this.#fail(error));
       });
     });
+  }
+
+  #withRoom<T>(act: () => T): T {
+    const { reserve } = this.#options;
+    return reserve === undefined ? act() : reserve.withRoom(act);
   }
 
   #guard(act: () => void): void {

@@ -81,6 +81,11 @@ export interface NewInode {
   readonly symlink?: Buffer;
 }
 
+/** Refuses what makes names while the names' own disk is full (P8). */
+export function requireRoom(context: Context): void {
+  if (context.isFull) throw refusal('NO_SPACE', 'the disk of the metadata service is full; remove something');
+}
+
 /** A new inode in this directory: its group and its set-group bit follow the directory's. */
 export function makeInode(
   state: Transaction,
@@ -88,6 +93,7 @@ export function makeInode(
   wanted: NewInode,
   context: Context,
 ): message.Inode {
+  requireRoom(context);
   const { caller, nowNs } = context;
   const isDirectory = wanted.type === message.FileType.FILE_DIRECTORY;
   const inherits = (parent.mode & modeBits.setGroup) !== 0;

@@ -3,7 +3,7 @@ import { message } from '@catena/core';
 import { linksMax } from '../limits.ts';
 import { refusal } from '../state/refusal.ts';
 import type { Transaction } from '../state/transaction.ts';
-import { changed, requireInode, withNames } from './inodes.ts';
+import { changed, requireInode, requireRoom, withNames } from './inodes.ts';
 import { requireFreeName } from './new-name.ts';
 import type { Context, InodeBody } from './operation.ts';
 
@@ -14,6 +14,7 @@ export function link(state: Transaction, request: message.LinkRequest, context: 
     throw refusal('NOT_PERMITTED', 'no links to directories');
   if (inode.nlink === 0) throw refusal('NOT_FOUND', 'the file has lost its last name');
   if (inode.nlink >= linksMax) throw refusal('TOO_MANY_LINKS');
+  requireRoom(context);
   const next = changed(inode, context);
   next.nlink = inode.nlink + 1;
   state.putInode(next);

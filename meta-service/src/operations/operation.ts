@@ -34,6 +34,8 @@ export interface Context {
   readonly client: string;
   readonly layouts: Layouts;
   readonly space: Space;
+  /** The disk of the names themselves is full: the room that is kept there is for removals (P8). */
+  readonly isFull: boolean;
 }
 
 export type Operation<Request, Reply> = (state: Transaction, request: Request, context: Context) => Reply;

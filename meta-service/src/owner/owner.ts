@@ -23,6 +23,8 @@ export interface Environment {
   readonly layouts: Layouts;
   /** What is known of the storage servers' space. */
   space(): Space;
+  /** Whether the disk of log and store is full; without it, never. */
+  isFull?(): boolean;
 }
 
 export interface OwnerOptions {
@@ -224,6 +226,7 @@ export class Owner {
       client: header.client,
       layouts: this.#environment.layouts,
       space: this.#environment.space(),
+      isFull: this.#environment.isFull?.() ?? false,
     };
     let body: Uint8Array;
     try {

@@ -1,9 +1,14 @@
 // The figures of the service.
-import type { Metrics } from '@catena/core';
+import type { Metrics, SpaceReserve } from '@catena/core';
 import type { Partition } from '../owner/partition.ts';
 import type { ManagerLink } from './manager-link.ts';
 
-export function addMetrics(metrics: Metrics, partition: Partition, link: ManagerLink): void {
+export function addMetrics(
+  metrics: Metrics,
+  partition: Partition,
+  link: ManagerLink,
+  reserve: SpaceReserve,
+): void {
   const { owner, collector, truncator, log } = partition;
   const { state } = owner;
   const counter = (name: string, help: string, read: () => number): void =>
@@ -27,6 +32,11 @@ export function addMetrics(metrics: Metrics, partition: Partition, link: Manager
   gauge('meta_removals_under_way', 'Files whose chunks are being removed.', () => collector.load);
   gauge('meta_truncations_under_way', 'Files whose chunks are being trimmed.', () => truncator.load);
   gauge('meta_inode_cache', 'Decoded inodes kept.', () => state.inodeCache.size);
+  gauge(
+    'meta_reserve_bytes',
+    'Room kept for a full disk; less than at first: the disk is full.',
+    () => reserve.heldBytes,
+  );
   gauge('manager_registered', 'Whether the manager knows this service now.', () =>
     link.isRegistered ? 1 : 0,
   );

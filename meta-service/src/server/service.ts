@@ -10,13 +10,14 @@ import {
   type RunningService,
   realRandom,
   type ServiceContext,
+  SpaceReserve,
   startHttp,
 } from '@catena/core';
-import { DirectoryLock } from '@catena/native';
+import { allocateBlocks, DirectoryLock } from '@catena/native';
 import type { ChunkStore } from '../chunks/chunk-store.ts';
 import { NativeChunkStore } from '../chunks/native-chunk-store.ts';
 import type { MetaConfig } from '../config.ts';
-import type { Space } from '../operations/operation.ts';
+import type { Environment } from '../owner/owner.ts';
 import { Partition } from '../owner/partition.ts';
 import { featureLevel } from '../owner/recovery.ts';
 import { clientText } from '../state/keys.ts';
@@ -47,14 +48,16 @@ async function start(
   const chunks = new NativeChunkStore({ managers: config.managers, cluster: () => cluster() });
   undo.push(() => chunks.close());
   const layouts = new TableLayouts(config);
-  const gauge = new SpaceGauge(chunks, clock, log);
+  const reserve = new SpaceReserve(join(config.stateDirectory, 'reserve'), allocateBlocks);
+  const gauge = new SpaceGauge(chunks, reserve, clock, log);
   undo.push(() => gauge.stop());
   let link: ManagerLink | undefined;
   const partition = await openPartition(
     config,
     context,
     chunks,
-    { layouts, space: () => gauge.space },
+    reserve,
+    { layouts, space: () => gauge.space, isFull: () => !reserve.isWhole },
     () => link?.isRegistered === true,
   );
   undo.push(() => partition.close());
@@ -83,7 +86,7 @@ async function start(
       departures.live(added, removed, routing.fromVersion === 0n);
     },
   });
-  addMetrics(metrics, partition, link);
+  addMetrics(metrics, partition, link, reserve);
   const http = await startHttp({
     address: config.http,
     metrics,
@@ -114,12 +117,13 @@ function openPartition(
   config: MetaConfig,
   context: ServiceContext,
   chunks: ChunkStore,
-  environment: { layouts: TableLayouts; space: () => Space },
+  reserve: SpaceReserve,
+  environment: Environment,
   mayExpire: () => boolean,
 ): Promise<Partition> {
   const { clock, log, fail } = context;
   const failed = (error: FsError): void => fail(error);
-  return openLmdbStore(join(config.stateDirectory, 'store')).then((store) =>
+  return openLmdbStore(join(config.stateDirectory, 'store'), allocateBlocks).then((store) =>
     Partition.open({
       store,
       openLog: (floor) =>
@@ -129,6 +133,7 @@ function openPartition(
           log,
           floor,
           flushIntervalMs: config.flushIntervalMs,
+          reserve,
           onFailure: failed,
         }),
       chunks,

@@ -1,6 +1,6 @@
 // What the storage servers have, asked for every few seconds, so that statfs answers at once and without
-// waiting for anybody.
-import { type Clock, FsError, type Logger, type Timer } from '@catena/core';
+// waiting for anybody; and our own reserve, which is taken back when the disk has room again.
+import { type Clock, FsError, type Logger, type SpaceReserve, type Timer } from '@catena/core';
 import type { ChunkStore } from '../chunks/chunk-store.ts';
 import type { Space } from '../operations/operation.ts';
 
@@ -8,14 +8,16 @@ const periodMs = 5_000;
 
 export class SpaceGauge {
   readonly #chunks: ChunkStore;
+  readonly #reserve: SpaceReserve;
   readonly #clock: Clock;
   readonly #log: Logger;
   #space: Space = { capacityBytes: 0n, usedBytes: 0n };
   #timer: Timer | undefined;
   #stopped = false;
 
-  constructor(chunks: ChunkStore, clock: Clock, log: Logger) {
+  constructor(chunks: ChunkStore, reserve: SpaceReserve, clock: Clock, log: Logger) {
     this.#chunks = chunks;
+    this.#reserve = reserve;
     this.#clock = clock;
     this.#log = log;
   }
@@ -33,7 +35,16 @@ export class SpaceGauge {
     this.#timer?.cancel();
   }
 
+  #keepReserve(): void {
+    if (this.#reserve.isWhole) return;
+    this.#reserve.refill();
+    const { heldBytes } = this.#reserve;
+    if (this.#reserve.isWhole) this.#log.info('reserve.whole', { heldBytes });
+    else this.#log.warning('disk.full', { heldBytes });
+  }
+
   async #measure(): Promise<void> {
+    this.#keepReserve();
     try {
       this.#space = await this.#chunks.space();
     } catch (error) {

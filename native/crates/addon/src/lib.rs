@@ -3,6 +3,7 @@
 //! promises.
 #![allow(unsafe_code)] // what napi-derive generates; every block written by hand says why it is sound
 
+mod allocate;
 mod bench;
 mod bytes_conversion;
 mod chain;

@@ -1,0 +1,147 @@
+// A disk that is full: writers are told so, deletes work, no service stops, and the space comes back. The disk is an
+// ext4 image of a loop device, so that nobody else's runs full.
+import { spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { contentOf } from './content.ts';
+import { catena, RunningCluster } from './running-cluster.ts';
+
+const MiB = 1024 * 1024;
+const cluster = RunningCluster.prepare();
+const disk = dirname(cluster.directory);
+const image = `${disk}.img`;
+
+function run(command: string, ...parameters: string[]): void {
+  const done = spawnSync(command, parameters, { encoding: 'utf8' });
+  expect(done.status, `${command} ${parameters.join(' ')}: ${done.stderr}${done.error ?? ''}`).toBe(0);
+}
+
+beforeAll(() => {
+  run('truncate', '--size', '1G', image);
+  run('mkfs.ext4', '-q', '-m', '0', image);
+  run('mount', '-o', 'loop', image, disk);
+});
+afterAll(() => {
+  catena('down', '--dir', cluster.directory);
+  run('umount', disk);
+  rmSync(image);
+  rmSync(disk, { recursive: true });
+});
+
+/** Writes a file until the disk is full; the errno, and how many bytes it took. */
+function fill(path: string, bytesMax: number): { code: string | undefined; bytes: number } {
+  const piece = contentOf(1, MiB);
+  let bytes = 0;
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, 'w');
+    while (bytes < bytesMax) bytes += writeSync(fd, piece);
+    return { code: undefined, bytes };
+  } catch (error) {
+    return { code: (error as NodeJS.ErrnoException).code, bytes };
+  } finally {
+    if (fd !== undefined) {
+      try {
+        closeSync(fd);
+      } catch {} // its length may find no room in the metadata's log
+    }
+  }
+}
+
+/** All that is left of the disk, also what the cluster had not taken. */
+function fillFromOutside(): void {
+  for (let round = 0; statfsSync(disk).bavail > 0 && round < 10; round++) {
+    expect(fill(join(disk, `filler-${round}`), 1024 * MiB).code).toBe('ENOSPC');
+  }
+}
+
+function emptyFromOutside(): void {
+  for (const name of readdirSync(disk)) if (name.startsWith('filler-')) unlinkSync(join(disk, name));
+}
+
+const pidsOf = (...names: string[]): (number | undefined)[] =>
+  cluster
+    .status()
+    .processes.filter((entry) => names.includes(entry.name))
+    .map((entry) => entry.pid);
+
+test('without room for a new cluster nothing is made, in one line', () => {
+  fillFromOutside();
+  const done = cluster.tryUp('--targets-per-disk', '1');
+  expect(done.status).toBe(1);
+  expect(done.stderr.trim().split('\n')).toHaveLength(1);
+  expect(done.stderr).toMatch(/needs \d+ MiB in .*, 0 MiB are free; make room/);
+  expect(existsSync(cluster.directory)).toBe(false);
+  emptyFromOutside();
+});
+
+test('a full disk: ENOSPC for writers, deletes work, all services stay, and the space comes back', async () => {
+  cluster.up('--targets-per-disk', '1');
+  const at = (name: string): string => join(cluster.mount, name);
+  mkdirSync(at('kept'));
+  for (let index = 0; index < 50; index++) {
+    writeFileSync(at(`kept/${index}`), contentOf(index, 10_000), { flush: true });
+  }
+  const pids = pidsOf('manager', 'meta', 'mount');
+
+  const filled = fill(at('large'), 1024 * MiB);
+  expect(filled.code).toBe('ENOSPC');
+  expect(filled.bytes).toBeGreaterThan(50 * MiB);
+  fillFromOutside();
+  // Names need room, too. Each is made or refused, whoever got the last block.
+  for (let index = 0; index < 3_000; index++) {
+    const { code } = fill(at(`empty-${index}`), 0);
+    expect([undefined, 'ENOSPC'], `name ${index}`).toContain(code);
+  }
+
+  for (let index = 0; index < 50; index++) {
+    expect(readFileSync(at(`kept/${index}`)).equals(contentOf(index, 10_000)), `${index}`).toBe(true);
+  }
+  for (const name of readdirSync(cluster.mount)) if (name !== 'kept') unlinkSync(at(name));
+  expect(readdirSync(cluster.mount)).toEqual(['kept']);
+  expect(pidsOf('manager', 'meta', 'mount')).toEqual(pids);
+
+  emptyFromOutside();
+  await untilWritable(at('again'), filled.bytes / 2);
+  expect(cluster.status().ready, cluster.status().missing).toBe(true);
+  expect(pidsOf('manager', 'meta', 'mount')).toEqual(pids);
+});
+
+test('a cluster that stopped on a full disk starts on it, and lets go of what is deleted', async () => {
+  cluster.down();
+  fillFromOutside();
+  cluster.up();
+  const at = (name: string): string => join(cluster.mount, name);
+  expect(readFileSync(at('kept/7')).equals(contentOf(7, 10_000))).toBe(true);
+  unlinkSync(at('again'));
+  rmSync(at('kept'), { recursive: true });
+  expect(readdirSync(cluster.mount)).toEqual([]);
+  emptyFromOutside();
+  await untilWritable(at('again'), 20 * MiB);
+  expect(cluster.status().ready).toBe(true);
+});
+
+/** Chunks of deleted files are removed behind the answer, and reserves are filled again first. */
+async function untilWritable(path: string, bytes: number): Promise<void> {
+  let last: string | undefined;
+  for (let round = 0; round < 60; round++) {
+    last = fill(path, bytes).code;
+    if (last === undefined) return;
+    await sleep(1_000);
+  }
+  throw new Error(`still ${last} although there is room: ${spawnSync('df', [disk]).stdout}${cluster.logs()}`);
+}
