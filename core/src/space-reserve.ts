@@ -1,5 +1,5 @@
-// Room on the disk for what must go on when the disk is full (P8): a file of allocated blocks that nobody writes. Whoever
-// meets a full disk gives a piece of it back to the file system and writes at once again.
+// Room on the disk for what must go on when the disk is full (P8): a file of allocated blocks that nobody writes.
+// Whoever meets a full disk gives a piece of it back to the file system and writes at once again.
 import { statSync, truncateSync } from 'node:fs';
 import { FsError } from './errors.ts';
 

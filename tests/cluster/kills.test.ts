@@ -65,7 +65,7 @@ class Writer {
       await file.write(contentOf(seed, sizeOf(seed)));
       if (fsync) await file.sync();
     } finally {
-      // Also after an error: a handle left to the garbage collector on a dead mount would end the whole run with ENOTCONN.
+      // Also after an error: a handle left to the garbage collector on a dead mount would end the whole run.
       await file.close();
     }
   }

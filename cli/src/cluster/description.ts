@@ -94,8 +94,8 @@ export function removeUnfinished(directory: string): void {
 }
 
 /**
- * Makes the folder and its configuration files, then what `finish` adds, and cluster.json last, so that a half-made folder
- * is none. Whatever fails takes it away again.
+ * Makes the folder and its configuration files, then what `finish` adds, and cluster.json last, so that a half-made
+ * folder is none. Whatever fails takes it away again.
  */
 export function createCluster(
   options: ClusterOptions,

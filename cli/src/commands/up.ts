@@ -91,8 +91,8 @@ export function addUp(program: Command): void {
 
 /**
  * Runs the supervisor in this process, waits until the cluster serves, and then `use`. Ctrl-C or SIGTERM, whenever it
- * comes, aborts `use`; whatever happens, every process is stopped and the mount is gone when this returns. `announce` is
- * called first.
+ * comes, aborts `use`; whatever happens, every process is stopped and the mount is gone when this returns. `announce`
+ * is called first.
  */
 export async function superviseWhile(
   cluster: ClusterDescription,

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import type { ClusterDescription } from '../cluster/description.ts';
 
 /**
- * Some hundred thousand lines, which is days of an ordinary life and hours of a bad one. With one old file for each of the
- * seven processes of a one-machine cluster that is at most 224 MiB.
+ * Some hundred thousand lines, which is days of an ordinary life and hours of a bad one. With one old file for each of
+ * the seven processes of a one-machine cluster that is at most 224 MiB.
  */
 export const logBytesMax = 16 * 1024 * 1024;
 
