@@ -122,6 +122,8 @@ export interface TargetReport {
   capacityBytes: bigint;
   usedBytes: bigint;
   noAllocate: boolean;
+  /** routing version up to which every fence of a client holds in this chain (P4) */
+  fencesHeld: bigint;
 }
 
 /** Storage and meta services, on the connection that carries their heartbeats. */
@@ -924,6 +926,7 @@ function createBaseTargetReport(): TargetReport {
     capacityBytes: 0n,
     usedBytes: 0n,
     noAllocate: false,
+    fencesHeld: 0n,
   };
 }
 
@@ -970,6 +973,12 @@ export const TargetReport: MessageFns<TargetReport> = {
     }
     if (message.noAllocate !== false) {
       writer.uint32(80).bool(message.noAllocate);
+    }
+    if (message.fencesHeld !== 0n) {
+      if (BigInt.asUintN(64, message.fencesHeld) !== message.fencesHeld) {
+        throw new globalThis.Error("value provided for field message.fencesHeld of type uint64 too large");
+      }
+      writer.uint32(88).uint64(message.fencesHeld);
     }
     return writer;
   },
@@ -1067,6 +1076,14 @@ export const TargetReport: MessageFns<TargetReport> = {
             message.noAllocate = reader.bool();
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.fencesHeld = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1098,6 +1115,9 @@ export const TargetReport: MessageFns<TargetReport> = {
       : 0n;
     message.usedBytes = (object.usedBytes !== undefined && object.usedBytes !== null) ? BigInt(object.usedBytes) : 0n;
     message.noAllocate = object.noAllocate ?? false;
+    message.fencesHeld = (object.fencesHeld !== undefined && object.fencesHeld !== null)
+      ? BigInt(object.fencesHeld)
+      : 0n;
     return message;
   },
 };

@@ -23,7 +23,9 @@
 //! 4. calls `Input::Tick` every [`limits::TICK_MS`]: only there are refused or lost requests sent again.
 //! 5. gives a heartbeat's reply as **one** `Input::View` {chain, lease_until} (R4), pushes as `View` without
 //!    a lease. `lease_until` = the boot clock when the
-//!    heartbeat was *sent* + `lease_ms` (P2).
+//!    heartbeat was *sent* + `lease_ms` (P2). Of one routing message `Input::Clients` comes before the views:
+//!    a member that knows the version of its chain knows every fence that was published before it (P4).
+//!    The first list that a process hands in is one that it asked for: older than nothing that it recovered.
 //!
 //! A **read** is two steps (P2): `Input::Read` → [`Output::ReadCommitted`]: read the committed bytes from the
 //! engine, take a *new* `now`, ask [`Replica::read_still_valid`], and only then answer. The bytes may be of a
@@ -46,6 +48,7 @@
 
 pub mod client;
 pub mod limits;
+mod live_clients;
 pub mod manager;
 pub mod museum;
 mod next_chain;
@@ -54,6 +57,7 @@ mod time;
 mod update;
 mod view;
 
+pub use live_clients::{LiveClients, Standing};
 pub use next_chain::next_chain;
 pub use replica::{Identity, Input, Output, Recovered, RecoveredUpdate, Replica, ReplyTo};
 pub use time::Time;

@@ -3,9 +3,13 @@
 //! It turns messages into the facts that `next_chain` needs.
 
 use crate::museum::{Planted, planted};
-use crate::{Time, next_chain};
+use crate::{LiveClients, Time, next_chain};
 use std::collections::BTreeMap;
-use wire::message::{Chain, LocalState, Member, NextChainRequest, PublicState, TargetFact, TargetReport};
+use std::sync::Arc;
+use wire::ClientId;
+use wire::message::{
+    Chain, LocalState, Member, NextChainRequest, PublicState, Routing, TargetFact, TargetReport,
+};
 
 /// What a lease of `lease_ms` may last on the holder's clock, seen from the manager's: clocks differ by at
 /// most 1 %, and 250 ms cover pauses between the test of a lease and the answer that leaves.
@@ -32,30 +36,101 @@ struct Node {
     exited: u64,
 }
 
-/// The answer to a heartbeat: lease and chains in one message (R4).
-#[derive(Clone, Debug)]
+/// What survives this manager, and what everybody is told, under one version that rises with each change.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    pub version: u64,
+    pub chains: Vec<Chain>,
+    pub clients: Arc<LiveClients>,
+}
+
+/// The answer to a heartbeat: the lease holds with what is published when it is written (R4).
+#[derive(Clone, Copy, Debug)]
 pub struct Grant {
     pub lease_ms: u64,
-    pub chains: Vec<Chain>,
+}
+
+/// Whether every client that left the live ones by `version` of the routing is fenced in this chain (P4).
+/// `head`: the last report of the head's process, the incarnation that the chain names. It must speak of the
+/// chain's current version: the heads before it have lost their leases, and what they left is rolled forward
+/// only when this one says so. A chain that nobody serves fences nobody until one does, unless it never
+/// served.
+pub fn fence_holds_in(chain: &Chain, version: u64, head: Option<&TargetReport>) -> bool {
+    let current = |report: &&TargetReport| {
+        report.chain_version == chain.version || planted(Planted::FenceBeforeRollForward)
+    };
+    let before_roll_forward = planted(Planted::FenceBeforeRollForward)
+        && head.is_none_or(|report| report.chain_version < chain.version);
+    let never_served = chain.last.is_empty();
+    never_served
+        || before_roll_forward
+        || head.filter(current).is_some_and(|report| report.fences_held >= version)
 }
 
 #[derive(Clone, Debug)]
 pub struct Manager {
     config: ManagerConfig,
     started: Time,
-    chains: Vec<Chain>,
+    published: Published,
     nodes: BTreeMap<u32, Node>,
     outage_since: BTreeMap<u32, Time>,
 }
 
 impl Manager {
-    /// `chains` as they were stored. Leases and reports are not stored: a new manager hears them again (P3).
+    /// A first manager.
     pub fn new(now: Time, config: ManagerConfig, chains: Vec<Chain>) -> Self {
-        Manager { config, started: now, chains, nodes: BTreeMap::new(), outage_since: BTreeMap::new() }
+        Manager::resume(now, config, Published { version: 1, chains, ..Published::default() })
+    }
+
+    /// `published` as it was stored. Leases and reports are not stored: a new manager hears them again (P3).
+    pub fn resume(now: Time, config: ManagerConfig, published: Published) -> Self {
+        Manager { config, started: now, published, nodes: BTreeMap::new(), outage_since: BTreeMap::new() }
     }
 
     pub fn chains(&self) -> &[Chain] {
-        &self.chains
+        &self.published.chains
+    }
+
+    /// To be made durable after each change, before anybody is told (P3).
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+
+    /// A client may write from this version on.
+    pub fn register_client(&mut self, client: ClientId) {
+        let clients_added = vec![client.0.to_vec().into()];
+        self.change_clients(Routing { clients_added, ..Routing::default() });
+    }
+
+    /// The client may write no more. Its fence holds, and what it had may be released, once `fence_holds`
+    /// says so of the version that this returns (P4).
+    pub fn fence(&mut self, client: ClientId) -> u64 {
+        let clients_removed = vec![client.0.to_vec().into()];
+        self.change_clients(Routing { clients_removed, ..Routing::default() });
+        self.published.version
+    }
+
+    fn change_clients(&mut self, change: Routing) {
+        let from_version = self.published.version;
+        self.published.version += 1;
+        let change = Routing { version: self.published.version, from_version, ..change };
+        Arc::make_mut(&mut self.published.clients).apply(&change);
+    }
+
+    /// Whether whoever left the live clients by this version is fenced in every chain (P4).
+    pub fn fence_holds(&self, version: u64) -> bool {
+        self.published.chains.iter().all(|chain| {
+            let head = chain.members.iter().find(|member| member.state() == PublicState::PublicServing);
+            let node = head.and_then(|head| self.nodes.get(&head.node));
+            if planted(Planted::FenceIgnoresOffline)
+                && node.is_none_or(|node| node.exited >= node.incarnation)
+            {
+                return true;
+            }
+            let current = node.filter(|node| head.is_some_and(|head| head.incarnation == node.incarnation));
+            let report = head.zip(current).and_then(|(head, node)| node.reports.get(&head.target));
+            fence_holds_in(chain, version, report)
+        })
     }
 
     /// A registration or heartbeat. `None`: it is too old to count, or its process is known to be gone.
@@ -82,7 +157,7 @@ impl Manager {
         known.reports.extend(reports.into_iter().map(|report| (report.target, report)));
         known.heard = now;
         known.lease_end = known.lease_end.max(now.plus_ms(lease_with_margin_ms(self.config.lease_ms)));
-        Some(Grant { lease_ms: self.config.lease_ms, chains: self.chains.clone() })
+        Some(Grant { lease_ms: self.config.lease_ms })
     }
 
     /// Its parent saw the process end, or it gave its lease back (P1).
@@ -94,8 +169,8 @@ impl Manager {
     /// Moves every chain on. The caller makes the result durable, then tells everybody.
     pub fn advance(&mut self, now: Time) -> Vec<Chain> {
         let mut changed = Vec::new();
-        for place in 0..self.chains.len() {
-            let chain = &self.chains[place];
+        for place in 0..self.published.chains.len() {
+            let chain = &self.published.chains[place];
             let serves = chain.members.iter().any(|member| member.state() == PublicState::PublicServing);
             if serves {
                 self.outage_since.remove(&chain.id);
@@ -115,10 +190,11 @@ impl Manager {
             let reply = next_chain(&request);
             if reply.changed {
                 let next = reply.chain.expect("a changed chain is there");
-                self.chains[place] = next.clone();
+                self.published.chains[place] = next.clone();
                 changed.push(next);
             }
         }
+        self.published.version += u64::from(!changed.is_empty());
         changed
     }
 

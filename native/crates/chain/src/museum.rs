@@ -72,6 +72,18 @@ violations! {
     R4 = "r4",
     /// R5: a last-serving member stays one although another serves.
     R5 = "r5",
+    /// P4: the head does not ask whether a client is live.
+    FencedMayWrite = "fenced-may-write",
+    /// P4: a fence is confirmed while updates of its client still pend.
+    FenceAtOnce = "fence-at-once",
+    /// P4: what was held before stays so for a member that becomes the head.
+    FenceOutlivesHead = "fence-outlives-head",
+    /// P4/P7: a client that is not known here yet is taken for a fenced one, and its records are dropped.
+    NewIsGone = "new-is-gone",
+    /// P4: a new version of the chain is taken for a fence before its head has rolled forward.
+    FenceBeforeRollForward = "fence-before-roll-forward",
+    /// P4: a chain whose head is gone, or that nobody serves, is not waited for.
+    FenceIgnoresOffline = "fence-ignores-offline",
     /// P1: silence is taken for death.
     SuspicionIsDeath = "suspicion-is-death",
     /// P2: reads do not look at the lease.

@@ -25,6 +25,8 @@ pub struct Interval {
     pub step: Step,
     pub called: u64,
     pub returned: Option<u64>,
+    /// Without a return: after this it takes effect no more, if it had not.
+    pub expires: Option<u64>,
 }
 
 /// More configurations than this are not searched: such a history counts as undecided. Real ones stay below a
@@ -75,14 +77,31 @@ fn settle_unanswered(history: &[Interval]) -> Vec<Interval> {
     };
     history
         .iter()
-        .filter_map(|interval| match (interval.returned, interval.step) {
-            (Some(_), _) | (None, Step::Remove) => Some(*interval),
-            (None, Step::Read(_)) => None,
-            (None, Step::Write { value, .. }) => {
-                seen_at(value).map(|time| Interval { returned: Some(time), ..*interval })
+        .filter_map(|interval| {
+            if interval.returned.is_some() {
+                return Some(Interval { expires: None, ..*interval });
+            }
+            let last = interval.expires.unwrap_or(u64::MAX);
+            match interval.step {
+                _ if last < interval.called => None,
+                Step::Remove => Some(*interval),
+                Step::Read(_) => None,
+                Step::Write { value, .. } => seen_at(value).map(|time| Interval {
+                    returned: Some(time.min(last)),
+                    expires: None,
+                    ..*interval
+                }),
             }
         })
         .collect()
+}
+
+/// Of points at the same time a call comes first: it overlaps what returns then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Point {
+    Call,
+    Return,
+    Expiry,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,18 +117,18 @@ pub enum Verdict {
 
 pub fn check(initial: Cells, history: &[Interval]) -> Verdict {
     let history = settle_unanswered(history);
-    // Of a call and a return at the same time the call comes first: they overlap.
-    let mut points: Vec<(u64, bool, usize)> = Vec::with_capacity(history.len() * 2);
+    let mut points: Vec<(u64, Point, usize)> = Vec::with_capacity(history.len() * 2);
     for (index, interval) in history.iter().enumerate() {
-        points.push((interval.called, false, index));
-        points.extend(interval.returned.map(|time| (time, true, index)));
+        points.push((interval.called, Point::Call, index));
+        points.extend(interval.returned.map(|time| (time, Point::Return, index)));
+        points.extend(interval.expires.map(|time| (time, Point::Expiry, index)));
     }
     points.sort_unstable();
     let mut slots: Vec<Option<usize>> = Vec::new();
     let mut slot_of = vec![usize::MAX; history.len()];
     let mut configurations = Configurations::from_iter([(0, initial)]);
-    for (at, is_return, index) in points {
-        if !is_return {
+    for (at, point, index) in points {
+        if point == Point::Call {
             let slot = slots.iter().position(Option::is_none).unwrap_or(slots.len());
             if slot >= 64 {
                 return Verdict::Undecided;
@@ -122,7 +141,8 @@ pub fn check(initial: Cells, history: &[Interval]) -> Verdict {
             continue;
         }
         let slot = slot_of[index];
-        configurations = match expand(&history, &slots, configurations, 1 << slot) {
+        let may_be_open = point == Point::Expiry;
+        configurations = match expand(&history, &slots, configurations, (1 << slot, may_be_open)) {
             None => return Verdict::Undecided,
             Some(next) if next.is_empty() => return Verdict::Impossible { at },
             Some(next) => next,
@@ -132,12 +152,13 @@ pub fn check(initial: Cells, history: &[Interval]) -> Verdict {
     Verdict::Linearizable
 }
 
-/// All configurations in which the operation of `bit` has taken effect, with the bit taken off again.
+/// All configurations in which the operation of `bit` has taken effect, with the bit taken off again; and, if
+/// it `may_be_open`, those in which it has not.
 fn expand(
     history: &[Interval],
     slots: &[Option<usize>],
     configurations: Configurations,
-    bit: u64,
+    (bit, may_be_open): (u64, bool),
 ) -> Option<Configurations> {
     let mut done = Configurations::default();
     let mut seen = configurations.clone();
@@ -146,6 +167,9 @@ fn expand(
         if taken & bit != 0 {
             done.insert((taken & !bit, state));
             continue;
+        }
+        if may_be_open {
+            done.insert((taken, state));
         }
         for (slot, index) in slots.iter().enumerate() {
             let Some(index) = index else { continue };
@@ -171,13 +195,18 @@ mod tests {
     use super::*;
 
     fn write(value: u32, called: u64, returned: u64) -> Interval {
-        Interval { step: Step::Write { first: 0, count: CELLS, value }, called, returned: Some(returned) }
+        Interval {
+            step: Step::Write { first: 0, count: CELLS, value },
+            called,
+            returned: Some(returned),
+            expires: None,
+        }
     }
     fn lost(value: u32, called: u64) -> Interval {
         Interval { returned: None, ..write(value, called, 0) }
     }
     fn read(value: u32, called: u64, returned: u64) -> Interval {
-        Interval { step: Step::Read([value; CELLS]), called, returned: Some(returned) }
+        Interval { step: Step::Read([value; CELLS]), called, returned: Some(returned), expires: None }
     }
     fn possible(history: &[Interval]) -> bool {
         let verdict = check([0; CELLS], history);
@@ -213,13 +242,35 @@ mod tests {
 
     #[test]
     fn parts_of_a_chunk_and_removals() {
-        let part =
-            Interval { step: Step::Write { first: 1, count: 1, value: 7 }, called: 2, returned: Some(3) };
-        let sees = |cells, called| Interval { step: Step::Read(cells), called, returned: Some(called + 1) };
+        let part = Interval {
+            step: Step::Write { first: 1, count: 1, value: 7 },
+            called: 2,
+            returned: Some(3),
+            expires: None,
+        };
+        let sees = |cells, called| Interval {
+            step: Step::Read(cells),
+            called,
+            returned: Some(called + 1),
+            expires: None,
+        };
         assert!(possible(&[write(1, 0, 1), part, sees([1, 7, 1, 1], 4)]));
         assert!(!possible(&[write(1, 0, 1), part, sees([7, 7, 7, 7], 4)]));
-        let removal = Interval { step: Step::Remove, called: 6, returned: Some(7) };
+        let removal = Interval { step: Step::Remove, called: 6, returned: Some(7), expires: None };
         assert!(possible(&[write(1, 0, 1), part, removal, sees([0; 4], 8)]));
         assert!(!possible(&[write(1, 0, 1), part, removal, sees([1, 7, 1, 1], 8)]));
+    }
+
+    #[test]
+    fn what_expired_takes_effect_no_more() {
+        let until = |expires, interval| Interval { expires: Some(expires), ..interval };
+        assert!(possible(&[until(5, lost(1, 0)), read(0, 1, 2), read(1, 6, 7)]));
+        assert!(possible(&[until(5, lost(1, 0)), read(0, 6, 7)]));
+        assert!(!possible(&[until(5, lost(1, 0)), read(0, 6, 7), read(1, 8, 9)]), "late");
+        assert!(!possible(&[until(5, lost(1, 6)), read(1, 8, 9)]), "called after its fence");
+        let removal = Interval { step: Step::Remove, called: 2, returned: None, expires: Some(5) };
+        assert!(possible(&[write(1, 0, 1), removal, read(1, 3, 4), read(0, 8, 9)]));
+        assert!(possible(&[write(1, 0, 1), removal, read(1, 3, 9)]));
+        assert!(!possible(&[write(1, 0, 1), removal, read(1, 6, 7), read(0, 8, 9)]), "a late removal");
     }
 }

@@ -7,6 +7,7 @@ use crate::history::Action;
 use crate::knobs::Knobs;
 use crate::world::World;
 use chain::client::{Attempts, Channels, Decision, Permit, Suspects, head, read_target};
+use chain::manager::Published;
 use chain::{Time, Update};
 use wire::message::{Chain, UpdateKind};
 use wire::{ChunkId, ClientId, Code, Error, Tag, TargetId};
@@ -26,8 +27,9 @@ pub struct Current {
 
 pub struct Client {
     index: usize,
-    id: ClientId,
+    pub identity: u32,
     routing: Chain,
+    routing_version: u64,
     suspects: Suspects,
     channels: Channels,
     pub slots: Vec<Option<Current>>,
@@ -39,8 +41,9 @@ impl Client {
     pub fn new(index: usize, knobs: &Knobs) -> Client {
         Client {
             index,
-            id: ClientId([index as u8 + 1; 16]),
+            identity: index as u32,
             routing: Chain::default(),
+            routing_version: 0,
             suspects: Suspects::default(),
             channels: Channels::new(knobs.depth as u32),
             slots: vec![None; knobs.depth],
@@ -59,22 +62,43 @@ impl Client {
             Action::Remove => (UpdateKind::UpdateRemove, 0, 0),
         };
         let permit = current.permit.expect("an update has a channel");
-        let tag = Tag { client: self.id, channel: permit.channel, sequence: permit.sequence };
+        let tag = Tag { client: id_of(self.identity), channel: permit.channel, sequence: permit.sequence };
         let update =
             Update { chunk, tag, kind, offset, length, crc: current.number, chunk_size: 4, flush: false };
         Request::Update { chain_version, update, body: Body::Operation(current.number) }
     }
 
-    fn learn(&mut self, chains: Vec<Chain>) {
-        for chain in chains {
-            if chain.version > self.routing.version {
-                self.routing = chain;
-            }
+    fn learn(&mut self, published: &Published) {
+        if published.version > self.routing_version {
+            self.routing_version = published.version;
+            self.routing = published.chains[0].clone();
         }
     }
 }
 
+pub fn id_of(identity: u32) -> ClientId {
+    ClientId(std::array::from_fn(|at| (identity + 1).to_le_bytes()[at % 4]))
+}
+
 impl World {
+    /// The client found itself fenced: what it had in the air is given up, and it goes on under a new id.
+    pub fn client_renewal(&mut self, client: usize, identity: u32) {
+        if self.clients[client].identity != identity {
+            return;
+        }
+        self.note(|| format!("client {client} was fenced"));
+        let me = &mut self.clients[client];
+        me.channels = Channels::new(self.knobs.depth as u32);
+        me.slots.fill(None);
+        me.identity = self.identities;
+        self.identities += 1;
+        let identity = me.identity;
+        self.client_registration(identity);
+        for slot in 0..self.knobs.depth {
+            self.schedule(1000, Event::ClientStep { client, slot });
+        }
+    }
+
     pub fn client_step(&mut self, client: usize, slot: usize) {
         if self.clients[client].slots[slot].is_none() && !self.begin_operation(client, slot) {
             return;
@@ -122,7 +146,7 @@ impl World {
         };
         let index = self.random.between(0, self.knobs.chunks);
         let chunk = self.chunk(index);
-        let number = self.history.call(chunk, action, self.now);
+        let number = self.history.call(self.clients[client].identity, chunk, action, self.now);
         let attempts = Attempts::new(Time(self.now), Some(self.knobs.io_timeout_ms));
         let me = &mut self.clients[client];
         let updates = matches!(action, Action::Write { .. } | Action::Remove);
@@ -142,8 +166,8 @@ impl World {
 
     pub fn client_message(&mut self, client: usize, message: Message) {
         match message {
-            Message::Push(chains) | Message::Answer { answer: Answer::Routing(chains), .. } => {
-                self.clients[client].learn(chains);
+            Message::Push { published, .. } | Message::Answer { answer: Answer::Routing(published), .. } => {
+                self.clients[client].learn(&published);
             }
             Message::Answer { call, answer } => {
                 let slots = &self.clients[client].slots;
@@ -201,6 +225,10 @@ impl World {
         let current = me.slots[slot].as_mut().expect("an attempt belongs to an operation");
         current.call = 0;
         let number = current.number;
+        if error.code == Code::Fenced {
+            let identity = me.identity;
+            return self.client_renewal(client, identity);
+        }
         match current.attempts.decide(now, error.code, jitter) {
             Decision::Fail(code) => {
                 if matches!(code, Code::StaleSequence | Code::InvalidArgument) {

@@ -1,9 +1,10 @@
 //! What travels and what happens. Data only.
 
 use crate::engine::{Body, Cells};
-use chain::manager::Grant;
+use chain::manager::Published;
 use chain::{Acknowledged, Channel, Listed, Replacement, Update};
-use wire::message::{Chain, TargetReport};
+use std::rc::Rc;
+use wire::message::TargetReport;
 use wire::{ChunkId, Result, Version};
 
 /// Who sends and receives: the manager, storage node, client.
@@ -65,6 +66,13 @@ pub enum Request {
     Routing,
 }
 
+/// A lease with what is published in the same message (R4); planted, it comes alone.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub lease_ms: u64,
+    pub published: Option<Rc<Published>>,
+}
+
 #[derive(Clone, Debug)]
 pub enum Answer {
     Update(Result<Acknowledged>),
@@ -73,21 +81,31 @@ pub enum Answer {
     Flush(Result<u64>),
     Sync(Result<()>),
     List(Result<(Vec<Listed>, bool)>),
-    Grant(Option<Grant>),
-    Routing(Vec<Chain>),
+    Grant(Grant),
+    Routing(Rc<Published>),
 }
 
 #[derive(Clone, Debug)]
 pub enum Message {
-    Request { call: u64, request: Request },
-    Answer { call: u64, answer: Answer },
-    Push(Vec<Chain>),
+    Request {
+        call: u64,
+        request: Request,
+    },
+    Answer {
+        call: u64,
+        answer: Answer,
+    },
+    /// On a connection, which ends with the process: one that starts later does not hear of it.
+    Push {
+        sent: u64,
+        published: Rc<Published>,
+    },
 }
 
 impl Message {
     pub fn kind(&self) -> Kind {
         match self {
-            Message::Push(_) => Kind::Push,
+            Message::Push { .. } => Kind::Push,
             Message::Request { request, .. } => match request {
                 Request::Update { .. } => Kind::Update,
                 Request::Forwarded { .. } => Kind::Forward,
@@ -153,6 +171,10 @@ pub enum Fault {
     ManagerStop {
         ms: u64,
     },
+    /// The manager takes a client for dead.
+    Fence {
+        client: usize,
+    },
     ManagerStart,
     ExitReport {
         node: usize,
@@ -207,6 +229,14 @@ pub enum Event {
     ClientStep {
         client: usize,
         slot: usize,
+    },
+    /// The client learns of the fence of this identity, if it has not yet.
+    ClientRenewal {
+        client: usize,
+        identity: u32,
+    },
+    ClientRegistration {
+        identity: u32,
     },
     ClientTimeout {
         client: usize,

@@ -15,6 +15,7 @@ enum Choice {
     Cut,
     ManagerRestart,
     DiskError,
+    Fence,
 }
 
 impl World {
@@ -42,6 +43,7 @@ impl World {
                 self.manager.running = None;
                 self.schedule(ms * 1000, Event::Fault(Fault::ManagerStart));
             }
+            Fault::Fence { client } => self.fence(client),
             Fault::ManagerStart => self.start_manager(),
             Fault::ExitReport { node, incarnation } => self.report_exit(node, incarnation),
             Fault::Heal => self.heal(),
@@ -126,6 +128,7 @@ impl World {
             (Choice::Cut, knobs.cut),
             (Choice::ManagerRestart, knobs.manager_restart),
             (Choice::DiskError, knobs.disk_error),
+            (Choice::Fence, knobs.fence),
         ];
         let total: u32 = weights.iter().map(|(_, weight)| weight).sum();
         if total == 0 {
@@ -171,6 +174,7 @@ impl World {
                 Fault::ManagerStop { ms: self.random.between(1, 1 + longest) }
             }
             Choice::DiskError => Fault::DiskError { node },
+            Choice::Fence => Fault::Fence { client: self.random.below(self.clients.len()) },
             Choice::Cut => return self.cut_somewhere(node),
         };
         self.fault(fault);

@@ -16,6 +16,8 @@ pub enum Action {
 /// One operation of a client. Its number is its place in the list + 1, and the value that a write writes.
 #[derive(Clone, Debug)]
 pub struct Operation {
+    /// The client's at the time of the call.
+    pub identity: u32,
     pub chunk: ChunkId,
     pub action: Action,
     pub called: u64,
@@ -33,15 +35,26 @@ pub struct Raise {
     pub contents: BTreeMap<ChunkId, Content>,
 }
 
+/// A fence that held: from then on nothing of that identity may take effect (P4).
+#[derive(Clone, Debug)]
+pub struct HeldFence {
+    pub time: u64,
+    /// What the head had committed then.
+    pub contents: BTreeMap<ChunkId, Content>,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pub operations: Vec<Operation>,
     pub raises: Vec<Raise>,
+    /// By identity.
+    pub fences: BTreeMap<u32, HeldFence>,
 }
 
 impl History {
-    pub fn call(&mut self, chunk: ChunkId, action: Action, now: u64) -> u32 {
+    pub fn call(&mut self, identity: u32, chunk: ChunkId, action: Action, now: u64) -> u32 {
         self.operations.push(Operation {
+            identity,
             chunk,
             action,
             called: now,

@@ -19,6 +19,8 @@ pub enum Profile {
     Manager,
     /// Whole chains die at once, by crashes or loss of power.
     Outage,
+    /// Clients are taken for dead while they write on, and while heads leave.
+    Fencing,
     /// No faults but a slow, lossy network: updates overtake each other.
     Network,
 }
@@ -34,6 +36,7 @@ impl Profile {
         Profile::Manager,
         Profile::Outage,
         Profile::Outage,
+        Profile::Fencing,
         Profile::Network,
     ];
 
@@ -101,6 +104,7 @@ pub struct Knobs {
     pub manager_tick_ms: u64,
     pub manager_eager: bool,
     pub disk_error: u32,
+    pub fence: u32,
     pub exit_reported: f64,
     pub down_ms: u64,
     /// Nobody restarts by itself: a script says when.
@@ -122,6 +126,7 @@ impl Knobs {
             Profile::Leases => knobs.leases(random),
             Profile::Manager => knobs.manager(random),
             Profile::Outage => knobs.outage(random),
+            Profile::Fencing => knobs.fencing(random),
             Profile::Network => {}
         }
         knobs
@@ -176,6 +181,7 @@ impl Knobs {
             manager_tick_ms: random.pick(&[20, 50, 200]),
             manager_eager: random.chance(70.0),
             disk_error: 0,
+            fence: 0,
             exit_reported: random.pick(&[0.0, 50.0, 100.0]),
             down_ms: random.pick(&[50, 300, 2000]),
             stays_down: false,
@@ -207,7 +213,9 @@ impl Knobs {
         for weight in [&mut self.crash, &mut self.pause, &mut self.cut, &mut self.manager_restart] {
             *weight = random.pick(&[0, 1, 3]);
         }
-        for weight in [&mut self.power_loss, &mut self.stop, &mut self.disk_error, &mut self.all_crash] {
+        for weight in
+            [&mut self.power_loss, &mut self.stop, &mut self.disk_error, &mut self.all_crash, &mut self.fence]
+        {
             *weight = random.pick(&[0, 0, 1]);
         }
         self.slow_one_of(random, Kind::ALL);
@@ -306,6 +314,31 @@ impl Knobs {
         self.think_ms = random.pick(&[5, 20]);
         self.call_timeout_ms = random.pick(&[100, 400, 1000]);
         self.slow_one_of(random, &[Kind::Push, Kind::Push, Kind::Grant, Kind::Heartbeat]);
+    }
+
+    fn fencing(&mut self, random: &mut Random) {
+        self.fault_every_ms = random.pick(&[150, 400]);
+        self.fence = 3;
+        self.crash = random.pick(&[0, 1, 2]);
+        self.pause = random.pick(&[0, 1]);
+        self.cut = random.pick(&[0, 1, 2]);
+        self.all_crash = random.pick(&[0, 0, 1]);
+        self.manager_restart = random.pick(&[0, 0, 1]);
+        self.manager_cuts = random.pick(&[30.0, 80.0]);
+        self.client_cuts = 70.0;
+        self.exit_reported = random.pick(&[0.0, 100.0]);
+        self.down_ms = random.pick(&[50, 300]);
+        self.chunks = random.pick(&[1, 2]);
+        self.clients = random.pick(&[2, 3]);
+        self.depth = random.pick(&[1, 2]);
+        self.think_ms = 5;
+        self.reads = 30.0;
+        self.removes = random.pick(&[0.0, 0.0, 10.0]);
+        self.call_timeout_ms = random.pick(&[100, 400, 1000]);
+        self.slow_one_of(
+            random,
+            &[Kind::Push, Kind::Forward, Kind::Forward, Kind::Update, Kind::Acknowledgement],
+        );
     }
 
     fn outage(&mut self, random: &mut Random) {

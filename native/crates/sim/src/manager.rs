@@ -1,23 +1,37 @@
 //! The manager process: the state machine of crate `chain` behind messages, with stored chains that survive
 //! its restart.
 
-use crate::event::{Address, Answer, Event, Message, Request};
-use crate::history::Raise;
+use crate::client::id_of;
+use crate::engine::Content;
+use crate::event::{Address, Answer, Event, Grant, Message, Request};
+use crate::history::{HeldFence, Raise};
 use crate::knobs::Knobs;
 use crate::node::Clock;
 use crate::random::Random;
 use crate::world::{CHAIN, World};
-use chain::manager::{Manager, ManagerConfig};
+use chain::Time;
+use chain::manager::{Manager, ManagerConfig, Published};
 use chain::museum::{Planted, planted};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use wire::ChunkId;
 use wire::message::{Chain, Member, PublicState};
 
 pub struct ManagerProcess {
     pub clock: Clock,
     pub config: ManagerConfig,
     /// On its disk.
-    pub stored: Vec<Chain>,
+    pub stored: Rc<Published>,
     pub running: Option<Manager>,
     pub life: u64,
+    /// Fences that are not known to hold yet: who waits for them asks again after a restart.
+    pub fences: Vec<PendingFence>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct PendingFence {
+    pub identity: u32,
+    pub version: u64,
 }
 
 impl ManagerProcess {
@@ -33,7 +47,14 @@ impl ManagerProcess {
             outage_grace_ms: knobs.outage_grace_ms,
         };
         let clock = Clock::new(random);
-        ManagerProcess { clock, config, stored: vec![chain], running: None, life: 0 }
+        let mut first = Manager::new(Time::ZERO, config, vec![chain]);
+        (0..knobs.clients as u32).for_each(|identity| first.register_client(id_of(identity)));
+        let stored = Rc::new(first.published().clone());
+        ManagerProcess { clock, config, stored, running: None, life: 0, fences: Vec::new() }
+    }
+
+    pub fn chain(&self) -> &Chain {
+        &self.stored.chains[0]
     }
 }
 
@@ -43,7 +64,8 @@ impl World {
             return;
         }
         let now = self.manager.clock.at(self.now);
-        self.manager.running = Some(Manager::new(now, self.manager.config, self.manager.stored.clone()));
+        let stored = Published::clone(&self.manager.stored);
+        self.manager.running = Some(Manager::resume(now, self.manager.config, stored));
         self.manager.life += 1;
         let life = self.manager.life;
         self.schedule(1000, Event::ManagerTick { life });
@@ -52,6 +74,7 @@ impl World {
     pub fn manager_tick(&mut self, life: u64) {
         if life == self.manager.life && self.manager.running.is_some() {
             self.advance_chains();
+            self.confirm_fences();
             self.schedule(self.knobs.manager_tick_ms * 1000, Event::ManagerTick { life });
         }
     }
@@ -63,24 +86,86 @@ impl World {
         if changed.is_empty() {
             return;
         }
-        let before = std::mem::replace(&mut self.manager.stored, manager.chains().to_vec());
+        let epoch = self.manager.chain().durability_epoch;
         for chain in &changed {
             self.mix(chain.version);
             self.note(|| format!("chain {} {}", chain.version, describe(chain)));
         }
-        if before[0].durability_epoch != self.manager.stored[0].durability_epoch {
+        self.publish();
+        if epoch != self.manager.chain().durability_epoch {
             self.raised();
         }
+    }
+
+    /// On the disk first, then to everybody (P3).
+    fn publish(&mut self) {
+        let Some(manager) = &self.manager.running else { return };
+        self.manager.stored = Rc::new(manager.published().clone());
         let receivers = (0..self.nodes.len()).map(Address::Node);
         let receivers: Vec<Address> = receivers.chain((0..self.clients.len()).map(Address::Client)).collect();
         for to in receivers {
-            self.send(Address::Manager, to, Message::Push(changed.clone()));
+            self.send(
+                Address::Manager,
+                to,
+                Message::Push { sent: self.now, published: self.manager.stored.clone() },
+            );
         }
+    }
+
+    /// The manager takes the client for dead (P4); the client hears of it later, if at all.
+    pub fn fence(&mut self, client: usize) {
+        let identity = self.clients[client].identity;
+        let Some(manager) = &mut self.manager.running else { return };
+        if !manager.published().clients.is_live(id_of(identity)) {
+            return;
+        }
+        let version = manager.fence(id_of(identity));
+        self.manager.fences.push(PendingFence { identity, version });
+        self.publish();
+        let delay = self.random.between(1, 3 * self.knobs.lease_ms * 1000);
+        self.schedule(delay, Event::ClientRenewal { client, identity });
+    }
+
+    /// Registers until there is a manager to do it.
+    pub fn client_registration(&mut self, identity: u32) {
+        match &mut self.manager.running {
+            Some(manager) => {
+                manager.register_client(id_of(identity));
+                self.publish();
+            }
+            None => self.schedule(100_000, Event::ClientRegistration { identity }),
+        }
+    }
+
+    /// Notes which fences hold by now, and what the chain had of their clients then.
+    fn confirm_fences(&mut self) {
+        let Some(manager) = &self.manager.running else { return };
+        let (held, left): (Vec<PendingFence>, Vec<PendingFence>) =
+            self.manager.fences.iter().partition(|fence| manager.fence_holds(fence.version));
+        if held.is_empty() {
+            return;
+        }
+        self.manager.fences = left;
+        let contents = self.contents_of_head();
+        for fence in held {
+            self.note(|| format!("the fence of identity {} holds", fence.identity));
+            let held = HeldFence { time: self.now, contents: contents.clone() };
+            self.history.fences.insert(fence.identity, held);
+        }
+    }
+
+    /// What the first serving member has committed; nothing, if nobody serves.
+    fn contents_of_head(&self) -> BTreeMap<ChunkId, Content> {
+        let mut members = self.manager.chain().members.iter();
+        let head = members.find(|member| member.state() == PublicState::PublicServing);
+        let Some(head) = head else { return BTreeMap::new() };
+        let engine = &self.nodes[head.node as usize].engine;
+        (0..self.knobs.chunks).map(|index| (self.chunk(index), engine.content(self.chunk(index)))).collect()
     }
 
     /// The durability epoch was raised: what the member that resumes holds is what counts from now on.
     fn raised(&mut self) {
-        let chain = &self.manager.stored[0];
+        let chain = self.manager.chain();
         let serving = chain.members.iter().find(|member| member.state() == PublicState::PublicServing);
         let node = serving.expect("a raised epoch has a serving member").node as usize;
         let epoch = chain.durability_epoch;
@@ -96,25 +181,30 @@ impl World {
         let Message::Request { call, request } = message else { return };
         let answer = match request {
             Request::Heartbeat { node, incarnation, sequence, reports } => {
-                let grant = manager.heartbeat(now, node as u32, (incarnation, sequence), reports);
-                if grant.is_none() {
-                    return;
-                }
+                let order = (incarnation, sequence);
+                let Some(grant) = manager.heartbeat(now, node as u32, order, reports) else { return };
                 if self.knobs.manager_eager {
                     self.advance_chains();
                 }
-                // The chains as they are now, written together with the lease (R4).
-                let mut chains = self.manager.stored.clone();
-                let serves = chains[0]
+                self.confirm_fences();
+                // What is published now, written together with the lease (R4).
+                let stored = self.manager.stored.clone();
+                let serves = stored.chains[0]
                     .members
                     .iter()
                     .any(|member| member.node == node as u32 && member.state() == PublicState::PublicServing);
-                if planted(Planted::R4) && !serves {
-                    self.send(Address::Manager, from, Message::Push(std::mem::take(&mut chains)));
+                let apart = planted(Planted::R4) && !serves;
+                if apart {
+                    self.send(
+                        Address::Manager,
+                        from,
+                        Message::Push { sent: self.now, published: stored.clone() },
+                    );
                 }
-                Answer::Grant(grant.map(|grant| chain::manager::Grant { chains, ..grant }))
+                let published = (!apart).then_some(stored);
+                Answer::Grant(Grant { lease_ms: grant.lease_ms, published })
             }
-            Request::Routing => Answer::Routing(manager.chains().to_vec()),
+            Request::Routing => Answer::Routing(self.manager.stored.clone()),
             _ => return,
         };
         self.send(Address::Manager, from, Message::Answer { call, answer });

@@ -5,6 +5,7 @@ use crate::engine::{Body, Engine};
 use crate::event::{Address, Answer, Event, Message, Request};
 use crate::random::Random;
 use crate::world::{CHAIN, World};
+use chain::manager::Published;
 use chain::museum::{Planted, planted};
 use chain::{Identity, Input, Recovered, RecoveredUpdate, Replica, ReplyTo, Time, limits};
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ pub struct Node {
     pub engine: Engine,
     pub boot: u64,
     pub incarnation: u64,
+    pub started: u64,
     /// The running process.
     pub replica: Option<Replica<Body>>,
     pub disk_broken: bool,
@@ -69,6 +71,7 @@ impl Node {
             engine: Engine::default(),
             boot: 1,
             incarnation: 0,
+            started: 0,
             replica: None,
             disk_broken: false,
             paused_until: 0,
@@ -106,6 +109,7 @@ impl Node {
             fresh: !self.engine.used,
             // Only a target that answers nothing any more may say so: the manager takes it out at once.
             disk_error: state == LocalState::LocalOffline && self.disk_broken,
+            fences_held: replica.fences_held(),
             ..TargetReport::default()
         }
     }
@@ -118,6 +122,7 @@ impl World {
             return;
         }
         node.incarnation += 1;
+        node.started = self.now;
         node.sequence = 0;
         node.disk_broken = false;
         let identity = Identity { target: node.target, incarnation: node.incarnation };
@@ -236,11 +241,19 @@ impl World {
                     self.call_answered(index, call, answer);
                 }
             }
-            Message::Push(chains) => {
-                for chain in chains {
-                    self.feed(index, Input::View { chain, lease_until: None });
+            Message::Push { sent, published } => {
+                if sent >= self.nodes[index].started {
+                    self.learn(index, &published, None);
                 }
             }
+        }
+    }
+
+    /// Who may write comes before the chain's version: whoever knows the version knows every fence before it.
+    fn learn(&mut self, index: usize, published: &Published, lease_until: Option<Time>) {
+        self.feed(index, Input::Clients(published.clients.clone()));
+        for chain in published.chains.clone() {
+            self.feed(index, Input::View { chain, lease_until });
         }
     }
 
@@ -340,20 +353,18 @@ impl World {
             (Call::Finish { chain_version }, Answer::Sync(result)) => {
                 Input::SyncFinished { chain_version, result }
             }
-            (Call::Heartbeat { sent }, Answer::Grant(Some(grant))) => {
+            (Call::Heartbeat { sent }, Answer::Grant(grant)) => {
                 let late = planted(Planted::LeaseFromArrival);
                 let from = if late { self.nodes[index].clock.at(self.now) } else { sent };
                 let lease_until = Some(from.plus_ms(grant.lease_ms));
-                let mut chains = grant.chains;
-                if chains.is_empty() {
-                    // Planted R4: the chain travels apart from the lease.
-                    let replica = self.nodes[index].replica.as_ref().expect("it runs");
-                    chains = vec![replica.view().chain.clone()];
-                }
-                for chain in chains {
-                    self.feed(index, Input::View { chain, lease_until });
-                }
-                return;
+                return match grant.published {
+                    Some(published) => self.learn(index, &published, lease_until),
+                    None => {
+                        let replica = self.nodes[index].replica.as_ref().expect("it runs");
+                        let chain = replica.view().chain.clone();
+                        self.feed(index, Input::View { chain, lease_until });
+                    }
+                };
             }
             (call, answer) => unreachable!("{call:?} was answered with {answer:?}"),
         };

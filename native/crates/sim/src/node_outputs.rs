@@ -37,11 +37,11 @@ impl World {
         let node = &mut self.nodes[index];
         let Some(replica) = &mut node.replica else { return };
         let (was, _) = replica.report();
-        let before = replica.view().version;
+        let before = (replica.view().version, replica.fences_held());
         let mut outputs = Vec::new();
         replica.handle(node.clock.at(self.now), input, &node.engine, &mut outputs);
         let (state, _) = replica.report();
-        let changed = replica.view().version != before;
+        let changed = (replica.view().version, replica.fences_held()) != before;
         node.remember_role();
         for output in outputs {
             self.carry_out(index, output);

@@ -125,7 +125,7 @@ fn settle(world: &mut World, knobs: &Knobs) {
     let end = world.now + limit_ms * 1000;
     while world.violation.is_none() && !world.is_settled() {
         if world.now >= end {
-            let chain = crate::manager::describe(&world.manager.stored[0]);
+            let chain = crate::manager::describe(world.manager.chain());
             let who = world.unsettled();
             world.note(|| who);
             return world.violate(format!("not settled {limit_ms} ms after the last fault: {chain}"));

@@ -11,7 +11,7 @@ use wire::ChunkId;
 impl World {
     /// Everything serves, nothing pends, nobody waits.
     pub fn is_settled(&self) -> bool {
-        let chain = &self.manager.stored[0];
+        let chain = self.manager.chain();
         let serving =
             |member: &wire::message::Member| member.state() == wire::message::PublicState::PublicServing;
         let replicas = self.nodes.iter().all(|node| {
@@ -22,7 +22,7 @@ impl World {
             })
         });
         let clients = self.clients.iter().all(|client| client.slots.iter().all(Option::is_none));
-        chain.members.iter().all(serving) && replicas && clients
+        chain.members.iter().all(serving) && replicas && clients && self.manager.fences.is_empty()
     }
 
     /// For a person: who is not settled.
@@ -40,13 +40,15 @@ impl World {
         let busy = |client: &crate::client::Client| client.slots.iter().flatten().count();
         let clients = self.clients.iter().enumerate();
         let clients = clients.map(|(index, client)| format!("client {index} has {} open", busy(client)));
-        nodes.chain(clients).collect::<Vec<_>>().join(", ")
+        let fences = self.manager.fences.iter().map(|fence| format!("{fence:?} does not hold"));
+        nodes.chain(clients).chain(fences).collect::<Vec<_>>().join(", ")
     }
 
     pub fn judge(&mut self) {
         self.judge_copies();
         self.judge_acknowledged();
         self.judge_fsynced();
+        self.judge_fences();
         self.judge_histories();
     }
 
@@ -81,7 +83,7 @@ impl World {
 
     /// Updates that were acknowledged in the last durability epoch are in the copies.
     fn judge_acknowledged(&mut self) {
-        let epoch = self.manager.stored[0].durability_epoch;
+        let epoch = self.manager.chain().durability_epoch;
         for chunk in self.chunks() {
             let content = self.nodes[0].engine.newest(chunk).content;
             let forgotten = self.forgotten_until(chunk);
@@ -124,6 +126,23 @@ impl World {
         }
     }
 
+    /// What a fenced client changed was there when its fence held (P4).
+    fn judge_fences(&mut self) {
+        for chunk in self.chunks() {
+            let content = self.nodes[0].engine.newest(chunk).content;
+            let late = content.lineage.iter().find(|number| {
+                let identity = self.history.operations[**number as usize - 1].identity;
+                let fence = self.history.fences.get(&identity);
+                fence.is_some_and(|fence| {
+                    fence.contents.get(&chunk).is_none_or(|then| !then.lineage.contains(number))
+                })
+            });
+            if let Some(number) = late {
+                return self.violate(format!("operation {number} of a fenced client was applied late"));
+            }
+        }
+    }
+
     fn judge_histories(&mut self) {
         for chunk in self.chunks() {
             let mut start = Raise { time: 0, epoch: 0, contents: Default::default() };
@@ -158,6 +177,11 @@ impl World {
                 Action::Read if within => Step::Read(operation.seen),
                 Action::Read | Action::Flush => continue,
             };
+            let fence = self.history.fences.get(&operation.identity);
+            let expires = fence.filter(|_| operation.returned.is_none()).map(|fence| fence.time);
+            if expires.is_some_and(|time| time < start.time) {
+                continue;
+            }
             let called = operation.called.max(start.time);
             let earlier = operation.called < start.time;
             if earlier && initial.lineage.contains(&number) {
@@ -166,7 +190,8 @@ impl World {
             let answered_here =
                 operation.returned.filter(|time| *time < end && operation.epoch >= start.epoch);
             let returned = answered_here.filter(|time| *time >= start.time);
-            history.push(Interval { step, called, returned });
+            let expires = expires.filter(|time| *time < end);
+            history.push(Interval { step, called, returned, expires });
         }
         (initial.cells, history)
     }

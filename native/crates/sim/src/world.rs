@@ -35,6 +35,8 @@ pub struct World {
     pub events: u64,
     pub faults: u64,
     calls: u64,
+    /// Of clients: a fenced one goes on under the next.
+    pub identities: u32,
     order: u64,
     /// Time, order, and the event's place in the store: events are too large to be moved about in a heap.
     queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
@@ -51,7 +53,7 @@ impl World {
 
     pub fn with(knobs: Knobs, mut random: Random, verbose: bool) -> World {
         let nodes = (0..knobs.members).map(|index| Node::new(index, &mut random)).collect();
-        let clients = (0..knobs.clients).map(|index| Client::new(index, &knobs)).collect();
+        let clients: Vec<Client> = (0..knobs.clients).map(|index| Client::new(index, &knobs)).collect();
         let manager = ManagerProcess::new(&knobs, &mut random);
         World {
             now: 0,
@@ -67,6 +69,7 @@ impl World {
             events: 0,
             faults: 0,
             calls: 0,
+            identities: knobs.clients as u32,
             order: 0,
             queue: BinaryHeap::new(),
             store: Vec::new(),
@@ -151,6 +154,8 @@ impl World {
             Event::Deliver { from, to, message } => self.deliver(from, to, message),
             Event::ManagerTick { life } => self.manager_tick(life),
             Event::ClientStep { client, slot } => self.client_step(client, slot),
+            Event::ClientRenewal { client, identity } => self.client_renewal(client, identity),
+            Event::ClientRegistration { identity } => self.client_registration(identity),
             Event::ClientTimeout { client, slot, call } => self.client_timeout(client, slot, call),
             Event::Fault(fault) => self.fault(fault),
             Event::Settled => {}

@@ -1,7 +1,9 @@
 //! What this server knows of the cluster: nodes and chains, whole or by deltas on top of the version held.
 //! Versions only rise.
 
+use chain::LiveClients;
 use std::collections::HashMap;
+use std::sync::Arc;
 use wire::NodeId;
 use wire::message::{Chain, Node, Routing};
 
@@ -12,6 +14,7 @@ pub struct RoutingState {
     lost: bool,
     nodes: HashMap<u32, Node>,
     chains: HashMap<u32, Chain>,
+    clients: Arc<LiveClients>,
 }
 
 impl RoutingState {
@@ -34,6 +37,9 @@ impl RoutingState {
             return false;
         }
         self.version = routing.version;
+        if self.clients.is_changed_by(&routing) {
+            Arc::make_mut(&mut self.clients).apply(&routing);
+        }
         self.nodes.extend(routing.nodes.into_iter().map(|node| (node.id, node)));
         self.chains.extend(routing.chains.into_iter().map(|chain| (chain.id, chain)));
         true
@@ -41,6 +47,11 @@ impl RoutingState {
 
     pub fn chains(&self) -> Vec<Chain> {
         self.chains.values().cloned().collect()
+    }
+
+    /// Who may write, as of the routing held (P4).
+    pub fn clients(&self) -> Arc<LiveClients> {
+        self.clients.clone()
     }
 
     pub fn address(&self, node: NodeId) -> Option<String> {

@@ -173,7 +173,7 @@ impl Ticker {
         let run = move || {
             let mut flushed = Instant::now();
             let mut looked = Instant::now();
-            let mut standings: Vec<(LocalState, u64)> = Vec::new();
+            let mut standings: Vec<(LocalState, u64, u64)> = Vec::new();
             let mut stopped = stopping.0.lock();
             while !*stopped {
                 stopping.1.wait_for(&mut stopped, Duration::from_millis(chain::limits::TICK_MS));
@@ -194,7 +194,8 @@ impl Ticker {
                         target.ask_space();
                     }
                 }
-                let now: Vec<(LocalState, u64)> = targets.iter().map(|target| target.standing()).collect();
+                let now: Vec<(LocalState, u64, u64)> =
+                    targets.iter().map(|target| target.standing()).collect();
                 if now != standings {
                     standings = now;
                     bell.kick();

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use transport::{EchoHandler, Handler, Incoming};
 use wire::message::{Chain, MessageKind, Routing, TargetReport};
-use wire::{ClientId, Code, Error, Result, TargetId};
+use wire::{Code, Error, Result, TargetId};
 
 pub struct Service {
     pub shared: Arc<Shared>,
@@ -74,21 +74,18 @@ impl Service {
         if *stopping {
             return;
         }
-        let fenced: Vec<ClientId> =
-            routing.iter().flat_map(|routing| &routing.clients_removed).filter_map(client).collect();
-        let (held, chains) = {
+        let (held, chains, clients) = {
             let mut state = self.shared.routing.lock();
             let held = routing.is_none_or(|routing| state.apply(routing));
-            (held, state.chains())
+            (held, state.chains(), state.clients())
         };
         let own = |chain: Chain| self.own(&chain).map(|target| (target, chain));
         let own: Vec<(Arc<Target>, Chain)> = chains.into_iter().filter_map(own).collect();
         self.connect_peers(&own);
         for (target, chain) in own {
+            // Before the view: who knows the chain's version knows every fence before it (P4).
+            target.feed(chain::Input::Clients(clients.clone()));
             target.on_view(chain, lease_until.filter(|_| held));
-        }
-        for client in fenced {
-            self.targets().iter().for_each(|target| target.feed(chain::Input::Fence { client }));
         }
     }
 
@@ -149,10 +146,6 @@ impl Service {
         add(&self.shared.metrics.requests_refused, 1);
         incoming.replier().fail(error);
     }
-}
-
-fn client(bytes: &bytes::Bytes) -> Option<ClientId> {
-    bytes[..].try_into().ok().map(ClientId)
 }
 
 impl Handler for Service {

@@ -988,6 +988,9 @@ pub struct TargetReport {
     pub used_bytes: u64,
     #[prost(bool, tag = "10")]
     pub no_allocate: bool,
+    /// routing version up to which every fence of a client holds in this chain (P4)
+    #[prost(uint64, tag = "11")]
+    pub fences_held: u64,
 }
 /// Storage and meta services, on the connection that carries their heartbeats.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -2,7 +2,7 @@
 //! and what is in the air now. Errors are never remembered; a lower sequence never replaces a higher one.
 
 use crate::update::{Channel, Update};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::{ChunkId, ClientId, Tag, Version};
 
 /// What a tag means to the head before it assigns a version.
@@ -106,12 +106,14 @@ impl ChannelTable {
         self.done.values().copied().collect()
     }
 
-    pub fn in_flight_of(&self, client: ClientId) -> usize {
-        self.in_flight.range((client, 0)..=(client, u32::MAX)).count()
+    /// Everybody of whom something is remembered.
+    pub fn clients(&self) -> BTreeSet<ClientId> {
+        self.done.keys().chain(self.in_flight.keys()).map(|(client, _)| *client).collect()
     }
 
     pub fn forget(&mut self, client: ClientId) {
         self.done.retain(|(owner, _), _| *owner != client);
+        self.in_flight.retain(|(owner, _), _| *owner != client);
     }
 }
 
@@ -166,13 +168,15 @@ mod tests {
         let mut table = ChannelTable::default();
         table.assigned(&channel(&update(5, 1), 1));
         table.committed(channel(&update(6, 1), 2));
-        assert_eq!(table.in_flight_of(ClientId([7; 16])), 1);
+        assert_eq!(
+            table.look_up(&update(5, 1)),
+            Seen::InFlight(channel(&update(5, 1), 1).chunk, channel(&update(5, 1), 1).version)
+        );
         table.committed(channel(&update(5, 1), 1));
-        assert_eq!(table.in_flight_of(ClientId([7; 16])), 0);
         assert_eq!(table.look_up(&update(5, 1)), Seen::Stale);
         assert_eq!(table.look_up(&update(6, 1)), Seen::Done(channel(&update(6, 1), 2)));
         table.forget(ClientId([7; 16]));
-        assert!(table.all().is_empty());
+        assert!(table.all().is_empty() && table.clients().is_empty());
     }
 
     #[test]

@@ -90,9 +90,7 @@ impl<P: Clone> Replica<P> {
             step.out.push(Output::Commit { chunk, version: pending.version });
             if let Some(channel) = pending.channel {
                 self.table.committed(channel);
-                if !self.fenced.is_empty() {
-                    self.drop_fenced(step, channel.tag.client);
-                }
+                self.fence_progress(step, channel.tag.client);
             }
             let applied = pending.applied.expect("checked above");
             let acknowledged = self.acknowledged(step, pending.version, applied);

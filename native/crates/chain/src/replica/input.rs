@@ -2,7 +2,9 @@
 //! crate's documentation.
 
 use crate::Time;
+use crate::live_clients::LiveClients;
 use crate::update::{Acknowledged, Applied, Channel, Listed, Replacement, Update};
+use std::sync::Arc;
 use wire::message::Chain;
 use wire::{ChunkId, ClientId, Error, Result, TargetId, Version};
 
@@ -167,10 +169,9 @@ pub enum Input<P> {
         result: Result<()>,
     },
 
-    /// This client is fenced: its updates are refused from now on (P4). See `Replica::in_flight`.
-    Fence {
-        client: ClientId,
-    },
+    /// Who may write from now on (P4): of every routing that changes it, before the views of that routing.
+    /// An older list is ignored. See `Replica::fences_held`.
+    Clients(Arc<LiveClients>),
     /// The engine was verified after `TakeOffline` and is open again. Ignored while the manager still calls
     /// the target serving or syncing: it missed updates or lost its session, so it comes back only through a
     /// resync of a later version. Try again after the next `View`.

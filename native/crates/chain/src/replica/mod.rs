@@ -5,6 +5,7 @@
 mod channel_table;
 mod chunk_queue;
 mod commit;
+mod fencing;
 mod flush;
 mod input;
 mod read;
@@ -25,7 +26,7 @@ use chunk_queue::ChunkQueue;
 pub use input::{Identity, Input, Output, Recovered, RecoveredUpdate, ReplyTo};
 use std::collections::{BTreeMap, BTreeSet};
 use wire::message::LocalState;
-use wire::{ChunkId, ClientId, Code, Error, Result};
+use wire::{ChunkId, Code, Error, Result};
 
 /// What every step is handed: the time, the engine's look-ups, and where its wishes go.
 struct Step<'a, P> {
@@ -47,7 +48,7 @@ pub struct Replica<P> {
     allocating_bytes: u64,
     successor_allocatable_bytes: u64,
     table: ChannelTable,
-    fenced: BTreeSet<ClientId>,
+    fencing: fencing::Fencing,
     /// Chunks whose updates must be sent again at the next tick.
     retry: BTreeSet<ChunkId>,
     dirty: read::DirtyReads,
@@ -70,7 +71,7 @@ impl<P: Clone> Replica<P> {
             allocating_bytes: 0,
             successor_allocatable_bytes: u64::MAX,
             table: ChannelTable::default(),
-            fenced: BTreeSet::new(),
+            fencing: fencing::Fencing::default(),
             retry: BTreeSet::new(),
             dirty: read::DirtyReads::default(),
             settling: settling::Settling::Settled,
@@ -79,6 +80,7 @@ impl<P: Clone> Replica<P> {
             session: None,
         };
         replica.recover(recovered);
+        replica.fencing.recovered(replica.table.clients());
         replica
     }
 
@@ -115,7 +117,7 @@ impl<P: Clone> Replica<P> {
             }
             Input::Flushed { ticket, result } => self.on_flushed(step, ticket, result),
             Input::FlushAnswer { ticket, result } => self.on_flush_answer(step, ticket, result),
-            Input::Fence { client } => self.on_fence(step, client),
+            Input::Clients(clients) => self.on_clients(step, clients),
             Input::Reopen { .. } => {}
             other => self.handle_sync(step, other),
         }
@@ -155,6 +157,7 @@ impl<P: Clone> Replica<P> {
         let offline = || Error::new(Code::TargetOffline, format!("target {}", self.identity.target));
         match input {
             Input::View { chain, lease_until } => self.on_view(step, chain, lease_until),
+            Input::Clients(clients) => self.on_clients(step, clients),
             Input::Reopen { recovered } if self.view.role == Role::Idle => {
                 self.offline = None;
                 self.recover(recovered);
@@ -186,6 +189,7 @@ impl<P: Clone> Replica<P> {
         self.pending_total = 0;
         self.allocating_bytes = 0;
         self.table.clear();
+        self.fencing.dropped_all();
         for channel in recovered.channels {
             self.table.learn(channel);
         }
@@ -195,6 +199,7 @@ impl<P: Clone> Replica<P> {
         for update in recovered.pending {
             self.recover_update(update);
         }
+        self.fencing.begin_again();
     }
 
     /// For heartbeats: what the target is, and the chain version that this report saw (R3).
@@ -213,27 +218,9 @@ impl<P: Clone> Replica<P> {
         &self.view
     }
 
-    /// Updates of this client that have a version and are not committed. 0 after `Fence` = the fence holds
-    /// here (P4).
-    pub fn in_flight(&self, client: ClientId) -> usize {
-        self.table.in_flight_of(client)
-    }
-
     /// Nothing pends: every update that was assigned is committed here.
     pub fn is_idle(&self) -> bool {
         self.pending_total == 0 && self.flushes.is_empty()
-    }
-
-    fn on_fence(&mut self, step: &mut Step<P>, client: ClientId) {
-        self.fenced.insert(client);
-        self.drop_fenced(step, client);
-    }
-
-    fn drop_fenced(&mut self, step: &mut Step<P>, client: ClientId) {
-        if self.fenced.contains(&client) && self.table.in_flight_of(client) == 0 {
-            self.table.forget(client);
-            step.out.push(Output::DropChannels { client });
-        }
     }
 
     fn on_tick(&mut self, step: &mut Step<P>) {

@@ -57,9 +57,7 @@ impl<P: Clone> Replica<P> {
         if !self.view.is_head {
             return Err(Error::new(Code::NotHead, format!("target {}", self.identity.target)));
         }
-        if self.fenced.contains(&update.tag.client) {
-            return Err(Error::new(Code::Fenced, "the client was fenced"));
-        }
+        self.fencing.admits(update.tag.client)?;
         if update.tag.channel >= wire::limits::CHANNELS_MAX {
             return Err(Error::new(Code::InvalidArgument, "a channel number above the limit"));
         }
@@ -125,6 +123,7 @@ impl<P: Clone> Replica<P> {
             applied: Applied::default(),
         };
         self.table.assigned(&channel);
+        self.fencing.appended(channel.tag.client);
         self.pending_total += 1;
         self.allocating_bytes += update.may_allocate_bytes();
         let payload = body.payload.clone();
@@ -286,9 +285,9 @@ impl<P: Clone> Replica<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Chunks, Committed, Identity, Input, Listed, Recovered, Time};
+    use crate::{Chunks, Committed, Identity, Input, Listed, LiveClients, Recovered, Time};
     use wire::Tag;
-    use wire::message::{Chain, Member, PublicState};
+    use wire::message::{Chain, Member, PublicState, Routing};
 
     /// Chunk 1 is committed with 8 bytes and chunk 2 removed; there is no other.
     struct Held;
@@ -319,6 +318,10 @@ mod tests {
         let member = Member { target: target.0, node: 1, state, disk: 0, incarnation: 1 };
         let chain = Chain { id: 1, version: 1, members: vec![member], ..Chain::default() };
         let view = Input::View { chain, lease_until: Some(Time(u64::MAX)) };
+        let clients_added = vec![vec![0; 16].into()];
+        let mut clients = LiveClients::default();
+        clients.apply(&Routing { version: 1, clients_added, ..Routing::default() });
+        replica.handle(Time::ZERO, Input::Clients(clients.into()), &Held, &mut Vec::new());
         replica.handle(Time::ZERO, view, &Held, &mut Vec::new());
         replica
     }

@@ -29,6 +29,7 @@ impl<P: Clone> Replica<P> {
         // R1: whatever was synced was synced under another version.
         self.up_to_date = self.up_to_date && planted(Planted::R1);
         self.begin_settling(was);
+        self.fencing.begin_again();
         self.successor_allocatable_bytes = u64::MAX;
         self.source = None;
         self.retry.clear();
@@ -79,6 +80,7 @@ impl<P: Clone> Replica<P> {
         }
         self.pending_total = 0;
         self.allocating_bytes = 0;
+        self.fencing.dropped_all();
     }
 
     /// Rolls forward: what is stored is sent again in the order of versions, or committed by the last serving
@@ -125,6 +127,7 @@ impl<P: Clone> Replica<P> {
         });
         if let Some(channel) = &update.channel {
             self.table.assigned(channel);
+            self.fencing.appended(channel.tag.client);
         }
         self.pending_total += 1;
     }

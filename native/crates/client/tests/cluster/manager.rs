@@ -28,6 +28,7 @@ struct State {
     version: u64,
     connections: Vec<Arc<dyn Connection>>,
     suspected: Vec<u32>,
+    clients: Vec<bytes::Bytes>,
     fenced: Vec<bytes::Bytes>,
 }
 
@@ -42,6 +43,7 @@ impl State {
             nodes: self.nodes.values().cloned().collect(),
             chains,
             tables: vec![table],
+            clients_added: self.clients.clone(),
             ..Default::default()
         }
     }
@@ -74,6 +76,9 @@ impl State {
                 pid: request.pid,
             };
             self.nodes.insert(node.id, node);
+            self.version += 1;
+        } else if request.kind == NodeKind::NodeClient as i32 {
+            self.clients.extend(request.header.map(|header| header.client));
             self.version += 1;
         }
         m::RegisterReply {
@@ -114,6 +119,7 @@ impl TestManager {
             version: 1,
             connections: Vec::new(),
             suspected: Vec::new(),
+            clients: Vec::new(),
             fenced: Vec::new(),
         }));
         let listener = transport.listen("127.0.0.1:0", Arc::new(Answers(state.clone()))).unwrap();

@@ -9,7 +9,7 @@ const NO_ALLOCATE_DIVISOR: u64 = 50;
 
 impl Target {
     pub fn report(&self) -> TargetReport {
-        let (state, chain_version) = self.state.lock().replica.report();
+        let (state, chain_version, fences_held) = self.standing();
         let failed = self.store.failure().is_some();
         let space = self.store.space();
         TargetReport {
@@ -25,6 +25,7 @@ impl Target {
             // What the replica goes by, so that both say the same.
             no_allocate: self.allocatable_bytes.load(Ordering::Relaxed)
                 <= space.capacity_bytes / NO_ALLOCATE_DIVISOR,
+            fences_held,
         }
     }
 
@@ -39,9 +40,11 @@ impl Target {
         }
     }
 
-    /// State and version of the last report decide whether the manager must hear at once.
-    pub fn standing(&self) -> (LocalState, u64) {
-        self.state.lock().replica.report()
+    /// State, chain version and fences that hold: if one changes the manager must hear at once.
+    pub fn standing(&self) -> (LocalState, u64, u64) {
+        let state = self.state.lock();
+        let (local, chain_version) = state.replica.report();
+        (local, chain_version, state.replica.fences_held())
     }
 
     /// The replica looks at the disk's free space with every update; asking the file system each time would

@@ -38,6 +38,7 @@ impl State {
             version: self.version,
             nodes: self.nodes.values().cloned().collect(),
             chains: self.manager.chains().to_vec(),
+            clients_added: (0..=u8::MAX).map(|number| vec![number; 16].into()).collect(),
             ..Default::default()
         }
     }
