@@ -41,6 +41,7 @@ const crates: Record<string, string[]> = {
   client: ['chain', 'transport', 'wire'],
   bench: ['client', 'transport', 'wire'],
   fuse: ['client', 'wire'],
+  witness: ['fuse', 'wire'],
   addon: ['bench', 'chain', 'client', 'fuse', 'storage', 'transport', 'wire'],
 };
 // A package that only one file imports: swapping it touches one place.
