@@ -95,11 +95,13 @@ impl OpenFile {
             let known = self.state.known.lock();
             (known.length(), known.known_at.elapsed())
         };
+        // Others may have made it longer, or, where nothing may be believed for any time, shorter: the service
+        // knows (P20).
+        let attribute_ttl = self.core.config.attribute_ttl;
         let passes_end = offset.saturating_add(length) > known;
-        if !passes_end || age < self.core.config.attribute_ttl {
+        if age < attribute_ttl || !passes_end && !attribute_ttl.is_zero() {
             return self.read_clipped(caller, offset, length, known, done);
         }
-        // Others may have made it longer: the service knows (P20).
         let inode = self.inode();
         self.core.report_before(inode);
         let (file, caller_then) = (self.clone(), caller.clone());

@@ -1,6 +1,7 @@
 //! FALLOCATE: makes a file longer. Space is not reserved and holes are not punched; who asks for that is told
 //! so.
 
+use super::config::CacheMode;
 use super::volume::Volume;
 use crate::session::{Reply, Request};
 use client::{Caller, OpenFile};
@@ -27,15 +28,24 @@ pub fn fallocate(
             return;
         }
     };
-    let extended = extend(&volume.caller(request), &file, range);
+    let extended = extend(volume, &volume.caller(request), &file, range);
     volume.send_empty("fallocate", extended, reply);
 }
 
 /// A write of no bytes: it raises the length and never lowers it, whatever others write meanwhile.
-fn extend(caller: &Caller, file: &Arc<OpenFile>, (offset, length): (u64, u64)) -> Result<()> {
+fn extend(
+    volume: &Volume,
+    caller: &Caller,
+    file: &Arc<OpenFile>,
+    (offset, length): (u64, u64),
+) -> Result<()> {
     let end = offset
         .checked_add(length)
         .ok_or_else(|| Error::new(Code::FileTooLarge, "fallocate beyond the largest file"))?;
+    if volume.cache == CacheMode::None {
+        // Under the generation of now, as in `write`.
+        volume.client.stat(caller, file.inode())?;
+    }
     file.write_wait(caller, end, Vec::new())?;
     file.report(caller)
 }

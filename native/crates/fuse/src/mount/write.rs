@@ -7,6 +7,7 @@ use crate::protocol::Written;
 use crate::session::{Reply, Request};
 use bytes::Bytes;
 use client::{Caller, OpenFile};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::sync::Arc;
 use wire::Result;
@@ -37,7 +38,7 @@ pub fn write(
     }
     let size = data.len() as u32;
     if volume.cache == CacheMode::None {
-        let written = write_through(&caller, &file, offset, data);
+        let written = write_through(volume, &caller, &file, offset, data);
         reply.send(written.map(|()| Written(size)).map_err(|error| volume.errno("write", &error)));
         return;
     }
@@ -63,9 +64,21 @@ fn clear_set_id_bits(volume: &Volume, caller: &Caller, file: &OpenFile) -> std::
     }
 }
 
-/// Without caches another client sees the new length as soon as the write is answered (P20).
-fn write_through(caller: &Caller, file: &Arc<OpenFile>, offset: u64, data: Bytes) -> Result<()> {
-    let extends = offset.saturating_add(data.len() as u64) > file.attributes().length;
+/// Without caches another client sees the new length as soon as the write is answered, and this one asks for
+/// what others did before it writes (P20): a length reported under the generation before somebody's
+/// truncation would be dropped, and the kernel's idea of where to append may be old.
+fn write_through(
+    volume: &Volume,
+    caller: &Caller,
+    file: &Arc<OpenFile>,
+    offset: u64,
+    data: Bytes,
+) -> Result<()> {
+    volume.client.stat(caller, file.inode())?;
+    let length = file.attributes().length;
+    let appends = OFlags::from_bits_retain(file.flags()).contains(OFlags::APPEND);
+    let offset = if appends { length } else { offset };
+    let extends = offset.saturating_add(data.len() as u64) > length;
     file.write_wait(caller, offset, vec![data])?;
     if extends { file.report(caller) } else { Ok(()) }
 }
