@@ -1,7 +1,7 @@
 // A real cluster for one test file: real processes in a folder of its own, started and stopped by the command
 // line that users have. Whatever a test does, `stop` leaves no process and no mount.
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -80,6 +80,19 @@ export class RunningCluster {
     return pid;
   }
 
+  /** Kills it if it runs, without asking the cluster anything: false if it does not. */
+  tryKill(name: string): boolean {
+    try {
+      const { pid } = JSON.parse(readFileSync(join(this.directory, 'run', `${name}.pid`), 'utf8')) as {
+        pid: number;
+      };
+      process.kill(pid, 'SIGKILL');
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   async untilReady(withinMs = 60_000): Promise<void> {
     const deadline = Date.now() + withinMs;
     for (;;) {
@@ -93,11 +106,11 @@ export class RunningCluster {
 
   /** The last lines of every log, for the message of a failed test. */
   logs(): string {
-    const names = ['supervisor', 'manager', 'meta', 'storage-1', 'storage-2', 'storage-3', 'mount'];
-    return names
+    const folder = join(this.directory, 'logs');
+    return (existsSync(folder) ? readdirSync(folder) : [])
       .map((name) => {
         try {
-          const lines = readFileSync(join(this.directory, 'logs', `${name}.log`), 'utf8').split('\n');
+          const lines = readFileSync(join(folder, name), 'utf8').split('\n');
           return `--- ${name}\n${lines.slice(-15).join('\n')}`;
         } catch {
           return '';

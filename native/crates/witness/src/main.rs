@@ -2,8 +2,8 @@
 //! not keep its word, 2 if the program could not do its work.
 //!
 //!   operations --mount DIR [--mount DIR] --name FILE --seed N --seconds N [--operations N]
-//!   history --mount DIR [--mount DIR] --name FILE --seed N --seconds N [--operations N] [--threads N]
-//!           [--registers N] --out FILE
+//!   history --mount DIR [--mount DIR] --name FILE --seed N --seconds N [--operations N] [--at-least N]
+//!           [--threads N] [--registers N] [--direct true] --out FILE
 //!   history-check --in FILE
 //!   disk --mount DIR --image FILE --bytes N [--log FILE]     until its standard input ends
 //!   cut --log FILE --image FILE --bytes N --at-ns N --seed N [--flushes-ignored-ns N]
@@ -105,11 +105,13 @@ fn run_operations(mut given: Arguments) -> Answer {
 fn record_history(mut given: Arguments) -> Answer {
     let options = history::RecorderOptions {
         mounts: folders(&mut given)?,
+        direct: given.optional("direct")?.unwrap_or(false),
         name: given.one("name")?,
         seed: given.one("seed")?,
         threads: given.optional("threads")?.unwrap_or(8),
         registers: given.optional("registers")?.unwrap_or(64),
         duration: seconds(&mut given)?,
+        operations_min: given.optional("at-least")?.unwrap_or(0),
         operations_max: given.optional("operations")?.unwrap_or(u64::MAX),
         history: given.one("out")?,
     };

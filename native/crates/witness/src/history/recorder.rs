@@ -6,10 +6,12 @@ use crate::clock::boot_ns;
 use crate::latencies::Latencies;
 use crate::random::{Random, mix};
 use parking_lot::Mutex;
+use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::Result;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A register: one block, read and written by one request of the kernel, within one chunk.
@@ -20,14 +22,18 @@ const REGISTERS_PER_CHUNK: u32 = 16;
 const CHUNK_BYTES: u64 = 1 << 20;
 
 pub struct RecorderOptions {
-    /// Folders on mounts of one cluster that cache nothing.
+    /// Folders on mounts of one cluster.
     pub mounts: Vec<PathBuf>,
+    /// With O_DIRECT, which no mount caches.
+    pub direct: bool,
     /// Name of the shared file in them; it must be new.
     pub name: String,
     pub seed: u64,
     pub threads: u32,
     pub registers: u32,
     pub duration: Duration,
+    /// Goes on after that until there are so many, but not longer than three times.
+    pub operations_min: u64,
     /// Ends earlier after so many.
     pub operations_max: u64,
     pub history: PathBuf,
@@ -51,13 +57,13 @@ pub fn record(options: &RecorderOptions) -> Result<Recorded> {
     made.set_len(u64::from(options.registers.div_ceil(REGISTERS_PER_CHUNK)) * CHUNK_BYTES)?;
     made.sync_all()?;
     let history = Mutex::new(HistoryFile::create(&options.history)?);
-    let end = Instant::now() + options.duration;
+    let until = Until::new(options);
     let mut all = Recorded::default();
     std::thread::scope(|scope| -> Result<()> {
         let run = |thread| {
             scope.spawn({
-                let history = &history;
-                move || run_thread(options, thread, end, history)
+                let (history, until) = (&history, &until);
+                move || run_thread(options, thread, until, history)
             })
         };
         let threads: Vec<_> = (0..options.threads).map(run).collect();
@@ -73,19 +79,43 @@ pub fn record(options: &RecorderOptions) -> Result<Recorded> {
     Ok(all)
 }
 
+/// When the threads end.
+struct Until {
+    early: Instant,
+    late: Instant,
+    left: AtomicI64,
+}
+
+impl Until {
+    fn new(options: &RecorderOptions) -> Self {
+        let now = Instant::now();
+        let left = AtomicI64::new(options.operations_min.cast_signed());
+        Until { early: now + options.duration, late: now + options.duration * 3, left }
+    }
+
+    /// Asked once before each operation.
+    fn is_over(&self) -> bool {
+        let enough = self.left.fetch_sub(1, Ordering::Relaxed) <= 0;
+        let now = Instant::now();
+        now >= self.late || enough && now >= self.early
+    }
+}
+
 fn run_thread(
     options: &RecorderOptions,
     thread: u32,
-    end: Instant,
+    until: &Until,
     history: &Mutex<HistoryFile>,
 ) -> Result<Recorded> {
     let mount = &options.mounts[thread as usize % options.mounts.len()];
-    let file = File::options().read(true).write(true).open(mount.join(&options.name))?;
+    let flags = if options.direct { OFlags::DIRECT.bits().cast_signed() } else { 0 };
+    let open = File::options().read(true).write(true).custom_flags(flags).open(mount.join(&options.name));
+    let file = open?;
     let mut random = Random::new(mix(options.seed) ^ u64::from(thread));
     let mut found = Recorded::default();
     let operations_max = options.operations_max / u64::from(options.threads);
     for number in 0..operations_max {
-        if Instant::now() >= end {
+        if until.is_over() {
             break;
         }
         // Low registers are hot, so that operations meet; high ones rest, so that old values are read again.
@@ -176,11 +206,13 @@ mod tests {
         let options = RecorderOptions {
             mounts: vec![folder.path().into(), folder.path().into()],
             name: "shared".into(),
+            direct: false,
             seed: 5,
             // Local file systems may tear blocks between threads; ours must not.
             threads: 1,
             registers: 20,
             duration: Duration::from_secs(60),
+            operations_min: 0,
             operations_max: 20_000,
             history: folder.path().join("history"),
         };

@@ -1,0 +1,148 @@
+// The load that the fault tests judge: verifying readers and writers on several mounts, and what is expected of
+// them whatever dies.
+import { spawnSync } from 'node:child_process';
+import { dirname, join } from 'node:path';
+import { expect } from 'vitest';
+import { catena, type RunningCluster, root } from '../cluster/running-cluster.ts';
+import type { ExtraMount } from './extra-mount.ts';
+import { findings, Program, witness } from './program.ts';
+
+/** The figures of issue "Chains that lose nothing": stalls that a client may see. */
+export const stallP99MsMax = 2_000;
+export const longestMsMax = 10_000;
+/** When a manager died meanwhile. */
+export const longestMsMaxWithoutManager = 16_000;
+/** After the last fault, all replicas are equal again. */
+export const equalWithinMs = 30_000;
+
+interface Timed {
+  readonly operations: number;
+  readonly p99Ms: number;
+  readonly longestMs: number;
+  readonly failures: readonly string[];
+}
+
+export interface LoadOptions {
+  readonly cluster: RunningCluster;
+  /** Mounts that cache nothing. */
+  readonly mounts: readonly ExtraMount[];
+  readonly seed: number;
+  readonly seconds: number;
+  /** Of the files, when a cluster carries several loads one after another. */
+  readonly name: string;
+  /** The history goes on until it has so many. */
+  readonly historyOperations?: number;
+}
+
+export interface LoadFigures {
+  readonly operations: number;
+  readonly historyOperations: number;
+  readonly p99Ms: number;
+  readonly longestMs: number;
+}
+
+export class Load {
+  readonly historyPath: string;
+  readonly #options: LoadOptions;
+  readonly #operations: Program[];
+  readonly #history: Program;
+  readonly #bench: Program;
+
+  /** Starts: random operations on the mounts together and on the ordinary one, a history of shared blocks, a bench. */
+  constructor(options: LoadOptions) {
+    const { cluster, seed, seconds, name } = options;
+    this.#options = options;
+    const mount = options.mounts.map((each) => each.path);
+    this.historyPath = join(dirname(cluster.directory), `${name}.history`);
+    this.#operations = [
+      witness('operations', { mount, name: `${name}-a`, seed, seconds }),
+      witness('operations', { mount: cluster.mount, name: `${name}-b`, seed: seed + 1, seconds }),
+    ];
+    const history = {
+      mount: [cluster.mount, ...mount],
+      direct: 'true',
+      name: `${name}-h`,
+      seed,
+      seconds,
+      threads: 12,
+      'at-least': options.historyOperations,
+      out: this.historyPath,
+    };
+    this.#history = witness('history', history);
+    const job = [
+      '--rw',
+      'randwrite',
+      '--bs',
+      '64k',
+      '--iodepth',
+      '4',
+      '--size',
+      '16m',
+      '--runtime',
+      `${seconds}s`,
+    ];
+    const where = ['--dir', cluster.directory, '--engine', 'posix', '--directory', cluster.mount];
+    this.#bench = new Program('bench', [
+      join(root, 'catena'),
+      'bench',
+      ...where,
+      ...job,
+      '--verify',
+      '--json',
+    ]);
+  }
+
+  /** Waits for the end; no error, no wrong byte, and an order that explains the history. */
+  async judge(): Promise<LoadFigures> {
+    const history = await findings<Timed & { errors: number; torn: number }>(this.#history);
+    const timed = [history];
+    for (const program of this.#operations) timed.push(await findings(program));
+    const bench = await this.#bench.ended;
+    const failures = timed.flatMap((each) => each.failures);
+    expect(failures, `${failures.join('\n')}\n${this.#options.cluster.logs()}`).toEqual([]);
+    expect(bench.code, bench.stdout + bench.stderr).toBe(0);
+    const [found] = JSON.parse(bench.stdout) as {
+      report: { errors: number; latencyUs: { p99: number; max: number } };
+    }[];
+    expect(found?.report.errors, bench.stdout).toBe(0);
+    const checked = checkHistory(this.historyPath);
+    expect(checked.failures).toEqual([]);
+    expect(checked.operations).toBe(history.operations);
+    return {
+      operations: timed.reduce((sum, each) => sum + each.operations, 0),
+      historyOperations: history.operations,
+      p99Ms: Math.max(...timed.map((each) => each.p99Ms), (found?.report.latencyUs.p99 ?? 0) / 1000),
+      longestMs: Math.max(...timed.map((each) => each.longestMs), (found?.report.latencyUs.max ?? 0) / 1000),
+    };
+  }
+
+  /** For a test that failed: nothing goes on. */
+  async kill(): Promise<void> {
+    for (const program of [...this.#operations, this.#history, this.#bench]) {
+      program.signal('SIGKILL');
+      await program.ended;
+    }
+  }
+}
+
+export interface CheckedHistory {
+  readonly operations: number;
+  readonly violations: number;
+  readonly failures: readonly string[];
+}
+
+export function checkHistory(path: string): CheckedHistory {
+  const checker = join(root, process.env.CARGO_TARGET_DIR ?? 'target', 'release', 'witness');
+  const done = spawnSync(checker, ['history-check', '--in', path], { encoding: 'utf8' });
+  if (done.status !== 0 && done.status !== 1) throw new Error(`history-check: ${done.stderr}`);
+  return JSON.parse(done.stdout) as CheckedHistory;
+}
+
+/** All targets serve and all copies are equal; answers how long that took. */
+export async function untilEqual(cluster: RunningCluster): Promise<number> {
+  const started = performance.now();
+  await cluster.untilReady();
+  const verified = catena('verify', '--dir', cluster.directory);
+  expect(verified.status, verified.stdout + verified.stderr).toBe(0);
+  return performance.now() - started;
+}
