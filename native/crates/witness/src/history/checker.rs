@@ -2,7 +2,7 @@
 //!
 //! Because no two writes write the same value, each value makes a *cluster*: its write and the reads that saw
 //! it. In any order that explains the history a cluster stands in one piece, so clusters are ordered, not
-//! operations. Cluster A must stand before B as soon as any operation of A returned before any of B was
+//! operations. Cluster A must stand before B if one operation of A returned before one of B was
 //! called: `A.first_return < B.last_call`. An order exists exactly if no two clusters must each stand before
 //! the other. (A longer cycle always contains such a pair: the cluster with the largest `last_call` in it and
 //! the one after.) Inside a cluster the only demand is that no read returned before its write was called.
