@@ -70,6 +70,24 @@ test('files go in and out without a mount, and the mount shows them', () => {
   expect(catena('fs', 'put', flights, '/sdk/deep/f.parquet', ...place).status).toBe(0);
   const compared = spawnSync('cmp', [flights, at('sdk/deep/f.parquet')]);
   expect(compared.status).toBe(0);
+  const odd = ['with space', 'ünïcode-日本', '-dash', '.dot', 'new\nline', `quote'"$(x)`];
+  for (const name of odd) {
+    expect(catena('fs', 'put', at('prices.csv'), `/sdk/${name}`, ...place).status, name).toBe(0);
+    expect(catena('fs', 'cat', `/sdk/${name}`, ...place).stdout, name).toContain('apple,2');
+    expect(existsSync(at(`sdk/${name}`)), name).toBe(true);
+  }
+  const listed = JSON.parse(catena('fs', 'ls', '/sdk', '--json', ...place).stdout) as { name: string }[];
+  expect(listed.map((entry) => entry.name).sort()).toEqual(['deep', ...odd].sort());
+  const lines = catena('fs', 'ls', '/sdk', ...place)
+    .stdout.trimEnd()
+    .split('\n');
+  expect(lines).toHaveLength(odd.length + 1);
+  expect(lines.some((line) => line.endsWith(' new\\012line'))).toBe(true);
+  for (const name of odd) expect(catena('fs', 'rm', `/sdk/${name}`, ...place).status, name).toBe(0);
+  expect(readdirSync(at('sdk'))).toEqual(['deep']);
+  const directory = catena('fs', 'cat', '/sdk', ...place);
+  expect([directory.status, directory.stdout]).toEqual([1, '']);
+  expect(directory.stderr).toContain('IS_DIRECTORY');
   const missing = catena('fs', 'cat', '/sdk/absent', ...place);
   expect(missing.status).toBe(1);
   expect(missing.stderr).toContain('NOT_FOUND');

@@ -38,7 +38,9 @@ interface Flags {
 export function addBench(program: Command): void {
   program
     .command('bench')
-    .description('measure bandwidth, operations a second and latencies, with options like those of fio')
+    .description(
+      'measure bandwidth, operations a second and latencies, with options like those of fio; its files bench.N stay',
+    )
     .option(...directoryOption)
     .option(
       '--directory <path>',

@@ -1,4 +1,5 @@
 // catena fs: files of a cluster without a mount, through the Node SDK. Paths are absolute in the file system.
+import { FsError } from '@catena/core';
 import { FileSystem } from '@catena/fuse-client/sdk';
 import type { Command } from 'commander';
 import { requireCluster } from '../cluster/description.ts';
@@ -22,7 +23,7 @@ interface Verb {
 }
 
 const verbs: readonly Verb[] = [
-  { name: 'ls', sentence: 'list a directory', parameters: '<path>', act: list },
+  { name: 'ls', sentence: 'list a directory (the root)', parameters: '[path]', act: list },
   { name: 'stat', sentence: 'show what a path is', parameters: '<path>', act: stat },
   { name: 'cat', sentence: 'write a file to standard output', parameters: '<path>', act: cat },
   { name: 'put', sentence: 'copy a local file in', parameters: '<local> <path>', act: put },
@@ -79,15 +80,25 @@ async function list(files: FileSystem, [path = '/']: string[], flags: Flags): Pr
     return;
   }
   for (const { name, kind, stats } of entries) {
-    console.log(`${kind.padEnd(10)} ${`${stats?.size ?? ''}`.padStart(14)}  ${name}`);
+    console.log(`${kind.padEnd(10)} ${`${stats?.size ?? ''}`.padStart(14)}  ${printable(name)}`);
   }
+}
+
+/** One line whatever the name holds, and nothing that a terminal would obey: control characters as ls -b has them. */
+function printable(name: string): string {
+  return name.replace(
+    /[\p{Cc}\\]/gu,
+    (character) =>
+      `\\${character === '\\' ? '\\' : (character.codePointAt(0) ?? 0).toString(8).padStart(3, '0')}`,
+  );
 }
 
 async function stat(files: FileSystem, [path = '/']: string[]): Promise<void> {
   print(await files.statLink(path));
 }
 
-async function cat(files: FileSystem, [path = '/']: string[]): Promise<void> {
+async function cat(files: FileSystem, [path = '']: string[]): Promise<void> {
+  if ((await files.stat(path)).kind === 'directory') throw new FsError('IS_DIRECTORY', path);
   const file = await files.open(path);
   try {
     for (let offset = 0n; ; ) {

@@ -19,7 +19,6 @@ export function addServices(program: Command): void {
         `run ${sentence} in the foreground; arguments go to it (--config FILE, --check-config, --print-config)`,
       )
       .allowUnknownOption()
-      .helpOption(false)
       .argument('[arguments...]')
       .action(async (rest: string[]) => {
         process.exitCode = await runInPlace(mainOf(role), rest);

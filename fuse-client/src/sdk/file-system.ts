@@ -145,7 +145,9 @@ export class FileSystem {
   /** All entries, sorted by name. */
   async list(path: string): Promise<DirectoryEntry[]> {
     const entries: DirectoryEntry[] = [];
-    for await (const entry of this.entries(path)) entries.push(entry);
+    await about(path, async () => {
+      for await (const entry of this.entries(path)) entries.push(entry);
+    });
     return entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
