@@ -1,5 +1,5 @@
 // Starting, stopping, starting again; what a second start meets; and what is refused.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -103,6 +103,55 @@ test.each([
   expect(done.stderr).toContain(word);
   expect(done.stderr.trim().split('\n')).toHaveLength(1);
   expect(other.status().processes.every((entry) => entry.pid === undefined)).toBe(true);
+});
+
+test.each([
+  [
+    'a cluster of a newer release',
+    (directory: string) => {
+      const path = join(directory, 'cluster.json');
+      writeFileSync(path, readFileSync(path, 'utf8').replace('"version": 1', '"version": 2'));
+    },
+    /version 2; this release reads version 1/,
+  ],
+  [
+    'a description that is no JSON',
+    (directory: string) => writeFileSync(join(directory, 'cluster.json'), '{"version": 1,'),
+    /cluster\.json is no JSON/,
+  ],
+  [
+    'a configuration that cannot be read',
+    (directory: string) => {
+      rmSync(join(directory, 'config/meta.toml'));
+      mkdirSync(join(directory, 'config/meta.toml'));
+    },
+    /meta refused to start: .*meta\.toml/,
+  ],
+])('%s is refused in one line, and nothing stays started', (_name, spoil, sentence) => {
+  const other = RunningCluster.prepare();
+  const place = ['--dir', other.directory, '--mount', other.mount];
+  expect(catena('init', ...place, '--base-port', `${other.basePort}`).status).toBe(0);
+  const whole = readFileSync(join(other.directory, 'cluster.json'));
+  spoil(other.directory);
+  const done = other.tryUp();
+  expect(done.status).toBe(1);
+  expect(done.stderr).toMatch(sentence);
+  expect(done.stderr.trim().split('\n')).toHaveLength(1);
+  writeFileSync(join(other.directory, 'cluster.json'), whole);
+  expect(other.status().processes.every((entry) => entry.pid === undefined)).toBe(true);
+  rmSync(other.directory, { recursive: true });
+});
+
+test('a cluster whose making was ended in the middle is made anew', () => {
+  const other = RunningCluster.prepare();
+  const place = ['--dir', other.directory, '--mount', other.mount];
+  expect(catena('init', ...place, '--base-port', `${other.basePort}`).status).toBe(0);
+  // As kill -9 before the last step leaves it, and in the middle of the manager's first state.
+  renameSync(join(other.directory, 'cluster.json'), join(other.directory, 'cluster.json.new'));
+  rmSync(join(other.directory, 'manager/state'));
+  other.up();
+  expect(other.status().ready).toBe(true);
+  other.stop();
 });
 
 test('a data directory of another cluster is refused and not touched', () => {
