@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { asText, connect, plainDuckDb } from '../../compute/dist/index.js';
 import { catena, RunningCluster, root } from './running-cluster.ts';
 
 let cluster: RunningCluster;
@@ -43,6 +44,34 @@ test.each([
   expect(done.stderr.trim().split('\n')).toHaveLength(1);
   expect(done.stderr).toContain(code);
 });
+
+test.each([1, 3, 16])(
+  'a shuffle by origin into %i partitions gives what plain DuckDB gives',
+  async (count) => {
+    const query = (from: string): string =>
+      `SELECT origin, count(*) AS flights, avg(delay) AS mean, quantile_cont(delay, 0.95) AS late FROM ${from} GROUP BY origin`;
+    const session = await connect();
+    try {
+      const input = session.readParquet(at('flights/flights-3m.parquet'));
+      const shuffled = input.repartition(count, { hashBy: 'origin' }).partialSql(query('{0}'));
+      const partitions = input
+        .repartition(count, { hashBy: 'origin' })
+        .partialSql('SELECT count(*) AS rows, count(DISTINCT origin) AS origins FROM {0}');
+      const rows = asText(
+        (await shuffled.takeAll()).toSorted((a, b) => (String(a.origin) < String(b.origin) ? -1 : 1)),
+      );
+      expect(rows).toHaveLength(229);
+      expect(rows).toEqual((await plainDuckDb(`${query(`'${flights}'`)} ORDER BY origin`)).rows);
+      // It was a shuffle: each origin is in one partition, and the partitions share the rows.
+      const shares = await partitions.takeAll();
+      expect(shares).toHaveLength(count);
+      expect(shares.reduce((sum, share) => sum + Number(share.origins), 0)).toBe(229);
+      expect(shares.filter((share) => Number(share.rows) > 0).length).toBe(count);
+    } finally {
+      await session.close();
+    }
+  },
+);
 
 test('the main job gives the same three times, and writes its result to the mount', () => {
   const job = join(root, 'examples/dist/flights.js');

@@ -41,6 +41,14 @@ impl Packet {
         let opcode = Opcode::from_number(self.header.opcode);
         matches!(opcode, Some(Opcode::Interrupt | Opcode::Forget | Opcode::BatchForget))
     }
+
+    /// Whether its method holds the thread until the metadata service has answered. The others send and
+    /// return, and are answered by whoever gets the answer.
+    pub fn waits_for_names(&self) -> bool {
+        use Opcode::{Create, Open, Read, Release, Write};
+        let opcode = Opcode::from_number(self.header.opcode);
+        !matches!(opcode, None | Some(Read | Write | Open | Create | Release))
+    }
 }
 
 pub struct Dispatcher {

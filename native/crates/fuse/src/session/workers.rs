@@ -1,6 +1,7 @@
 //! The threads that read requests. Methods of the file system may block, so there are as many as are busy
 //! plus a reader, up to a limit; at the limit the last reader hands requests to a queue and keeps reading, so
-//! that INTERRUPT and FORGET get through.
+//! that INTERRUPT and FORGET get through. Requests that wait for the metadata service may take only a part of
+//! the threads: when it stands still, what is open is read and written all the same.
 
 use super::channel::Channel;
 use super::dispatch::{Dispatcher, Packet};
@@ -28,21 +29,54 @@ struct State {
     threads: usize,
     /// Threads that read, or are about to.
     readers: usize,
+    /// Threads that handle a request which waits for the metadata service.
+    on_names: usize,
     /// Not empty only while every thread but the last reader is busy.
     queue: VecDeque<Packet>,
+    /// Requests for the metadata service: not empty only while it has all the threads that it may have, or
+    /// every thread but the last reader is busy.
+    name_queue: VecDeque<Packet>,
+    /// Of both queues.
     queued_bytes: usize,
 }
 
 impl State {
     fn has_room(&self, bytes: usize) -> bool {
-        self.queue.len() < QUEUED_MAX
-            && (self.queue.is_empty() || self.queued_bytes + bytes <= QUEUED_BYTES_MAX)
+        let queued = self.queue.len() + self.name_queue.len();
+        queued < QUEUED_MAX && (queued == 0 || self.queued_bytes + bytes <= QUEUED_BYTES_MAX)
+    }
+
+    fn push(&mut self, packet: Packet) {
+        self.queued_bytes += packet.header.len as usize;
+        let queue = if packet.waits_for_names() { &mut self.name_queue } else { &mut self.queue };
+        queue.push_back(packet);
+    }
+
+    /// The next one that a thread may handle; it counts as being handled.
+    fn pop(&mut self, on_names_max: usize) -> Option<Packet> {
+        let mut next = self.queue.pop_front();
+        if next.is_none() && self.on_names < on_names_max {
+            next = self.name_queue.pop_front();
+        }
+        let packet = next?;
+        self.queued_bytes -= packet.header.len as usize;
+        self.begin(&packet);
+        Some(packet)
+    }
+
+    fn begin(&mut self, packet: &Packet) {
+        self.on_names += usize::from(packet.waits_for_names());
+    }
+
+    fn end(&mut self, was_on_names: bool) {
+        self.on_names -= usize::from(was_on_names);
     }
 }
 
 pub struct Workers {
     pub dispatcher: Dispatcher,
     threads_max: usize,
+    on_names_max: usize,
     state: Mutex<State>,
     ended: Condvar,
     room: Condvar,
@@ -52,7 +86,10 @@ impl Workers {
     pub fn new(dispatcher: Dispatcher, threads_max: usize) -> Arc<Self> {
         let (state, ended, room) = (Mutex::default(), Condvar::new(), Condvar::new());
         // The last reader only reads: a single thread would never get to work.
-        Arc::new(Workers { dispatcher, threads_max: threads_max.max(2), state, ended, room })
+        let threads_max = threads_max.max(2);
+        // A quarter is enough for reads and writes: they hold a thread for as long as it takes to send them.
+        let on_names_max = (threads_max - threads_max / 4).min(threads_max - 1);
+        Arc::new(Workers { dispatcher, threads_max, on_names_max, state, ended, room })
     }
 
     /// Starts the first thread; more follow as they are needed.
@@ -105,8 +142,9 @@ impl Workers {
                 continue;
             }
             while let Some(packet) = next {
+                let on_names = packet.waits_for_names();
                 spare = self.dispatcher.dispatch(packet);
-                match self.next_step() {
+                match self.next_step(on_names) {
                     Step::Handle(packet) => next = Some(packet),
                     Step::Read => next = None,
                     Step::End => return,
@@ -141,12 +179,15 @@ impl Workers {
         let mut may_start = true;
         let mut state = self.state.lock();
         loop {
-            if state.readers > 1 {
+            let may_handle = !packet.waits_for_names() || state.on_names < self.on_names_max;
+            if may_handle && state.readers > 1 {
                 state.readers -= 1;
+                state.begin(&packet);
                 return Some(packet);
             }
-            if may_start && state.threads < self.threads_max {
+            if may_handle && may_start && state.threads < self.threads_max {
                 state.threads += 1;
+                state.begin(&packet);
                 drop(state);
                 // The new thread is the reader in this one's place.
                 if self.add_reader(channel) {
@@ -155,13 +196,15 @@ impl Workers {
                 may_start = false;
                 state = self.state.lock();
                 state.threads -= 1;
+                state.end(packet.waits_for_names());
             } else if state.threads == 1 {
                 // Nobody else would ever take it from the queue.
                 state.readers -= 1;
+                state.begin(&packet);
                 return Some(packet);
             } else if state.has_room(packet.header.len as usize) {
-                state.queued_bytes += packet.header.len as usize;
-                state.queue.push_back(self.dispatcher.postpone(packet));
+                let packet = self.dispatcher.postpone(packet);
+                state.push(packet);
                 return None;
             } else {
                 self.room.wait(&mut state);
@@ -178,10 +221,10 @@ impl Workers {
     }
 
     /// In one step, so that no packet is queued behind the back of a thread that goes to read.
-    fn next_step(&self) -> Step {
+    fn next_step(&self, was_on_names: bool) -> Step {
         let mut state = self.state.lock();
-        if let Some(packet) = state.queue.pop_front() {
-            state.queued_bytes -= packet.header.len as usize;
+        state.end(was_on_names);
+        if let Some(packet) = state.pop(self.on_names_max) {
             self.room.notify_one();
             return Step::Handle(packet);
         }
