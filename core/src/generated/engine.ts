@@ -125,6 +125,7 @@ export interface StoredImage {
   block: number;
   /** the journal record that carried it */
   record: bigint;
+  /** absent: that record is in the journal that the target names, and has them */
   data: Buffer;
 }
 

@@ -3,7 +3,6 @@
 //! steps is the crash argument (docs/storage-engine.md): nothing is overwritten in place before its record
 //! and its commit are on the medium, and the old journal goes only after the catalogue holds what it said.
 
-use crate::BLOCK_BYTES;
 use crate::catalog::Tables;
 use crate::channels::Save;
 use crate::chunk::{Active, Entry};
@@ -16,8 +15,8 @@ use std::sync::atomic::Ordering;
 use wire::message::{StoredBlocks, StoredChunk, StoredImage, StoredPending, StoredPlane, StoredTarget};
 use wire::{ChunkId, Result, Version};
 
-/// Records of this release.
-pub(crate) const FORMAT: u32 = 1;
+/// Records of this release. 2: an image without bytes has them in the journal.
+pub(crate) const FORMAT: u32 = 2;
 
 impl Engine {
     /// Brings the catalogue up to date and starts a new journal. Called by itself when limits are reached.
@@ -72,36 +71,6 @@ pub(crate) fn work(core: &Core) {
 }
 
 impl Core {
-    /// Whether the journal or the changed chunks reached `times` their limit.
-    fn is_checkpoint_due(&self, times: u64) -> bool {
-        self.journal.bytes() >= times * self.options.journal_bytes_max
-            || self.index.dirty_chunks() >= times * self.options.dirty_chunks_max
-    }
-
-    /// Before an update, with no lock held: starts a checkpoint that is due, waits for one that is overdue.
-    pub fn throttle(&self) -> Result<()> {
-        if !self.is_checkpoint_due(1) {
-            return Ok(());
-        }
-        if !self.options.background {
-            return self.checkpoint(false);
-        }
-        let mut state = self.checkpoint_signal.state.lock();
-        if !state.wanted {
-            state.wanted = true;
-            self.checkpoint_signal.changed.notify_all();
-        }
-        let round = state.rounds;
-        while self.journal.bytes() >= 2 * self.options.journal_bytes_max
-            && state.rounds == round
-            && !state.stop
-        {
-            self.checkpoint_signal.changed.wait(&mut state);
-        }
-        drop(state);
-        self.volume.check()
-    }
-
     pub fn checkpoint(&self, clean: bool) -> Result<()> {
         let _one = self.checkpoint.lock();
         // The long flush comes before the switch: what is overwritten after the switch cannot go in place
@@ -124,14 +93,18 @@ impl Core {
         let mut saved: BTreeMap<ChunkId, u64> = BTreeMap::new();
         let expired = self.expired_tombstones(rotation);
         self.catalog.write(|tables| {
+            let mut relies_on_journal = false;
             for chunk in &chunks {
-                saved.insert(*chunk, self.save(*chunk, tables)?);
+                let (last_record, journaled) = self.save(*chunk, rotation, tables)?;
+                saved.insert(*chunk, last_record);
+                relies_on_journal |= journaled;
             }
             self.save_channels(rotation, &saved, tables)?;
             expired.iter().try_for_each(|(chunk, _)| tables.remove_chunk(*chunk))?;
             tables.put_target(&self.target_record(rotation, &expired, clean))?;
             // What the records above describe must be on the medium before they are.
-            self.segments.flush()
+            self.segments.flush()?;
+            if relies_on_journal { self.journal.flush() } else { Ok(()) }
         })?;
         self.journal.remove_before(rotation.journal)?;
         self.finish(&saved, &expired);
@@ -153,25 +126,26 @@ impl Core {
     }
 
     /// Puts a chunk's images in place as far as they are flushed, and the chunk into the catalogue. The last
-    /// record in it.
-    fn save(&self, chunk: ChunkId, tables: &mut Tables<'_>) -> Result<u64> {
+    /// record in it, and whether bytes of it are in the new journal only.
+    fn save(&self, chunk: ChunkId, rotation: Rotation, tables: &mut Tables<'_>) -> Result<(u64, bool)> {
         let _lock = self.index.lock_chunk(chunk);
         self.settle_images(chunk)?;
-        let (head, blocks, last_record) = {
+        let (head, blocks, last_record, journaled) = {
             let mut shard = self.index.shard(chunk);
             let entry = shard.entries.get_mut(&chunk).expect("a dirty chunk is there");
             let last_record = entry.last_record;
             let active = entry.active.as_mut().expect("a dirty chunk is active");
-            let (head, blocks) = stored(active, last_record);
+            let (head, blocks) = stored(active, last_record, rotation);
             (active.dirty, active.saving) = (false, true);
+            let journaled = active.images.keys().any(|(_, record)| *record >= rotation.first_record);
             if !active.images.is_empty() {
                 // Come back at the next checkpoint to put them in place.
                 self.index.mark_dirty(&mut shard, chunk);
             }
-            (head, blocks, last_record)
+            (head, blocks, last_record, journaled)
         };
         tables.put_chunk(chunk, &head, &blocks)?;
-        Ok(last_record)
+        Ok((last_record, journaled))
     }
 
     /// Writes the committed images whose commit is on the medium to where their blocks lie.
@@ -288,7 +262,9 @@ impl Core {
     }
 }
 
-fn stored(active: &Active, last_record: u64) -> (StoredChunk, StoredBlocks) {
+/// What the catalogue keeps of a chunk. The bytes of images from the journal that stays are not repeated:
+/// writing them twice would cost more than putting them in place.
+fn stored(active: &Active, last_record: u64, rotation: Rotation) -> (StoredChunk, StoredBlocks) {
     let committed = &active.committed;
     let mut planes = Vec::new();
     for (number, plane) in active.planes.iter().enumerate() {
@@ -324,7 +300,10 @@ fn stored(active: &Active, last_record: u64) -> (StoredChunk, StoredBlocks) {
     let images = active.images.iter().map(|((block, record), image)| StoredImage {
         block: *block,
         record: *record,
-        data: bytes::Bytes::copy_from_slice(&image.data[..image.data.len().min(BLOCK_BYTES)]),
+        data: match *record < rotation.first_record {
+            true => bytes::Bytes::copy_from_slice(&image.data),
+            false => bytes::Bytes::new(),
+        },
     });
     let blocks = StoredBlocks {
         slots: if simple { bytes::Bytes::new() } else { bytes::Bytes::copy_from_slice(&committed.slots) },

@@ -11,6 +11,7 @@ use crate::journal::Journal;
 use crate::layout::Presence;
 use crate::options::Options;
 use crate::segments::Segments;
+use crate::throttle::Pace;
 use crate::volume::Volume;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::VecDeque;
@@ -38,6 +39,7 @@ pub(crate) struct Core {
     /// One checkpoint at a time.
     pub checkpoint: Mutex<()>,
     pub checkpoint_signal: Signal,
+    pub pace: Pace,
     /// Held (shared) from the append of a record until its effect shows in memory; whoever switches journals
     /// holds it alone. Taken after a chunk's lock, before a shard's.
     pub recording: RwLock<()>,

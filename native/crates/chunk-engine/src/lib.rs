@@ -40,6 +40,7 @@ mod options;
 mod read;
 mod segments;
 mod stage;
+mod throttle;
 mod volume;
 
 pub use channels::Channel;

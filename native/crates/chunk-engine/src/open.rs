@@ -17,6 +17,7 @@ use crate::journal::{Journal, Rotation};
 use crate::layout::Presence;
 use crate::options::Options;
 use crate::segments::{ExtentAddress, Segments};
+use crate::throttle::Pace;
 use crate::volume::Volume;
 use crate::{catalog, journal, segments, volume};
 use parking_lot::{Mutex, RwLock};
@@ -121,6 +122,7 @@ impl Engine {
             retired: Mutex::new(VecDeque::new()),
             checkpoint: Mutex::new(()),
             checkpoint_signal: Signal::default(),
+            pace: Pace::default(),
             recording: RwLock::new(()),
             forgotten: Mutex::new(target.forgotten.unwrap_or_default().into()),
             tombstones: AtomicU64::new(0),

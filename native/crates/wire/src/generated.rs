@@ -802,6 +802,7 @@ pub struct StoredImage {
     /// the journal record that carried it
     #[prost(uint64, tag = "2")]
     pub record: u64,
+    /// absent: that record is in the journal that the target names, and has them
     #[prost(bytes = "bytes", tag = "3")]
     pub data: ::prost::bytes::Bytes,
 }

@@ -2,15 +2,17 @@
 //! (`after_power_loss`), and the n-th operation can be made to fail. Everything follows from the seed; two
 //! runs are equal.
 
+mod image;
+
 use super::{Disk, DiskFile, DiskSpace};
+use image::{Change, Image, PAGE_BYTES, Page, written_pages};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
 use std::sync::Arc;
 
-const PAGE_BYTES: u64 = 4096;
-/// What a real disk writes as one: a lost write is lost in these units.
-const SECTOR_BYTES: usize = 512;
+/// How `ignore_flushes` names the folder, whose flush covers creations and removals.
+const FOLDER: &str = ".";
 
 /// What happens to the operation that `fail_at` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub enum Fault {
     Io,
     /// This one fails with ENOSPC.
     NoSpace,
+    /// If it is a write, its first half is done, and then it fails with ENOSPC.
+    Short,
     /// This and all later ones fail: the machine is off.
     PowerOff,
 }
@@ -29,30 +33,20 @@ pub enum Crash {
     LoseAll,
     /// The process died, the machine went on.
     KeepAll,
+    /// So many of the changes, in the order in which they were made, and half of the next.
+    First(u64),
+    /// All but this one of them (the first is 0): later ones overtook it.
+    AllBut(u64),
     /// Each write whole, in part, or not at all, independently of the others (so also out of order).
     Random(u64),
-}
-
-type Page = Arc<[u8; PAGE_BYTES as usize]>;
-
-#[derive(Clone, Debug, Default)]
-struct Image {
-    pages: BTreeMap<u64, Page>,
-    length: u64,
-}
-
-#[derive(Clone, Debug)]
-enum Change {
-    Write { offset: u64, data: Vec<u8> },
-    Length(u64),
-    Punch { offset: u64, length: u64 },
 }
 
 #[derive(Clone, Debug, Default)]
 struct Content {
     now: Image,
     durable: Image,
-    unflushed: Vec<Change>,
+    /// With their place in the order of all changes of the disk.
+    unflushed: Vec<(u64, Change)>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,11 +60,14 @@ struct State {
     files: Vec<Content>,
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
-    unflushed_names: Vec<NameChange>,
+    unflushed_names: Vec<(u64, NameChange)>,
+    changes: u64,
     capacity: u64,
     used_pages: u64,
     operations: u64,
     fault: Option<(u64, Fault)>,
+    medium_bytes: u64,
+    ignored_flushes: Option<String>,
 }
 
 /// Clones share the disk.
@@ -96,106 +93,64 @@ impl Dice {
     }
 }
 
-impl Image {
-    fn write(&mut self, offset: u64, data: &[u8]) {
-        let mut done = 0;
-        while done < data.len() {
-            let position = offset + done as u64;
-            let within = (position % PAGE_BYTES) as usize;
-            let count = (PAGE_BYTES as usize - within).min(data.len() - done);
-            let page =
-                self.pages.entry(position / PAGE_BYTES).or_insert_with(|| Arc::new([0; PAGE_BYTES as usize]));
-            Arc::make_mut(page)[within..within + count].copy_from_slice(&data[done..done + count]);
-            done += count;
-        }
-        self.length = self.length.max(offset + data.len() as u64);
-    }
+/// Which unflushed changes a crash leaves.
+struct Survivors {
+    crash: Crash,
+    dice: Dice,
+    /// Places of all unflushed changes in the order of the disk.
+    order: Vec<u64>,
+}
 
-    fn set_length(&mut self, length: u64) {
-        if length < self.length {
-            self.pages.split_off(&length.div_ceil(PAGE_BYTES));
-            let within = (length % PAGE_BYTES) as usize;
-            if let Some(page) = self.pages.get_mut(&(length / PAGE_BYTES)).filter(|_| within != 0) {
-                Arc::make_mut(page)[within..].fill(0);
-            }
-        }
-        self.length = length;
-    }
+enum Fate {
+    Lost,
+    Whole,
+    FirstHalf,
+    /// Each sector by the dice.
+    Torn,
+}
 
-    fn punch(&mut self, offset: u64, length: u64) {
-        let end = offset + length;
-        let (first, last) = (offset.div_ceil(PAGE_BYTES), end / PAGE_BYTES);
-        for (edge, from, to) in [
-            (offset / PAGE_BYTES, offset, end.min(first * PAGE_BYTES)),
-            (end / PAGE_BYTES, offset.max(last * PAGE_BYTES), end),
-        ] {
-            if let Some(page) = self.pages.get_mut(&edge).filter(|_| from < to) {
-                let start = edge * PAGE_BYTES;
-                Arc::make_mut(page)[(from - start) as usize..(to - start) as usize].fill(0);
-            }
-        }
-        if first < last {
-            let inside: Vec<u64> = self.pages.range(first..last).map(|(page, _)| *page).collect();
-            for page in inside {
-                self.pages.remove(&page);
-            }
+impl Survivors {
+    fn fate(&mut self, place: u64) -> Fate {
+        let rank = self.order.binary_search(&place).expect("every unflushed change has a place") as u64;
+        match self.crash {
+            Crash::LoseAll => Fate::Lost,
+            Crash::KeepAll => Fate::Whole,
+            Crash::First(count) if rank < count => Fate::Whole,
+            Crash::First(count) if rank == count => Fate::FirstHalf,
+            Crash::First(_) => Fate::Lost,
+            Crash::AllBut(lost) if rank == lost => Fate::Lost,
+            Crash::AllBut(_) => Fate::Whole,
+            Crash::Random(_) => match (self.dice.roll(2) == 0, self.dice.roll(3) == 0) {
+                (false, _) => Fate::Lost,
+                (true, false) => Fate::Whole,
+                (true, true) => Fate::Torn,
+            },
         }
     }
 
-    fn apply(&mut self, change: &Change) {
-        match change {
-            Change::Write { offset, data } => self.write(*offset, data),
-            Change::Length(length) => self.set_length(*length),
-            Change::Punch { offset, length } => self.punch(*offset, *length),
+    /// How many changes of names survive: a folder keeps their order.
+    fn names(&mut self, names: &[(u64, NameChange)]) -> usize {
+        if let Crash::Random(_) = self.crash {
+            return self.dice.roll(names.len() as u64 + 1) as usize;
         }
-    }
-
-    fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> usize {
-        let mut position = offset;
-        for part in parts {
-            let count = (part.len() as u64).min(self.length.saturating_sub(position)) as usize;
-            let mut done = 0;
-            while done < count {
-                let within = ((position + done as u64) % PAGE_BYTES) as usize;
-                let step = (PAGE_BYTES as usize - within).min(count - done);
-                match self.pages.get(&((position + done as u64) / PAGE_BYTES)) {
-                    Some(page) => part[done..done + step].copy_from_slice(&page[within..within + step]),
-                    None => part[done..done + step].fill(0),
-                }
-                done += step;
-            }
-            position += count as u64;
-            if count < part.len() {
-                break;
-            }
-        }
-        (position - offset) as usize
+        names.iter().take_while(|(place, _)| matches!(self.fate(*place), Fate::Whole)).count()
     }
 }
 
 impl Content {
-    fn after(&self, crash: Crash, dice: &mut Dice) -> Image {
+    fn after(&self, survivors: &mut Survivors) -> Image {
         let mut image = self.durable.clone();
-        for change in &self.unflushed {
-            let (keep, tear) = match crash {
-                Crash::LoseAll => (false, false),
-                Crash::KeepAll => (true, false),
-                Crash::Random(_) => (dice.roll(2) == 0, dice.roll(3) == 0),
-            };
-            match change {
-                Change::Write { offset, data } if keep && tear => {
-                    let mut start = 0;
-                    while start < data.len() {
-                        let boundary = SECTOR_BYTES - ((*offset as usize + start) % SECTOR_BYTES);
-                        let end = (start + boundary).min(data.len());
-                        if dice.roll(2) == 0 {
-                            image.write(offset + start as u64, &data[start..end]);
-                        }
-                        start = end;
-                    }
+        for (place, change) in &self.unflushed {
+            match (survivors.fate(*place), change) {
+                (Fate::Lost, _) => {}
+                (Fate::FirstHalf, Change::Write { offset, data }) => {
+                    image.write_torn(*offset, data, |start| start < data.len() / 2);
                 }
-                change if keep => image.apply(change),
-                _ => {}
+                (Fate::FirstHalf, _) => {}
+                (Fate::Torn, Change::Write { offset, data }) => {
+                    image.write_torn(*offset, data, |_| survivors.dice.roll(2) == 0);
+                }
+                (Fate::Whole | Fate::Torn, change) => image.apply(change),
             }
         }
         image
@@ -214,15 +169,36 @@ impl State {
         }
     }
 
+    fn is_short_now(&self) -> bool {
+        matches!(self.fault, Some((at, Fault::Short)) if self.operations == at)
+    }
+
+    fn next_place(&mut self) -> u64 {
+        self.changes += 1;
+        self.changes
+    }
+
+    fn ignores_flushes_of(&self, file: usize) -> bool {
+        let Some(prefix) = &self.ignored_flushes else { return false };
+        self.names.iter().any(|(name, named)| *named == file && name.starts_with(prefix))
+    }
+
     fn powered_off_now(&self) -> bool {
         matches!(self.fault, Some((at, Fault::PowerOff)) if self.operations == at)
     }
 
-    fn change(&mut self, file: usize, change: Change) -> Result<()> {
+    fn change(&mut self, file: usize, mut change: Change) -> Result<()> {
         let started = self.begin();
-        if started.is_err() && !self.powered_off_now() {
-            return started;
-        }
+        let (short, powered_off) = (self.is_short_now(), self.powered_off_now());
+        let started = match &mut change {
+            Change::Write { data, .. } if short => {
+                data.truncate(data.len() / 2);
+                Err(Error::from_raw_os_error(28))
+            }
+            _ if started.is_err() && !powered_off => return started,
+            _ => started,
+        };
+        let place = self.next_place();
         let content = &mut self.files[file];
         let before = content.now.pages.len() as u64;
         if let Change::Write { offset, data } = &change {
@@ -234,7 +210,7 @@ impl State {
         }
         content.now.apply(&change);
         self.used_pages = self.used_pages + content.now.pages.len() as u64 - before;
-        content.unflushed.push(change);
+        content.unflushed.push((place, change));
         started
     }
 }
@@ -260,29 +236,49 @@ impl MemoryDisk {
         self.0.lock().operations
     }
 
+    /// Bytes that flushes wrote to the medium so far, in whole pages: what a page cache makes of the writes.
+    pub fn medium_bytes(&self) -> u64 {
+        self.0.lock().medium_bytes
+    }
+
     pub fn set_capacity(&self, capacity: u64) {
         self.0.lock().capacity = capacity;
+    }
+
+    /// From now on flushes of files whose names begin so (all of them: ""; the folder itself: ".") say that
+    /// they worked and do nothing: a bug for tests to find.
+    pub fn ignore_flushes(&self, prefix: &str) {
+        self.0.lock().ignored_flushes = Some(prefix.to_string());
+    }
+
+    /// Changes that no flush covers.
+    pub fn unflushed(&self) -> u64 {
+        let state = self.0.lock();
+        let changes: usize = state.files.iter().map(|file| file.unflushed.len()).sum();
+        (changes + state.unflushed_names.len()) as u64
     }
 
     /// The disk as the next start of the machine (or process) finds it. This one stays as it is.
     pub fn after(&self, crash: Crash) -> MemoryDisk {
         let state = self.0.lock();
-        let mut dice = Dice(if let Crash::Random(seed) = crash { seed } else { 0 });
-        let kept_names = match crash {
-            Crash::LoseAll => 0,
-            Crash::KeepAll => state.unflushed_names.len(),
-            Crash::Random(_) => dice.roll(state.unflushed_names.len() as u64 + 1) as usize,
-        };
+        let dice = Dice(if let Crash::Random(seed) = crash { seed } else { 0 });
+        let changes = state.files.iter().flat_map(|file| file.unflushed.iter().map(|(place, _)| *place));
+        let mut order: Vec<u64> =
+            changes.chain(state.unflushed_names.iter().map(|(place, _)| *place)).collect();
+        order.sort_unstable();
+        let mut survivors = Survivors { crash, dice, order };
+        let kept_names = survivors.names(&state.unflushed_names);
         let mut names = state.durable_names.clone();
-        for change in &state.unflushed_names[..kept_names] {
+        for (_, change) in &state.unflushed_names[..kept_names] {
             match change {
                 NameChange::Create(name, file) => drop(names.insert(name.clone(), *file)),
                 NameChange::Remove(name) => drop(names.remove(name)),
             }
         }
-        let mut next = State { capacity: state.capacity, ..State::default() };
+        let ignored_flushes = state.ignored_flushes.clone();
+        let mut next = State { capacity: state.capacity, ignored_flushes, ..State::default() };
         for (name, file) in names {
-            let image = state.files[file].after(crash, &mut dice);
+            let image = state.files[file].after(&mut survivors);
             next.used_pages += image.pages.len() as u64;
             next.names.insert(name, next.files.len());
             next.files.push(Content { now: image.clone(), durable: image, unflushed: Vec::new() });
@@ -334,7 +330,8 @@ impl Disk for MemoryDisk {
         state.files.push(Content::default());
         let file = state.files.len() - 1;
         state.names.insert(name.to_string(), file);
-        state.unflushed_names.push(NameChange::Create(name.to_string(), file));
+        let place = state.next_place();
+        state.unflushed_names.push((place, NameChange::Create(name.to_string(), file)));
         Ok(self.file(file))
     }
 
@@ -343,7 +340,8 @@ impl Disk for MemoryDisk {
         state.begin()?;
         let file = state.names.remove(name).ok_or(ErrorKind::NotFound)?;
         state.used_pages -= state.files[file].now.pages.len() as u64;
-        state.unflushed_names.push(NameChange::Remove(name.to_string()));
+        let place = state.next_place();
+        state.unflushed_names.push((place, NameChange::Remove(name.to_string())));
         Ok(())
     }
 
@@ -356,6 +354,9 @@ impl Disk for MemoryDisk {
     fn flush_names(&self) -> Result<()> {
         let mut state = self.0.lock();
         state.begin()?;
+        if state.ignored_flushes.as_deref() == Some(FOLDER) {
+            return Ok(());
+        }
         state.durable_names = state.names.clone();
         state.unflushed_names.clear();
         Ok(())
@@ -385,14 +386,19 @@ impl DiskFile for MemoryFile {
         let mut state = self.disk.0.lock();
         let started = state.begin();
         let io_error = matches!(state.fault, Some((_, Fault::Io)));
+        if state.ignores_flushes_of(self.file) {
+            return started;
+        }
         let content = &mut state.files[self.file];
         let changes = std::mem::take(&mut content.unflushed);
+        let medium_bytes = written_pages(changes.iter().map(|(_, change)| change)) * PAGE_BYTES;
         match &started {
-            Ok(()) => changes.iter().for_each(|change| content.durable.apply(change)),
+            Ok(()) => changes.iter().for_each(|(_, change)| content.durable.apply(change)),
             // An error of the medium: the pages count as clean now, and nothing says what was kept.
             Err(_) if io_error => {}
             Err(_) => content.unflushed = changes,
         }
+        state.medium_bytes += medium_bytes;
         started
     }
 

@@ -169,8 +169,10 @@ impl Replay<'_> {
                 if let Some(channel) = &stage.channel {
                     events.push(ChannelEvent::Set(Channel::try_from(channel)?));
                 }
-                if !known {
-                    let active = entry.active.as_mut().expect("a touched chunk is active");
+                let active = entry.active.as_mut().expect("a touched chunk is active");
+                if known {
+                    fill_images(active, stage, read)?;
+                } else {
                     apply_stage(active, segments, stage, read)?;
                 }
             }
@@ -267,6 +269,11 @@ impl Replay<'_> {
             let mut shard = index.shard(*chunk);
             let entry = shard.entries.get_mut(chunk).expect("a touched chunk is there");
             let active = entry.active.as_mut().expect("a touched chunk is active");
+            if active.images.values().any(|image| image.data.is_empty()) {
+                return Err(corrupt(format!(
+                    "the journal lost blocks of {chunk:?} that the catalogue names"
+                )));
+            }
             active.rebuild_planes();
             for plane in active.planes.iter().flatten() {
                 segments.mark_used(plane.address)?;
@@ -294,19 +301,36 @@ fn apply_stage(
         put_plane(active, segments, plane.plane, address)?;
     }
     let layout = active.tip().next(stage, read.number)?;
+    each_image(stage, read, |block, data| {
+        active.images.insert((block, read.number), Image { committed: 0, data: data.into() });
+    })?;
+    active.pending.push_back(Arc::new(layout));
+    if stage.commit {
+        commit_up_to(active, stage.version.unwrap_or_default().into(), read.number)?;
+    }
+    Ok(())
+}
+
+/// The catalogue has this record; the bytes of images that are not in their place yet it left to the journal.
+fn fill_images(active: &mut Active, stage: &JournalStage, read: &ReadRecord) -> Result<()> {
+    each_image(stage, read, |block, data| {
+        if let Some(image) = active.images.get_mut(&(block, read.number)) {
+            image.data = data.into();
+        }
+    })
+}
+
+/// Visits the whole blocks that a record carries.
+fn each_image(stage: &JournalStage, read: &ReadRecord, mut visit: impl FnMut(u32, &[u8])) -> Result<()> {
     let mut data = &read.data[..];
     for run in stage.runs.iter().filter(|run| run.kind() == BlockRunKind::RunOverlay) {
         for block in run.first..run.first + run.count {
             let (image, rest) = data
                 .split_at_checked(stored_in(stage.length, block))
                 .ok_or_else(|| corrupt("a journal record is shorter than its blocks"))?;
-            active.images.insert((block, read.number), Image { committed: 0, data: image.into() });
+            visit(block, image);
             data = rest;
         }
-    }
-    active.pending.push_back(Arc::new(layout));
-    if stage.commit {
-        commit_up_to(active, stage.version.unwrap_or_default().into(), read.number)?;
     }
     Ok(())
 }

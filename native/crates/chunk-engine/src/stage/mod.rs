@@ -30,6 +30,9 @@ pub enum Update<'a> {
     Write { offset: u32, data: &'a [Bytes] },
     /// The length becomes `length`: cuts, or extends with zeros.
     Truncate { length: u32 },
+    /// What the chunk has of `length` bytes at `offset` becomes zeros, and whole blocks of it give their
+    /// room back; the chunk's length stays.
+    Punch { offset: u32, length: u32 },
     /// The chunk is gone; a tombstone keeps the version.
     Remove,
     /// The whole chunk becomes `data`.
@@ -104,7 +107,7 @@ impl Core {
         self.check_request(request, tip)?;
         let payload = Payload::new(match request.update {
             Update::Write { data, .. } | Update::Replace { data } => data,
-            Update::Truncate { .. } | Update::Remove => &[],
+            Update::Truncate { .. } | Update::Punch { .. } | Update::Remove => &[],
         });
         let plan = Plan::new(self, request, tip, &payload)?;
         if request.crc.is_some_and(|crc| crc != plan.payload_crc) {
@@ -166,6 +169,7 @@ impl Core {
         let length = match request.update {
             Update::Write { offset, data } => u64::from(offset) + Payload::new(data).len() as u64,
             Update::Truncate { length } => u64::from(length),
+            Update::Punch { offset, length } => u64::from(offset) + u64::from(length),
             Update::Remove => 0,
             Update::Replace { data } => Payload::new(data).len() as u64,
         };

@@ -140,6 +140,7 @@ impl Plan {
             Update::Remove => Ok(Plan { length: 0, blocks: Vec::new(), payload_crc: 0 }),
             Update::Truncate { length } if length <= stored => cut(core, tip, length),
             Update::Truncate { length } => Write::plan(core, tip, stored, length as usize, payload),
+            Update::Punch { offset, length } => punch(core, tip, stored, offset as usize, length as usize),
             Update::Write { offset, .. } => Write::plan(core, tip, stored, offset as usize, payload),
             Update::Replace { .. } => Write::plan(core, tip, 0, 0, payload),
         }
@@ -183,6 +184,32 @@ fn cut(core: &Core, tip: &Tip, length: u32) -> Result<Plan> {
         let bytes = core.read_block(tip.chunk, &tip.layout, block)?;
         let crc = checksum(&bytes[..within]);
         plan.blocks.push(BlockPlan { block, place: Place::Keep, crc, skip: 0, content: Content::None });
+    }
+    Ok(plan)
+}
+
+/// Whole blocks become holes; the ends of the range, which share a block with other bytes, go through the
+/// journal.
+fn punch(core: &Core, tip: &Tip, stored: u32, offset: usize, length: usize) -> Result<Plan> {
+    let mut plan = Plan { length: stored, blocks: Vec::new(), payload_crc: 0 };
+    let end = (offset + length).min(stored as usize);
+    for block in (offset / BLOCK_BYTES) as u32..blocks_of(end as u32) {
+        let start = block as usize * BLOCK_BYTES;
+        let (from, to) = (offset.max(start) - start, (end - start).min(BLOCK_BYTES));
+        // A hole stays one.
+        if from >= to || tip.layout.plane(block).is_none() {
+            continue;
+        }
+        let held = tip.layout.stored(block);
+        let planned = if from == 0 && to == held {
+            BlockPlan { block, place: Place::Hole, crc: of_zeros(held), skip: 0, content: Content::None }
+        } else {
+            let mut bytes = core.read_block(tip.chunk, &tip.layout, block)?;
+            bytes[from..to].fill(0);
+            let crc = checksum(&bytes);
+            BlockPlan { block, place: Place::Overlay, crc, skip: 0, content: Content::Owned(bytes) }
+        };
+        plan.blocks.push(planned);
     }
     Ok(plan)
 }
