@@ -24,9 +24,18 @@ fn steps() -> impl Strategy<Value = Step> {
     });
     let truncate = (chunk(), prop_oneof![0u32..CHUNK, 0u32..20_000], any::<bool>())
         .prop_map(|(chunk, length, commit)| Step::Truncate { chunk, length, commit });
+    let punch = (chunk(), 0u32..CHUNK, prop_oneof![1u32..5000, 1u32..CHUNK], any::<bool>()).prop_map(
+        |(chunk, offset, length, commit)| Step::Punch {
+            chunk,
+            offset,
+            length: length.min(CHUNK - offset),
+            commit,
+        },
+    );
     prop_oneof![
         10 => write,
         3 => truncate,
+        3 => punch,
         1 => (chunk(), any::<bool>()).prop_map(|(chunk, commit)| Step::Remove { chunk, commit }),
         1 => (chunk(), 0usize..100_000, any::<bool>())
             .prop_map(|(chunk, length, older)| Step::Replace { chunk, length, older }),

@@ -68,6 +68,35 @@ fn unflushed_writes_are_lost_torn_or_kept() {
 }
 
 #[test]
+fn unflushed_changes_survive_in_part() {
+    let disk = MemoryDisk::new(1 << 30);
+    let file = disk.create("a").unwrap();
+    disk.flush_names().unwrap();
+    (0..4).for_each(|block| write(&*file, &[block as u8 + 1; 4096], block * 4096));
+    assert_eq!(disk.unflushed(), 4);
+    let firsts = |crash: Crash| -> Vec<u8> {
+        let content = read(&disk.after(crash), "a", 16_384);
+        content.chunks(2048).map(|half| half[0]).collect()
+    };
+    assert_eq!(firsts(Crash::First(0)), [1]);
+    assert_eq!(firsts(Crash::First(2)), [1, 1, 2, 2, 3]);
+    assert_eq!(firsts(Crash::First(4)), [1, 1, 2, 2, 3, 3, 4, 4]);
+    assert_eq!(firsts(Crash::AllBut(1)), [1, 1, 0, 0, 3, 3, 4, 4]);
+    file.flush().unwrap();
+    assert_eq!((disk.unflushed(), disk.medium_bytes()), (0, 16_384));
+    write(&*file, &[9; 10], 4090);
+    write(&*file, &[9; 10], 4092);
+    disk.ignore_flushes("b");
+    file.flush().unwrap();
+    assert_eq!((disk.unflushed(), disk.medium_bytes()), (0, 16_384 + 8192), "each page once");
+    disk.ignore_flushes("a");
+    write(&*file, &[7; 10], 0);
+    file.flush().unwrap();
+    assert_eq!(disk.unflushed(), 1);
+    assert_eq!(read(&disk.after(Crash::LoseAll), "a", 1), [1]);
+}
+
+#[test]
 fn names_need_a_flush_too() {
     let disk = MemoryDisk::new(1 << 30);
     disk.create("a").unwrap().flush().unwrap();
@@ -92,6 +121,9 @@ fn the_nth_operation_fails() {
     assert_eq!(read(&disk.after(Crash::LoseAll), "a", 10), []);
     disk.fail_at(1, Fault::NoSpace);
     assert_eq!(file.write_at(&[IoSlice::new(&[1])], 0).unwrap_err().raw_os_error(), Some(28));
+    disk.fail_at(1, Fault::Short);
+    assert_eq!(file.write_at(&[IoSlice::new(&[8; 100])], 0).unwrap_err().raw_os_error(), Some(28));
+    assert_eq!(read(&disk, "a", 60), [vec![8; 50]].concat(), "half of it is there");
     disk.fail_at(1, Fault::PowerOff);
     assert!(file.flush().is_err() && file.flush().is_err() && disk.list().is_err());
 }

@@ -1,5 +1,5 @@
-//! Every operation of the disk fails once, in a scripted workload: the engine says so or goes on rightly. No
-//! panic, no lie.
+//! Every operation of the disk fails once, in thirty scripts: with EIO, with ENOSPC, or after half of a
+//! write. The engine says so or goes on rightly. No panic, no lie.
 
 mod support;
 
@@ -7,50 +7,34 @@ use chunk_engine::disk::{Crash, Fault};
 use chunk_engine::{Engine, MemoryDisk, StageRequest, Update};
 use std::sync::Arc;
 use support::model::{Step, World, is_honest, small};
+use support::scripts::scripts;
 use support::*;
 use wire::Code;
 
-fn script() -> Vec<Step> {
-    let write = |chunk, offset, length, commit| Step::Write { chunk, offset, length, commit };
-    vec![
-        write(1, 0, 10_000, true),
-        write(1, 10_000, 50_000, true),
-        write(2, 100, 200, true),
-        write(1, 5000, 3000, false),
-        write(1, 0, 256 << 10, false),
-        Step::Flush,
-        Step::Commit { chunk: 1, all: true },
-        Step::Truncate { chunk: 1, length: 70_001, commit: true },
-        Step::Checkpoint,
-        write(1, 70_001, 10, true),
-        write(2, 200, 9000, true),
-        Step::Remove { chunk: 2, commit: true },
-        Step::Replace { chunk: 3, length: 30_000, older: false },
-        Step::Flush,
-        write(2, 0, 4096, true),
-        Step::Checkpoint,
-        write(3, 0, 4096, true),
-        Step::Flush,
-    ]
+fn is_exhaustive() -> bool {
+    std::env::var_os("CATENA_EXHAUSTIVE").is_some()
 }
 
-fn fail_each(fault: Fault) {
-    for at in 1.. {
-        let mut world = World::new(MemoryDisk::new(1 << 30), small());
-        let before = world.disk.operations();
-        world.disk.fail_at(at, fault);
-        let mut failed = None;
-        for step in script() {
-            if let Err(error) = world.step(&step) {
-                assert!(is_honest(&error), "{error} at operation {at}, {step:?}");
-                failed = Some(error);
-                break;
-            }
+/// Runs the script with its `at`-th operation failing, and looks at what that and a crash after it leave.
+/// `false`: the script has fewer operations.
+fn fail_one(name: &str, script: &[Step], fault: Fault, at: u64) -> bool {
+    let mut world = World::new(MemoryDisk::new(1 << 30), small());
+    world.faulty = true;
+    let before = world.disk.operations();
+    world.disk.fail_at(at, fault);
+    let mut failed = None;
+    for step in script {
+        if let Err(error) = world.step(step) {
+            assert!(is_honest(&error), "{name}: {error} at operation {at}, {step:?}");
+            failed = Some(error);
+            break;
         }
-        let reached = world.disk.operations() - before >= at;
-        world.disk.heal();
-        let engine = world.engine.as_ref().expect("the script does not restart");
-        if let Some(reason) = engine.failure() {
+    }
+    let reached = world.disk.operations() - before >= at;
+    world.disk.heal();
+    assert!(reached || failed.is_none(), "{name}: {failed:?} without any fault");
+    match world.engine.as_ref().and_then(|engine| engine.failure().map(|reason| (engine, reason))) {
+        Some((engine, reason)) => {
             // Once failed, always failed: nothing may be served.
             assert_eq!(reason.code, Code::TargetOffline);
             let refused = [
@@ -63,17 +47,39 @@ fn fail_each(fault: Fault) {
             for row in engine.list(id(0, 0), None, 100) {
                 assert_eq!(engine.meta(row.chunk).map(|meta| meta.committed), Some(row.version));
             }
-        } else if failed.is_none() {
-            world.check_now();
         }
-        for crash in [Crash::KeepAll, Crash::LoseAll, Crash::Random(at)] {
-            world.check_after(crash);
-        }
-        if !reached {
-            assert!(failed.is_none() && at > 80, "{at} operations are too few");
-            return;
-        }
+        None if failed.is_none() => world.check_now(),
+        None => {}
     }
+    for crash in [Crash::KeepAll, Crash::LoseAll, Crash::Random(at)] {
+        world.check_after(crash);
+    }
+    reached
+}
+
+/// A run of the tests looks at every seventh operation, in each script from another one on;
+/// `CATENA_EXHAUSTIVE=1` at all.
+fn fail_each(fault: Fault) {
+    let scripts = scripts();
+    assert_eq!(scripts.len(), 30);
+    let stride = if is_exhaustive() { 1 } else { 7 };
+    let (mut count, mut shortest) = (0, u64::MAX);
+    for (number, (name, script)) in (0..).zip(&scripts) {
+        let mut at = 1 + number % stride;
+        while fail_one(name, script, fault, at) {
+            (at, count) = (at + stride, count + 1);
+        }
+        shortest = shortest.min(at);
+    }
+    eprintln!(
+        "{} scripts, {count} operations failed with {fault:?}, {} crash states",
+        scripts.len(),
+        3 * count
+    );
+    assert!(
+        shortest > 10 && count > 30 * 25 / stride,
+        "{count} operations are too few, {shortest} in one script"
+    );
 }
 
 #[test]
@@ -84,6 +90,26 @@ fn an_io_error_at_every_operation() {
 #[test]
 fn a_full_disk_at_every_operation() {
     fail_each(Fault::NoSpace);
+}
+
+#[test]
+fn a_short_write_at_every_operation() {
+    fail_each(Fault::Short);
+}
+
+/// The tests above would find an engine that overlooks a failed flush.
+#[test]
+fn a_flush_that_is_left_out_is_found() {
+    let found = scripts().into_iter().find(|(_, script)| {
+        std::panic::catch_unwind(|| {
+            let mut world = World::new(MemoryDisk::new(1 << 30), small());
+            world.disk.ignore_flushes("");
+            script.iter().for_each(|step| world.step(step).unwrap());
+            world.check_after(Crash::LoseAll);
+        })
+        .is_err()
+    });
+    assert!(found.is_some());
 }
 
 #[test]

@@ -4,7 +4,9 @@ mod support;
 
 use bytes::Bytes;
 use chunk_engine::disk::Crash;
-use chunk_engine::{BLOCK_BYTES, Disk, Engine, FileDisk, MemoryDisk, StageRequest, Update, checksum};
+use chunk_engine::{
+    BLOCK_BYTES, Disk, Engine, FileDisk, MemoryDisk, Options, StageRequest, Update, checksum,
+};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use support::*;
@@ -216,6 +218,122 @@ fn rewriting_in_pieces_keeps_the_disk_and_gives_back_what_was_replaced() {
         }
         engine.flush().unwrap();
         assert_eq!(engine.space().unwrap().used, 16 * size as u64);
+        sound(&engine);
+    });
+}
+
+#[test]
+fn punching_gives_whole_blocks_back_and_reads_zeros() {
+    on_both(|disk| {
+        let engine = Engine::create(disk.clone(), options()).unwrap();
+        let chunk = id(1, 0);
+        let mut model = pattern(1, 50_001).to_vec();
+        write(&engine, chunk, 0, 0, &model).unwrap();
+        let mut base = 1;
+        let ranges: [(u32, u32); 9] = [
+            (4096, 8192),     // whole blocks
+            (0, 100),         // the beginning of a block
+            (20_000, 9000),   // a part, a whole, a part
+            (45_000, 20_000), // over the chunk's end
+            (50_001, 100),    // behind it
+            (4096, 8192),     // holes already
+            (30_000, 0),      // nothing
+            (100, 3996),      // the rest of a block: all zeros, but it keeps its room
+            (0, 65_536),      // everything
+        ];
+        let mut held: Vec<usize> = (0..13).collect();
+        for (offset, length) in ranges {
+            let before = content(&engine, chunk);
+            let staged = engine.stage(&request(chunk, base, Update::Punch { offset, length })).unwrap();
+            base += 1;
+            assert!(content(&engine, chunk) == before, "it only pends");
+            engine.commit(chunk, version(base)).unwrap();
+            let (from, to) =
+                ((offset as usize).min(model.len()), model.len().min((offset + length) as usize));
+            model[from..to].fill(0);
+            let count = held.len();
+            held.retain(|block| from > block * 4096 || to < model.len().min((block + 1) * 4096));
+            let given_back = (count - held.len()) as i64 * 4096;
+            assert_eq!(
+                (staged.chunk_length, staged.allocated_delta),
+                (50_001, -given_back),
+                "{offset}+{length}"
+            );
+            assert!(content(&engine, chunk) == model, "after {offset}+{length}");
+            engine.flush().unwrap();
+            assert_eq!(engine.space().unwrap().used, held.len() as u64 * 4096, "{offset}+{length}");
+        }
+        assert!(held.is_empty());
+        sound(&engine);
+        // What was punched can be written, and both survive.
+        write(&engine, chunk, base, 6000, b"in a hole").unwrap();
+        model[6000..6009].copy_from_slice(b"in a hole");
+        engine.close().unwrap();
+        let (engine, _) = Engine::open(disk, options()).unwrap();
+        assert!(content(&engine, chunk) == model);
+        assert_eq!(engine.space().unwrap().used, 4096);
+        sound(&engine);
+        assert_eq!(
+            engine
+                .stage(&request(chunk, base + 1, Update::Punch { offset: CHUNK, length: 1 }))
+                .unwrap_err()
+                .code,
+            Code::InvalidArgument
+        );
+    });
+}
+
+#[test]
+fn chunks_of_the_smallest_and_the_largest_size() {
+    on_both(|disk| {
+        let options = Options { segment_bytes: 128 << 20, ..options() };
+        let engine = Engine::create(disk.clone(), options.clone()).unwrap();
+        let mut models = Vec::new();
+        for (inode, size) in [(1, 64u32 << 10), (2, 64 << 20)] {
+            let chunk = id(inode, 0);
+            let stage = |base: u64, update: Update<'_>| {
+                let request = StageRequest { chunk_size: size, commit: true, ..request(chunk, base, update) };
+                engine.stage(&request)
+            };
+            let whole = [pattern(inode, size as usize)];
+            let staged = stage(0, Update::Write { offset: 0, data: &whole }).unwrap();
+            assert_eq!((staged.chunk_length, staged.allocated_delta), (size, i64::from(size)));
+            assert_eq!(staged.crc, checksum(&whole[0]));
+            let mut model = whole[0].to_vec();
+            // The last block through the journal, and a middle part to new blocks.
+            let (last, middle) = ([pattern(3, 4000)], [pattern(4, size as usize / 2)]);
+            stage(1, Update::Write { offset: size - 4000, data: &last }).unwrap();
+            stage(2, Update::Write { offset: size / 4, data: &middle }).unwrap();
+            model[size as usize - 4000..].copy_from_slice(&last[0]);
+            model[size as usize / 4..size as usize / 4 * 3].copy_from_slice(&middle[0]);
+            stage(3, Update::Truncate { length: size - 5000 }).unwrap();
+            stage(4, Update::Truncate { length: size }).unwrap();
+            model[size as usize - 5000..].fill(0);
+            let beyond = stage(5, Update::Write { offset: size - 10, data: &[pattern(5, 11)] });
+            assert_eq!(beyond.unwrap_err().code, Code::InvalidArgument);
+            assert!(content(&engine, chunk) == model, "{size}");
+            models.push((chunk, model));
+        }
+        for size in [(64 << 10) - 4096, (64 << 20) + 4096] {
+            let update = Update::Truncate { length: 1 };
+            let refused = engine.stage(&StageRequest { chunk_size: size, ..request(id(3, 0), 0, update) });
+            assert_eq!(refused.unwrap_err().code, Code::InvalidArgument, "{size}");
+        }
+        sound(&engine);
+        engine.flush().unwrap();
+        drop(engine);
+        let (engine, opened) = Engine::open(disk, options).unwrap();
+        assert!(opened.complete);
+        models.iter().for_each(|(chunk, model)| assert!(content(&engine, *chunk) == *model));
+        for (chunk, model) in &models {
+            let update = Update::Remove;
+            let size = model.len() as u32;
+            engine
+                .stage(&StageRequest { chunk_size: size, commit: true, ..request(*chunk, 5, update) })
+                .unwrap();
+        }
+        engine.flush().unwrap();
+        assert_eq!(engine.space().unwrap().used, 0);
         sound(&engine);
     });
 }

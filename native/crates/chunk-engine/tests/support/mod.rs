@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 pub mod model;
+pub mod scripts;
 
 use bytes::Bytes;
 use chunk_engine::{ChannelUpdate, Engine, Options, StageRequest, Staged, Update};

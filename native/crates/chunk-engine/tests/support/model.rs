@@ -27,6 +27,12 @@ pub enum Step {
         length: u32,
         commit: bool,
     },
+    Punch {
+        chunk: u64,
+        offset: u32,
+        length: u32,
+        commit: bool,
+    },
     Remove {
         chunk: u64,
         commit: bool,
@@ -47,6 +53,9 @@ pub enum Step {
     Restart,
     CloseAndOpen,
     ForgetClient,
+    /// Entries of another client come from another member.
+    InstallChannels,
+    SetReserve(u64),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +100,10 @@ pub struct World {
     events: Vec<Event>,
     number: u64,
     sequence: u64,
+    /// Opening or closing failed in the middle: a failed flush may have cost what was not on the medium.
+    unsure: bool,
+    /// Operations of the disk fail: opening may have to set chunks back, and the run ends there.
+    pub faulty: bool,
     pub trace: Vec<Step>,
 }
 
@@ -124,6 +137,8 @@ impl World {
             events: Vec::new(),
             number: 0,
             sequence: 0,
+            unsure: false,
+            faulty: false,
             trace: Vec::new(),
         }
     }
@@ -159,6 +174,13 @@ impl World {
                 bytes.resize(length as usize, 0);
                 self.stage(chunk, Update::Truncate { length }, Some(bytes), commit)
             }
+            Step::Punch { chunk, offset, length, commit } => {
+                let (_, mut bytes) = tip(&self.history(chunk).now());
+                let (from, to) =
+                    (bytes.len().min(offset as usize), bytes.len().min((offset + length) as usize));
+                bytes[from..to].fill(0);
+                self.stage(chunk, Update::Punch { offset, length }, Some(bytes), commit)
+            }
             Step::Remove { chunk, commit } => self.stage(chunk, Update::Remove, None, commit),
             Step::Replace { chunk, length, older } => self.replace(chunk, length, older),
             Step::Commit { chunk, all } => self.commit(chunk, all),
@@ -169,7 +191,9 @@ impl World {
                 self.reopen()
             }
             Step::CloseAndOpen => {
-                self.engine.take().expect("an open engine").close()?;
+                let closed = self.engine.take().expect("an open engine").close();
+                self.unsure |= closed.is_err();
+                closed?;
                 self.flushed();
                 self.reopen()
             }
@@ -178,11 +202,30 @@ impl World {
                 self.events.clear();
                 Ok(())
             }
+            Step::InstallChannels => {
+                let channel = |channel: u32| chunk_engine::Channel {
+                    tag: tag(2, channel, self.number),
+                    chunk: id(1, 0),
+                    version: Version { chain: 1, number: self.number },
+                    chunk_length: 1,
+                    allocated_delta: 0,
+                    request_crc: 3,
+                };
+                self.engine().install_channels(&[channel(0), channel(1)])
+            }
+            Step::SetReserve(bytes) => self.engine().set_reserve(bytes),
         }
     }
 
     fn reopen(&mut self) -> Result<(), Error> {
-        let (engine, opened) = Engine::open(Arc::new(self.disk.clone()), self.options.clone())?;
+        let opened = Engine::open(Arc::new(self.disk.clone()), self.options.clone());
+        self.unsure |= opened.is_err();
+        let (engine, opened) = opened?;
+        if self.faulty && !opened.complete {
+            // A block that could not be read counts as one that is not there.
+            self.unsure = true;
+            return Err(Error::new(Code::Corrupt, format!("{opened:?}")));
+        }
         self.engine = Some(engine);
         assert!(opened.complete, "a process that dies loses nothing: {opened:?}");
         self.flushed();
@@ -303,6 +346,7 @@ impl World {
         let opened = Engine::open(Arc::new(disk.clone()), self.options.clone());
         let (engine, opened) = opened.unwrap_or_else(|error| panic!("{error} at {}", context()));
         let died_only = crash == Crash::KeepAll
+            && !self.unsure
             && self.engine.as_ref().is_none_or(|engine| {
                 // After a failed flush the page cache promises nothing.
                 engine.failure().is_none()
