@@ -67,6 +67,7 @@ export interface RawStorageSettings {
   cluster: string;
   listen: string;
   advertise: string;
+  domain: string;
   managers: string[];
   disks: string[];
   storeThreads: number;

@@ -43,6 +43,7 @@ export const MessageKind = {
   KIND_SUSPECT: 44,
   KIND_EXIT_REPORT: 45,
   KIND_ROUTING: 46,
+  KIND_CHANGE: 55,
   /** KIND_HELLO - metadata */
   KIND_HELLO: 80,
   KIND_LOOKUP: 81,
@@ -90,6 +91,7 @@ export namespace MessageKind {
   export type KIND_SUSPECT = typeof MessageKind.KIND_SUSPECT;
   export type KIND_EXIT_REPORT = typeof MessageKind.KIND_EXIT_REPORT;
   export type KIND_ROUTING = typeof MessageKind.KIND_ROUTING;
+  export type KIND_CHANGE = typeof MessageKind.KIND_CHANGE;
   export type KIND_HELLO = typeof MessageKind.KIND_HELLO;
   export type KIND_LOOKUP = typeof MessageKind.KIND_LOOKUP;
   export type KIND_STAT = typeof MessageKind.KIND_STAT;

@@ -54,6 +54,61 @@ export namespace NodeKind {
   export type NODE_CLIENT = typeof NodeKind.NODE_CLIENT;
 }
 
+/** Whether the administrator lets a member stay in its chain. */
+export const Tenure = {
+  STAYS: 0,
+  /** LEAVES - serves on until every member that stays serves; then it is told to stop */
+  LEAVES: 1,
+  /** STOPS - answers nothing any more; it goes when it has said so under this version */
+  STOPS: 2,
+} as const;
+
+export type Tenure = typeof Tenure[keyof typeof Tenure];
+
+export namespace Tenure {
+  export type STAYS = typeof Tenure.STAYS;
+  export type LEAVES = typeof Tenure.LEAVES;
+  export type STOPS = typeof Tenure.STOPS;
+}
+
+export const ChangeKind = {
+  /** CHANGE_DRAIN - every replica moves off the place, which stays closed */
+  CHANGE_DRAIN: 0,
+  /** CHANGE_REPLACE - replicas of the place that are lost are made anew: there, or at `with` */
+  CHANGE_REPLACE: 1,
+  /** CHANGE_BALANCE - replicas move to the place until it holds its share */
+  CHANGE_BALANCE: 2,
+} as const;
+
+export type ChangeKind = typeof ChangeKind[keyof typeof ChangeKind];
+
+export namespace ChangeKind {
+  export type CHANGE_DRAIN = typeof ChangeKind.CHANGE_DRAIN;
+  export type CHANGE_REPLACE = typeof ChangeKind.CHANGE_REPLACE;
+  export type CHANGE_BALANCE = typeof ChangeKind.CHANGE_BALANCE;
+}
+
+export const ChangeAction = {
+  ACTION_DRAIN: 0,
+  ACTION_REPLACE: 1,
+  /** ACTION_ADD - a storage node that may register from now on, or a place that is open again */
+  ACTION_ADD: 2,
+  /** ACTION_REMOVE - forgets a storage node that holds nothing */
+  ACTION_REMOVE: 3,
+  /** ACTION_ABORT - ends the change of that place */
+  ACTION_ABORT: 4,
+} as const;
+
+export type ChangeAction = typeof ChangeAction[keyof typeof ChangeAction];
+
+export namespace ChangeAction {
+  export type ACTION_DRAIN = typeof ChangeAction.ACTION_DRAIN;
+  export type ACTION_REPLACE = typeof ChangeAction.ACTION_REPLACE;
+  export type ACTION_ADD = typeof ChangeAction.ACTION_ADD;
+  export type ACTION_REMOVE = typeof ChangeAction.ACTION_REMOVE;
+  export type ACTION_ABORT = typeof ChangeAction.ACTION_ABORT;
+}
+
 export interface Member {
   target: bigint;
   node: number;
@@ -62,6 +117,7 @@ export interface Member {
   disk: number;
   /** the process that `state` speaks to; any other process treats the target as offline */
   incarnation: bigint;
+  tenure: Tenure;
 }
 
 export interface Chain {
@@ -92,6 +148,10 @@ export interface Node {
   alive: boolean;
   /** of that incarnation, so that an exit report finds it after a restart of the manager */
   pid: number;
+  /** failure domain: no two copies of a chunk in one; empty: the node is its own */
+  domain: string;
+  /** data directories of a storage node, as it said when it registered */
+  disks: number;
 }
 
 /** The whole table or a delta: a receiver replaces the entries that are named and keeps the others. */
@@ -116,7 +176,7 @@ export interface TargetReport {
   state: LocalState;
   /** P10: same boot since it served, or stopped cleanly after a flush */
   complete: boolean;
-  /** created empty by this process, never served */
+  /** never had a role in its chain: nothing of it is stored here */
   fresh: boolean;
   diskError: boolean;
   capacityBytes: bigint;
@@ -124,6 +184,10 @@ export interface TargetReport {
   noAllocate: boolean;
   /** routing version up to which every fence of a client holds in this chain (P4) */
   fencesHeld: bigint;
+  /** under `chain_version` the chain told it to stop, and it answers nothing */
+  stopped: boolean;
+  /** by this process: what an earlier one stored under this id is gone */
+  created: boolean;
 }
 
 /** Storage and meta services, on the connection that carries their heartbeats. */
@@ -143,6 +207,8 @@ export interface RegisterRequest {
   targets: TargetReport[];
   /** data directories, by index */
   disks: string[];
+  /** storage: its failure domain; empty: what the manager knows stays */
+  domain: string;
 }
 
 export interface RegisterReply {
@@ -244,6 +310,20 @@ export interface TargetFact {
   gone: boolean;
   /** of the process that reported; 0 = never heard of */
   incarnation: bigint;
+  /** as reported under `chain_version` */
+  stopped: boolean;
+  /** by this process */
+  created: boolean;
+}
+
+/** What the administrator wants of one chain. Given again it changes nothing. */
+export interface ChainOrder {
+  /** target, node and disk of new members: they are synced behind the others */
+  joins: Member[];
+  /** targets that go once every member that stays serves */
+  leaves: bigint[];
+  /** targets that were to leave and are kept */
+  stays: bigint[];
 }
 
 export interface NextChainRequest {
@@ -253,6 +333,8 @@ export interface NextChainRequest {
   outageMs: bigint;
   /** P10 */
   outageGraceMs: bigint;
+  /** absent: none */
+  order: ChainOrder | undefined;
 }
 
 export interface NextChainReply {
@@ -275,10 +357,62 @@ export interface ManagerRecord {
   clients: Buffer[];
   /** the newest fenced ids, oldest first: they never come back */
   fencedClients: Buffer[];
+  /** what the administrator ordered and is not done yet */
+  changes: Change[];
+  /** drained or draining: nothing new is placed there */
+  closed: Place[];
+}
+
+/** A disk, or all disks of a node. */
+export interface Place {
+  node: number;
+  /** absent: the whole node */
+  disk?: number | undefined;
+}
+
+export interface Change {
+  id: number;
+  kind: ChangeKind;
+  place:
+    | Place
+    | undefined;
+  /** absent: the manager chooses (drain), or the same place (replace) */
+  with:
+    | Place
+    | undefined;
+  /** since 1970, for people */
+  startedMs: bigint;
+  /** replace: the lost ones, as they were when it was ordered */
+  targets: bigint[];
+  /** drain, replace: those with a replica there; done when all of them are whole */
+  chains: number[];
+}
+
+export interface ChangeRequest {
+  header: RequestHeader | undefined;
+  action: ChangeAction;
+  place: Place | undefined;
+  with:
+    | Place
+    | undefined;
+  /** of a node that is added */
+  domain: string;
+}
+
+export interface ChangeReply {
+  header:
+    | ReplyHeader
+    | undefined;
+  /** absent: done at once, or nothing was to be done */
+  change:
+    | Change
+    | undefined;
+  /** for people */
+  detail: string;
 }
 
 function createBaseMember(): Member {
-  return { target: 0n, node: 0, state: 0, disk: 0, incarnation: 0n };
+  return { target: 0n, node: 0, state: 0, disk: 0, incarnation: 0n, tenure: 0 };
 }
 
 export const Member: MessageFns<Member> = {
@@ -303,6 +437,9 @@ export const Member: MessageFns<Member> = {
         throw new globalThis.Error("value provided for field message.incarnation of type uint64 too large");
       }
       writer.uint32(40).uint64(message.incarnation);
+    }
+    if (message.tenure !== 0) {
+      writer.uint32(48).int32(message.tenure);
     }
     return writer;
   },
@@ -360,6 +497,14 @@ export const Member: MessageFns<Member> = {
             message.incarnation = reader.uint64() as bigint;
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.tenure = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -384,6 +529,7 @@ export const Member: MessageFns<Member> = {
     message.incarnation = (object.incarnation !== undefined && object.incarnation !== null)
       ? BigInt(object.incarnation)
       : 0n;
+    message.tenure = object.tenure ?? 0;
     return message;
   },
 };
@@ -639,7 +785,7 @@ export const ChainTable: MessageFns<ChainTable> = {
 };
 
 function createBaseNode(): Node {
-  return { id: 0, kind: 0, address: "", incarnation: 0n, alive: false, pid: 0 };
+  return { id: 0, kind: 0, address: "", incarnation: 0n, alive: false, pid: 0, domain: "", disks: 0 };
 }
 
 export const Node: MessageFns<Node> = {
@@ -664,6 +810,12 @@ export const Node: MessageFns<Node> = {
     }
     if (message.pid !== 0) {
       writer.uint32(48).uint32(message.pid);
+    }
+    if (message.domain !== "") {
+      writer.uint32(82).string(message.domain);
+    }
+    if (message.disks !== 0) {
+      writer.uint32(88).uint32(message.disks);
     }
     return writer;
   },
@@ -729,6 +881,22 @@ export const Node: MessageFns<Node> = {
             message.pid = reader.uint32();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.domain = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.disks = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -754,6 +922,8 @@ export const Node: MessageFns<Node> = {
       : 0n;
     message.alive = object.alive ?? false;
     message.pid = object.pid ?? 0;
+    message.domain = object.domain ?? "";
+    message.disks = object.disks ?? 0;
     return message;
   },
 };
@@ -927,6 +1097,8 @@ function createBaseTargetReport(): TargetReport {
     usedBytes: 0n,
     noAllocate: false,
     fencesHeld: 0n,
+    stopped: false,
+    created: false,
   };
 }
 
@@ -979,6 +1151,12 @@ export const TargetReport: MessageFns<TargetReport> = {
         throw new globalThis.Error("value provided for field message.fencesHeld of type uint64 too large");
       }
       writer.uint32(88).uint64(message.fencesHeld);
+    }
+    if (message.stopped !== false) {
+      writer.uint32(160).bool(message.stopped);
+    }
+    if (message.created !== false) {
+      writer.uint32(168).bool(message.created);
     }
     return writer;
   },
@@ -1084,6 +1262,22 @@ export const TargetReport: MessageFns<TargetReport> = {
             message.fencesHeld = reader.uint64() as bigint;
             continue;
           }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.stopped = reader.bool();
+            continue;
+          }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.created = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1118,6 +1312,8 @@ export const TargetReport: MessageFns<TargetReport> = {
     message.fencesHeld = (object.fencesHeld !== undefined && object.fencesHeld !== null)
       ? BigInt(object.fencesHeld)
       : 0n;
+    message.stopped = object.stopped ?? false;
+    message.created = object.created ?? false;
     return message;
   },
 };
@@ -1134,6 +1330,7 @@ function createBaseRegisterRequest(): RegisterRequest {
     pid: 0,
     targets: [],
     disks: [],
+    domain: "",
   };
 }
 
@@ -1171,6 +1368,9 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
     }
     for (const v of message.disks) {
       writer.uint32(82).string(v!);
+    }
+    if (message.domain !== "") {
+      writer.uint32(162).string(message.domain);
     }
     return writer;
   },
@@ -1268,6 +1468,14 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
             message.disks.push(reader.string());
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.domain = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1299,6 +1507,7 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
     message.pid = object.pid ?? 0;
     message.targets = object.targets?.map((e) => TargetReport.fromPartial(e)) || [];
     message.disks = object.disks?.map((e) => e) || [];
+    message.domain = object.domain ?? "";
     return message;
   },
 };
@@ -2353,6 +2562,8 @@ function createBaseTargetFact(): TargetFact {
     diskError: false,
     gone: false,
     incarnation: 0n,
+    stopped: false,
+    created: false,
   };
 }
 
@@ -2396,6 +2607,12 @@ export const TargetFact: MessageFns<TargetFact> = {
         throw new globalThis.Error("value provided for field message.incarnation of type uint64 too large");
       }
       writer.uint32(80).uint64(message.incarnation);
+    }
+    if (message.stopped !== false) {
+      writer.uint32(88).bool(message.stopped);
+    }
+    if (message.created !== false) {
+      writer.uint32(96).bool(message.created);
     }
     return writer;
   },
@@ -2493,6 +2710,22 @@ export const TargetFact: MessageFns<TargetFact> = {
             message.incarnation = reader.uint64() as bigint;
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.stopped = reader.bool();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.created = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2524,12 +2757,127 @@ export const TargetFact: MessageFns<TargetFact> = {
     message.incarnation = (object.incarnation !== undefined && object.incarnation !== null)
       ? BigInt(object.incarnation)
       : 0n;
+    message.stopped = object.stopped ?? false;
+    message.created = object.created ?? false;
+    return message;
+  },
+};
+
+function createBaseChainOrder(): ChainOrder {
+  return { joins: [], leaves: [], stays: [] };
+}
+
+export const ChainOrder: MessageFns<ChainOrder> = {
+  encode(message: ChainOrder, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.joins) {
+      Member.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.leaves.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.leaves) {
+        if (BigInt.asUintN(64, v) !== v) {
+          throw new globalThis.Error("a value provided in array field leaves of type uint64 is too large");
+        }
+        writer.uint64(v);
+      }
+      writer.join();
+    }
+    if (message.stays.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.stays) {
+        if (BigInt.asUintN(64, v) !== v) {
+          throw new globalThis.Error("a value provided in array field stays of type uint64 is too large");
+        }
+        writer.uint64(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChainOrder {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChainOrder();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.joins.push(Member.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.leaves.push(reader.uint64() as bigint);
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.leaves.push(reader.uint64() as bigint);
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 3: {
+            if (tag === 24) {
+              message.stays.push(reader.uint64() as bigint);
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.stays.push(reader.uint64() as bigint);
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ChainOrder>): ChainOrder {
+    return ChainOrder.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ChainOrder>): ChainOrder {
+    const message = createBaseChainOrder();
+    message.joins = object.joins?.map((e) => Member.fromPartial(e)) || [];
+    message.leaves = object.leaves?.map((e) => BigInt(e)) || [];
+    message.stays = object.stays?.map((e) => BigInt(e)) || [];
     return message;
   },
 };
 
 function createBaseNextChainRequest(): NextChainRequest {
-  return { chain: undefined, facts: [], outageMs: 0n, outageGraceMs: 0n };
+  return { chain: undefined, facts: [], outageMs: 0n, outageGraceMs: 0n, order: undefined };
 }
 
 export const NextChainRequest: MessageFns<NextChainRequest> = {
@@ -2551,6 +2899,9 @@ export const NextChainRequest: MessageFns<NextChainRequest> = {
         throw new globalThis.Error("value provided for field message.outageGraceMs of type uint64 too large");
       }
       writer.uint32(32).uint64(message.outageGraceMs);
+    }
+    if (message.order !== undefined) {
+      ChainOrder.encode(message.order, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -2600,6 +2951,14 @@ export const NextChainRequest: MessageFns<NextChainRequest> = {
             message.outageGraceMs = reader.uint64() as bigint;
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.order = ChainOrder.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2623,6 +2982,9 @@ export const NextChainRequest: MessageFns<NextChainRequest> = {
     message.outageGraceMs = (object.outageGraceMs !== undefined && object.outageGraceMs !== null)
       ? BigInt(object.outageGraceMs)
       : 0n;
+    message.order = (object.order !== undefined && object.order !== null)
+      ? ChainOrder.fromPartial(object.order)
+      : undefined;
     return message;
   },
 };
@@ -2717,6 +3079,8 @@ function createBaseManagerRecord(): ManagerRecord {
     tables: [],
     clients: [],
     fencedClients: [],
+    changes: [],
+    closed: [],
   };
 }
 
@@ -2751,6 +3115,12 @@ export const ManagerRecord: MessageFns<ManagerRecord> = {
     }
     for (const v of message.fencedClients) {
       writer.uint32(74).bytes(v!);
+    }
+    for (const v of message.changes) {
+      Change.encode(v!, writer.uint32(162).fork()).join();
+    }
+    for (const v of message.closed) {
+      Place.encode(v!, writer.uint32(170).fork()).join();
     }
     return writer;
   },
@@ -2840,6 +3210,22 @@ export const ManagerRecord: MessageFns<ManagerRecord> = {
             message.fencedClients.push(Buffer.from(reader.bytes()));
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.changes.push(Change.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 21: {
+            if (tag !== 170) {
+              break;
+            }
+
+            message.closed.push(Place.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2868,6 +3254,424 @@ export const ManagerRecord: MessageFns<ManagerRecord> = {
     message.tables = object.tables?.map((e) => ChainTable.fromPartial(e)) || [];
     message.clients = object.clients?.map((e) => e) || [];
     message.fencedClients = object.fencedClients?.map((e) => e) || [];
+    message.changes = object.changes?.map((e) => Change.fromPartial(e)) || [];
+    message.closed = object.closed?.map((e) => Place.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBasePlace(): Place {
+  return { node: 0, disk: undefined };
+}
+
+export const Place: MessageFns<Place> = {
+  encode(message: Place, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== 0) {
+      writer.uint32(8).uint32(message.node);
+    }
+    if (message.disk !== undefined) {
+      writer.uint32(16).uint32(message.disk);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Place {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlace();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.node = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.disk = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Place>): Place {
+    return Place.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Place>): Place {
+    const message = createBasePlace();
+    message.node = object.node ?? 0;
+    message.disk = object.disk ?? undefined;
+    return message;
+  },
+};
+
+function createBaseChange(): Change {
+  return { id: 0, kind: 0, place: undefined, with: undefined, startedMs: 0n, targets: [], chains: [] };
+}
+
+export const Change: MessageFns<Change> = {
+  encode(message: Change, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== 0) {
+      writer.uint32(8).uint32(message.id);
+    }
+    if (message.kind !== 0) {
+      writer.uint32(16).int32(message.kind);
+    }
+    if (message.place !== undefined) {
+      Place.encode(message.place, writer.uint32(26).fork()).join();
+    }
+    if (message.with !== undefined) {
+      Place.encode(message.with, writer.uint32(34).fork()).join();
+    }
+    if (message.startedMs !== 0n) {
+      if (BigInt.asUintN(64, message.startedMs) !== message.startedMs) {
+        throw new globalThis.Error("value provided for field message.startedMs of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.startedMs);
+    }
+    if (message.targets.length !== 0) {
+      writer.uint32(50).fork();
+      for (const v of message.targets) {
+        if (BigInt.asUintN(64, v) !== v) {
+          throw new globalThis.Error("a value provided in array field targets of type uint64 is too large");
+        }
+        writer.uint64(v);
+      }
+      writer.join();
+    }
+    if (message.chains.length !== 0) {
+      writer.uint32(58).fork();
+      for (const v of message.chains) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Change {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.id = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.kind = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.place = Place.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.with = Place.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.startedMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag === 48) {
+              message.targets.push(reader.uint64() as bigint);
+
+              continue;
+            }
+
+            if (tag === 50) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.targets.push(reader.uint64() as bigint);
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 7: {
+            if (tag === 56) {
+              message.chains.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 58) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.chains.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Change>): Change {
+    return Change.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Change>): Change {
+    const message = createBaseChange();
+    message.id = object.id ?? 0;
+    message.kind = object.kind ?? 0;
+    message.place = (object.place !== undefined && object.place !== null) ? Place.fromPartial(object.place) : undefined;
+    message.with = (object.with !== undefined && object.with !== null) ? Place.fromPartial(object.with) : undefined;
+    message.startedMs = (object.startedMs !== undefined && object.startedMs !== null) ? BigInt(object.startedMs) : 0n;
+    message.targets = object.targets?.map((e) => BigInt(e)) || [];
+    message.chains = object.chains?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseChangeRequest(): ChangeRequest {
+  return { header: undefined, action: 0, place: undefined, with: undefined, domain: "" };
+}
+
+export const ChangeRequest: MessageFns<ChangeRequest> = {
+  encode(message: ChangeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.header !== undefined) {
+      RequestHeader.encode(message.header, writer.uint32(10).fork()).join();
+    }
+    if (message.action !== 0) {
+      writer.uint32(16).int32(message.action);
+    }
+    if (message.place !== undefined) {
+      Place.encode(message.place, writer.uint32(26).fork()).join();
+    }
+    if (message.with !== undefined) {
+      Place.encode(message.with, writer.uint32(34).fork()).join();
+    }
+    if (message.domain !== "") {
+      writer.uint32(42).string(message.domain);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChangeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChangeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.header = RequestHeader.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.action = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.place = Place.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.with = Place.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.domain = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ChangeRequest>): ChangeRequest {
+    return ChangeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ChangeRequest>): ChangeRequest {
+    const message = createBaseChangeRequest();
+    message.header = (object.header !== undefined && object.header !== null)
+      ? RequestHeader.fromPartial(object.header)
+      : undefined;
+    message.action = object.action ?? 0;
+    message.place = (object.place !== undefined && object.place !== null) ? Place.fromPartial(object.place) : undefined;
+    message.with = (object.with !== undefined && object.with !== null) ? Place.fromPartial(object.with) : undefined;
+    message.domain = object.domain ?? "";
+    return message;
+  },
+};
+
+function createBaseChangeReply(): ChangeReply {
+  return { header: undefined, change: undefined, detail: "" };
+}
+
+export const ChangeReply: MessageFns<ChangeReply> = {
+  encode(message: ChangeReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.header !== undefined) {
+      ReplyHeader.encode(message.header, writer.uint32(10).fork()).join();
+    }
+    if (message.change !== undefined) {
+      Change.encode(message.change, writer.uint32(18).fork()).join();
+    }
+    if (message.detail !== "") {
+      writer.uint32(26).string(message.detail);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChangeReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChangeReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.header = ReplyHeader.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.change = Change.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.detail = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ChangeReply>): ChangeReply {
+    return ChangeReply.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ChangeReply>): ChangeReply {
+    const message = createBaseChangeReply();
+    message.header = (object.header !== undefined && object.header !== null)
+      ? ReplyHeader.fromPartial(object.header)
+      : undefined;
+    message.change = (object.change !== undefined && object.change !== null)
+      ? Change.fromPartial(object.change)
+      : undefined;
+    message.detail = object.detail ?? "";
     return message;
   },
 };

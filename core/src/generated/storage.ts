@@ -267,6 +267,8 @@ export interface StorageTargetRecord {
   bootId: string;
   /** stopped after a flush since then */
   clean: boolean;
+  /** made, and without a role in its chain until now */
+  unused: boolean;
 }
 
 function createBaseChunkId(): ChunkId {
@@ -2982,7 +2984,7 @@ export const StorageDirectoryRecord: MessageFns<StorageDirectoryRecord> = {
 };
 
 function createBaseStorageTargetRecord(): StorageTargetRecord {
-  return { recordVersion: 0, target: 0n, chain: 0, bootId: "", clean: false };
+  return { recordVersion: 0, target: 0n, chain: 0, bootId: "", clean: false, unused: false };
 }
 
 export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
@@ -3004,6 +3006,9 @@ export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
     }
     if (message.clean !== false) {
       writer.uint32(40).bool(message.clean);
+    }
+    if (message.unused !== false) {
+      writer.uint32(48).bool(message.unused);
     }
     return writer;
   },
@@ -3061,6 +3066,14 @@ export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
             message.clean = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.unused = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3083,6 +3096,7 @@ export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
     message.chain = object.chain ?? 0;
     message.bootId = object.bootId ?? "";
     message.clean = object.clean ?? false;
+    message.unused = object.unused ?? false;
     return message;
   },
 };

@@ -76,6 +76,7 @@ export const rpcs = {
   suspect: liveness(kind.KIND_SUSPECT, m.SuspectRequest, m.SuspectReply),
   exitReport: liveness(kind.KIND_EXIT_REPORT, m.ExitReportRequest, m.ExitReportReply),
   routing: liveness(kind.KIND_ROUTING, m.RoutingRequest, m.RoutingReply),
+  change: rpc(kind.KIND_CHANGE, m.ChangeRequest, m.ChangeReply, 'idempotent', m.Priority.METADATA, 30_000),
   // storage server: what tools ask; bytes of chunks move in native code only
   listChunks: rpc(kind.KIND_LIST_CHUNKS, m.ListChunksRequest, m.ListChunksReply, 'idempotent', SCRUB, 30_000),
   // metadata service

@@ -18,6 +18,7 @@ pub struct StorageSettings {
     pub cluster: String,
     pub listen: String,
     pub advertise: String,
+    pub domain: String,
     pub managers: Vec<String>,
     pub disks: Vec<String>,
     pub store_threads: u32,
@@ -33,6 +34,7 @@ impl From<StorageSettings> for Config {
         Config {
             address: settings.listen,
             advertise: settings.advertise,
+            domain: settings.domain,
             managers: settings.managers,
             disks: settings.disks.into_iter().map(PathBuf::from).collect(),
             store_threads: settings.store_threads as usize,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use wire::ClientId;
 use wire::message::{
-    Chain, LocalState, Member, NextChainRequest, PublicState, Routing, TargetFact, TargetReport,
+    Chain, ChainOrder, LocalState, Member, NextChainRequest, PublicState, Routing, TargetFact, TargetReport,
 };
 
 /// What a lease of `lease_ms` may last on the holder's clock, seen from the manager's: clocks differ by at
@@ -74,6 +74,8 @@ pub struct Manager {
     published: Published,
     nodes: BTreeMap<u32, Node>,
     outage_since: BTreeMap<u32, Time>,
+    /// By chain, until the next look at it.
+    orders: BTreeMap<u32, ChainOrder>,
 }
 
 impl Manager {
@@ -84,7 +86,14 @@ impl Manager {
 
     /// `published` as it was stored. Leases and reports are not stored: a new manager hears them again (P3).
     pub fn resume(now: Time, config: ManagerConfig, published: Published) -> Self {
-        Manager { config, started: now, published, nodes: BTreeMap::new(), outage_since: BTreeMap::new() }
+        Manager {
+            config,
+            started: now,
+            published,
+            nodes: BTreeMap::new(),
+            outage_since: BTreeMap::new(),
+            orders: BTreeMap::new(),
+        }
     }
 
     pub fn chains(&self) -> &[Chain] {
@@ -166,6 +175,11 @@ impl Manager {
         known.exited = known.exited.max(incarnation);
     }
 
+    /// The administrator changes who is a member. Not stored: what came of it is, in the chain.
+    pub fn order(&mut self, chain: u32, order: ChainOrder) {
+        self.orders.insert(chain, order);
+    }
+
     /// Moves every chain on. The caller makes the result durable, then tells everybody.
     pub fn advance(&mut self, now: Time) -> Vec<Chain> {
         let mut changed = Vec::new();
@@ -186,6 +200,7 @@ impl Manager {
                 chain: Some(chain.clone()),
                 outage_ms: now.since_ms(since),
                 outage_grace_ms: self.config.outage_grace_ms,
+                order: self.orders.remove(&chain.id),
             };
             let reply = next_chain(&request);
             if reply.changed {
@@ -225,6 +240,8 @@ impl Manager {
             disk_error: report.disk_error,
             gone,
             incarnation: node.incarnation,
+            stopped: report.stopped,
+            created: report.created,
         }
     }
 }

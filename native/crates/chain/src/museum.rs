@@ -84,6 +84,8 @@ violations! {
     FenceBeforeRollForward = "fence-before-roll-forward",
     /// P4: a chain whose head is gone, or that nobody serves, is not waited for.
     FenceIgnoresOffline = "fence-ignores-offline",
+    /// P1: a member that is to leave goes before it has stopped.
+    LeaveWithoutStop = "leave-without-stop",
     /// P1: silence is taken for death.
     SuspicionIsDeath = "suspicion-is-death",
     /// P2: reads do not look at the lease.

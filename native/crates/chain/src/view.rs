@@ -2,7 +2,7 @@
 //! look-ups.
 
 use crate::museum::{Planted, planted};
-use wire::message::{Chain, PublicState};
+use wire::message::{Chain, PublicState, Tenure};
 use wire::{ChainVersion, TargetId};
 
 /// What the chain's version lets this process do.
@@ -10,8 +10,8 @@ use wire::{ChainVersion, TargetId};
 pub enum Role {
     Serving,
     Syncing,
-    /// Waiting, offline, last serving, not a member, or the state was given to another process of this
-    /// target.
+    /// Waiting, offline, last serving, told to stop, not a member, or the state was given to another process
+    /// of this target.
     Idle,
 }
 
@@ -22,6 +22,9 @@ pub struct View {
     pub role: Role,
     /// The manager's state of this target, whatever process it spoke to.
     pub public_state: PublicState,
+    /// The administrator takes this member out: it answers nothing, and says so, before the others go on
+    /// without it (P1).
+    pub stops: bool,
     /// The next member on the way of an update: serving, or else the syncing one.
     pub successor: Option<TargetId>,
     pub successor_is_syncing: bool,
@@ -40,6 +43,7 @@ impl View {
             durability_epoch: 0,
             role: Role::Idle,
             public_state: PublicState::PublicOffline,
+            stops: false,
             successor: None,
             successor_is_syncing: false,
             predecessor: None,
@@ -62,8 +66,9 @@ impl View {
         let public_state = own.map_or(PublicState::PublicOffline, |member| member.state());
         let spoken_to =
             own.is_some_and(|member| member.incarnation == incarnation || planted(Planted::AnyIncarnation));
+        let stops = own.is_some_and(|member| member.tenure() == Tenure::Stops);
         let role = match public_state {
-            PublicState::PublicServing if spoken_to => Role::Serving,
+            PublicState::PublicServing if spoken_to && !stops => Role::Serving,
             PublicState::PublicSyncing if spoken_to => Role::Syncing,
             _ => Role::Idle,
         };
@@ -74,6 +79,7 @@ impl View {
             durability_epoch: chain.durability_epoch,
             role,
             public_state,
+            stops,
             successor: next.map(|(member, _)| *member),
             successor_is_syncing: next.is_some_and(|(_, syncing)| *syncing),
             predecessor: place.and_then(|place| place.checked_sub(1)).map(|place| path[place].0),

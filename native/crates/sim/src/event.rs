@@ -159,6 +159,7 @@ pub enum Fault {
     DiskError {
         node: usize,
     },
+    Order,
     Cut {
         from: Address,
         to: Address,

@@ -50,6 +50,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::NewIsGone, Profile::Fencing, 1000),
     exhibit(Planted::FenceBeforeRollForward, Profile::Fencing, 1000),
     exhibit(Planted::FenceIgnoresOffline, Profile::Fencing, 1000),
+    exhibit(Planted::LeaveWithoutStop, Profile::Change, 400),
     exhibit(Planted::SuspicionIsDeath, Profile::Leases, 200),
     exhibit(Planted::NoLease, Profile::Leases, 100),
     exhibit(Planted::LeaseFromArrival, Profile::Leases, 1500),

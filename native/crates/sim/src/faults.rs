@@ -16,6 +16,7 @@ enum Choice {
     ManagerRestart,
     DiskError,
     Fence,
+    Order,
 }
 
 impl World {
@@ -33,6 +34,7 @@ impl World {
                 let node = &mut self.nodes[node];
                 node.paused_until = node.paused_until.max(until);
             }
+            Fault::Order => self.order(),
             Fault::DiskError { node } => self.nodes[node].disk_broken = true,
             Fault::Cut { from, to, ms } => {
                 self.network.cut(from, to);
@@ -129,6 +131,7 @@ impl World {
             (Choice::ManagerRestart, knobs.manager_restart),
             (Choice::DiskError, knobs.disk_error),
             (Choice::Fence, knobs.fence),
+            (Choice::Order, knobs.order),
         ];
         let total: u32 = weights.iter().map(|(_, weight)| weight).sum();
         if total == 0 {
@@ -175,6 +178,7 @@ impl World {
             }
             Choice::DiskError => Fault::DiskError { node },
             Choice::Fence => Fault::Fence { client: self.random.below(self.clients.len()) },
+            Choice::Order => Fault::Order,
             Choice::Cut => return self.cut_somewhere(node),
         };
         self.fault(fault);

@@ -23,6 +23,8 @@ pub enum Profile {
     Fencing,
     /// No faults but a slow, lossy network: updates overtake each other.
     Network,
+    /// The administrator changes who is a member, while members die and the manager restarts.
+    Change,
 }
 
 impl Profile {
@@ -38,6 +40,7 @@ impl Profile {
         Profile::Outage,
         Profile::Fencing,
         Profile::Network,
+        Profile::Change,
     ];
 
     pub fn from_name(name: &str) -> Option<Profile> {
@@ -49,6 +52,8 @@ impl Profile {
 pub struct Knobs {
     pub profile: Profile,
     pub members: usize,
+    /// Nodes beyond the first members: they join, and those that left join again with what they held.
+    pub spares: usize,
     pub clients: usize,
     pub depth: usize,
     pub chunks: u64,
@@ -100,6 +105,8 @@ pub struct Knobs {
     pub pause: u32,
     pub cut: u32,
     pub manager_restart: u32,
+    /// One member is to leave for another, or the last such order is taken back.
+    pub order: u32,
     /// How often the manager looks at its chains, and whether it also does so at each message.
     pub manager_tick_ms: u64,
     pub manager_eager: bool,
@@ -128,6 +135,7 @@ impl Knobs {
             Profile::Outage => knobs.outage(random),
             Profile::Fencing => knobs.fencing(random),
             Profile::Network => {}
+            Profile::Change => knobs.change(random),
         }
         knobs
     }
@@ -138,6 +146,7 @@ impl Knobs {
         Knobs {
             profile,
             members: random.pick(&[2, 3, 3, 3, 4]),
+            spares: 0,
             clients: random.pick(&[1, 2, 3]),
             depth: random.pick(&[1, 1, 2]),
             chunks: random.pick(&[1, 1, 2, 4]),
@@ -178,6 +187,7 @@ impl Knobs {
             pause: 0,
             cut: 0,
             manager_restart: 0,
+            order: 0,
             manager_tick_ms: random.pick(&[20, 50, 200]),
             manager_eager: random.chance(70.0),
             disk_error: 0,
@@ -339,6 +349,28 @@ impl Knobs {
             random,
             &[Kind::Push, Kind::Forward, Kind::Forward, Kind::Update, Kind::Acknowledgement],
         );
+    }
+
+    fn change(&mut self, random: &mut Random) {
+        self.fault_every_ms = random.pick(&[200, 400, 800]);
+        self.members = random.pick(&[1, 2, 3, 3]);
+        self.spares = random.pick(&[1, 2]);
+        self.order = random.pick(&[3, 6]);
+        self.crash = random.pick(&[0, 1, 2]);
+        self.manager_restart = random.pick(&[0, 1]);
+        self.all_crash = random.pick(&[0, 0, 1]);
+        self.pause = random.pick(&[0, 1]);
+        self.cut = random.pick(&[0, 0, 1]);
+        self.down_ms = random.pick(&[20, 300]);
+        self.exit_reported = random.pick(&[50.0, 100.0]);
+        self.faults_ms = random.between(4000, 9000);
+        self.reads = random.pick(&[50.0, 70.0]);
+        self.removes = random.pick(&[0.0, 0.0, 10.0]);
+        self.chunks = random.pick(&[1, 1, 4]);
+        self.clients = random.pick(&[2, 4]);
+        self.think_ms = random.pick(&[5, 20]);
+        self.call_timeout_ms = random.pick(&[50, 150, 400]);
+        self.slow_one_of(random, &[Kind::Push, Kind::Push, Kind::Heartbeat, Kind::Grant, Kind::SyncDone]);
     }
 
     fn outage(&mut self, random: &mut Random) {

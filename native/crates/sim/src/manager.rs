@@ -15,7 +15,7 @@ use chain::museum::{Planted, planted};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use wire::ChunkId;
-use wire::message::{Chain, Member, PublicState};
+use wire::message::{Chain, ChainOrder, Member, PublicState, Tenure};
 
 pub struct ManagerProcess {
     pub clock: Clock,
@@ -163,6 +163,34 @@ impl World {
         (0..self.knobs.chunks).map(|index| (self.chunk(index), engine.content(self.chunk(index)))).collect()
     }
 
+    /// The administrator: somebody is to leave for somebody who is not there, or a move is taken back.
+    pub fn order(&mut self) {
+        let chain = self.manager.chain();
+        let named = |stays: bool| {
+            let members =
+                chain.members.iter().filter(move |member| (member.tenure() == Tenure::Stays) == stays);
+            members.map(|member| member.target).collect::<Vec<u64>>()
+        };
+        let (staying, leaving) = (named(true), named(false));
+        let out: Vec<u64> = (1..=self.nodes.len() as u64)
+            .filter(|target| chain.members.iter().all(|member| member.target != *target))
+            .collect();
+        let order = if let Some(stays) = leaving.first().copied().filter(|_| self.random.chance(30.0)) {
+            let leaves = self.random.pick(&staying);
+            ChainOrder { stays: vec![stays], leaves: vec![leaves], joins: Vec::new() }
+        } else if out.is_empty() {
+            return;
+        } else {
+            let target = self.random.pick(&out);
+            let join = Member { target, node: target as u32 - 1, ..Member::default() };
+            ChainOrder { joins: vec![join], leaves: vec![self.random.pick(&staying)], stays: Vec::new() }
+        };
+        self.note(|| format!("{order:?}"));
+        if let Some(manager) = &mut self.manager.running {
+            manager.order(CHAIN, order);
+        }
+    }
+
     /// The durability epoch was raised: what the member that resumes holds is what counts from now on.
     fn raised(&mut self) {
         let chain = self.manager.chain();
@@ -213,8 +241,10 @@ impl World {
 
 pub fn describe(chain: &Chain) -> String {
     let state = |member: &Member| {
+        let tenure = member.tenure().as_str_name().trim_start_matches("TENURE").to_lowercase();
+        let tenure = if member.tenure() == Tenure::Stays { "" } else { tenure.as_str() };
         let name = member.state().as_str_name().trim_start_matches("PUBLIC_").to_lowercase();
-        format!("{}/{}:{name}", member.target, member.incarnation)
+        format!("{}/{}:{name}{tenure}", member.target, member.incarnation)
     };
     let members: Vec<String> = chain.members.iter().map(state).collect();
     format!("[{}] epoch {}", members.join(" "), chain.durability_epoch)

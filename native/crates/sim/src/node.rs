@@ -110,6 +110,7 @@ impl Node {
             // Only a target that answers nothing any more may say so: the manager takes it out at once.
             disk_error: state == LocalState::LocalOffline && self.disk_broken,
             fences_held: replica.fences_held(),
+            stopped: replica.view().stops,
             ..TargetReport::default()
         }
     }

@@ -14,7 +14,8 @@ impl World {
         let chain = self.manager.chain();
         let serving =
             |member: &wire::message::Member| member.state() == wire::message::PublicState::PublicServing;
-        let replicas = self.nodes.iter().all(|node| {
+        let stays = |member: &wire::message::Member| member.tenure() == wire::message::Tenure::Stays;
+        let replicas = self.members().all(|node| {
             node.replica.as_ref().is_some_and(|replica| {
                 replica.is_idle()
                     && replica.view().version.0 == chain.version
@@ -22,7 +23,13 @@ impl World {
             })
         });
         let clients = self.clients.iter().all(|client| client.slots.iter().all(Option::is_none));
-        chain.members.iter().all(serving) && replicas && clients && self.manager.fences.is_empty()
+        let members = chain.members.iter().all(|member| serving(member) && stays(member));
+        members && replicas && clients && self.manager.fences.is_empty()
+    }
+
+    /// The nodes of the chain as it is stored.
+    fn members(&self) -> impl Iterator<Item = &crate::node::Node> {
+        self.manager.chain().members.iter().map(|member| &self.nodes[member.node as usize])
     }
 
     /// For a person: who is not settled.
@@ -58,7 +65,7 @@ impl World {
 
     fn judge_copies(&mut self) {
         for chunk in self.chunks() {
-            let mut copies = self.nodes.iter().map(|node| node.engine.newest(chunk));
+            let mut copies = self.members().map(|node| node.engine.newest(chunk));
             let first = copies.next().expect("a world has nodes");
             let gone =
                 |stored: &crate::engine::Stored| stored.removed || stored.version == wire::Version::NONE;
@@ -66,6 +73,7 @@ impl World {
                 copy.content.cells != first.content.cells
                     || (copy.version != first.version && !(gone(copy) && gone(&first)))
             });
+            drop(copies);
             if let Some(other) = other {
                 let what = format!("copies of {chunk:?} differ: {first:?} and {other:?}");
                 return self.violate(what);
@@ -85,7 +93,7 @@ impl World {
     fn judge_acknowledged(&mut self) {
         let epoch = self.manager.chain().durability_epoch;
         for chunk in self.chunks() {
-            let content = self.nodes[0].engine.newest(chunk).content;
+            let content = self.members().next().expect("a chain has members").engine.newest(chunk).content;
             let forgotten = self.forgotten_until(chunk);
             let there: BTreeSet<u32> = content.lineage.iter().copied().collect();
             let lost = self.history.operations.iter().enumerate().find(|(place, operation)| {

@@ -52,7 +52,7 @@ impl World {
     }
 
     pub fn with(knobs: Knobs, mut random: Random, verbose: bool) -> World {
-        let nodes = (0..knobs.members).map(|index| Node::new(index, &mut random)).collect();
+        let nodes = (0..knobs.members + knobs.spares).map(|index| Node::new(index, &mut random)).collect();
         let clients: Vec<Client> = (0..knobs.clients).map(|index| Client::new(index, &knobs)).collect();
         let manager = ManagerProcess::new(&knobs, &mut random);
         World {

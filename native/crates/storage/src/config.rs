@@ -41,6 +41,8 @@ pub struct Config {
     pub cluster: String,
     /// host:port to listen on; port 0 takes a free one.
     pub address: String,
+    /// Its failure domain: no two copies of a chunk are in one. Empty: what the manager knows of it.
+    pub domain: String,
     /// What others connect to; empty: the address that it listens on.
     pub advertise: String,
     /// host:port of every manager; tried in turn.
@@ -72,6 +74,7 @@ impl Config {
             node,
             cluster: cluster.into(),
             address: "127.0.0.1:0".into(),
+            domain: String::new(),
             advertise: String::new(),
             managers: Vec::new(),
             disks: Vec::new(),

@@ -1,5 +1,6 @@
 //! A data directory: who owns it, and which targets lie in it. Refuses another cluster's, another node's, a
-//! newer release's and a used one. It never deletes a target.
+//! newer release's and a used one. A target goes only by name: first its folder gets another one, so that a
+//! crash leaves it whole or gone; then what lies in it is removed.
 
 use crate::records;
 use rustix::fs::{FlockOperation, flock};
@@ -11,6 +12,12 @@ use wire::{Code, Error, Result, TargetId};
 const RECORD_VERSION: u32 = 1;
 const IDENTITY: &str = "identity";
 const LOCK: &str = "lock";
+/// Before the number of a target that was taken out.
+const REMOVED: &str = "removed-";
+
+fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Error {
+    Error::new(Code::Io, format!("{what} {}: {error}", path.display()))
+}
 
 pub struct Directory {
     path: PathBuf,
@@ -70,13 +77,19 @@ impl Directory {
         records::write(&self.path.join(IDENTITY), &self.identity)
     }
 
-    /// The targets that lie here.
+    /// The targets that lie here. What is left of removed ones goes.
     pub fn targets(&self) -> Result<Vec<StorageTargetRecord>> {
         let failed =
             |error: std::io::Error| Error::new(Code::Io, format!("{}: {error}", self.path.display()));
         let mut targets = Vec::new();
         for entry in std::fs::read_dir(&self.path).map_err(failed)? {
-            let record = entry.map_err(failed)?.path().join("target");
+            let path = entry.map_err(failed)?.path();
+            let is_removed = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(REMOVED));
+            if is_removed {
+                std::fs::remove_dir_all(&path).map_err(|error| cannot("remove", &path, &error))?;
+                continue;
+            }
+            let record = path.join("target");
             let Some(target) = records::read::<StorageTargetRecord>(&record)? else { continue };
             if target.record_version > RECORD_VERSION {
                 let detail = format!("{} was written by a newer release", record.display());
@@ -100,21 +113,79 @@ impl Directory {
         self.folder(target).join("target")
     }
 
-    /// A new empty target. Its record is written after its engine exists.
+    /// The folder of a new empty target; what a crash left there before its record was written goes.
     pub fn create_folder(&self, target: TargetId) -> Result<()> {
-        let folder = self.data_folder(target);
-        std::fs::create_dir_all(&folder)
-            .map_err(|error| Error::new(Code::Io, format!("create {}: {error}", folder.display())))
+        // An empty disk in the place of the one that was opened.
+        if !self.path.join(IDENTITY).exists() {
+            records::write(&self.path.join(IDENTITY), &self.identity)?;
+        }
+        let folder = self.folder(target);
+        if !self.record_file(target).exists() && folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(|error| cannot("empty", &folder, &error))?;
+        }
+        let data = self.data_folder(target);
+        std::fs::create_dir_all(&data).map_err(|error| cannot("create", &data, &error))
+    }
+
+    /// From now on the target does not lie here; it is no error if it did not. What is left of it is the
+    /// caller's to remove when nobody uses it any more: a process that starts removes it otherwise.
+    pub fn take_out(&self, target: TargetId) -> Result<Option<PathBuf>> {
+        let (folder, removed) = (self.folder(target), self.path.join(format!("{REMOVED}{target}")));
+        let renamed = std::fs::rename(&folder, &removed).and_then(|()| File::open(&self.path)?.sync_all());
+        match renamed {
+            Ok(()) => Ok(Some(removed)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::new(Code::Io, format!("remove {}: {error}", folder.display()))),
+        }
     }
 
     pub fn new_record(target: TargetId, chain: u32) -> StorageTargetRecord {
-        StorageTargetRecord { record_version: RECORD_VERSION, target: target.0, chain, ..Default::default() }
+        let unused = true;
+        StorageTargetRecord {
+            record_version: RECORD_VERSION,
+            target: target.0,
+            chain,
+            unused,
+            ..Default::default()
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_that_was_taken_out_is_gone_whenever_the_process_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path(), "one", 3).unwrap();
+        for number in [5, 6] {
+            directory.create_folder(TargetId(number)).unwrap();
+            std::fs::write(directory.data_folder(TargetId(number)).join("segment"), "bytes").unwrap();
+            let record = Directory::new_record(TargetId(number), number as u32);
+            records::write(&directory.record_file(TargetId(number)), &record).unwrap();
+        }
+        let left = directory.take_out(TargetId(5)).unwrap().unwrap();
+        assert!(left.join("data/segment").exists(), "in use until the caller removes it");
+        assert_eq!(directory.take_out(TargetId(5)).unwrap(), None);
+        // As after a crash: the next process finds one target, and no trace of the other.
+        assert_eq!(directory.targets().unwrap(), vec![Directory::new_record(TargetId(6), 6)]);
+        assert!(!left.exists());
+        // Without its record a folder was never a target.
+        std::fs::remove_file(directory.record_file(TargetId(6))).unwrap();
+        directory.create_folder(TargetId(6)).unwrap();
+        assert!(!directory.data_folder(TargetId(6)).join("segment").exists());
+    }
+
+    #[test]
+    fn an_empty_disk_in_the_place_of_the_old_one_gets_its_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path(), "one", 3).unwrap();
+        directory.create_folder(TargetId(5)).unwrap();
+        let identity: StorageDirectoryRecord =
+            records::read(&folder.path().join(IDENTITY)).unwrap().expect("written with the first target");
+        assert_eq!((identity.cluster.as_str(), identity.node), ("one", 3));
+    }
 
     #[test]
     fn a_directory_has_one_owner() {

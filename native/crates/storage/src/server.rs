@@ -81,6 +81,7 @@ impl StorageServer {
             address: advertised,
             cluster: config.cluster.clone(),
             disks: config.disks.iter().map(|disk| disk.display().to_string()).collect(),
+            domain: config.domain.clone(),
         };
         let session = Session::start(service.clone(), transport, bell.clone(), session_config);
         let ticker = Ticker::start(service.clone(), bell, config.flush_interval);

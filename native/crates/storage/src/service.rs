@@ -10,6 +10,7 @@ use crate::target::{self, Target, TargetRecord};
 use chain::{Time, View};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use transport::{EchoHandler, Handler, Incoming};
 use wire::message::{Chain, MessageKind, Routing, TargetReport};
@@ -79,6 +80,10 @@ impl Service {
             let held = routing.is_none_or(|routing| state.apply(routing));
             (held, state.chains(), state.clients())
         };
+        // Only what the manager says together with a lease is surely not yesterday's.
+        if held && lease_until.is_some() {
+            chains.iter().for_each(|chain| self.drop_removed(chain));
+        }
         let own = |chain: Chain| self.own(&chain).map(|target| (target, chain));
         let own: Vec<(Arc<Target>, Chain)> = chains.into_iter().filter_map(own).collect();
         self.connect_peers(&own);
@@ -124,6 +129,43 @@ impl Service {
         }
     }
 
+    /// The stored chain goes on without the target that is here (P3: what a routing says is on the medium):
+    /// its data go.
+    fn drop_removed(&self, chain: &Chain) {
+        let Some(target) = self.targets.read().get(&chain.id).cloned() else { return };
+        if chain.members.iter().any(|member| member.target == target.id.0) {
+            return;
+        }
+        let taken_out = self.take_out(target.id);
+        let left = match taken_out {
+            Ok(left) => left,
+            Err(error) => {
+                log::error!(target: "storage", target = target.id.0, error:% = error; "target.remove");
+                return; // the next heartbeat tries again
+            }
+        };
+        self.targets.write().remove(&chain.id);
+        target.leave();
+        log::info!(target: "storage", chain = chain.id, target = target.id.0; "target.removed");
+        self.shared.flushers.push(target.id, move || {
+            target.close();
+            for path in left {
+                if let Err(error) = std::fs::remove_dir_all(&path) {
+                    let path = path.display().to_string();
+                    log::warn!(target: "storage", path = path.as_str(), error:% = error; "target.remove");
+                }
+            }
+        });
+    }
+
+    /// It lies in one of the directories, or in none if its disk was replaced.
+    fn take_out(&self, target: TargetId) -> Result<Vec<PathBuf>> {
+        let directories = self.directories.lock();
+        let taken: Result<Vec<Option<PathBuf>>> =
+            directories.iter().map(|directory| directory.take_out(target)).collect();
+        Ok(taken?.into_iter().flatten().collect())
+    }
+
     fn create(&self, target: TargetId, chain: u32, disk: usize) -> Result<Arc<Target>> {
         let directories = self.directories.lock();
         let directory = directories.get(disk).ok_or_else(|| {
@@ -133,7 +175,7 @@ impl Service {
             )
         })?;
         directory.create_folder(target)?;
-        // The record last: a folder without one is begun anew.
+        // A folder without a record is begun anew.
         let folder = directory.data_folder(target);
         let record = TargetRecord::create(directory, target, chain, &self.shared.boot_id)?;
         let target = Target::open(&self.shared, &folder, record, true)?;

@@ -39,6 +39,7 @@ pub struct Session {
     address: String,
     cluster: String,
     disks: Vec<String>,
+    domain: String,
     bell: Arc<Bell>,
     thread: Mutex<Option<JoinHandle<()>>>,
     connection: Mutex<Option<Arc<dyn Connection>>>,
@@ -90,6 +91,7 @@ pub struct SessionConfig {
     pub address: String,
     pub cluster: String,
     pub disks: Vec<String>,
+    pub domain: String,
 }
 
 impl Session {
@@ -106,6 +108,7 @@ impl Session {
             address: config.address,
             cluster: config.cluster,
             disks: config.disks,
+            domain: config.domain,
             bell,
             thread: Mutex::new(None),
             connection: Mutex::new(None),
@@ -201,6 +204,7 @@ impl Session {
             pid: std::process::id(),
             targets: self.service.reports(),
             disks: self.disks.clone(),
+            domain: self.domain.clone(),
         }
     }
 

@@ -151,6 +151,7 @@ pub enum MessageKind {
     KindSuspect = 44,
     KindExitReport = 45,
     KindRouting = 46,
+    KindChange = 55,
     /// metadata
     KindHello = 80,
     KindLookup = 81,
@@ -201,6 +202,7 @@ impl MessageKind {
             Self::KindSuspect => "KIND_SUSPECT",
             Self::KindExitReport => "KIND_EXIT_REPORT",
             Self::KindRouting => "KIND_ROUTING",
+            Self::KindChange => "KIND_CHANGE",
             Self::KindHello => "KIND_HELLO",
             Self::KindLookup => "KIND_LOOKUP",
             Self::KindStat => "KIND_STAT",
@@ -246,6 +248,7 @@ impl MessageKind {
             "KIND_SUSPECT" => Some(Self::KindSuspect),
             "KIND_EXIT_REPORT" => Some(Self::KindExitReport),
             "KIND_ROUTING" => Some(Self::KindRouting),
+            "KIND_CHANGE" => Some(Self::KindChange),
             "KIND_HELLO" => Some(Self::KindHello),
             "KIND_LOOKUP" => Some(Self::KindLookup),
             "KIND_STAT" => Some(Self::KindStat),
@@ -622,6 +625,9 @@ pub struct StorageTargetRecord {
     /// stopped after a flush since then
     #[prost(bool, tag = "5")]
     pub clean: bool,
+    /// made, and without a role in its chain until now
+    #[prost(bool, tag = "6")]
+    pub unused: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -896,6 +902,8 @@ pub struct Member {
     /// the process that `state` speaks to; any other process treats the target as offline
     #[prost(uint64, tag = "5")]
     pub incarnation: u64,
+    #[prost(enumeration = "Tenure", tag = "6")]
+    pub tenure: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Chain {
@@ -941,6 +949,12 @@ pub struct Node {
     /// of that incarnation, so that an exit report finds it after a restart of the manager
     #[prost(uint32, tag = "6")]
     pub pid: u32,
+    /// failure domain: no two copies of a chunk in one; empty: the node is its own
+    #[prost(string, tag = "10")]
+    pub domain: ::prost::alloc::string::String,
+    /// data directories of a storage node, as it said when it registered
+    #[prost(uint32, tag = "11")]
+    pub disks: u32,
 }
 /// The whole table or a delta: a receiver replaces the entries that are named and keeps the others.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -978,7 +992,7 @@ pub struct TargetReport {
     /// P10: same boot since it served, or stopped cleanly after a flush
     #[prost(bool, tag = "5")]
     pub complete: bool,
-    /// created empty by this process, never served
+    /// never had a role in its chain: nothing of it is stored here
     #[prost(bool, tag = "6")]
     pub fresh: bool,
     #[prost(bool, tag = "7")]
@@ -992,6 +1006,12 @@ pub struct TargetReport {
     /// routing version up to which every fence of a client holds in this chain (P4)
     #[prost(uint64, tag = "11")]
     pub fences_held: u64,
+    /// under `chain_version` the chain told it to stop, and it answers nothing
+    #[prost(bool, tag = "20")]
+    pub stopped: bool,
+    /// by this process: what an earlier one stored under this id is gone
+    #[prost(bool, tag = "21")]
+    pub created: bool,
 }
 /// Storage and meta services, on the connection that carries their heartbeats.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1021,6 +1041,9 @@ pub struct RegisterRequest {
     /// data directories, by index
     #[prost(string, repeated, tag = "10")]
     pub disks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// storage: its failure domain; empty: what the manager knows stays
+    #[prost(string, tag = "20")]
+    pub domain: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RegisterReply {
@@ -1170,6 +1193,25 @@ pub struct TargetFact {
     /// of the process that reported; 0 = never heard of
     #[prost(uint64, tag = "10")]
     pub incarnation: u64,
+    /// as reported under `chain_version`
+    #[prost(bool, tag = "11")]
+    pub stopped: bool,
+    /// by this process
+    #[prost(bool, tag = "12")]
+    pub created: bool,
+}
+/// What the administrator wants of one chain. Given again it changes nothing.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ChainOrder {
+    /// target, node and disk of new members: they are synced behind the others
+    #[prost(message, repeated, tag = "1")]
+    pub joins: ::prost::alloc::vec::Vec<Member>,
+    /// targets that go once every member that stays serves
+    #[prost(uint64, repeated, tag = "2")]
+    pub leaves: ::prost::alloc::vec::Vec<u64>,
+    /// targets that were to leave and are kept
+    #[prost(uint64, repeated, tag = "3")]
+    pub stays: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NextChainRequest {
@@ -1183,6 +1225,9 @@ pub struct NextChainRequest {
     /// P10
     #[prost(uint64, tag = "4")]
     pub outage_grace_ms: u64,
+    /// absent: none
+    #[prost(message, optional, tag = "5")]
+    pub order: ::core::option::Option<ChainOrder>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NextChainReply {
@@ -1217,6 +1262,67 @@ pub struct ManagerRecord {
     /// the newest fenced ids, oldest first: they never come back
     #[prost(bytes = "bytes", repeated, tag = "9")]
     pub fenced_clients: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// what the administrator ordered and is not done yet
+    #[prost(message, repeated, tag = "20")]
+    pub changes: ::prost::alloc::vec::Vec<Change>,
+    /// drained or draining: nothing new is placed there
+    #[prost(message, repeated, tag = "21")]
+    pub closed: ::prost::alloc::vec::Vec<Place>,
+}
+/// A disk, or all disks of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Place {
+    #[prost(uint32, tag = "1")]
+    pub node: u32,
+    /// absent: the whole node
+    #[prost(uint32, optional, tag = "2")]
+    pub disk: ::core::option::Option<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Change {
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    #[prost(enumeration = "ChangeKind", tag = "2")]
+    pub kind: i32,
+    #[prost(message, optional, tag = "3")]
+    pub place: ::core::option::Option<Place>,
+    /// absent: the manager chooses (drain), or the same place (replace)
+    #[prost(message, optional, tag = "4")]
+    pub with: ::core::option::Option<Place>,
+    /// since 1970, for people
+    #[prost(uint64, tag = "5")]
+    pub started_ms: u64,
+    /// replace: the lost ones, as they were when it was ordered
+    #[prost(uint64, repeated, tag = "6")]
+    pub targets: ::prost::alloc::vec::Vec<u64>,
+    /// drain, replace: those with a replica there; done when all of them are whole
+    #[prost(uint32, repeated, tag = "7")]
+    pub chains: ::prost::alloc::vec::Vec<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangeRequest {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<RequestHeader>,
+    #[prost(enumeration = "ChangeAction", tag = "2")]
+    pub action: i32,
+    #[prost(message, optional, tag = "3")]
+    pub place: ::core::option::Option<Place>,
+    #[prost(message, optional, tag = "4")]
+    pub with: ::core::option::Option<Place>,
+    /// of a node that is added
+    #[prost(string, tag = "5")]
+    pub domain: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangeReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ReplyHeader>,
+    /// absent: done at once, or nothing was to be done
+    #[prost(message, optional, tag = "2")]
+    pub change: ::core::option::Option<Change>,
+    /// for people
+    #[prost(string, tag = "3")]
+    pub detail: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1310,6 +1416,108 @@ impl NodeKind {
             "NODE_STORAGE" => Some(Self::NodeStorage),
             "NODE_META" => Some(Self::NodeMeta),
             "NODE_CLIENT" => Some(Self::NodeClient),
+            _ => None,
+        }
+    }
+}
+/// Whether the administrator lets a member stay in its chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Tenure {
+    Stays = 0,
+    /// serves on until every member that stays serves; then it is told to stop
+    Leaves = 1,
+    /// answers nothing any more; it goes when it has said so under this version
+    Stops = 2,
+}
+impl Tenure {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Stays => "TENURE_STAYS",
+            Self::Leaves => "TENURE_LEAVES",
+            Self::Stops => "TENURE_STOPS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TENURE_STAYS" => Some(Self::Stays),
+            "TENURE_LEAVES" => Some(Self::Leaves),
+            "TENURE_STOPS" => Some(Self::Stops),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ChangeKind {
+    /// every replica moves off the place, which stays closed
+    ChangeDrain = 0,
+    /// replicas of the place that are lost are made anew: there, or at `with`
+    ChangeReplace = 1,
+    /// replicas move to the place until it holds its share
+    ChangeBalance = 2,
+}
+impl ChangeKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::ChangeDrain => "CHANGE_DRAIN",
+            Self::ChangeReplace => "CHANGE_REPLACE",
+            Self::ChangeBalance => "CHANGE_BALANCE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CHANGE_DRAIN" => Some(Self::ChangeDrain),
+            "CHANGE_REPLACE" => Some(Self::ChangeReplace),
+            "CHANGE_BALANCE" => Some(Self::ChangeBalance),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ChangeAction {
+    ActionDrain = 0,
+    ActionReplace = 1,
+    /// a storage node that may register from now on, or a place that is open again
+    ActionAdd = 2,
+    /// forgets a storage node that holds nothing
+    ActionRemove = 3,
+    /// ends the change of that place
+    ActionAbort = 4,
+}
+impl ChangeAction {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::ActionDrain => "ACTION_DRAIN",
+            Self::ActionReplace => "ACTION_REPLACE",
+            Self::ActionAdd => "ACTION_ADD",
+            Self::ActionRemove => "ACTION_REMOVE",
+            Self::ActionAbort => "ACTION_ABORT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACTION_DRAIN" => Some(Self::ActionDrain),
+            "ACTION_REPLACE" => Some(Self::ActionReplace),
+            "ACTION_ADD" => Some(Self::ActionAdd),
+            "ACTION_REMOVE" => Some(Self::ActionRemove),
+            "ACTION_ABORT" => Some(Self::ActionAbort),
             _ => None,
         }
     }

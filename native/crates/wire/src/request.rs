@@ -77,6 +77,7 @@ requests! {
     KindSuspect: SuspectRequest => SuspectReply;
     KindExitReport: ExitReportRequest => ExitReportReply;
     KindRouting: RoutingRequest => RoutingReply;
+    KindChange: ChangeRequest => ChangeReply;
     KindHello: HelloRequest => HelloReply;
     KindLookup: LookupRequest => InodeReply;
     KindStat: StatRequest => InodeReply;
@@ -103,7 +104,7 @@ requests! {
 replies! {
     AnyReply, EchoReply, ReadReply, UpdateReply, CommittedReply, FlushReply, ListChunksReply, SyncStartReply,
     SyncReplaceReply, SyncClientsReply, SyncDoneReply, SpaceReply, RegisterReply, HeartbeatReply, GiveBackReply,
-    SuspectReply, ExitReportReply, RoutingReply, HelloReply, InodeReply, OpenReply, EmptyReply, ReadDirectoryReply,
+    SuspectReply, ExitReportReply, RoutingReply, ChangeReply, HelloReply, InodeReply, OpenReply, EmptyReply, ReadDirectoryReply,
     ReadLinkReply, StatFileSystemReply, JobReply,
 }
 

@@ -2,13 +2,18 @@
 //! the chain's next version. It must never take a member out that may still answer reads (P1), and never let
 //! one serve that may miss an acknowledged update (R3, R5, P10).
 
+mod membership;
+#[cfg(test)]
+mod membership_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;
 
 use crate::museum::{Planted, planted};
-use wire::message::{Chain, LocalState, Member, NextChainReply, NextChainRequest, PublicState, TargetFact};
+use wire::message::{
+    Chain, LocalState, Member, NextChainReply, NextChainRequest, PublicState, TargetFact, Tenure,
+};
 
 /// The next version of a chain, or the same one with `changed: false`.
 ///
@@ -27,13 +32,15 @@ use wire::message::{Chain, LocalState, Member, NextChainReply, NextChainRequest,
 ///   never spoke to this manager: only once the
 ///   manager has run for `lease_ms` + 1 % + 250 ms (P3). A newer process needs no flag: `incarnation` above
 ///   the member's says it.
-/// - `state`, `chain_version`, `complete`, `fresh`, `disk_error`: from the last `TargetReport` of that
+/// - `state`, `chain_version`, `complete`, `fresh`, `disk_error`, `created`: from the last `TargetReport` of that
 ///   process for this target; without one
 ///   `LOCAL_OFFLINE` and zeros. A server reports `LOCAL_OFFLINE` or `disk_error` only of a target that
 ///   answers nothing any more.
 /// - `suspended`: the administrator's wish. It keeps a target from coming back; a serving one must give its
 ///   lease back or report
 ///   `LOCAL_OFFLINE` first (it answers reads until then).
+/// - `stopped`: from the same report: under `chain_version` the target answers nothing, because the chain told
+///   it to stop.
 /// - `outage_ms`: since when no member has been serving, on this manager's clock (0 while one serves); for a
 ///   chain that never served, since
 ///   this manager started.
@@ -42,9 +49,14 @@ use wire::message::{Chain, LocalState, Member, NextChainReply, NextChainRequest,
 ///
 /// A new chain is stored as version 1, every member `PUBLIC_OFFLINE`, `last` empty. The first call that finds
 /// all members fresh makes them serve.
+///
+/// An `order` of the administrator changes who is a member: `membership`.
 pub fn next_chain(request: &NextChainRequest) -> NextChainReply {
     let chain = request.chain.clone().unwrap_or_default();
     let mut transition = Transition::new(request, &chain);
+    if let Some(order) = &request.order {
+        transition.take_order(order);
+    }
     transition.run();
     let (next, reasons) = transition.finish();
     let same = next.members == chain.members && next.durability_epoch == chain.durability_epoch;
@@ -85,6 +97,13 @@ impl Known {
         self.fact.gone || self.fact.incarnation > self.member.incarnation || (same && refused)
     }
 
+    /// It was told to stop and has: in this version of the chain, or it may serve again since (R3).
+    fn has_stopped(&self, chain_version: u64) -> bool {
+        let same = self.fact.incarnation == self.member.incarnation;
+        let current = self.fact.chain_version == chain_version;
+        self.member.tenure() == Tenure::Stops && same && current && self.fact.stopped
+    }
+
     /// A syncing member that has everything: of this process, for this version of the chain (R3).
     fn is_synced(&self, chain_version: u64) -> bool {
         let same =
@@ -95,22 +114,27 @@ impl Known {
     }
 }
 
-struct Transition {
+fn known(facts: &[TargetFact], member: Member) -> Known {
+    let fact = facts.iter().find(|fact| fact.target == member.target);
+    Known { member, fact: fact.copied().unwrap_or_default() }
+}
+
+struct Transition<'a> {
     chain: Chain,
+    facts: &'a [TargetFact],
     members: Vec<Known>,
     outage_ms: u64,
     outage_grace_ms: u64,
     reasons: Vec<String>,
 }
 
-impl Transition {
-    fn new(request: &NextChainRequest, chain: &Chain) -> Self {
-        let fact = |target: u64| request.facts.iter().find(|fact| fact.target == target).copied();
-        let known =
-            |member: &Member| Known { member: *member, fact: fact(member.target).unwrap_or_default() };
+impl<'a> Transition<'a> {
+    fn new(request: &'a NextChainRequest, chain: &Chain) -> Self {
+        let facts = &request.facts;
         Transition {
             chain: chain.clone(),
-            members: chain.members.iter().map(known).collect(),
+            facts,
+            members: chain.members.iter().map(|member| known(facts, *member)).collect(),
             outage_ms: request.outage_ms,
             outage_grace_ms: request.outage_grace_ms,
             reasons: Vec::new(),
@@ -125,10 +149,12 @@ impl Transition {
         if self.has(PublicState::PublicServing) {
             self.settle_last_serving();
             self.retire_syncing();
+            self.let_go();
             self.bring_back();
         } else {
             self.wait_for_service();
         }
+        self.tell_leaving();
     }
 
     fn has(&self, state: PublicState) -> bool {
@@ -163,7 +189,9 @@ impl Transition {
         let version = self.chain.version;
         let synced =
             self.places(|known| known.state() == PublicState::PublicSyncing && known.is_synced(version));
-        let lost = self.places(|known| known.state() == PublicState::PublicServing && known.is_lost());
+        let lost = self.places(|known| {
+            known.state() == PublicState::PublicServing && (known.is_lost() || known.has_stopped(version))
+        });
         let left = self.places(|known| known.state() == PublicState::PublicServing).len() - lost.len();
         for place in &synced {
             self.set(*place, PublicState::PublicServing);
@@ -179,7 +207,12 @@ impl Transition {
     fn resume(&mut self) {
         let never_served = self.chain.last.is_empty()
             && self.chain.members.iter().all(|member| member.state() != PublicState::PublicServing);
-        if never_served { self.start() } else { self.resume_after_outage() }
+        if never_served {
+            self.let_go();
+            self.start();
+        } else {
+            self.resume_after_outage();
+        }
     }
 
     /// First start: nothing was ever stored, so all fresh members serve at once; after the grace, those that
@@ -202,8 +235,11 @@ impl Transition {
             known.state() == PublicState::PublicLastsrv
                 || (planted(Planted::AnyResumes) && known.state() != PublicState::PublicServing)
         });
-        let present: Vec<usize> =
-            last.iter().copied().filter(|place| self.members[*place].is_present()).collect();
+        // Made anew since it served: it holds nothing that could resume.
+        let emptied =
+            |known: &Known| known.fact.created && known.fact.incarnation != known.member.incarnation;
+        let can = |known: &Known| known.is_present() && !emptied(known);
+        let present: Vec<usize> = last.iter().copied().filter(|place| can(&self.members[*place])).collect();
         let complete =
             |place: &usize| self.members[*place].fact.complete || planted(Planted::IncompleteServes);
         let chosen = present.iter().copied().find(complete);

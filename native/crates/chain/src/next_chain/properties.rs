@@ -3,22 +3,27 @@
 use super::next_chain;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use wire::message::{Chain, LocalState, Member, NextChainRequest, PublicState, TargetFact};
+use wire::message::{
+    Chain, ChainOrder, LocalState, Member, NextChainRequest, PublicState, TargetFact, Tenure,
+};
 
 fn member(target: u64) -> impl Strategy<Value = Member> {
-    (0..5i32, 1..3u64).prop_map(move |(state, incarnation)| Member {
+    // Most stay.
+    let tenure = prop_oneof![3 => Just(0i32), 1 => 1..3i32];
+    (0..5i32, 1..3u64, tenure).prop_map(move |(state, incarnation, tenure)| Member {
         target,
         node: target as u32,
         state,
         incarnation,
+        tenure,
         ..Member::default()
     })
 }
 
 fn fact(target: u64) -> impl Strategy<Value = TargetFact> {
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = proptest::array::uniform8(any::<bool>());
     (0..3i32, 0..4u64, 4..6u64, flags).prop_map(move |(state, incarnation, chain_version, flags)| {
-        let (alive, gone, complete, fresh, disk_error, suspended) = flags;
+        let [alive, gone, complete, fresh, disk_error, suspended, stopped, created] = flags;
         let alive = alive && !gone && incarnation != 0;
         TargetFact {
             target,
@@ -31,6 +36,8 @@ fn fact(target: u64) -> impl Strategy<Value = TargetFact> {
             disk_error,
             gone,
             incarnation,
+            stopped,
+            created,
         }
     })
 }
@@ -61,15 +68,30 @@ fn settled(mut members: Vec<Member>) -> Chain {
     Chain { id: 1, version: 5, members, last, preferred: vec![3, 1, 2, 4], durability_epoch: 1 }
 }
 
+/// Target 5 is no member, and may join.
+fn order() -> impl Strategy<Value = ChainOrder> {
+    let names = || proptest::collection::vec(1..5u64, 0..2);
+    let join = Member { target: 5, node: 5, ..Member::default() };
+    (proptest::collection::vec(Just(join), 0..2), names(), names())
+        .prop_map(|(joins, leaves, stays)| ChainOrder { joins, leaves, stays })
+}
+
 fn request() -> impl Strategy<Value = NextChainRequest> {
     let members = (member(1), member(2), member(3), member(4));
-    let facts = (fact(1), fact(2), fact(3), fact(4));
-    (members, facts, 0..60_000u64).prop_map(|(members, facts, outage_ms)| NextChainRequest {
+    let facts = (fact(1), fact(2), fact(3), fact(4), fact(5));
+    let order = proptest::option::of(order());
+    (members, facts, 0..60_000u64, order).prop_map(|(members, facts, outage_ms, order)| NextChainRequest {
         chain: Some(settled(vec![members.0, members.1, members.2, members.3])),
-        facts: vec![facts.0, facts.1, facts.2, facts.3],
+        facts: vec![facts.0, facts.1, facts.2, facts.3, facts.4],
         outage_ms,
         outage_grace_ms: 30_000,
+        order,
     })
+}
+
+/// Serving members that stay, before any order.
+fn staying(chain: &Chain, target: u64) -> bool {
+    chain.members.iter().any(|member| member.target == target && member.tenure() == Tenure::Stays)
 }
 
 fn targets(chain: &Chain, state: PublicState) -> Vec<u64> {
@@ -84,7 +106,14 @@ proptest! {
         let before = request.chain.clone().unwrap();
         let after = next_chain(&request).chain.unwrap();
         let all = |chain: &Chain| chain.members.iter().map(|member| member.target).collect::<BTreeSet<_>>();
-        prop_assert_eq!(all(&before), all(&after));
+        let order = request.order.clone().unwrap_or_default();
+        for target in all(&before).difference(&all(&after)) {
+            prop_assert!(!staying(&before, *target) || order.leaves.contains(target), "{} is lost", target);
+        }
+        let new: Vec<u64> = all(&after).difference(&all(&before)).copied().collect();
+        prop_assert!(new.iter().all(|target| order.joins.iter().any(|join| join.target == *target)));
+        prop_assert_eq!(all(&after), after.preferred.iter().copied().collect::<BTreeSet<_>>());
+        prop_assert_eq!(after.members.len(), all(&after).len());
         prop_assert!(targets(&after, PublicState::PublicSyncing).len() <= 1);
         let serving = targets(&after, PublicState::PublicServing);
         if serving.is_empty() {
@@ -123,7 +152,11 @@ proptest! {
             let fact = request.facts[member.target as usize - 1];
             let refuses = fact.incarnation == member.incarnation
                 && (fact.disk_error || fact.state() == LocalState::LocalOffline);
-            let gone = fact.gone || fact.incarnation > member.incarnation || refuses;
+            let stopped = member.tenure() == Tenure::Stops
+                && fact.stopped
+                && fact.incarnation == member.incarnation
+                && fact.chain_version == before.version;
+            let gone = fact.gone || fact.incarnation > member.incarnation || refuses || stopped;
             if !gone {
                 prop_assert!(still.contains(&member.target));
             }
@@ -137,7 +170,10 @@ proptest! {
         let was = |state| targets(&before, state);
         for target in targets(&after, PublicState::PublicServing) {
             let fact = request.facts[target as usize - 1];
-            let member = before.members.iter().find(|member| member.target == target).unwrap();
+            let Some(member) = before.members.iter().find(|member| member.target == target) else {
+                prop_assert!(before.last.is_empty() && fact.fresh, "a new one serves");
+                continue;
+            };
             let stayed = was(PublicState::PublicServing).contains(&target);
             let synced = was(PublicState::PublicSyncing).contains(&target)
                 && fact.state() == LocalState::LocalUptodate
@@ -156,7 +192,9 @@ proptest! {
         let resumed: Vec<u64> = targets(&after, PublicState::PublicServing)
             .into_iter()
             .filter(|target| {
-                let member = before.members.iter().find(|member| member.target == *target).unwrap();
+                let Some(member) = before.members.iter().find(|member| member.target == *target) else {
+                    return false;
+                };
                 let state = member.state();
                 let replaced = state == PublicState::PublicServing
                     && after
@@ -178,6 +216,21 @@ proptest! {
         let expected: Vec<u64> = before.iter().copied().filter(|target| after.contains(target)).collect();
         prop_assert_eq!(&stayed, &expected);
         prop_assert!(after.starts_with(&stayed), "newly synced members come last");
+    }
+
+    /// Told to stop only while all who stay serve: then the others are at least as many as must be.
+    #[test]
+    fn whoever_is_told_to_stop_leaves_a_whole_chain_behind(request in request()) {
+        let after = next_chain(&request).chain.unwrap();
+        let stays: Vec<&Member> =
+            after.members.iter().filter(|member| member.tenure() == Tenure::Stays).collect();
+        let whole = stays.iter().all(|member| member.state() == PublicState::PublicServing) && !stays.is_empty();
+        for member in after.members.iter().filter(|member| member.tenure() == Tenure::Stops) {
+            prop_assert!(whole && member.state() == PublicState::PublicServing);
+        }
+        for member in after.members.iter().filter(|member| member.tenure() == Tenure::Leaves) {
+            prop_assert!(!whole || member.state() != PublicState::PublicServing);
+        }
     }
 
     #[test]

@@ -3,9 +3,13 @@
 //! Members: `A serving 1` = target A, its state, the incarnation that the state speaks to. Facts: `A 1
 //! uptodate complete` = the incarnation that reports, its local state, and flags; it is alive unless `gone`,
 //! `silent` (no lease, not yet gone) or `unheard` is among them; the report saw version 5 unless `saw4` is.
+//!
+//! A member may be one that `leaves` or `stops`; an order is `+D` (it joins), `-A` (it leaves), `=A` (it stays).
 
 use super::next_chain;
-use wire::message::{Chain, LocalState, Member, NextChainRequest, PublicState, TargetFact};
+use wire::message::{
+    Chain, ChainOrder, LocalState, Member, NextChainRequest, PublicState, TargetFact, Tenure,
+};
 
 const VERSION: u64 = 5;
 
@@ -22,10 +26,27 @@ fn members(text: &str) -> Vec<Member> {
             node: target(words[0]) as u32,
             state: state.expect("a state's name") as i32,
             incarnation: words[2].parse().expect("an incarnation"),
+            tenure: match words.get(3) {
+                None => Tenure::Stays,
+                Some(&"leaves") => Tenure::Leaves,
+                Some(&"stops") => Tenure::Stops,
+                Some(other) => panic!("no tenure: {other}"),
+            } as i32,
             ..Member::default()
         }
     };
     text.split(',').map(member).collect()
+}
+
+fn order(text: &str) -> Option<ChainOrder> {
+    let named = |sign: char| text.split(' ').filter_map(move |word| word.strip_prefix(sign)).map(target);
+    let join = |target: u64| Member { target, node: target as u32, disk: 2, ..Member::default() };
+    let order = ChainOrder {
+        joins: named('+').map(join).collect(),
+        leaves: named('-').collect(),
+        stays: named('=').collect(),
+    };
+    (!text.is_empty()).then_some(order)
 }
 
 fn facts(text: &str) -> Vec<TargetFact> {
@@ -48,6 +69,8 @@ fn facts(text: &str) -> Vec<TargetFact> {
             fresh: has("fresh"),
             disk_error: has("error"),
             suspended: has("suspended"),
+            stopped: has("stopped"),
+            created: has("created"),
         }
     };
     text.split(',').map(fact).collect()
@@ -57,36 +80,46 @@ fn show(chain: &Chain) -> String {
     let name = |target: u64| char::from(b'A' + (target - 1) as u8);
     let member = |member: &Member| {
         let state = member.state().as_str_name().trim_start_matches("PUBLIC_").to_lowercase();
-        format!("{} {state} {}", name(member.target), member.incarnation)
+        let tenure = match member.tenure() {
+            Tenure::Stays => "",
+            Tenure::Leaves => " leaves",
+            Tenure::Stops => " stops",
+        };
+        format!("{} {state} {}{tenure}", name(member.target), member.incarnation)
     };
     let members: Vec<String> = chain.members.iter().map(member).collect();
     let last: String = chain.last.iter().map(|target| name(*target)).collect();
     format!("{}; last {last}; epoch {}", members.join(", "), chain.durability_epoch)
 }
 
-struct Case {
+pub(super) struct Case {
     name: &'static str,
     chain: &'static str,
     last: &'static str,
     facts: &'static str,
     outage_ms: u64,
+    order: &'static str,
     /// `=`: nothing changes.
     next: &'static str,
 }
 
-const fn case(
+pub(super) const fn case(
     name: &'static str,
     chain: &'static str,
     last: &'static str,
     facts: &'static str,
     next: &'static str,
 ) -> Case {
-    Case { name, chain, last, facts, outage_ms: 0, next }
+    Case { name, chain, last, facts, outage_ms: 0, order: "", next }
 }
 
 impl Case {
     const fn after(self, outage_ms: u64) -> Case {
         Case { outage_ms, ..self }
+    }
+
+    pub(super) const fn ordered(self, order: &'static str) -> Case {
+        Case { order, ..self }
     }
 
     fn check(&self) {
@@ -103,6 +136,7 @@ impl Case {
             facts: facts(self.facts),
             outage_ms: self.outage_ms,
             outage_grace_ms: 30_000,
+            order: order(self.order),
         };
         let reply = next_chain(&request);
         let next = reply.chain.expect("a chain comes back");
@@ -117,10 +151,10 @@ impl Case {
     }
 }
 
-const SERVING: &str = "A serving 1, B serving 1, C serving 1";
-const LASTSRV: &str = "A lastsrv 1, B lastsrv 1, C offline 1";
+pub(super) const SERVING: &str = "A serving 1, B serving 1, C serving 1";
+pub(super) const LASTSRV: &str = "A lastsrv 1, B lastsrv 1, C offline 1";
 
-fn check_all(cases: &[Case]) {
+pub(super) fn check_all(cases: &[Case]) {
     cases.iter().for_each(Case::check);
 }
 
@@ -245,6 +279,27 @@ fn the_last_ones_stay_the_last() {
             "=",
         )
         .after(1_000_000),
+    ]);
+}
+
+#[test]
+fn an_emptied_disk_is_none_of_the_last() {
+    check_all(&[
+        case(
+            "an emptied disk is none of the last, however long the outage is",
+            "A lastsrv 1, B offline 1",
+            "A",
+            "A 2 online fresh created, B 2 online",
+            "=",
+        )
+        .after(1_000_000),
+        case(
+            "the process that made it did not hear that it serves",
+            "A lastsrv 1, B offline 1",
+            "A",
+            "A 1 online fresh created, B 1 gone",
+            "A serving 1, B offline 1; last A; epoch 8",
+        ),
     ]);
 }
 

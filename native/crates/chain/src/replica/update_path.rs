@@ -315,7 +315,8 @@ mod tests {
         let target = TargetId(7);
         let mut replica = Replica::new(Identity { target, incarnation: 1 }, Recovered::default());
         let state = PublicState::PublicServing as i32;
-        let member = Member { target: target.0, node: 1, state, disk: 0, incarnation: 1 };
+        let member =
+            Member { target: target.0, node: 1, state, disk: 0, incarnation: 1, ..Member::default() };
         let chain = Chain { id: 1, version: 1, members: vec![member], ..Chain::default() };
         let view = Input::View { chain, lease_until: Some(Time(u64::MAX)) };
         let clients_added = vec![vec![0; 16].into()];

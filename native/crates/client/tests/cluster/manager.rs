@@ -74,6 +74,7 @@ impl State {
                 incarnation: request.incarnation,
                 alive: true,
                 pid: request.pid,
+                ..Default::default()
             };
             self.nodes.insert(node.id, node);
             self.version += 1;

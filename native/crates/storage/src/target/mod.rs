@@ -21,7 +21,7 @@ pub use record::TargetRecord;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use store::Store;
 pub use to_peers::{channels, links};
 use transport::ReplySender;
@@ -80,8 +80,8 @@ pub struct Target {
     /// Raised when what is staged is discarded: a store that was queued before must not happen after. Held
     /// for reading while one happens.
     generation: RwLock<u64>,
-    /// Created empty by this process, and not yet part of its chain.
-    fresh: AtomicBool,
+    /// By this process, empty.
+    created: bool,
     allocatable_bytes: AtomicU64,
     /// On the way of an update; the head is 0.
     position: AtomicUsize,
@@ -100,7 +100,7 @@ impl Target {
         shared: &Arc<Shared>,
         folder: &Path,
         mut record: TargetRecord,
-        fresh: bool,
+        created: bool,
     ) -> Result<Arc<Target>> {
         let (store, recovered, whole) =
             Store::open(folder, shared.engine_options.clone(), shared.open_disk.clone())?;
@@ -124,7 +124,7 @@ impl Target {
             flusher: Flusher::default(),
             record: Mutex::new(record),
             generation: RwLock::new(0),
-            fresh: AtomicBool::new(fresh),
+            created,
             allocatable_bytes: AtomicU64::new(0),
             position: AtomicUsize::new(0),
         });
@@ -151,6 +151,27 @@ impl Target {
         });
         if let Some(waiting) = refused {
             waiting.sender().fail(&Error::new(Code::TargetOffline, "the target is closed"));
+        }
+    }
+
+    /// It left its chain for good: nothing happens here any more, whoever waits is told.
+    pub fn leave(&self) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.stopped = true;
+            std::mem::take(&mut state.waiting)
+        };
+        for (_, waiting) in waiting {
+            waiting
+                .sender()
+                .fail(&Error::new(Code::NotServing, format!("target {} left its chain", self.id)));
+        }
+    }
+
+    /// After `leave`; what the store says no longer matters.
+    pub fn close(&self) {
+        if let Err(error) = self.store.close() {
+            log::warn!(target: "storage", target = self.id.0, error:% = error; "target.close");
         }
     }
 

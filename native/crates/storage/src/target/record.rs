@@ -6,7 +6,6 @@ use crate::directory::Directory;
 use crate::records;
 use chain::{Role, View};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use wire::message::StorageTargetRecord;
 use wire::{Result, TargetId};
 
@@ -53,14 +52,20 @@ impl TargetRecord {
     /// Something is missing, or the disk failed: also for later processes, until it serves again.
     pub fn lose(&mut self) -> Result<()> {
         self.complete = false;
-        self.store("", false)
+        if self.stored.unused { Ok(()) } else { self.store("", false) }
+    }
+
+    /// It never had a role: nothing of its chain is in it.
+    pub fn is_unused(&self) -> bool {
+        self.stored.unused
     }
 
     fn store(&mut self, boot_id: &str, clean: bool) -> Result<()> {
-        if self.stored.boot_id == boot_id && self.stored.clean == clean {
+        if self.stored.boot_id == boot_id && self.stored.clean == clean && !self.stored.unused {
             return Ok(());
         }
-        let stored = StorageTargetRecord { boot_id: boot_id.to_string(), clean, ..self.stored.clone() };
+        let boot_id = boot_id.to_string();
+        let stored = StorageTargetRecord { boot_id, clean, unused: false, ..self.stored.clone() };
         records::write(&self.path, &stored)?;
         self.stored = stored;
         Ok(())
@@ -74,7 +79,10 @@ impl TargetRecord {
                 self.complete = true;
             }
             // What a resync writes makes it a mixture until it serves.
-            Role::Syncing => self.lose()?,
+            Role::Syncing => {
+                self.complete = false;
+                self.store("", false)?;
+            }
             Role::Idle => {}
         }
         Ok(())
@@ -90,9 +98,6 @@ impl TargetRecord {
 impl Target {
     /// On the medium before the replica learns its role.
     pub(super) fn remember_role(&self, view: &View) -> Result<()> {
-        if view.role != Role::Idle {
-            self.fresh.store(false, Ordering::Relaxed);
-        }
         self.record.lock().take_role(view.role)
     }
 
@@ -128,7 +133,10 @@ mod tests {
         let (directory, mut record) = made(folder.path());
         assert!(!record.is_complete(), "it never served");
         assert!(!reopen(&directory, "boot-1").is_complete());
+        record.lose().unwrap();
+        assert!(record.is_unused() && reopen(&directory, "boot-1").is_unused(), "there was nothing to lose");
         record.take_role(Role::Serving).unwrap();
+        assert!(!record.is_unused() && !reopen(&directory, "boot-1").is_unused());
         assert!(reopen(&directory, "boot-1").is_complete(), "killed in the same boot");
         assert!(!reopen(&directory, "boot-2").is_complete(), "power lost");
         // Opened in the next boot without serving: it is still not complete at the start after that.

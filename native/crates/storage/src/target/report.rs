@@ -9,16 +9,23 @@ const NO_ALLOCATE_DIVISOR: u64 = 50;
 
 impl Target {
     pub fn report(&self) -> TargetReport {
-        let (state, chain_version, fences_held) = self.standing();
+        let ((state, chain_version), fences_held, stopped) = {
+            let replica = &self.state.lock().replica;
+            (replica.report(), replica.fences_held(), replica.view().stops)
+        };
         let failed = self.store.failure().is_some();
+        let (complete, fresh) = {
+            let record = self.record.lock();
+            (record.is_complete() && !failed, record.is_unused())
+        };
         let space = self.store.space();
         TargetReport {
             target: self.id.0,
             chain: self.chain,
             chain_version,
             state: state as i32,
-            complete: self.record.lock().is_complete() && !failed,
-            fresh: self.fresh.load(Ordering::Relaxed),
+            complete,
+            fresh,
             disk_error: failed || state == LocalState::LocalOffline,
             capacity_bytes: space.capacity_bytes,
             used_bytes: space.used_bytes,
@@ -26,6 +33,8 @@ impl Target {
             no_allocate: self.allocatable_bytes.load(Ordering::Relaxed)
                 <= space.capacity_bytes / NO_ALLOCATE_DIVISOR,
             fences_held,
+            stopped,
+            created: self.created,
         }
     }
 

@@ -5,6 +5,7 @@ mod client;
 mod harness;
 mod manager;
 
+mod change;
 mod exactly_once;
 mod faults;
 mod outage;

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use transport::{Connection, Handler, Incoming, Listener, Transport};
 use wire::message::{
-    Chain, GiveBackReply, GiveBackRequest, HeartbeatReply, HeartbeatRequest, Member, MessageKind, Node,
-    NodeKind, PublicState, RegisterReply, RegisterRequest, Routing, RoutingPush, SuspectReply,
+    Chain, ChainOrder, GiveBackReply, GiveBackRequest, HeartbeatReply, HeartbeatRequest, Member, MessageKind,
+    Node, NodeKind, PublicState, RegisterReply, RegisterRequest, Routing, RoutingPush, SuspectReply,
 };
 
 pub const LEASE_MS: u64 = 1000;
@@ -110,6 +110,13 @@ impl TestManager {
         state.advance();
     }
 
+    /// One joins, one leaves.
+    pub fn order(&self, chain: u32, order: ChainOrder) {
+        let mut state = self.state.lock();
+        state.manager.order(chain, order);
+        state.advance();
+    }
+
     pub fn be_deaf_to(&self, nodes: &[u32]) {
         self.state.lock().deaf_to = nodes.to_vec();
     }
@@ -144,6 +151,7 @@ impl Handler for Answers {
                     incarnation: request.incarnation,
                     alive: true,
                     pid: request.pid,
+                    ..Default::default()
                 };
                 state.nodes.insert(node.id, node);
                 state.version += 1;
