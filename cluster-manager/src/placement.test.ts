@@ -99,6 +99,68 @@ test('equal nodes: every target is used, heads and partners are spread evenly', 
   }
 });
 
+test('failure domains, equal or not: never two copies in one, and nothing left over that could make a chain', () => {
+  const shapes = fc.array(
+    fc.record({ disks: fc.integer({ min: 1, max: 3 }), rack: fc.integer({ min: 1, max: 5 }) }),
+    {
+      minLength: 1,
+      maxLength: 12,
+    },
+  );
+  void fc.assert(
+    fc.property(
+      shapes,
+      fc.integer({ min: 1, max: 4 }),
+      fc.integer({ min: 1, max: 4 }),
+      (shape, targetsPerDisk, copies) => {
+        const nodes = shape.map(({ disks, rack }, index) => ({
+          node: index + 1,
+          disks,
+          domain: `rack ${rack}`,
+        }));
+        const racks = new Set(shape.map(({ rack }) => rack));
+        const replicas = Math.min(copies, racks.size);
+        const { chains, spare } = placeChains({ nodes, targetsPerDisk, replicas });
+        const rackOf = (member: { node: number }): number => shape[member.node - 1]!.rack;
+        for (const chain of chains) expect(new Set(chain.members.map(rackOf)).size).toBe(replicas);
+        const targets = chains.flatMap((chain) => chain.members.map((member) => member.target));
+        expect(new Set(targets).size).toBe(targets.length);
+        const used = count(chains.flatMap((chain) => chain.members.map(rackOf)));
+        const all = new Map<number, number>();
+        for (const { disks, rack } of shape) all.set(rack, (all.get(rack) ?? 0) + disks * targetsPerDisk);
+        const left = [...all].map(([rack, number]) => number - (used.get(rack) ?? 0));
+        expect(left.reduce((sum, number) => sum + number, 0)).toBe(spare);
+        expect(left.filter((number) => number > 0).length).toBeLessThan(replicas);
+      },
+    ),
+  );
+});
+
+test('a thousand nodes of eight disks in a hundred racks, and one of them smaller, are placed at once', () => {
+  const nodes = Array.from({ length: 1_000 }, (_, index) => ({
+    node: index + 1,
+    disks: 8,
+    domain: `rack ${index % 100}`,
+  }));
+  for (const shapes of [nodes, nodes.map((shape) => (shape.node === 500 ? { ...shape, disks: 5 } : shape))]) {
+    const { chains, spare } = placeChains({ nodes: shapes, targetsPerDisk: 4, replicas: 3 });
+    expect(spare).toBeLessThan(3);
+    expect(chains.length).toBe(Math.floor(shapes.reduce((sum, { disks }) => sum + disks * 4, 0) / 3));
+    const racksOf = (chain: (typeof chains)[number]): Set<number> =>
+      new Set(chain.members.map(({ node }) => (node - 1) % 100));
+    expect(chains.every((chain) => racksOf(chain).size === 3)).toBe(true);
+    // Each node shares chains with so many others: no pair meets often while others never do.
+    const pairs = count(
+      chains.flatMap(({ members: [a, b, c] }) =>
+        [a!, b!, c!].flatMap((x, _, all) =>
+          all.filter((y) => y.node > x.node).map((y) => x.node * 1e4 + y.node),
+        ),
+      ),
+    );
+    expect(Math.max(...pairs.values())).toBeLessThanOrEqual(2);
+  }
+});
+
 test('what cannot be placed is refused with a sentence', () => {
   const place = (nodes: number, targetsPerDisk: number, replicas: number): unknown =>
     placeChains({ nodes: even(nodes, 1), targetsPerDisk, replicas });
@@ -108,4 +170,8 @@ test('what cannot be placed is refused with a sentence', () => {
   expect(() =>
     placeChains({ nodes: [...even(2, 1), { node: 1, disks: 1 }], targetsPerDisk: 1, replicas: 2 }),
   ).toThrow(/one number/);
+  const racks = even(4, 1).map((shape) => ({ ...shape, domain: `rack ${shape.node % 2}` }));
+  expect(() => placeChains({ nodes: racks, targetsPerDisk: 1, replicas: 3 })).toThrow(
+    /3 copies need as many failure domains, there are 2/,
+  );
 });
