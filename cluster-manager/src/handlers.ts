@@ -30,6 +30,7 @@ export function handlersOf(parts: HandlerParts): Handler[] {
       parts.check(request.node);
       return {};
     }),
+    handle(rpcs.change, (request) => manager.change(request)),
     handle(rpcs.routing, (request, { connection }) => ({
       routing: manager.routingSince(request.routingVersion, connection),
     })),

@@ -8,7 +8,8 @@ import { type Placement, placeChains } from './placement.ts';
 import { featureLevel, hasState, openStateStore, recordVersion } from './state.ts';
 
 const usage =
-  'init --config FILE [--nodes 3] [--disks-per-node 1] [--targets-per-disk 4] [--replicas 3] [--cluster NAME]';
+  'init --config FILE [--nodes 3] [--disks-per-node 1] [--targets-per-disk 4] [--replicas 3] ' +
+  '[--domains A,B,...] [--cluster NAME]';
 
 export interface InitOptions {
   readonly stateDirectory: string;
@@ -17,6 +18,8 @@ export interface InitOptions {
   readonly disksPerNode: number;
   readonly targetsPerDisk: number;
   readonly replicas: number;
+  /** Failure domain of each node, in their order; absent: each is its own. */
+  readonly domains?: readonly string[];
 }
 
 /** Nothing is written unless everything is right. */
@@ -24,6 +27,7 @@ export function initialize(options: InitOptions): Placement {
   const nodes = Array.from({ length: options.nodes }, (_, index) => ({
     node: index + 1,
     disks: options.disksPerNode,
+    domain: options.domains?.[index] ?? '',
   }));
   const placement = placeChains({
     nodes,
@@ -40,13 +44,21 @@ export function initialize(options: InitOptions): Placement {
       cluster: options.cluster,
       featureLevel,
       routingVersion: 1n,
-      nodes: nodes.map(({ node }) =>
-        message.Node.fromPartial({ id: node, kind: message.NodeKind.NODE_STORAGE, alive: false }),
+      nodes: nodes.map(({ node, disks, domain }) =>
+        message.Node.fromPartial({
+          id: node,
+          kind: message.NodeKind.NODE_STORAGE,
+          alive: false,
+          disks,
+          domain,
+        }),
       ),
       chains: placement.chains,
       tables: [placement.table],
       clients: [],
       fencedClients: [],
+      changes: [],
+      closed: [],
     });
   } finally {
     lock.release();
@@ -81,6 +93,7 @@ function optionsOf(args: readonly string[]): InitOptions {
       'disks-per-node': text,
       'targets-per-disk': text,
       replicas: text,
+      domains: text,
       cluster: text,
     };
     values = parseArgs({ args: [...args], options }).values;
@@ -108,5 +121,17 @@ function optionsOf(args: readonly string[]): InitOptions {
     disksPerNode: number('disks-per-node', 1),
     targetsPerDisk: number('targets-per-disk', 4),
     replicas: number('replicas', Math.min(3, nodes)),
+    ...(values.domains === undefined ? {} : { domains: domainsOf(values.domains, nodes) }),
   };
+}
+
+function domainsOf(text: string, nodes: number): string[] {
+  const domains = text.split(',').map((domain) => domain.trim());
+  if (domains.length !== nodes) {
+    throw new FsError(
+      'BAD_CONFIG',
+      `--domains names ${domains.length} domains for ${nodes} nodes: one for each`,
+    );
+  }
+  return domains;
 }

@@ -160,6 +160,11 @@ export class Leases {
     return this.#nodes.get(nameOf(key))?.reports.get(target);
   }
 
+  /** Every target that a storage node says it has. */
+  reported(): bigint[] {
+    return [...this.#nodes.values()].flatMap((heard) => [...heard.reports.keys()]);
+  }
+
   /** What `next_chain` is told of one member; its comment says how each field is meant. */
   fact(nowMs: number, member: message.Member): message.TargetFact {
     const key = { kind: message.NodeKind.NODE_STORAGE, node: member.node };
@@ -183,13 +188,16 @@ export class Leases {
       complete: report?.complete ?? false,
       fresh: report?.fresh ?? false,
       diskError: report?.diskError ?? false,
+      stopped: report?.stopped ?? false,
+      created: report?.created ?? false,
       gone,
       incarnation: isUnknown ? 0n : view.incarnation,
     };
   }
 
   #renew(nowMs: number, heard: Heard, reports: readonly message.TargetReport[]): void {
-    for (const report of reports) heard.reports.set(report.target, report);
+    // All of them each time: a target that was removed is not reported any more.
+    if (reports.length > 0) heard.reports = new Map(reports.map((report) => [report.target, report]));
     if (reports.length > 0) heard.hasReported = true;
     heard.heardMs = nowMs;
     heard.suspectedMs = undefined;

@@ -12,9 +12,13 @@ import {
   oneWays,
   type ServerConnection,
 } from '@catena/core';
+import { type ChangeState, decide } from './changes.ts';
 import { bytesOfId, Clients, type ClientView } from './clients.ts';
 import type { ManagerConfig } from './config.ts';
+import { disksOf } from './disks.ts';
+import { Layout } from './layout.ts';
 import { Leases, type NodeKey, type NodeView, nameOf } from './leases.ts';
+import { type Orders, type Plan, plan } from './moves.ts';
 import { type RoutingChange, RoutingTable } from './routing.ts';
 import { recordVersion, type StateStore } from './state.ts';
 
@@ -55,6 +59,8 @@ export class Manager {
   readonly #startedMs: number;
   readonly #subscribers = new Map<ServerConnection, Subscriber>();
   readonly #outageSinceMs = new Map<number, number>();
+  #changes: readonly message.Change[];
+  #closed: readonly message.Place[];
   /** Facts of each chain when it was last looked at: the same facts need no second look while it serves. */
   readonly #seenFacts = new Map<number, string>();
   readonly #chainChanges: Counter;
@@ -67,6 +73,8 @@ export class Manager {
     this.#startedMs = nowMs;
     this.#featureLevel = record.featureLevel;
     this.#routing = new RoutingTable(record);
+    this.#changes = record.changes;
+    this.#closed = record.closed;
     this.#leases = new Leases({ leaseMs: config.leaseMs, nowMs });
     const { clients: live, fencedClients } = record;
     this.#clients = new Clients({ leaseMs: config.clientLeaseMs, nowMs, live, fenced: fencedClients });
@@ -101,9 +109,12 @@ export class Manager {
     const known = { incarnation: stored?.incarnation ?? 0n, pid: stored?.pid ?? 0 };
     this.#leases.register(this.#timeOfLeases(), request, connection, known);
     const { address, incarnation, pid } = request;
-    const node: message.Node = { id, kind, address, incarnation, pid, alive: true };
+    const domain = request.domain === '' ? (stored?.domain ?? '') : request.domain;
+    const disks = request.disks.length > 0 ? request.disks.length : (stored?.disks ?? 0);
+    const node: message.Node = { id, kind, address, incarnation, pid, alive: true, domain, disks };
     const same = stored?.address === address && stored.incarnation === incarnation && stored.pid === pid;
-    if (!same || stored?.alive !== true) this.#commit({ nodes: [node] });
+    const sameShape = stored?.domain === domain && stored.disks === disks;
+    if (!same || !sameShape || stored?.alive !== true) this.#commit({ nodes: [node] });
     this.options.log.info('node.registration', { node: nameOf(request), incarnation, address, pid });
     this.advance();
     return this.#subscribe(connection, { kind, node: id });
@@ -172,6 +183,33 @@ export class Manager {
     if (news) this.advance();
   }
 
+  /** An order of the administrator; on the medium when it returns. Refused as a whole, or begun. */
+  change(request: message.ChangeRequest): Omit<message.ChangeReply, 'header'> {
+    this.#timeOfLeases();
+    const parts = {
+      state: this.changeState,
+      layoutOf: (closed: readonly message.Place[], nodes: readonly message.Node[]) =>
+        this.#layout(closed, nodes),
+      nowMs: this.options.clock.wallNs() / 1_000_000n,
+    };
+    const { changes, closed, nodesAdded, nodesRemoved, orders, change, detail } = decide(request, parts);
+    const { chains, reasons } = this.#nextChains(this.#nowMs(), orders);
+    this.#commit({ chains, nodes: nodesAdded, nodesRemoved }, { changes, closed });
+    this.options.log.info('change.order', { action: request.action, detail });
+    this.#logChains(chains, reasons);
+    this.advance();
+    return { change, detail };
+  }
+
+  get changeState(): ChangeState {
+    return { changes: this.#changes, closed: this.#closed, nodes: this.#routing.nodes };
+  }
+
+  /** As everything is now. */
+  layout(): Layout {
+    return this.#layout(this.#closed, this.#routing.nodes);
+  }
+
   suspect(key: NodeKey): void {
     this.#leases.suspected(this.#nowMs(), key);
   }
@@ -205,26 +243,14 @@ export class Manager {
   /** Moves every chain on as far as the facts allow, and publishes who is alive. */
   advance(): void {
     const nowMs = this.#timeOfLeases();
-    const chains: message.Chain[] = [];
-    const reasons: string[] = [];
-    for (const chain of this.#routing.chains) {
-      const reply = this.#nextChain(nowMs, chain);
-      if (reply?.changed !== true || reply.chain === undefined) continue;
-      chains.push(reply.chain);
-      reasons.push(reply.reason);
-    }
+    const { orders, done } = this.#plan();
+    const { chains, reasons } = this.#nextChains(nowMs, orders);
     const nodes = this.#changedNodes(nowMs);
-    if (chains.length === 0 && nodes.length === 0) return;
-    this.#commit({ chains, nodes });
-    for (const [index, chain] of chains.entries()) {
-      this.#chainChanges.add();
-      this.#seenFacts.delete(chain.id);
-      this.options.log.info('chain.change', {
-        chain: chain.id,
-        version: chain.version,
-        reason: reasons[index],
-      });
-    }
+    if (chains.length === 0 && nodes.length === 0 && done.length === 0) return;
+    const changes = this.#changes.filter((change) => !done.includes(change));
+    this.#commit({ chains, nodes }, { changes, closed: this.#closed });
+    this.#logChains(chains, reasons);
+    for (const { id, place } of done) this.options.log.info('change.end', { change: id, place });
     for (const node of nodes) {
       const event = node.alive ? 'node.return' : 'node.loss';
       this.options.log.info(event, {
@@ -260,20 +286,60 @@ export class Manager {
     return nowMs;
   }
 
-  #nextChain(nowMs: number, chain: message.Chain): message.NextChainReply | undefined {
+  #plan(): Plan {
+    return this.#changes.length === 0 ? { orders: new Map(), done: [] } : plan(this.#changes, this.layout());
+  }
+
+  #layout(closed: readonly message.Place[], nodes: readonly message.Node[]): Layout {
+    const { chains } = this.#routing;
+    const disks = disksOf({ nodes, chains, closed, report: (member) => this.report(member) });
+    return new Layout({ chains, disks, reported: this.#leases.reported() });
+  }
+
+  /** The chains that change, by the facts or by order. */
+  #nextChains(nowMs: number, orders: Orders): { chains: message.Chain[]; reasons: string[] } {
+    const chains: message.Chain[] = [];
+    const reasons: string[] = [];
+    for (const chain of this.#routing.chains) {
+      const reply = this.#nextChain(nowMs, chain, orders.get(chain.id));
+      if (reply?.changed !== true || reply.chain === undefined) continue;
+      chains.push(reply.chain);
+      reasons.push(reply.reason);
+    }
+    return { chains, reasons };
+  }
+
+  #logChains(chains: readonly message.Chain[], reasons: readonly string[]): void {
+    for (const [index, chain] of chains.entries()) {
+      this.#chainChanges.add();
+      this.#seenFacts.delete(chain.id);
+      this.options.log.info('chain.change', {
+        chain: chain.id,
+        version: chain.version,
+        reason: reasons[index],
+      });
+    }
+  }
+
+  #nextChain(
+    nowMs: number,
+    chain: message.Chain,
+    order: message.ChainOrder | undefined,
+  ): message.NextChainReply | undefined {
     const serves = chain.members.some((member) => member.state === message.PublicState.PUBLIC_SERVING);
     if (serves) this.#outageSinceMs.delete(chain.id);
     else if (!this.#outageSinceMs.has(chain.id)) {
       this.#outageSinceMs.set(chain.id, chain.last.length === 0 ? this.#startedMs : nowMs);
     }
     const facts = chain.members.map((member) => this.#leases.fact(nowMs, member));
-    const key = serves ? facts.map(textOfFact).join(';') : undefined;
+    const key = serves && order === undefined ? facts.map(textOfFact).join(';') : undefined;
     if (key !== undefined && this.#seenFacts.get(chain.id) === key) return undefined;
     const reply = this.options.nextChain({
       chain,
       facts,
       outageMs: BigInt(Math.floor(nowMs - (this.#outageSinceMs.get(chain.id) ?? nowMs))),
       outageGraceMs: BigInt(this.options.config.outageGraceMs),
+      order,
     });
     if (key !== undefined) this.#seenFacts.set(chain.id, key);
     return reply;
@@ -300,13 +366,16 @@ export class Manager {
   }
 
   /** On the medium before anybody is told (P3). */
-  #commit(change: RoutingChange): void {
+  #commit(change: RoutingChange, ordered?: Pick<ChangeState, 'changes' | 'closed'>): void {
+    const { changes, closed } = ordered ?? { changes: this.#changes, closed: this.#closed };
     const removed = (change.clientsRemoved ?? []).map((id) => id.toString('hex'));
     const fencedClients = [...this.#clients.fencedIds(), ...removed].map(bytesOfId);
     const record = this.#routing.recordAfter(change, {
       recordVersion,
       featureLevel: this.#featureLevel,
       fencedClients,
+      changes: [...changes],
+      closed: [...closed],
     });
     try {
       this.options.store.save(record);
@@ -314,6 +383,8 @@ export class Manager {
       for (const chain of change.chains ?? []) this.#seenFacts.delete(chain.id);
       throw error;
     }
+    this.#changes = changes;
+    this.#closed = closed;
     this.#routing.apply(change);
     this.#push();
   }
@@ -356,7 +427,7 @@ export class Manager {
       const known = this.#routing.nodes.filter((other) => other.kind === kind).map((other) => other.id);
       throw new FsError(
         'INVALID_ARGUMENT',
-        `storage node ${node} is none of this cluster's: ${known.join(', ')}`,
+        `storage node ${node} is none of this cluster's: ${known.join(', ')}; add it with: catena add`,
       );
     }
     const metaNodes = this.#routing.nodes.filter((other) => other.kind === kind).length;
@@ -374,8 +445,7 @@ export class Manager {
 }
 
 function textOfFact(fact: message.TargetFact): string {
-  const { target, alive, state, chainVersion, complete, fresh, diskError, gone, incarnation } = fact;
-  return `${target} ${alive} ${state} ${chainVersion} ${complete} ${fresh} ${diskError} ${gone} ${incarnation}`;
+  return Object.values(fact).join(' ');
 }
 
 function hostOf(peer: string): string {

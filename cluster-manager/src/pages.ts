@@ -2,10 +2,14 @@
 // view.
 import { readFileSync } from 'node:fs';
 import { fromSystemError, message, type StaticFile } from '@catena/core';
+import { isClosed, nameOfKind, progress } from './changes.ts';
+import { serves, stays } from './layout.ts';
 import { nameOf } from './leases.ts';
 import type { Manager } from './manager.ts';
+import { placeOf, waitsFor } from './moves.ts';
 
 const publicStates = ['offline', 'waiting', 'syncing', 'lastsrv', 'serving'] as const;
+const tenures = ['stays', 'leaves', 'stops'] as const;
 const localStates = ['offline', 'online', 'uptodate'] as const;
 
 export function jsonPages(manager: Manager): Readonly<Record<string, () => unknown>> {
@@ -15,6 +19,7 @@ export function jsonPages(manager: Manager): Readonly<Record<string, () => unkno
     '/api/chains.json': () => chainsPage(manager),
     '/api/targets.json': () => targetsPage(manager),
     '/api/clients.json': () => manager.clients(),
+    '/api/changes.json': () => changesPage(manager),
   };
 }
 
@@ -30,6 +35,7 @@ function clusterPage(manager: Manager): unknown {
     chainsServing: serving.length,
     chainsWhole: whole.length,
     clients: manager.clients().length,
+    changes: manager.changeState.changes.length,
   };
 }
 
@@ -45,8 +51,42 @@ function nodesPage(manager: Manager): unknown {
     pid: node.pid,
     leaseLeftMs: Math.round(node.view.leaseLeftMs),
     heardAgoMs: node.view.heardAgoMs === undefined ? null : Math.round(node.view.heardAgoMs),
+    domain: node.domain,
+    disks: node.disks,
+    closed: closedDisks(manager, node),
     ...spaceOf(manager, node),
   }));
+}
+
+/** Disks that take nothing new. */
+function closedDisks(manager: Manager, node: message.Node): number[] {
+  const disks = Array.from({ length: node.disks }, (_, disk) => disk);
+  return disks.filter((disk) => isClosed(manager.changeState, { node: node.id, disk }));
+}
+
+/** What the administrator ordered and is not done, with how far it is. */
+function changesPage(manager: Manager): unknown {
+  const { changes } = manager.changeState;
+  if (changes.length === 0) return [];
+  const layout = manager.layout();
+  return changes.map((change) => ({
+    id: change.id,
+    kind: nameOfKind(change.kind),
+    node: placeOf(change).node,
+    disk: placeOf(change).disk ?? null,
+    with: change.with ?? null,
+    startedMs: change.startedMs,
+    ...progress(change, layout),
+    waitsFor: waitsFor(change, layout) ?? null,
+  }));
+}
+
+/** How much of what the fullest serving member holds a member has, in percent; null unless it is being synced. */
+function syncedPercent(manager: Manager, chain: message.Chain, member: message.Member): number | null {
+  if (publicStates[member.state] !== 'syncing') return null;
+  const used = chain.members.filter(serves).map((other) => Number(manager.report(other)?.usedBytes ?? 0n));
+  const most = Math.max(1, ...used);
+  return Math.min(100, Math.floor((100 * Number(manager.report(member)?.usedBytes ?? 0n)) / most));
 }
 
 /** Every target reports its own bytes and the capacity of its disk; targets of one disk share it. */
@@ -80,6 +120,8 @@ function chainsPage(manager: Manager): unknown {
       node: member.node,
       disk: member.disk,
       state: publicStates[member.state],
+      ...(stays(member) ? {} : { tenure: tenures[member.tenure] }),
+      syncedPercent: syncedPercent(manager, chain, member),
     })),
     last: chain.last,
     preferred: chain.preferred,
@@ -96,6 +138,7 @@ function targetsPage(manager: Manager): unknown {
         disk: member.disk,
         chain: chain.id,
         state: publicStates[member.state],
+        tenure: tenures[member.tenure],
         incarnation: member.incarnation,
         localState: report === undefined ? null : localStates[report.state],
         chainVersion: report?.chainVersion ?? null,

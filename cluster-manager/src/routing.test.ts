@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type RoutingChange, RoutingTable } from './routing.ts';
 
-const stored = { recordVersion: 1, featureLevel: 1, fencedClients: [] };
+const stored = { recordVersion: 1, featureLevel: 1, fencedClients: [], changes: [], closed: [] };
 const record = (): message.ManagerRecord =>
   message.ManagerRecord.fromPartial({
     recordVersion: 1,

@@ -10,6 +10,8 @@ const removalsMax = 4_096;
 
 export interface RoutingChange {
   readonly nodes?: readonly message.Node[];
+  /** They hold nothing: whoever still knows them asks them nothing. */
+  readonly nodesRemoved?: readonly message.Node[];
   readonly chains?: readonly message.Chain[];
   readonly clientsAdded?: readonly Buffer[];
   readonly clientsRemoved?: readonly Buffer[];
@@ -60,10 +62,14 @@ export class RoutingTable {
   /** The next version with this change, to be stored before `apply`. */
   recordAfter(
     change: RoutingChange,
-    record: Pick<message.ManagerRecord, 'recordVersion' | 'featureLevel' | 'fencedClients'>,
+    record: Pick<
+      message.ManagerRecord,
+      'recordVersion' | 'featureLevel' | 'fencedClients' | 'changes' | 'closed'
+    >,
   ): message.ManagerRecord {
     const nodes = new Map([...this.#nodes].map(([name, dated]) => [name, dated.value]));
     for (const node of change.nodes ?? []) nodes.set(nameOf({ kind: node.kind, node: node.id }), node);
+    for (const node of change.nodesRemoved ?? []) nodes.delete(nameOf({ kind: node.kind, node: node.id }));
     const chains = new Map([...this.#chains].map(([id, dated]) => [id, dated.value]));
     for (const chain of change.chains ?? []) chains.set(chain.id, chain);
     const clients = new Map([...this.#clients].map(([id, dated]) => [id, dated.value]));
@@ -85,6 +91,9 @@ export class RoutingTable {
     const changed = this.#version + 1n;
     for (const node of change.nodes ?? []) {
       this.#nodes.set(nameOf({ kind: node.kind, node: node.id }), { value: node, changed });
+    }
+    for (const node of change.nodesRemoved ?? []) {
+      this.#nodes.delete(nameOf({ kind: node.kind, node: node.id }));
     }
     for (const chain of change.chains ?? []) {
       const before = this.#chains.get(chain.id)?.value;

@@ -51,6 +51,14 @@ export const storageConfigSchema = {
     reason: 'What others connect to, if that is not the address this node listens on.',
     scope: 'process',
   },
+  domain: {
+    type: 'text',
+    default: '',
+    unit: 'label',
+    reason:
+      'Failure domain, such as the rack: no two copies of a chunk are in one. Empty: this node is its own.',
+    scope: 'process',
+  },
   http: {
     type: 'address',
     default: '127.0.0.1:7511',

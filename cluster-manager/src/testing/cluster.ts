@@ -15,7 +15,7 @@ import {
 import { bootClockMs, nextChain } from '@catena/native';
 import { managerConfigSchema } from '../config.ts';
 import { handlersOf } from '../handlers.ts';
-import { initialize } from '../init.ts';
+import { type InitOptions, initialize } from '../init.ts';
 import { Manager } from '../manager.ts';
 import { loadState, openStateStore, type StateStore } from '../state.ts';
 
@@ -37,7 +37,7 @@ export class Cluster {
     'test',
   );
 
-  async init(): Promise<this> {
+  async init(shape: Partial<InitOptions> = {}): Promise<this> {
     initialize({
       stateDirectory: this.directory,
       cluster: 'c',
@@ -45,6 +45,7 @@ export class Cluster {
       disksPerNode: 1,
       targetsPerDisk: 2,
       replicas: 3,
+      ...shape,
     });
     await this.start();
     return this;

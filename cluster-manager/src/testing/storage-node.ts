@@ -16,6 +16,7 @@ export class StorageNode {
   fresh = true;
   complete = true;
   pushes = 0;
+  disks = 1;
   sequence = 0n;
 
   constructor(id: number, incarnation: bigint) {
@@ -41,6 +42,7 @@ export class StorageNode {
       cluster: 'c',
       featureLevel: 1,
       pid: this.pid,
+      disks: Array.from({ length: this.disks }, (_, disk) => `/disk-${disk}`),
     });
     this.apply(reply.routing);
     return reply;
@@ -68,6 +70,7 @@ export class StorageNode {
             state: this.state,
             fresh: this.fresh,
             complete: this.complete,
+            stopped: member.tenure === message.Tenure.STOPS,
           }),
         ),
     );
