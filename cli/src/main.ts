@@ -2,15 +2,22 @@
 // code.
 import { FsError } from '@catena/core';
 import { Command, CommanderError } from 'commander';
+import { addAdd } from './commands/add.ts';
 import { addBench } from './commands/bench.ts';
+import { addChains } from './commands/chains.ts';
 import { addDemo } from './commands/demo.ts';
 import { addDown } from './commands/down.ts';
+import { addDrain } from './commands/drain.ts';
 import { addFs } from './commands/fs.ts';
 import { addInit } from './commands/init.ts';
 import { addNode } from './commands/node.ts';
+import { addNodes } from './commands/nodes.ts';
+import { addRemove } from './commands/remove.ts';
+import { addReplace } from './commands/replace.ts';
 import { addServices } from './commands/services.ts';
 import { addSql } from './commands/sql.ts';
 import { addStatus } from './commands/status.ts';
+import { addTargets } from './commands/targets.ts';
 import { addUmount } from './commands/umount.ts';
 import { addUp } from './commands/up.ts';
 import { addVerify } from './commands/verify.ts';
@@ -27,6 +34,13 @@ for (const add of [
   addDown,
   addStatus,
   addInit,
+  addNodes,
+  addChains,
+  addTargets,
+  addAdd,
+  addDrain,
+  addReplace,
+  addRemove,
   addFs,
   addNode,
   addServices,

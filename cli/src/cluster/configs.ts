@@ -38,11 +38,16 @@ function valuesOf(spec: ProcessSpec, cluster: ClusterDescription): Values {
         node: spec.node,
         listen: spec.address ?? '',
         managers: [manager],
-        disks: [join(directory, spec.name, 'disk-0')],
+        disks: disksOf(spec).map((disk) => join(directory, spec.name, disk)),
+        ...(spec.domain === undefined ? {} : { domain: spec.domain }),
       };
     case 'mount':
       return { ...shared, managers: [manager], mountpoint: mountpoint ?? '' };
   }
+}
+
+function disksOf(spec: ProcessSpec): string[] {
+  return Array.from({ length: spec.disks ?? 1 }, (_, disk) => `disk-${disk}`);
 }
 
 function render(spec: ProcessSpec, values: Values): string {

@@ -1,6 +1,6 @@
 // What a cluster of one machine consists of: its processes, where their files are, and which ports they use.
-// Written once, by the first `up`, as cluster.json in the cluster's folder; every other command reads it from
-// there.
+// Written by the first `up`, as cluster.json in the cluster's folder, and again when servers are added or removed;
+// every other command reads it from there.
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { FsError, fromSystemError } from '@catena/core';
@@ -19,6 +19,10 @@ export interface ProcessSpec {
   readonly address: string | undefined;
   /** host:port of the status pages. */
   readonly http: string;
+  /** Data directories of a storage server; absent: one. */
+  readonly disks?: number;
+  /** Failure domain of a storage server; absent: it is its own. */
+  readonly domain?: string;
 }
 
 export interface ClusterDescription {
@@ -39,6 +43,8 @@ export interface ClusterOptions {
   readonly nodes: number;
   readonly replicas: number;
   readonly targetsPerDisk: number;
+  /** Failure domain of each storage server; absent: each is its own. */
+  readonly domains?: readonly string[] | undefined;
 }
 
 const host = '127.0.0.1';
@@ -146,11 +152,11 @@ export function moveMount(cluster: ClusterDescription, mountpoint: string | unde
   return moved;
 }
 
-function writeConfigs(cluster: ClusterDescription): void {
+export function writeConfigs(cluster: ClusterDescription): void {
   for (const { path, text } of renderConfigs(cluster)) writeFileSync(path, text);
 }
 
-function saveCluster(cluster: ClusterDescription): void {
+export function saveCluster(cluster: ClusterDescription): void {
   const path = unfinishedOf(cluster.directory);
   writeFileSync(path, `${JSON.stringify(cluster, undefined, 2)}\n`);
   renameSync(path, fileOf(cluster.directory));
@@ -160,18 +166,9 @@ function processesOf(directory: string, options: ClusterOptions): ProcessSpec[] 
   const config = (name: string): string => join(directory, 'config', `${name}.toml`);
   const http = (offset: number): string => `${host}:${options.basePort + httpOffset + offset}`;
   const port = (offset: number): string => `${host}:${options.basePort + offset}`;
-  const storage = Array.from({ length: options.nodes }, (_, index): ProcessSpec => {
-    const name = `storage-${index + 1}`;
-    const address = port(11 + index);
-    return {
-      name,
-      role: 'storage',
-      node: index + 1,
-      configPath: config(name),
-      address,
-      http: http(11 + index),
-    };
-  });
+  const storage = Array.from({ length: options.nodes }, (_, index) =>
+    storageOf(directory, options.basePort, index + 1, options.domains?.[index]),
+  );
   const processes: ProcessSpec[] = [
     {
       name: 'manager',
@@ -193,6 +190,22 @@ function processesOf(directory: string, options: ClusterOptions): ProcessSpec[] 
   ];
   if (options.mountpoint !== undefined) processes.push(mountOf(directory, options.basePort));
   return processes;
+}
+
+/** Storage servers of one machine: the ports of more would meet those of the mount. */
+export const storageServersMax = 9;
+
+export function storageOf(directory: string, basePort: number, node: number, domain?: string): ProcessSpec {
+  const name = `storage-${node}`;
+  return {
+    name,
+    role: 'storage',
+    node,
+    configPath: join(directory, `config/${name}.toml`),
+    address: `${host}:${basePort + 10 + node}`,
+    http: `${host}:${basePort + httpOffset + 10 + node}`,
+    ...(domain === undefined || domain === '' ? {} : { domain }),
+  };
 }
 
 function mountOf(directory: string, basePort: number): ProcessSpec {

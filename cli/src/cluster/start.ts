@@ -73,6 +73,7 @@ function initializeManager(cluster: ClusterDescription, options: ClusterOptions)
     ['--nodes', String(options.nodes)],
     ['--targets-per-disk', String(options.targetsPerDisk)],
     ['--replicas', String(options.replicas)],
+    ...(options.domains === undefined ? [] : [['--domains', options.domains.join(',')]]),
   ];
   const made = spawnSync(process.execPath, [mainOf('manager'), 'init', ...parameters.flat()], {
     encoding: 'utf8',

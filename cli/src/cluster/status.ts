@@ -1,6 +1,7 @@
 // What the cluster in a folder is doing now: which processes live, and whether they say that they are
 // healthy.
 import { readFileSync } from 'node:fs';
+import { FsError } from '@catena/core';
 import { load } from '../supervisor/process-identity.ts';
 import { pidFile, supervisorFile } from '../supervisor/supervisor.ts';
 import type { ClusterDescription } from './description.ts';
@@ -40,8 +41,7 @@ export async function clusterStatus(cluster: ClusterDescription): Promise<Cluste
       return { name: spec.name, role: spec.role, pid, healthy, http: `http://${spec.http}/` };
     }),
   );
-  const manager = cluster.processes.find((spec) => spec.role === 'manager');
-  const chains = (await fetchJson(`http://${manager?.http}/api/chains.json`)) as ChainSummary[] | undefined;
+  const chains = (await managerPage(cluster, 'chains')) as ChainSummary[] | undefined;
   return {
     name: cluster.name,
     directory: cluster.directory,
@@ -51,6 +51,24 @@ export async function clusterStatus(cluster: ClusterDescription): Promise<Cluste
     mountpoint: cluster.mountpoint,
     mounted: cluster.mountpoint !== undefined && isMounted(cluster.mountpoint),
   };
+}
+
+/** What the manager shows under that name; undefined if it does not answer. */
+export function managerPage(cluster: ClusterDescription, name: string): Promise<unknown> {
+  const manager = cluster.processes.find((spec) => spec.role === 'manager');
+  return fetchJson(`http://${manager?.http}/api/${name}.json`);
+}
+
+/** As `managerPage`, or an error that says what is missing. */
+export async function requirePage(cluster: ClusterDescription, name: string): Promise<unknown> {
+  const page = await managerPage(cluster, name);
+  if (page === undefined) {
+    throw new FsError(
+      'UNREACHABLE',
+      `the manager of ${cluster.directory} does not answer; start it with: catena up`,
+    );
+  }
+  return page;
 }
 
 /** Every process healthy, every member of every chain serving, and mounted where a mount is wanted. */

@@ -22,6 +22,7 @@ export interface UpOptions {
   nodes: number;
   replicas: number;
   targetsPerDisk: number;
+  domains?: string;
 }
 
 /** The options that describe a new cluster; an existing one keeps what it was made with, but for its mount. */
@@ -33,7 +34,8 @@ export function addClusterOptions(command: Command): Command {
     .option('--base-port <n>', "the manager's port; the others follow", wholeNumber(1024, 65_000), 7400)
     .option('--nodes <n>', 'storage servers', wholeNumber(1, 8), 3)
     .option('--replicas <n>', 'copies of each chunk', wholeNumber(1, 8), 3)
-    .option('--targets-per-disk <n>', 'targets on each data directory', wholeNumber(1, 64), 4);
+    .option('--targets-per-disk <n>', 'targets on each data directory', wholeNumber(1, 64), 4)
+    .option('--domains <a,b,...>', 'failure domain of each storage server; without: each is its own');
 }
 
 export function clusterOptionsOf(options: UpOptions): ClusterOptions {
@@ -44,6 +46,7 @@ export function clusterOptionsOf(options: UpOptions): ClusterOptions {
     nodes: options.nodes,
     replicas: options.replicas,
     targetsPerDisk: options.targetsPerDisk,
+    domains: options.domains?.split(',').map((domain) => domain.trim()),
   };
 }
 
@@ -55,6 +58,7 @@ export function askedOf(command: Command): Set<keyof ClusterOptions> {
     ['nodes', 'nodes'],
     ['replicas', 'replicas'],
     ['targetsPerDisk', 'targetsPerDisk'],
+    ['domains', 'domains'],
   ];
   const typed = names.filter(([option]) => command.getOptionValueSource(option) === 'cli');
   return new Set(typed.map(([, name]) => name));

@@ -8,7 +8,7 @@ import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { exitCodes, FsError, type Logger } from '@catena/core';
-import type { ClusterDescription, ProcessSpec, Role } from '../cluster/description.ts';
+import { type ClusterDescription, findCluster, type ProcessSpec, type Role } from '../cluster/description.ts';
 import { mainOf } from '../cluster/mains.ts';
 import { afterExit, type BackOff, fresh } from './back-off.ts';
 import { ExitReporter } from './exit-reporter.ts';
@@ -18,6 +18,8 @@ import { forgetRefusals, noteRefusal } from './refusal.ts';
 
 /** How often an adopted process, which is not our child, is looked at. */
 const adoptedPollMs = 500;
+/** How often the description is looked at: `catena add` and `remove` change which processes there are. */
+const descriptionPollMs = 1_000;
 /** An orderly stop flushes disks; past this the process is killed, and its journal brings its data back. */
 const stopMs = 20_000;
 /** Users first, so that each finds what it needs while it stops. */
@@ -36,15 +38,18 @@ interface Watched {
   identity: ProcessIdentity | undefined;
   backOff: BackOff;
   restarts: number;
+  /** The description does not name it any more. */
+  removed: boolean;
 }
 
 export class Supervisor {
   readonly #cluster: ClusterDescription;
-  readonly #watched: Watched[];
+  #watched: Watched[];
   readonly #exits: ExitReporter;
   readonly #logger: Logger;
   readonly #loops: Promise<void>[] = [];
   #logCheck: NodeJS.Timeout | undefined;
+  #descriptionCheck: NodeJS.Timeout | undefined;
   #stopping = false;
   #wake = new AbortController();
 
@@ -52,12 +57,7 @@ export class Supervisor {
     this.#cluster = cluster;
     this.#logger = logger;
     this.#exits = new ExitReporter(cluster.manager, logger);
-    this.#watched = cluster.processes.map((spec) => ({
-      spec,
-      identity: undefined,
-      backOff: fresh,
-      restarts: 0,
-    }));
+    this.#watched = cluster.processes.map(watchedOf);
   }
 
   /** Takes the cluster's only place for a supervisor, then starts or adopts every process. */
@@ -75,13 +75,41 @@ export class Supervisor {
     store(path, own);
     forgetRefusals(this.#cluster);
     this.#logCheck = setInterval(() => rotateLogs(this.#cluster), logCheckMs);
+    this.#descriptionCheck = setInterval(() => this.#followDescription(), descriptionPollMs);
     for (const watched of this.#watched) this.#loops.push(this.#keep(watched));
+  }
+
+  /** Starts what was added to the cluster since, and stops what was removed. */
+  #followDescription(): void {
+    let processes: readonly ProcessSpec[];
+    try {
+      processes = findCluster(this.#cluster.directory)?.processes ?? [];
+    } catch (error) {
+      this.#logger.error('description.unreadable', { error });
+      return;
+    }
+    // A folder that was taken away says nothing about its processes.
+    if (processes.length === 0 || this.#stopping) return;
+    for (const watched of this.#watched) {
+      if (watched.removed || processes.some((spec) => spec.name === watched.spec.name)) continue;
+      watched.removed = true;
+      this.#logger.info('process.removed', { process: watched.spec.name });
+      void stopProcess(watched.identity);
+    }
+    this.#watched = this.#watched.filter((watched) => !watched.removed || watched.identity !== undefined);
+    for (const spec of processes) {
+      if (this.#watched.some((watched) => watched.spec.name === spec.name)) continue;
+      const added = watchedOf(spec);
+      this.#watched.push(added);
+      this.#loops.push(this.#keep(added));
+    }
   }
 
   /** Stops every process in order, users first, and ends. */
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#wake.abort();
+    clearInterval(this.#descriptionCheck);
     for (const role of stopOrder) {
       const group = this.#watched.filter((watched) => watched.spec.role === role);
       await Promise.all(group.map((watched) => stopProcess(watched.identity)));
@@ -93,7 +121,7 @@ export class Supervisor {
   }
 
   async #keep(watched: Watched): Promise<void> {
-    while (!this.#stopping) {
+    while (!this.#stopping && !watched.removed) {
       const started = performance.now();
       try {
         await this.#runOnce(watched);
@@ -101,7 +129,7 @@ export class Supervisor {
         // A full disk, most likely: the supervisor must outlive it, and tries again like after any other end.
         this.#logger.error('process.unstartable', { process: watched.spec.name, error });
       }
-      if (this.#stopping) return;
+      if (this.#stopping || watched.removed) return;
       watched.restarts += 1;
       const next = afterExit(watched.backOff, performance.now() - started);
       watched.backOff = next.state;
@@ -140,6 +168,10 @@ export class Supervisor {
     watched.identity = undefined;
     forget(path);
   }
+}
+
+function watchedOf(spec: ProcessSpec): Watched {
+  return { spec, identity: undefined, backOff: fresh, restarts: 0, removed: false };
 }
 
 function launch(cluster: ClusterDescription, spec: ProcessSpec): { pid: number; exited: Promise<Exit> } {
