@@ -33,6 +33,10 @@ function nodeCard(node) {
   const fill = element('span');
   fill.style.width = `${Math.min(100, share)}%`;
   card.append(element('p', '', used), element('div', 'bar', fill));
+  const domain = node.domain === '' ? '' : `domain ${node.domain}`;
+  const closed = node.closed.length > 0 ? `nothing new on disk ${node.closed.join(', ')}` : '';
+  const notes = [domain, closed].filter((note) => note !== '').join(' · ');
+  if (notes !== '') card.append(element('p', '', notes));
   return card;
 }
 
@@ -44,11 +48,23 @@ function chainRow(chain) {
   );
   for (const [place, member] of chain.members.entries()) {
     const role = place === 0 && member.state === 'serving' ? ' ◂' : '';
-    const cell = element('span', `member ${member.state}`, `node ${member.node}${role}`);
-    cell.title = `target ${member.target}: ${member.state}`;
+    const synced = member.syncedPercent === null ? '' : ` ${member.syncedPercent} %`;
+    const leaves = member.tenure === undefined ? '' : ' →';
+    const cell = element('span', `member ${member.state}`, `node ${member.node}${role}${synced}${leaves}`);
+    cell.title = `target ${member.target}: ${member.state}${synced}${leaves === '' ? '' : ', leaves'}`;
     row.append(cell);
   }
   return row;
+}
+
+function changeLine(change) {
+  const place = change.disk === null ? `node ${change.node}` : `disk ${change.disk} of node ${change.node}`;
+  const waits = change.waitsFor === null ? '' : ` · waits for ${change.waitsFor}`;
+  return element(
+    'div',
+    '',
+    `${change.kind} of ${place}: ${change.left} replicas left, ${change.moving} moving${waits}`,
+  );
 }
 
 function clientLine(client) {
@@ -72,11 +88,13 @@ async function read(page) {
 }
 
 async function draw() {
-  const pages = ['cluster', 'nodes', 'chains', 'clients'];
-  const [cluster, nodes, chains, clients] = await Promise.all(pages.map(read));
+  const pages = ['cluster', 'nodes', 'chains', 'clients', 'changes'];
+  const [cluster, nodes, chains, clients, changes] = await Promise.all(pages.map(read));
   document.getElementById('cluster').textContent = `${cluster.cluster} · routing ${cluster.routingVersion}`;
   show('nodes', nodes.map(nodeCard), 'no node yet');
   show('chains', chains.map(chainRow), 'no chain');
+  document.getElementById('changing').hidden = changes.length === 0;
+  show('changes', changes.map(changeLine), '');
   show('clients', clients.map(clientLine), 'nobody has mounted it');
   if (cluster.chainsWhole === cluster.chains) say('every copy is serving', 'good');
   else if (cluster.chainsServing === cluster.chains)

@@ -84,6 +84,8 @@ test('a drained node holds nothing any more; every step was on the medium before
   await order({ action: ACTION_REMOVE, place: { node: 2, disk: undefined } });
   expect(cluster.manager.routing.node(NODE_STORAGE, 2)).toBeUndefined();
   expect(loadState(cluster.directory).nodes.map((node) => node.id)).toEqual([1, 3, 4]);
+  await expect(nodes.get(2)!.heartbeat()).rejects.toMatchObject({ code: 'SESSION_UNKNOWN' });
+  await expect(start(2, 2n)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
 });
 
 test('a drain goes on under the next manager, wherever the one before died', async () => {

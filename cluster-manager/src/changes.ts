@@ -86,23 +86,25 @@ function drain(request: message.ChangeRequest, parts: ChangeParts): Outcome {
   });
 }
 
-/** Of what is lost at the place; with another place named, of everything there. */
+/**
+ * Of what is lost at the place, done when every copy there serves again: what a node that lives syncs by itself is
+ * waited for. With another place named, everything moves there.
+ */
 function replace(request: message.ChangeRequest, parts: ChangeParts): Outcome {
   const place = requirePlace(request.place, parts.state);
   if (request.with !== undefined) return drain(request, parts);
   requireNoOther(place, parts.state);
   const layout = parts.layoutOf(parts.state.closed, parts.state.nodes);
-  const lost = [...layout.chains].flatMap((chain) =>
+  const missing = [...layout.chains].flatMap((chain) =>
     chain.members
-      .filter((member) => isAt(place, member) && stays(member) && isLost(member))
+      .filter((member) => isAt(place, member) && stays(member) && !serves(member))
       .map((member) => ({ chain, member })),
   );
-  if (lost.length === 0) {
-    return outcome(parts, {
-      detail: `no replica on ${nameOfPlace(place)} is lost: they serve or are being synced`,
-    });
+  if (missing.length === 0) {
+    return outcome(parts, { detail: `no replica on ${nameOfPlace(place)} is missing: all of them serve` });
   }
-  if (!layout.disks.some((disk) => isAt(place, disk) && disk.isOpen)) {
+  const lost = missing.filter(({ member }) => member.state === message.PublicState.PUBLIC_OFFLINE);
+  if (lost.length > 0 && !layout.disks.some((disk) => isAt(place, disk) && disk.isOpen)) {
     throw new FsError(
       'UNREACHABLE',
       `${nameOfPlace(place)} does not run, or is drained: start it with an empty disk, or name who takes its place`,
@@ -112,18 +114,16 @@ function replace(request: message.ChangeRequest, parts: ChangeParts): Outcome {
     kind: CHANGE_REPLACE,
     place,
     targets: lost.map(({ member }) => member.target),
-    chains: lost.map(({ chain }) => chain.id),
+    chains: missing.map(({ chain }) => chain.id),
   });
+  const synced = missing.length - lost.length;
   return outcome(parts, {
     changes: [...parts.state.changes, change],
     change,
-    detail: `${lost.length} lost replicas are made anew on ${nameOfPlace(place)}`,
+    detail:
+      `${lost.length} lost replicas are made anew on ${nameOfPlace(place)}` +
+      `${synced === 0 ? '' : `, ${synced} are being synced`}`,
   });
-}
-
-function isLost(member: message.Member): boolean {
-  const { PUBLIC_OFFLINE, PUBLIC_WAITING } = message.PublicState;
-  return member.state === PUBLIC_OFFLINE || member.state === PUBLIC_WAITING;
 }
 
 /** A new node may register from now on; a known place is open again. Either gets its share of the replicas. */

@@ -145,6 +145,10 @@ export class Manager {
   ): { leaseMs: number; routing: message.Routing | undefined } {
     const { config, roleIsValid } = this.options;
     const isClient = request.kind === message.NodeKind.NODE_CLIENT;
+    // A node that was removed is told so when it registers.
+    if (!isClient && this.#routing.node(request.kind, request.node) === undefined) {
+      throw new FsError('SESSION_UNKNOWN', `${nameOf(request)} is none of this cluster's`);
+    }
     const accepted = isClient
       ? this.#clients.heartbeat(this.#nowMs(), request, connection)
       : this.#leases.heartbeat(this.#timeOfLeases(), request, connection);
@@ -233,7 +237,7 @@ export class Manager {
     const nowMs = this.#timeOfLeases();
     try {
       this.#fence(this.#clients.tick(nowMs), 'client.expiry');
-      this.advance();
+      this.#move(this.#plan());
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
       this.options.log.error('state.failure', { error }); // nothing was told; the next tick tries again
@@ -242,8 +246,11 @@ export class Manager {
 
   /** Moves every chain on as far as the facts allow, and publishes who is alive. */
   advance(): void {
+    this.#move({ orders: new Map(), done: [] });
+  }
+
+  #move({ orders, done }: Plan): void {
     const nowMs = this.#timeOfLeases();
-    const { orders, done } = this.#plan();
     const { chains, reasons } = this.#nextChains(nowMs, orders);
     const nodes = this.#changedNodes(nowMs);
     if (chains.length === 0 && nodes.length === 0 && done.length === 0) return;
@@ -286,6 +293,7 @@ export class Manager {
     return nowMs;
   }
 
+  /** What changes want next; with every tick and not with every heartbeat, since it looks at every chain. */
   #plan(): Plan {
     return this.#changes.length === 0 ? { orders: new Map(), done: [] } : plan(this.#changes, this.layout());
   }

@@ -335,7 +335,7 @@ test('what cannot be done is refused with one sentence, and nothing is begun', (
   );
   expect(refused({ action: ACTION_ADD, place: at(0) })).toMatch(/number 0/);
   expect(world.order({ action: ACTION_REPLACE, place: at(1) }).detail).toMatch(
-    /no replica on node 1 is lost/,
+    /no replica on node 1 is missing/,
   );
   world.order({ action: ACTION_DRAIN, place: at(1) });
   expect(refused({ action: ACTION_DRAIN, place: at(1, 0) })).toMatch(

@@ -1,0 +1,155 @@
+// Nodes and disks come and go under verifying load: no error at a client, nothing lost, every chain whole again, and
+// nothing left where everything moved off, also when the manager dies in the middle.
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ExtraMount } from '../faults/extra-mount.ts';
+import { Load, longestMsMaxWithoutManager, untilEqual } from '../faults/load.ts';
+import { catena, RunningCluster } from './running-cluster.ts';
+
+let cluster: RunningCluster;
+let mount: ExtraMount;
+beforeAll(async () => {
+  cluster = RunningCluster.start('--nodes', '5', '--targets-per-disk', '3');
+  mount = await ExtraMount.start(cluster, 1);
+});
+afterAll(async () => {
+  await mount.stop();
+  cluster.stop();
+});
+
+interface Chain {
+  id: number;
+  members: { node: number; disk: number; state: string; tenure?: string }[];
+}
+interface Change {
+  left: number;
+  moving: number;
+}
+
+const seconds = 15;
+
+function json<T>(...parameters: string[]): T {
+  const done = catena(...parameters, '--json', '--dir', cluster.directory);
+  if (done.status !== 0) throw new Error(`catena ${parameters.join(' ')}: ${done.stderr}`);
+  return JSON.parse(done.stdout) as T;
+}
+
+const chains = (): Chain[] => json<Chain[]>('chains');
+const changes = (): Change[] => json<{ changes: Change[] }>('nodes').changes;
+const replicasOn = (node: number): number =>
+  chains().filter((chain) => chain.members.some((member) => member.node === node)).length;
+
+function run(...parameters: string[]): string {
+  const done = catena(...parameters, '--dir', cluster.directory);
+  expect(done.status, done.stdout + done.stderr).toBe(0);
+  return done.stdout;
+}
+
+function refused(...parameters: string[]): string {
+  const done = catena(...parameters, '--dir', cluster.directory);
+  expect(done.status).toBe(1);
+  expect(done.stderr.trim().split('\n'), done.stderr).toHaveLength(1);
+  return done.stderr;
+}
+
+/** What is done while the load runs; then no client has seen an error, and every chain has three equal copies. */
+async function underLoad(name: string, change: () => Promise<void>): Promise<void> {
+  const load = new Load({ cluster, mounts: [mount], seed: 7, seconds, name });
+  try {
+    await sleep(1_000);
+    await change();
+    const figures = await load.judge();
+    console.info(`${name}: ${JSON.stringify(figures)}`);
+    expect(figures.longestMs).toBeLessThanOrEqual(longestMsMaxWithoutManager);
+  } catch (error) {
+    await load.kill();
+    throw error;
+  }
+  await untilEqual(cluster);
+  for (const chain of chains()) {
+    expect(
+      chain.members.map((member) => member.state),
+      `chain ${chain.id}`,
+    ).toEqual(['serving', 'serving', 'serving']);
+    expect(new Set(chain.members.map((member) => member.node)).size, `chain ${chain.id}`).toBe(3);
+  }
+}
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  const deadline = Date.now() + 60_000;
+  while (!holds()) {
+    if (Date.now() > deadline) throw new Error(`not in time: ${what}\n${cluster.logs()}`);
+    await sleep(50);
+  }
+}
+
+/** Folders of targets that lie on a disk, and what is left of removed ones. */
+function targetFolders(node: number): string[] {
+  const disk = join(cluster.directory, `storage-${node}`, 'disk-0');
+  return existsSync(disk) ? readdirSync(disk).filter((name) => /^(target|removed)-/.test(name)) : [];
+}
+
+test('a node is drained while the manager is killed in the middle, and holds nothing afterwards', async () => {
+  const ids = chains().map((chain) => chain.id);
+  expect(replicasOn(2)).toBe(3);
+  expect(targetFolders(2)).toHaveLength(3);
+  await underLoad('drain', async () => {
+    expect(run('drain', '2')).toMatch(/3 replicas move off node 2/);
+    expect(refused('drain', '2')).toMatch(/a drain of node 2 already runs/);
+    await until('a move is under way', () => changes().some((change) => change.moving > 0));
+    cluster.kill('manager');
+    await until('the manager is back', () => catena('nodes', '--dir', cluster.directory).status === 0);
+    await until('the drain is done', () => changes().length === 0);
+  });
+  expect(replicasOn(2)).toBe(0);
+  expect(chains().map((chain) => chain.id)).toEqual(ids);
+  await until('its files are gone', () => targetFolders(2).length === 0);
+});
+
+test('a wiped disk is filled again by one command', async () => {
+  await underLoad('replace', async () => {
+    const killed = cluster.kill('storage-3');
+    rmSync(join(cluster.directory, 'storage-3', 'disk-0'), { recursive: true });
+    await until('its process is back', () =>
+      cluster
+        .status()
+        .processes.some((entry) => entry.name === 'storage-3' && entry.healthy && entry.pid !== killed),
+    );
+    run('replace', 'storage-3', '--wait');
+    expect(changes()).toEqual([]);
+    for (const chain of chains())
+      expect(chain.members.every((member) => member.state === 'serving')).toBe(true);
+  });
+  expect(replicasOn(3)).toBeGreaterThan(0);
+  expect(targetFolders(3)).toHaveLength(replicasOn(3));
+});
+
+test('a new server gets its share, a disk more of another one too, and the drained one is removed', async () => {
+  await underLoad('add', async () => {
+    expect(refused('remove', '3')).toMatch(/node 3 holds \d+ replicas; first: catena drain 3/);
+    run('remove', '2');
+    run('add', '--wait');
+    run('add', '4', '--disk', '--wait');
+  });
+  // Its number was free again: the new one is node 2, on an empty folder.
+  expect(replicasOn(2)).toBeGreaterThanOrEqual(2);
+  const loads = [1, 2, 3, 4, 5].map((node) => replicasOn(node));
+  expect(loads.reduce((sum, replicas) => sum + replicas, 0)).toBe(15);
+  expect(
+    chains().some((chain) => chain.members.some((member) => member.node === 4 && member.disk === 1)),
+  ).toBe(true);
+  expect(cluster.status().ready).toBe(true);
+});
+
+test('what cannot be done is refused in one line, and nothing changes', () => {
+  const before = chains();
+  expect(refused('drain', '9')).toMatch(/there is no storage node 9; there are/);
+  expect(refused('drain', 'x')).toMatch(/"x" names no storage node/);
+  expect(refused('drain', '2', '--disk', '7')).toMatch(/node 2 has 1 disks/);
+  expect(refused('drain', '2', '--abort')).toMatch(/no change of node 2 runs/);
+  expect(refused('remove', '8')).toMatch(/no storage server 8 on this machine/);
+  expect(run('replace', '3')).toMatch(/no replica on node 3 is missing/);
+  expect(chains()).toEqual(before);
+});
