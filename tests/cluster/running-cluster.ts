@@ -47,14 +47,23 @@ export class RunningCluster {
     return new RunningCluster(mkdtempSync(join(tmpdir(), 'catena-test-')), nextBasePort);
   }
 
+  /** Makes the cluster's folder and starts nothing. */
+  init(...extra: string[]): void {
+    const done = catena('init', ...this.#place(), ...extra);
+    if (done.status !== 0) throw new Error(`catena init failed: ${done.stdout}${done.stderr}`);
+  }
+
   up(...extra: string[]): void {
     const done = this.tryUp(...extra);
     if (done.status !== 0) throw new Error(`catena up failed: ${done.stdout}${done.stderr}\n${this.logs()}`);
   }
 
   tryUp(...extra: string[]): SpawnSyncReturns<string> {
-    const fixed = ['--dir', this.directory, '--mount', this.mount, '--base-port', String(this.basePort)];
-    return catena('up', '-d', ...fixed, ...extra);
+    return catena('up', '-d', ...this.#place(), ...extra);
+  }
+
+  #place(): string[] {
+    return ['--dir', this.directory, '--mount', this.mount, '--base-port', String(this.basePort)];
   }
 
   down(): void {
@@ -73,6 +82,14 @@ export class RunningCluster {
     return pid;
   }
 
+  supervisorPid(): number {
+    return this.#pidIn('supervisor.pid');
+  }
+
+  #pidIn(file: string): number {
+    return (JSON.parse(readFileSync(join(this.directory, 'run', file), 'utf8')) as { pid: number }).pid;
+  }
+
   /** Ends exactly that process, as a crash would. */
   kill(name: string): number {
     const pid = this.pidOf(name);
@@ -83,10 +100,7 @@ export class RunningCluster {
   /** Kills it if it runs, without asking the cluster anything: false if it does not. */
   tryKill(name: string): boolean {
     try {
-      const { pid } = JSON.parse(readFileSync(join(this.directory, 'run', `${name}.pid`), 'utf8')) as {
-        pid: number;
-      };
-      process.kill(pid, 'SIGKILL');
+      process.kill(this.#pidIn(`${name}.pid`), 'SIGKILL');
       return true;
     } catch {
       return false;
@@ -106,21 +120,22 @@ export class RunningCluster {
 
   /** The last lines of every log, for the message of a failed test. */
   logs(): string {
-    const folder = join(this.directory, 'logs');
-    return (existsSync(folder) ? readdirSync(folder) : [])
-      .map((name) => {
-        try {
-          const lines = readFileSync(join(folder, name), 'utf8').split('\n');
-          return `--- ${name}\n${lines.slice(-15).join('\n')}`;
-        } catch {
-          return '';
-        }
-      })
-      .join('\n');
+    return logsOf(this.directory);
   }
 
   stop(): void {
     this.down();
     rmSync(dirname(this.directory), { recursive: true, force: true });
   }
+}
+
+/** The last lines of every log of the cluster in that folder. */
+export function logsOf(directory: string): string {
+  const folder = join(directory, 'logs');
+  const names = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.log')) : [];
+  return names
+    .map(
+      (name) => `--- ${name}\n${readFileSync(join(folder, name), 'utf8').split('\n').slice(-15).join('\n')}`,
+    )
+    .join('\n');
 }

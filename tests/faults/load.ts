@@ -7,8 +7,8 @@ import { catena, type RunningCluster, root } from '../cluster/running-cluster.ts
 import type { ExtraMount } from './extra-mount.ts';
 import { findings, Program, witness } from './program.ts';
 
-/** The figures of issue "Chains that lose nothing": stalls that a client may see. */
-export const stallP99MsMax = 2_000;
+/** Of all operations of a run, so many may take longer than two seconds: the p99 of all is two seconds at most. */
+export const overTwoSecondsPartMax = 0.01;
 export const longestMsMax = 10_000;
 /** When a manager died meanwhile. */
 export const longestMsMaxWithoutManager = 16_000;
@@ -17,7 +17,7 @@ export const equalWithinMs = 30_000;
 
 interface Timed {
   readonly operations: number;
-  readonly p99Ms: number;
+  readonly overTwoSeconds: number;
   readonly longestMs: number;
   readonly failures: readonly string[];
 }
@@ -37,7 +37,8 @@ export interface LoadOptions {
 export interface LoadFigures {
   readonly operations: number;
   readonly historyOperations: number;
-  readonly p99Ms: number;
+  /** Of all operations, the part that took longer. */
+  readonly overTwoSecondsPart: number;
   readonly longestMs: number;
 }
 
@@ -108,10 +109,12 @@ export class Load {
     const checked = checkHistory(this.historyPath);
     expect(checked.failures).toEqual([]);
     expect(checked.operations).toBe(history.operations);
+    const operations = timed.reduce((sum, each) => sum + each.operations, 0);
+    const over = timed.reduce((sum, each) => sum + each.overTwoSeconds, 0);
     return {
-      operations: timed.reduce((sum, each) => sum + each.operations, 0),
+      operations,
       historyOperations: history.operations,
-      p99Ms: Math.max(...timed.map((each) => each.p99Ms), (found?.report.latencyUs.p99 ?? 0) / 1000),
+      overTwoSecondsPart: over / operations,
       longestMs: Math.max(...timed.map((each) => each.longestMs), (found?.report.latencyUs.max ?? 0) / 1000),
     };
   }

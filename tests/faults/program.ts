@@ -75,7 +75,8 @@ const witnessPath = join(root, process.env.CARGO_TARGET_DIR ?? 'target', 'releas
 
 type Options = Readonly<Record<string, string | number | readonly string[] | undefined>>;
 
-function words(command: string, options: Options): string[] {
+/** The words that run a program of native/crates/witness. */
+export function witnessWords(command: string, options: Options): string[] {
   const given = Object.entries(options).flatMap(([name, value]) =>
     [value ?? []].flat().flatMap((each) => [`--${name}`, String(each)]),
   );
@@ -84,7 +85,7 @@ function words(command: string, options: Options): string[] {
 
 /** A program of native/crates/witness. */
 export function witness(command: string, options: Options): Program {
-  return new Program(`witness ${command}`, words(command, options));
+  return new Program(`witness ${command}`, witnessWords(command, options));
 }
 
 /** Its line of JSON; an error with all that it said if it could not do its work. */

@@ -1,8 +1,18 @@
 // What a cluster of one machine consists of: its processes, where their files are, and which ports they use.
 // Written by the first `up`, as cluster.json in the cluster's folder, and again when servers are added or removed;
 // every other command reads it from there.
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { FsError, fromSystemError } from '@catena/core';
 import { renderConfigs } from './configs.ts';
 
@@ -153,13 +163,30 @@ export function moveMount(cluster: ClusterDescription, mountpoint: string | unde
 }
 
 export function writeConfigs(cluster: ClusterDescription): void {
-  for (const { path, text } of renderConfigs(cluster)) writeFileSync(path, text);
+  for (const { path, text } of renderConfigs(cluster)) {
+    writeFileSync(`${path}.new`, text, { flush: true });
+    renameSync(`${path}.new`, path);
+  }
+  flushDirectory(join(cluster.directory, 'config'));
 }
 
 export function saveCluster(cluster: ClusterDescription): void {
   const path = unfinishedOf(cluster.directory);
-  writeFileSync(path, `${JSON.stringify(cluster, undefined, 2)}\n`);
+  writeFileSync(path, `${JSON.stringify(cluster, undefined, 2)}\n`, { flush: true });
   renameSync(path, fileOf(cluster.directory));
+  // What services fsync from now on is worth nothing if a power cut takes the file that says where it is.
+  flushDirectory(cluster.directory);
+  flushDirectory(dirname(cluster.directory));
+}
+
+/** The names in it are on the medium. */
+function flushDirectory(path: string): void {
+  const directory = openSync(path, 'r');
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
 }
 
 function processesOf(directory: string, options: ClusterOptions): ProcessSpec[] {

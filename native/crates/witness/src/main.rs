@@ -6,7 +6,7 @@
 //!           [--threads N] [--registers N] [--direct true] --out FILE
 //!   history-check --in FILE
 //!   disk --mount DIR --image FILE --bytes N [--log FILE]     until its standard input ends
-//!   cut --log FILE --image FILE --bytes N --at-ns N --seed N [--flushes-ignored-ns N]
+//!   cut --log FILE --image FILE --bytes N --from-ns N --to-ns N --seed N [--flushes-ignored-ns N]
 //!   promises --folder DIR --log FILE --seed N --lanes N --seconds N
 //!   promises-check --folder DIR --log FILE --cut-ns N
 
@@ -159,21 +159,21 @@ fn serve_disk(mut given: Arguments) -> Answer {
 }
 
 fn cut_power(mut given: Arguments) -> Answer {
-    let log: PathBuf = given.one("log")?;
-    let path: PathBuf = given.one("image")?;
-    let bytes = given.one("bytes")?;
-    let how = disk::Cut {
-        at_ns: given.one("at-ns")?,
-        seed: given.one("seed")?,
-        flushes_ignored_ns: given.optional("flushes-ignored-ns")?.unwrap_or(0),
-    };
+    let (log, path): (PathBuf, PathBuf) = (given.one("log")?, given.one("image")?);
+    let (bytes, seed) = (given.one("bytes")?, given.one("seed")?);
+    let (from_ns, to_ns) = (given.one("from-ns")?, given.one("to-ns")?);
+    let flushes_ignored_ns = given.optional("flushes-ignored-ns")?.unwrap_or(0);
     given.end()?;
     let records = disk::read_log(&log).map_err(told)?;
+    let at_ns = disk::moment(&records, from_ns, to_ns, seed).ok_or("nothing was written in that time")?;
     let image = File::options().write(true).create(true).truncate(true).open(path).map_err(told)?;
     image.set_len(bytes).map_err(told)?;
     let log = File::open(log).map_err(told)?;
+    let how = disk::Cut { at_ns, seed, flushes_ignored_ns };
     let disk::Outcome { flushed, kept, lost } = disk::cut(&records, &log, &image, how).map_err(told)?;
-    Ok((format!("{{\"flushed\": {flushed}, \"kept\": {kept}, \"lost\": {lost}}}"), true))
+    let line =
+        format!("{{\"atNs\": \"{at_ns}\", \"flushed\": {flushed}, \"kept\": {kept}, \"lost\": {lost}}}");
+    Ok((line, true))
 }
 
 fn make_promises(mut given: Arguments) -> Answer {
@@ -200,10 +200,11 @@ fn check_promises(mut given: Arguments) -> Answer {
         .map(|broken| format!("{} block {}: {}", broken.file, broken.block, broken.what))
         .collect();
     let line = format!(
-        "{{\"promises\": {}, \"blocks\": {}, \"ahead\": {}, \"broken\": {}, \"failures\": {}}}",
+        "{{\"promises\": {}, \"blocks\": {}, \"ahead\": {}, \"torn\": {}, \"broken\": {}, \"failures\": {}}}",
         found.promises,
         found.blocks,
         found.ahead,
+        found.torn,
         sentences.len(),
         list(&sentences)
     );

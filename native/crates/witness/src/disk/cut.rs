@@ -19,6 +19,19 @@ pub struct Cut {
     pub flushes_ignored_ns: u64,
 }
 
+/// A moment between the two at which a write has just ended: at least that one is not flushed. None: nothing
+/// was written then.
+pub fn moment(records: &[Record], from_ns: u64, to_ns: u64, seed: u64) -> Option<u64> {
+    let ends: Vec<u64> = records
+        .iter()
+        .filter(|record| matches!(record, Record::Write { .. }))
+        .map(Record::done_ns)
+        .filter(|done_ns| (from_ns..=to_ns).contains(done_ns))
+        .collect();
+    let index = Random::new(seed).below(ends.len().max(1) as u64) as usize;
+    ends.get(index).copied()
+}
+
 /// What became of the writes that had begun.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -130,6 +143,18 @@ mod tests {
     fn nothing_after_the_cut_is_there() {
         assert_eq!(states(0, 0), set(&["..."]));
         assert_eq!(states(5, 0), states(5, 0), "the same seed, the same disk");
+    }
+
+    #[test]
+    fn a_moment_is_the_end_of_a_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let (records, _) = recorded(folder.path());
+        let moments = |from, to| -> HashSet<u64> {
+            (0..100).filter_map(|seed| moment(&records, from, to, seed)).collect()
+        };
+        assert_eq!(moments(0, 100), HashSet::from([2, 4, 7, 9]));
+        assert_eq!(moments(3, 8), HashSet::from([4, 7]));
+        assert_eq!(moment(&records, 5, 6, 1), None);
     }
 
     #[test]

@@ -8,6 +8,6 @@ mod fault;
 mod file_system;
 mod log;
 
-pub use cut::{Cut, Outcome, cut};
+pub use cut::{Cut, Outcome, cut, moment};
 pub use file_system::{DiskOptions, start};
 pub use log::{Record, read_log};

@@ -7,6 +7,9 @@ use std::io::{BufRead, BufReader, Error, Result};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+/// Compared at once: no version's bytes stand in another by chance, and power is not cut inside of so few.
+const PIECE_BYTES: usize = 16;
+
 #[derive(Debug, Default)]
 pub struct Checked {
     /// Blocks with a promise.
@@ -14,6 +17,8 @@ pub struct Checked {
     pub promises: u64,
     /// Blocks that hold more than was promised: begun, and there by chance.
     pub ahead: u64,
+    /// Of these, blocks that hold parts of the promised version and of later ones.
+    pub torn: u64,
     pub broken: Vec<Broken>,
 }
 
@@ -54,39 +59,69 @@ pub fn check(folder: &Path, log: &Path, cut_ns: u64) -> Result<Checked> {
     }
     for ((file, block), versions) in blocks.iter().filter(|(_, versions)| versions.promised > 0) {
         checked.blocks += 1;
-        match read_version(folder, file, *block, versions) {
-            Ok(version) => checked.ahead += u64::from(version > versions.promised),
+        match read_versions(folder, file, *block, versions) {
+            Ok(found) => {
+                checked.ahead += u64::from(found != [versions.promised]);
+                checked.torn += u64::from(found.len() > 1);
+            }
             Err(what) => checked.broken.push(Broken { file: file.clone(), block: *block, what }),
         }
     }
     Ok(checked)
 }
 
-/// The version that is there, at least the promised one, at most the last that was begun.
-fn read_version(
+/// The versions that are there: each at least the promised one, at most the last that was begun. Without an
+/// fsync nobody promised that a write is there whole, but each byte is of one of these versions.
+fn read_versions(
     folder: &Path,
     name: &str,
     block: u64,
     versions: &Versions,
-) -> std::result::Result<u64, String> {
+) -> std::result::Result<Vec<u64>, String> {
     let file = File::open(folder.join(name)).map_err(|error| error.to_string())?;
     let mut got = vec![0; BLOCK_BYTES];
     file.read_exact_at(&mut got, block * BLOCK_BYTES as u64).map_err(|error| error.to_string())?;
-    let Versions { promised, begun } = versions;
-    if let Some(version) = (*promised..=*begun).find(|&version| block_of(name, block, version) == got) {
-        return Ok(version);
+    let Versions { promised, begun } = *versions;
+    let allowed: Vec<_> =
+        (promised..=begun).map(|version| (version, block_of(name, block, version))).collect();
+    let mut found = Vec::new();
+    for from in (0..got.len()).step_by(PIECE_BYTES) {
+        let piece = &got[from..(from + PIECE_BYTES).min(got.len())];
+        let Some((version, _)) = allowed.iter().find(|(_, bytes)| bytes[from..].starts_with(piece)) else {
+            let parts = parts_of(&got, name, block, begun);
+            return Err(format!("holds {parts}; version {promised} was promised, {begun} begun"));
+        };
+        if !found.contains(version) {
+            found.push(*version);
+        }
     }
-    let old = (1..*promised).find(|&version| block_of(name, block, version) == got);
-    let holds = match old {
-        Some(version) => format!("version {version}"),
-        None if got.iter().all(|&byte| byte == 0) => "zeros".into(),
-        None => {
-            let wanted = block_of(name, block, *promised);
-            let at = got.iter().zip(&wanted).position(|(have, want)| have != want).unwrap_or(0);
-            format!("something else from byte {at} on")
+    Ok(found)
+}
+
+/// What stands where, in words: `0..4192 version 2, 4192..12000 zeros`.
+fn parts_of(got: &[u8], name: &str, block: u64, begun: u64) -> String {
+    let versions: Vec<(String, Vec<u8>)> =
+        (1..=begun).map(|version| (format!("version {version}"), block_of(name, block, version))).collect();
+    let name_of = |from: usize| {
+        let piece = &got[from..(from + PIECE_BYTES).min(got.len())];
+        let found = versions.iter().find(|(_, bytes)| bytes[from..].starts_with(piece));
+        match found {
+            Some((name, _)) => name.clone(),
+            None if piece.iter().all(|&byte| byte == 0) => "zeros".into(),
+            None => "something else".into(),
         }
     };
-    Err(format!("holds {holds}; version {promised} was promised, {begun} begun"))
+    let mut parts: Vec<(usize, String)> = Vec::new();
+    for from in (0..got.len()).step_by(PIECE_BYTES) {
+        let name = name_of(from);
+        if parts.last().is_none_or(|(_, last)| *last != name) {
+            parts.push((from, name));
+        }
+    }
+    let ends = parts.iter().skip(1).map(|(from, _)| *from).chain([got.len()]);
+    let told: Vec<_> =
+        parts.iter().zip(ends).map(|((from, name), to)| format!("{from}..{to} {name}")).collect();
+    told.join(", ")
 }
 
 #[cfg(test)]
@@ -120,10 +155,11 @@ mod tests {
         file.write_all_at(&[0; BLOCK_BYTES], block * BLOCK_BYTES as u64).unwrap();
         let found = check(folder.path(), &log, u64::MAX).unwrap();
         assert_eq!(found.broken.len(), 1);
-        assert!(found.broken[0].what.starts_with("holds zeros"), "{}", found.broken[0].what);
-        file.write_all_at(b"x", block * BLOCK_BYTES as u64 + 9_000).unwrap();
+        assert!(found.broken[0].what.starts_with("holds 0..12000 zeros;"), "{}", found.broken[0].what);
+        file.write_all_at(b"x", block * BLOCK_BYTES as u64 + 9_008).unwrap();
         let found = check(folder.path(), &log, u64::MAX).unwrap();
-        assert!(found.broken[0].what.contains("from byte 0 on"), "{}", found.broken[0].what);
+        let what = &found.broken[0].what;
+        assert!(what.contains("0..9008 zeros, 9008..9024 something else, 9024..12000 zeros"), "{what}");
         std::fs::remove_file(path).unwrap();
         assert!(!check(folder.path(), &log, u64::MAX).unwrap().broken.is_empty(), "a lost file");
         assert_eq!(check(folder.path(), &log, 0).unwrap().blocks, 0, "nothing was promised before the cut");

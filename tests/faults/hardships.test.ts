@@ -1,0 +1,110 @@
+// One server at a time has a hard time under verifying readers and writers: it is paused beyond its lease, its disk
+// is slow, its disk is found empty. No client sees an error or a wrong byte, and the copies are equal afterwards.
+
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { catena, RunningCluster } from '../cluster/running-cluster.ts';
+import { ExtraMount } from './extra-mount.ts';
+import {
+  equalWithinMs,
+  Load,
+  longestMsMax,
+  longestMsMaxWithoutManager,
+  overTwoSecondsPartMax,
+  untilEqual,
+} from './load.ts';
+import { LoopFileSystem } from './machine.ts';
+import { type Program, witness } from './program.ts';
+import { fromEnvironment, seedOf } from './schedule.ts';
+
+/** Beyond the lease of 5 s and its margin. */
+const hardMs = fromEnvironment('CATENA_HARDSHIP_MS', 8_000);
+const diskBytes = 2 ** 31;
+let cluster: RunningCluster;
+let slowDisk: Program;
+let faultPath: string;
+const mounts: ExtraMount[] = [];
+const undo: (() => Promise<void> | void)[] = [];
+
+beforeAll(async () => {
+  cluster = RunningCluster.prepare();
+  undo.push(() => cluster.stop());
+  cluster.init();
+  // The second server's disk is one whose speed we decide.
+  const folder = dirname(cluster.directory);
+  const disk = join(folder, 'disk');
+  mkdirSync(disk);
+  slowDisk = witness('disk', { mount: disk, image: join(folder, 'image'), bytes: diskBytes });
+  undo.push(async () => {
+    slowDisk.endInput();
+    await slowDisk.ended;
+  });
+  await slowDisk.until('mounted');
+  faultPath = join(disk, 'fault');
+  const place = join(cluster.directory, 'storage-2', 'disk-0');
+  const fileSystem = LoopFileSystem.mount(join(disk, 'disk'), place, true);
+  // An ext4 brings a folder of its own, which is nobody's data.
+  rmSync(join(place, 'lost+found'), { recursive: true });
+  undo.push(() => fileSystem.unmount());
+  undo.push(() => cluster.down());
+  cluster.up();
+  for (const number of [1, 2]) {
+    const mount = await ExtraMount.start(cluster, number);
+    mounts.push(mount);
+    undo.push(() => mount.stop());
+  }
+});
+afterAll(async () => {
+  for (const step of undo.reverse()) await step();
+});
+
+async function underLoad(
+  name: string,
+  hardship: () => Promise<void>,
+  longestMs = longestMsMax,
+): Promise<void> {
+  const seed = seedOf('tests/faults/hardships.test.ts', `CATENA_HARDSHIP_MS=${hardMs}`);
+  const load = new Load({ cluster, mounts, seed, seconds: Math.ceil(hardMs / 1_000) + 4, name });
+  await sleep(1_500);
+  await hardship();
+  const figures = await load.judge();
+  const equalMs = await untilEqual(cluster);
+  console.info(`${name}: ${JSON.stringify({ ...figures, equalMs })}`);
+  expect(figures.overTwoSecondsPart).toBeLessThanOrEqual(overTwoSecondsPartMax);
+  expect(figures.longestMs).toBeLessThanOrEqual(longestMs);
+  expect(equalMs).toBeLessThanOrEqual(equalWithinMs);
+}
+
+async function paused(name: string): Promise<void> {
+  const pid = cluster.pidOf(name);
+  process.kill(pid, 'SIGSTOP');
+  await sleep(hardMs);
+  process.kill(pid, 'SIGCONT');
+}
+
+test('a storage server is paused beyond its lease', () =>
+  underLoad('paused-storage', () => paused('storage-1')));
+
+test('the manager is paused beyond its lease', () =>
+  underLoad('paused-manager', () => paused('manager'), longestMsMaxWithoutManager));
+
+test('a disk is slow', () =>
+  underLoad('slow-disk', async () => {
+    writeFileSync(faultPath, 'delay-ms 20');
+    await sleep(hardMs);
+    writeFileSync(faultPath, 'none');
+  }));
+
+test('a disk is found empty when its server comes back', () =>
+  underLoad('empty-disk', async () => {
+    const supervisor = cluster.supervisorPid();
+    process.kill(supervisor, 'SIGSTOP');
+    expect(cluster.tryKill('storage-3')).toBe(true);
+    const disk = join(cluster.directory, 'storage-3', 'disk-0');
+    for (const name of readdirSync(disk)) rmSync(join(disk, name), { recursive: true });
+    process.kill(supervisor, 'SIGCONT');
+    await sleep(1_000);
+    expect(catena('status', '--json', '--dir', cluster.directory).stdout).toContain('storage-3');
+  }));

@@ -1,0 +1,97 @@
+// What a test takes from this machine below a cluster, and gives back whatever happens: loop devices, mounts,
+// and a mount namespace in which the machine seems to have booted anew.
+import { spawnSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Program } from './program.ts';
+
+/** Runs a command of the system; an error with its words if it fails. Answers what it printed. */
+export function command(...words: readonly string[]): string {
+  const [program = '', ...parameters] = words;
+  const done = spawnSync(program, parameters, { encoding: 'utf8', timeout: 120_000, maxBuffer: 64 << 20 });
+  if (done.status !== 0)
+    throw new Error(`${words.join(' ')}: ${done.error ?? ''}${done.stdout}${done.stderr}`);
+  return done.stdout.trim();
+}
+
+/** What the last user of a device still has to write. */
+const detachMs = 20_000;
+
+/** A local file system on a file, through a loop device. */
+export class LoopFileSystem {
+  readonly path: string;
+  readonly #backing: string;
+  readonly #device: string;
+
+  private constructor(path: string, backing: string, device: string) {
+    this.path = path;
+    this.#backing = backing;
+    this.#device = device;
+  }
+
+  /** `make`: an ext4 is made on it first. */
+  static mount(backing: string, path: string, make: boolean): LoopFileSystem {
+    mkdirSync(path, { recursive: true });
+    const device = command('losetup', '--find', '--show', backing);
+    try {
+      if (make) command('mkfs.ext4', '-q', '-E', 'nodiscard,lazy_itable_init=0,lazy_journal_init=0', device);
+      command('mount', '-t', 'ext4', '-o', 'nodiscard', device, path);
+    } catch (error) {
+      command('losetup', '--detach', device);
+      throw error;
+    }
+    return new LoopFileSystem(path, backing, device);
+  }
+
+  /** Returns when the device is gone: a namespace that ends lets go of the mount a little later. */
+  async unmount(): Promise<void> {
+    const done = spawnSync('umount', [this.path], { encoding: 'utf8' });
+    if (done.status !== 0) spawnSync('umount', ['-l', this.path]);
+    command('losetup', '--detach', this.#device);
+    const deadline = performance.now() + detachMs;
+    while (command('losetup', '--associated', this.#backing) !== '') {
+      if (performance.now() > deadline) throw new Error(`${this.#device} stays attached to ${this.#backing}`);
+      await sleep(20);
+    }
+    if (done.status !== 0) throw new Error(`${this.path} was in use at the end: ${done.stderr}`);
+  }
+}
+
+/** A mount namespace whose boot id is its own: what runs in it believes that the machine has booted (P10). */
+export class Boot {
+  readonly #holder: Program;
+
+  private constructor(holder: Program) {
+    this.#holder = holder;
+  }
+
+  static async start(folder: string): Promise<Boot> {
+    const file = join(folder, 'boot-id');
+    writeFileSync(file, `${randomUUID()}\n`);
+    const script = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && echo booted && exec cat';
+    const holder = new Program('boot', [
+      'unshare',
+      '--mount',
+      '--propagation',
+      'slave',
+      'sh',
+      '-c',
+      script,
+      file,
+    ]);
+    await holder.until('booted');
+    return new Boot(holder);
+  }
+
+  /** The words that run a command in it. */
+  run(...words: readonly string[]): string[] {
+    return ['nsenter', '--mount', '--target', String(this.#holder.pid), '--', ...words];
+  }
+
+  async end(): Promise<void> {
+    this.#holder.signal('SIGKILL');
+    await this.#holder.ended;
+  }
+}
