@@ -28,6 +28,7 @@ catena_prerequisites() {
     command -v sqlite3 > /dev/null || packages="$packages sqlite3"
     command -v mkfs.ext4 > /dev/null || packages="$packages e2fsprogs"
     command -v unshare > /dev/null || packages="$packages util-linux"
+    command -v etcd > /dev/null || packages="$packages etcd-server"
   fi
   if [ "$(id -u)" != 0 ] && ! command -v fusermount3 > /dev/null && [ "$mount" = yes ]; then packages="$packages fuse3"; fi
 

@@ -47,6 +47,8 @@ const crates: Record<string, string[]> = {
 // A package that only one file imports: swapping it touches one place.
 const singleImporter: Record<string, RegExp> = {
   fastify: /^core\/src\/http\.ts$/,
+  etcd3: /^core\/src\/kv-backend\/etcd\.ts$/,
+  cockatiel: /^core\/src\/kv-backend\/etcd\.ts$/,
   lmdb: /^core\/src\/kv-backend\/lmdb\.ts$/,
   'smol-toml': /^core\/src\/config.*\.ts$/,
   '@duckdb/node-api': /^compute\/src\/engine\//,

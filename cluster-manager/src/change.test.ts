@@ -41,7 +41,7 @@ async function start(id: number, incarnation: bigint): Promise<StorageNode> {
 const members = (): message.Member[] => cluster.manager.routing.chains.flatMap((chain) => chain.members);
 const serving = (): number => members().filter((member) => member.state === PUBLIC_SERVING).length;
 const on = (node: number): number => members().filter((member) => member.node === node).length;
-const page = (name: string): unknown => jsonPages(cluster.manager)[`/api/${name}.json`]!();
+const page = (name: string): unknown => jsonPages(() => cluster.manager)[`/api/${name}.json`]!();
 
 async function order(request: Partial<message.ChangeRequest>): Promise<message.ChangeReply> {
   const client = await RpcClient.connect(cluster.address, { clock: network });
@@ -64,7 +64,7 @@ async function untilDone(least = 3): Promise<void> {
 }
 
 async function beat(): Promise<void> {
-  cluster.pass(100);
+  await cluster.pass(100);
   for (const node of nodes.values()) await node.heartbeat();
 }
 

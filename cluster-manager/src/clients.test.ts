@@ -69,6 +69,15 @@ test('an exit report finds the clients of that process on that host', () => {
   expect(all.ofHeader(message.RequestHeader.fromPartial({ client: id(4) }))).toEqual([]);
 });
 
+test('an id that was registered before and does not live was fenced, however long ago', () => {
+  const all = clients();
+  expect(all.register(0, registration(1), origin)).toBe(true);
+  expect(all.register(0, { ...registration(1), again: true }, origin)).toBe(false);
+  all.fence([text(1), ...Array.from({ length: fencedMax }, (_, index) => text(index + 2))]);
+  expect(all.fencedIds()).not.toContain(text(1));
+  expect(() => all.register(0, { ...registration(1), again: true }, origin)).toThrow(/fenced/);
+});
+
 test('both sets are bounded', () => {
   const all = clients(Array.from({ length: clientsMax }, (_, index) => index));
   expect(() => all.register(0, registration(clientsMax), origin)).toThrow(/65536 clients/);

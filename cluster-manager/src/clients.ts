@@ -74,6 +74,8 @@ export class Clients {
     const id = idOf(request.header?.client);
     if (this.#fenced.has(id)) throw fenced(id);
     const isNew = !this.#live.has(id);
+    // It was live once, and too many were fenced since to know it by its id.
+    if (isNew && request.again) throw fenced(id);
     if (isNew && this.#live.size >= clientsMax)
       throw new FsError('OVERLOADED', `${clientsMax} clients are mounted`);
     this.#live.set(id, {

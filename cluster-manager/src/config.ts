@@ -4,9 +4,27 @@ import { type ConfigOf, type ConfigSchema, FsError } from '@catena/core';
 export const managerConfigSchema = {
   stateDirectory: {
     type: 'text',
+    default: '',
     unit: 'path',
-    reason: 'Where the chain table and the membership are kept; one process at a time holds its lock.',
+    reason:
+      'Where the chain table and the membership are kept, if there is one manager; one process at a time holds its lock.',
     scope: 'process',
+  },
+  etcd: {
+    type: 'textList',
+    default: [],
+    unit: 'http://host:port',
+    min: 0,
+    max: 7,
+    reason: 'Members of an etcd that keeps the state instead, for several managers; one of them decides.',
+    scope: 'cluster',
+  },
+  etcdPrefix: {
+    type: 'text',
+    default: 'catena',
+    unit: 'name',
+    reason: 'Everything of this cluster in etcd is below it; another cluster in the same etcd needs another.',
+    scope: 'cluster',
   },
   cluster: {
     type: 'text',
@@ -20,6 +38,13 @@ export const managerConfigSchema = {
     default: '127.0.0.1:7400',
     unit: 'host:port',
     reason: 'Where nodes and clients register. Keep it on loopback until there is authentication.',
+    scope: 'process',
+  },
+  advertise: {
+    type: 'text',
+    default: '',
+    unit: 'host:port',
+    reason: 'The address that others are sent to, if they cannot use the one it listens on; empty: the same.',
     scope: 'process',
   },
   http: {
@@ -90,6 +115,16 @@ export const managerConfigSchema = {
 export type ManagerConfig = ConfigOf<typeof managerConfigSchema>;
 
 export function checkManagerConfig(config: ManagerConfig): void {
+  if ((config.stateDirectory === '') === (config.etcd.length === 0)) {
+    throw new FsError('BAD_CONFIG', 'say where the state is: either "stateDirectory" or "etcd"');
+  }
+  for (const url of config.etcd) {
+    if (!/^https?:\/\/[^/:]+:\d+$/.test(url))
+      throw new FsError('BAD_CONFIG', `etcd: "${url}" is no http://host:port`);
+  }
+  if (!/^[\w.-]+(\/[\w.-]+)*$/.test(config.etcdPrefix)) {
+    throw new FsError('BAD_CONFIG', `etcdPrefix: "${config.etcdPrefix}" is no name`);
+  }
   if (config.outageGraceMs + 15_000 > config.ioTimeoutMs) {
     throw new FsError('BAD_CONFIG', '"outageGraceMs" + 15000 must not be above "ioTimeoutMs" (P10)');
   }

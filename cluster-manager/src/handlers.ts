@@ -3,7 +3,8 @@ import { FsError, type Handler, handle, message, type RequestContext, rpcs } fro
 import type { Manager } from './manager.ts';
 
 export interface HandlerParts {
-  readonly manager: Manager;
+  /** NOT_PRIMARY, with the address of the one who is, where another manager decides (P3). */
+  readonly manager: () => Manager;
   /** Looks at once whether the node's port still answers (P1). */
   readonly check: (node: number) => void;
 }
@@ -12,36 +13,36 @@ export function handlersOf(parts: HandlerParts): Handler[] {
   const { manager } = parts;
   return [
     handle(rpcs.echo, () => ({})),
-    handle(rpcs.register, (request, context) => register(manager, request, context)),
-    handle(rpcs.heartbeat, (request, { connection }) => ({
+    handle(rpcs.register, (request, context) => register(manager(), request, context)),
+    handle(rpcs.heartbeat, async (request, { connection }) => ({
       sequence: request.sequence,
-      ...manager.heartbeat(request, connection),
+      ...(await manager().heartbeat(request, connection)),
     })),
-    handle(rpcs.giveBack, (request) => {
-      manager.giveBack(request);
+    handle(rpcs.giveBack, async (request) => {
+      await manager().giveBack(request);
       return {};
     }),
-    handle(rpcs.exitReport, (request, { connection }) => {
-      manager.exitReport(request, connection);
+    handle(rpcs.exitReport, async (request, { connection }) => {
+      await manager().exitReport(request, connection);
       return {};
     }),
     handle(rpcs.suspect, (request) => {
-      manager.suspect({ kind: message.NodeKind.NODE_STORAGE, node: request.node });
+      manager().suspect({ kind: message.NodeKind.NODE_STORAGE, node: request.node });
       parts.check(request.node);
       return {};
     }),
-    handle(rpcs.change, (request) => manager.change(request)),
+    handle(rpcs.change, (request) => manager().change(request)),
     handle(rpcs.routing, (request, { connection }) => ({
-      routing: manager.routingSince(request.routingVersion, connection),
+      routing: manager().routingSince(request.routingVersion, connection),
     })),
   ];
 }
 
-function register(
+async function register(
   manager: Manager,
   request: message.RegisterRequest,
   { connection }: RequestContext,
-): Omit<message.RegisterReply, 'header'> {
+): Promise<Omit<message.RegisterReply, 'header'>> {
   if (request.cluster !== '' && request.cluster !== manager.cluster) {
     throw new FsError('WRONG_CLUSTER', `this is cluster "${manager.cluster}", not "${request.cluster}"`);
   }
@@ -54,8 +55,8 @@ function register(
   const { config } = manager.options;
   const isClient = request.kind === message.NodeKind.NODE_CLIENT;
   const routing = isClient
-    ? manager.registerClient(request, connection)
-    : manager.registerNode(request, connection);
+    ? await manager.registerClient(request, connection)
+    : await manager.registerNode(request, connection);
   return {
     cluster: manager.cluster,
     featureLevel: manager.featureLevel,

@@ -1,9 +1,20 @@
 // `init`: the first state of a cluster, from nodes × disks × targets. Refuses a directory that holds one.
 import { writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { exitCodes, FsError, message, readConfig, realRandom } from '@catena/core';
-import { DirectoryLock } from '@catena/native';
-import { managerConfigSchema } from './config.ts';
+import {
+  Etcd,
+  exitCodes,
+  FsError,
+  message,
+  openEtcdStore,
+  readConfig,
+  realClock,
+  realRandom,
+  sleep,
+} from '@catena/core';
+import { bootClockMs, DirectoryLock } from '@catena/native';
+import { checkManagerConfig, managerConfigSchema } from './config.ts';
+import { EtcdState } from './etcd-state.ts';
 import { type Placement, placeChains } from './placement.ts';
 import { featureLevel, hasState, openStateStore, recordVersion } from './state.ts';
 
@@ -12,7 +23,10 @@ const usage =
   '[--domains A,B,...] [--cluster NAME]';
 
 export interface InitOptions {
+  /** Empty: the state is in etcd. */
   readonly stateDirectory: string;
+  readonly etcd?: readonly string[];
+  readonly etcdPrefix?: string;
   readonly cluster: string;
   readonly nodes: number;
   readonly disksPerNode: number;
@@ -23,7 +37,7 @@ export interface InitOptions {
 }
 
 /** Nothing is written unless everything is right. */
-export function initialize(options: InitOptions): Placement {
+export async function initialize(options: InitOptions): Promise<Placement> {
   const nodes = Array.from({ length: options.nodes }, (_, index) => ({
     node: index + 1,
     disks: options.disksPerNode,
@@ -34,43 +48,80 @@ export function initialize(options: InitOptions): Placement {
     targetsPerDisk: options.targetsPerDisk,
     replicas: options.replicas,
   });
-  const lock = DirectoryLock.acquire(options.stateDirectory);
-  try {
-    if (hasState(options.stateDirectory)) {
-      throw new FsError('EXISTS', `${options.stateDirectory} holds the state of a cluster already`);
-    }
-    openStateStore(options.stateDirectory).save({
-      recordVersion,
-      cluster: options.cluster,
-      featureLevel,
-      routingVersion: 1n,
-      nodes: nodes.map(({ node, disks, domain }) =>
-        message.Node.fromPartial({
-          id: node,
-          kind: message.NodeKind.NODE_STORAGE,
-          alive: false,
-          disks,
-          domain,
-        }),
-      ),
-      chains: placement.chains,
-      tables: [placement.table],
-      clients: [],
-      fencedClients: [],
-      changes: [],
-      closed: [],
-    });
-  } finally {
-    lock.release();
-  }
+  const record: message.ManagerRecord = {
+    recordVersion,
+    cluster: options.cluster,
+    featureLevel,
+    routingVersion: 1n,
+    nodes: nodes.map(({ node, disks, domain }) =>
+      message.Node.fromPartial({
+        id: node,
+        kind: message.NodeKind.NODE_STORAGE,
+        alive: false,
+        disks,
+        domain,
+      }),
+    ),
+    chains: placement.chains,
+    tables: [placement.table],
+    clients: [],
+    fencedClients: [],
+    fencingClients: [],
+    changes: [],
+    closed: [],
+  };
+  if (options.stateDirectory === '') await storeInEtcd(options, record);
+  else await storeInDirectory(options.stateDirectory, record);
   return placement;
 }
 
+async function storeInDirectory(directory: string, record: message.ManagerRecord): Promise<void> {
+  const lock = DirectoryLock.acquire(directory);
+  try {
+    if (hasState(directory)) throw new FsError('EXISTS', `${directory} holds the state of a cluster already`);
+    await openStateStore(directory).save(record);
+  } finally {
+    lock.release();
+  }
+}
+
+/** How long an etcd that was just started may take to answer. */
+const etcdMs = 10_000;
+
+async function storeInEtcd(options: InitOptions, record: message.ManagerRecord): Promise<void> {
+  const clock = realClock(bootClockMs);
+  const prefix = options.etcdPrefix ?? '';
+  const etcd = await Etcd.open(options.etcd ?? [], clock);
+  try {
+    const deadlineMs = clock.nowMs() + etcdMs;
+    for (;;) {
+      try {
+        await etcd.get(Buffer.from(prefix));
+        break;
+      } catch (error) {
+        if (clock.nowMs() > deadlineMs) throw error;
+        await sleep(clock, 100);
+      }
+    }
+    const store = await openEtcdStore(etcd, {
+      prefix: `${prefix}/state`,
+      clock,
+      signal: AbortSignal.timeout(etcdMs),
+    });
+    if (store.position > 0n)
+      throw new FsError('EXISTS', `etcd holds the state of a cluster below "${prefix}" already`);
+    await new EtcdState(store, undefined).save(record);
+    await store.close();
+  } finally {
+    etcd.close();
+  }
+}
+
 /** The command: one line of result, or one line of what is wrong. */
-export function runInit(args: readonly string[]): void {
+export async function runInit(args: readonly string[]): Promise<void> {
   try {
     const options = optionsOf(args);
-    const { chains, spare } = initialize(options);
+    const { chains, spare } = await initialize(options);
     const left = spare === 0 ? '' : `; ${spare} targets are in no chain`;
     writeSync(
       1,
@@ -105,6 +156,7 @@ function optionsOf(args: readonly string[]): InitOptions {
   }
   if (values.config === undefined) throw new FsError('BAD_CONFIG', `--config is missing; usage: ${usage}`);
   const config = readConfig(managerConfigSchema, values.config);
+  checkManagerConfig(config);
   const number = (name: string, usual: number): number => {
     const value = values[name];
     if (value === undefined) return usual;
@@ -116,6 +168,8 @@ function optionsOf(args: readonly string[]): InitOptions {
   const generated = `catena-${realRandom.bytes(4).toString('hex')}`;
   return {
     stateDirectory: config.stateDirectory,
+    etcd: config.etcd,
+    etcdPrefix: config.etcdPrefix,
     cluster: values.cluster ?? (config.cluster === '' ? generated : config.cluster),
     nodes,
     disksPerNode: number('disks-per-node', 1),

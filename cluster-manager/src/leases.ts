@@ -165,6 +165,12 @@ export class Leases {
     return [...this.#nodes.values()].flatMap((heard) => [...heard.reports.keys()]);
   }
 
+  /** Of the process that the member's state speaks to, and of no other. */
+  reportOfProcess(member: message.Member): message.TargetReport | undefined {
+    const heard = this.#nodes.get(nameOf({ kind: message.NodeKind.NODE_STORAGE, node: member.node }));
+    return heard?.incarnation === member.incarnation ? heard.reports.get(member.target) : undefined;
+  }
+
   /** What `next_chain` is told of one member; its comment says how each field is meant. */
   fact(nowMs: number, member: message.Member): message.TargetFact {
     const key = { kind: message.NodeKind.NODE_STORAGE, node: member.node };

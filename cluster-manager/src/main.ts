@@ -7,7 +7,7 @@ import { startManager } from './service.ts';
 
 const args = process.argv.slice(2);
 if (args[0] === 'init') {
-  runInit(args.slice(1));
+  await runInit(args.slice(1));
 } else {
   await runService(
     {

@@ -92,12 +92,12 @@ describe('storage nodes', () => {
     await serving();
     const silent = 2;
     for (let passed = 0; passed + 1_000 < leaseEndMs; passed += 1_000) {
-      cluster.pass(1_000);
+      await cluster.pass(1_000);
       for (const node of nodes) if (node.id !== silent) await node.heartbeat();
     }
-    cluster.pass(299);
+    await cluster.pass(299);
     expect(stateOf(silent)).toBe(PUBLIC_SERVING);
-    cluster.pass(1);
+    await cluster.pass(1);
     expect(stateOf(silent)).toBe(PUBLIC_OFFLINE);
     expect(stateOf(1)).toBe(PUBLIC_SERVING);
     expect(cluster.manager.routing.node(NODE_STORAGE, silent)?.alive).toBe(false);
@@ -155,7 +155,7 @@ describe('storage nodes', () => {
 
   test('after a total outage without a complete member the grace passes, then the epoch rises (P10)', async () => {
     await serving();
-    cluster.pass(leaseEndMs);
+    await cluster.pass(leaseEndMs);
     expect([1, 2, 3].map((node) => stateOf(node))).toEqual([PUBLIC_LASTSRV, PUBLIC_LASTSRV, PUBLIC_LASTSRV]);
     const back = new StorageNode(2, 2n);
     back.fresh = false;
@@ -164,7 +164,7 @@ describe('storage nodes', () => {
     await back.register(cluster);
     const beatFor = async (ms: number): Promise<void> => {
       for (let passed = 0; passed < ms; passed += 1_000) {
-        cluster.pass(1_000);
+        await cluster.pass(1_000);
         await back.heartbeat();
       }
     };
@@ -192,7 +192,7 @@ describe('storage nodes', () => {
     await expect(call({ kind: NODE_META, node: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await nodes[0]!.client.call(rpcs.suspect, { node: 2, incarnation: 1n });
     expect(cluster.checks).toEqual([2]);
-    cluster.pass(200);
+    await cluster.pass(200);
     expect(stateOf(2)).toBe(PUBLIC_SERVING);
   });
 
@@ -215,13 +215,13 @@ describe('the state on disk (P3)', () => {
     await expect(
       nodes[0]!.client.call(rpcs.exitReport, { kind: NODE_STORAGE, node: 2, pid: nodes[1]!.pid }),
     ).rejects.toMatchObject({ code: 'NO_SPACE' });
-    cluster.pass(500);
+    await cluster.pass(500);
     expect(cluster.manager.routing.version).toBe(version);
     expect(stateOf(2)).toBe(PUBLIC_SERVING);
     await nodes[0]!.client.call(rpcs.echo, {});
     expect(nodes.map((node) => node.pushes)).toEqual(pushes);
     cluster.diskError = undefined;
-    cluster.pass(100);
+    await cluster.pass(100);
     expect(stateOf(2)).toBe(PUBLIC_OFFLINE);
     expect(loadState(cluster.directory).routingVersion).toBe(cluster.manager.routing.version);
   });
@@ -232,11 +232,11 @@ describe('the state on disk (P3)', () => {
     const before = cluster.states();
     await cluster.restart();
     expect(cluster.manager.routing.version).toBe(version);
-    cluster.pass(leaseEndMs - 100);
+    await cluster.pass(leaseEndMs - 100);
     expect(cluster.states()).toEqual(before);
     for (const node of nodes.slice(0, 2)) await node.register(cluster);
     for (const node of nodes.slice(0, 2)) expect((await node.heartbeat()).leaseMs).toBe(5_000);
-    cluster.pass(100);
+    await cluster.pass(100);
     expect([1, 2, 3].map((node) => stateOf(node))).toEqual([PUBLIC_SERVING, PUBLIC_SERVING, PUBLIC_OFFLINE]);
     expect(cluster.manager.routing.version).toBeGreaterThan(version);
   });
@@ -261,23 +261,23 @@ describe('the state on disk (P3)', () => {
       () => nodes[0]!.heartbeat(),
       () => nodes[0]!.register(cluster),
       () => nodes[0]!.client.call(rpcs.exitReport, exit),
-      async () => manager.advance(),
-      async () => manager.tick(),
+      () => manager.advance(),
+      () => manager.tick(),
     ];
     for (const first of firsts) {
       cluster.clock.advance(60_000); // no tick meanwhile
       await first();
-      manager.tick();
+      await manager.tick();
       for (const node of nodes) await node.heartbeat();
-      cluster.pass(leaseEndMs - 100);
+      await cluster.pass(leaseEndMs - 100);
       for (const node of nodes) await node.heartbeat();
       expect(cluster.states()).toEqual(states);
       expect(manager.routing.version).toBe(version);
     }
   });
 
-  test('one process per state directory', () => {
-    expect(() =>
+  test('one process per state directory', async () => {
+    await expect(
       initialize({
         stateDirectory: cluster.directory,
         cluster: 'd',
@@ -286,7 +286,7 @@ describe('the state on disk (P3)', () => {
         targetsPerDisk: 1,
         replicas: 1,
       }),
-    ).toThrow(/holds the state of a cluster already/);
+    ).rejects.toThrow(/holds the state of a cluster already/);
   });
 });
 
@@ -303,11 +303,11 @@ describe('clients (P4)', () => {
     expect([reply.leaseMs, reply.heartbeatMs]).toEqual([10_000, 2_000]);
     await settle();
     expect([...nodes[1]!.liveClients]).toEqual([id.toString('hex')]);
-    cluster.pass(9_000);
+    await cluster.pass(9_000);
     expect((await client.call(rpcs.heartbeat, beat(1n), { header })).leaseMs).toBe(10_000);
-    cluster.pass(10_300);
+    await cluster.pass(10_300);
     expect(cluster.manager.clients()).toHaveLength(1);
-    cluster.pass(100);
+    await cluster.pass(100);
     expect(cluster.manager.clients()).toHaveLength(0);
     await expect(client.call(rpcs.heartbeat, beat(2n), { header })).rejects.toMatchObject({ code: 'FENCED' });
     await cluster.restart();
@@ -335,6 +335,38 @@ describe('clients (P4)', () => {
     }
   });
 
+  test('a fence is told as held only when every head has confirmed it, also over a new manager', async () => {
+    await serving();
+    const client = await RpcClient.connect(cluster.address, { clock: network });
+    await client.call(rpcs.register, registration, { header });
+    await settle();
+    const heads = new Set(cluster.manager.routing.chains.map((chain) => chain.members[0]!.node));
+    expect(heads.size).toBe(2);
+    const [first, second] = nodes.filter((node) => heads.has(node.id));
+    first!.fencesHeld = cluster.manager.routing.version;
+    await client.call(rpcs.giveBack, { kind: NODE_CLIENT }, { header });
+    await settle();
+    for (const node of nodes) await node.heartbeat();
+    expect(cluster.manager.routing.whole()).toMatchObject({ clientsRemoved: [id], clientsAdded: [] });
+    const fence = { client: id, version: first!.fencesHeld + 1n };
+    expect(loadState(cluster.directory).fencingClients).toEqual([fence]);
+    await cluster.restart();
+    for (const node of nodes) await node.register(cluster);
+    first!.fencesHeld = undefined;
+    await second!.heartbeat();
+    expect(cluster.manager.routing.whole().clientsRemoved).toEqual([id]);
+    await first!.heartbeat();
+    expect(cluster.manager.routing.whole().clientsRemoved).toEqual([]);
+    await settle();
+    expect(nodes.map((node) => node.fencedClients)).toEqual(Array(3).fill([id.toString('hex')]));
+    expect(loadState(cluster.directory)).toMatchObject({ fencingClients: [], fencedClients: [id] });
+    const later = await RpcClient.connect(cluster.address, { clock: network });
+    const again = later.call(rpcs.register, { ...registration, again: true }, { header });
+    await expect(again).rejects.toMatchObject({ code: 'FENCED' });
+    await later.close();
+    await client.close();
+  });
+
   test('a new manager fences no client that lives, and a client that could not be stored is not live', async () => {
     await serving();
     const client = await RpcClient.connect(cluster.address, { clock: network });
@@ -345,9 +377,9 @@ describe('clients (P4)', () => {
     cluster.diskError = undefined;
     expect(cluster.manager.clients()).toHaveLength(1);
     await cluster.restart();
-    cluster.pass(10_200);
+    await cluster.pass(10_200);
     expect(cluster.manager.routing.whole().clientsAdded).toEqual([id]);
-    cluster.pass(200);
+    await cluster.pass(200);
     expect(cluster.manager.routing.whole().clientsAdded).toEqual([]);
     await client.close();
   });

@@ -1,7 +1,6 @@
 // The manager: turns messages and time into changes of the routing table, stores each change, then tells
 // everybody (P3). All decisions are in leases.ts, clients.ts and next_chain; here they meet the store and the
-// connections. A change is stored synchronously, so that no lease is granted between a decision and its
-// publication.
+// connections.
 import {
   type Clock,
   type Counter,
@@ -9,18 +8,20 @@ import {
   type Logger,
   type Metrics,
   message,
-  oneWays,
   type ServerConnection,
 } from '@catena/core';
 import { type ChangeState, decide } from './changes.ts';
 import { bytesOfId, Clients, type ClientView } from './clients.ts';
 import type { ManagerConfig } from './config.ts';
 import { disksOf } from './disks.ts';
+import { fencesHeld } from './fences.ts';
 import { Layout } from './layout.ts';
 import { Leases, type NodeKey, type NodeView, nameOf } from './leases.ts';
 import { type Orders, type Plan, plan } from './moves.ts';
 import { type RoutingChange, RoutingTable } from './routing.ts';
 import { recordVersion, type StateStore } from './state.ts';
+import { Subscribers } from './subscribers.ts';
+import { Turns } from './turns.ts';
 
 export type NextChain = (request: message.NextChainRequest) => message.NextChainReply;
 
@@ -38,17 +39,9 @@ export interface ManagerOptions {
   readonly roleIsValid: () => boolean;
 }
 
-/** One that gets every change pushed. */
-interface Subscriber {
-  /** The newest version that it was sent. */
-  sent: bigint;
-  /** What had been sent when its last heartbeat was answered: if it still holds less, it could not use it. */
-  sentBefore: bigint;
-  readonly node: NodeKey | undefined;
-}
-
 /** Metadata services are added as they register; more than this is a mistake. */
 const metaNodesMax = 64;
+const noOrders: Plan = { orders: new Map(), done: [] };
 
 export class Manager {
   readonly options: ManagerOptions;
@@ -57,14 +50,14 @@ export class Manager {
   readonly #routing: RoutingTable;
   readonly #featureLevel: number;
   readonly #startedMs: number;
-  readonly #subscribers = new Map<ServerConnection, Subscriber>();
+  readonly #subscribers: Subscribers;
   readonly #outageSinceMs = new Map<number, number>();
   #changes: readonly message.Change[];
   #closed: readonly message.Place[];
   /** Facts of each chain when it was last looked at: the same facts need no second look while it serves. */
   readonly #seenFacts = new Map<number, string>();
+  readonly #turns = new Turns();
   readonly #chainChanges: Counter;
-  readonly #pushes: Counter;
 
   constructor(options: ManagerOptions) {
     const { config, record, clock, metrics } = options;
@@ -79,11 +72,17 @@ export class Manager {
     const { clients: live, fencedClients } = record;
     this.#clients = new Clients({ leaseMs: config.clientLeaseMs, nowMs, live, fenced: fencedClients });
     this.#chainChanges = metrics.counter('chain_change_total', 'Versions of chains that were published.');
-    this.#pushes = metrics.counter('routing_push_total', 'Routing changes sent to nodes and clients.');
+    this.#subscribers = new Subscribers(this.#routing, metrics);
     metrics.observed('routing_version', 'Version of the routing table.', 'gauge', () =>
       Number(this.#routing.version),
     );
     metrics.observed('client_live', 'Clients that hold a lease.', 'gauge', () => this.#clients.size);
+    metrics.observed(
+      'client_fencing',
+      'Clients whose fence does not hold everywhere yet.',
+      'gauge',
+      () => this.#routing.fencing.length,
+    );
     metrics.observed(
       'node_alive',
       'Nodes that hold a lease.',
@@ -102,7 +101,14 @@ export class Manager {
     return this.#routing;
   }
 
-  registerNode(request: message.RegisterRequest, connection: ServerConnection): message.Routing {
+  registerNode(request: message.RegisterRequest, connection: ServerConnection): Promise<message.Routing> {
+    return this.#inTurn(() => this.#registerNode(request, connection));
+  }
+
+  async #registerNode(
+    request: message.RegisterRequest,
+    connection: ServerConnection,
+  ): Promise<message.Routing> {
     const { kind, node: id } = request;
     const stored = this.#routing.node(kind, id);
     if (stored === undefined) this.#requireNewNodeIsAllowed(request);
@@ -114,13 +120,20 @@ export class Manager {
     const node: message.Node = { id, kind, address, incarnation, pid, alive: true, domain, disks };
     const same = stored?.address === address && stored.incarnation === incarnation && stored.pid === pid;
     const sameShape = stored?.domain === domain && stored.disks === disks;
-    if (!same || !sameShape || stored?.alive !== true) this.#commit({ nodes: [node] });
+    if (!same || !sameShape || stored?.alive !== true) await this.#commit({ nodes: [node] });
     this.options.log.info('node.registration', { node: nameOf(request), incarnation, address, pid });
-    this.advance();
-    return this.#subscribe(connection, { kind, node: id });
+    await this.#advance();
+    return this.#subscribers.add(connection, { kind, node: id });
   }
 
-  registerClient(request: message.RegisterRequest, connection: ServerConnection): message.Routing {
+  registerClient(request: message.RegisterRequest, connection: ServerConnection): Promise<message.Routing> {
+    return this.#inTurn(() => this.#registerClient(request, connection));
+  }
+
+  async #registerClient(
+    request: message.RegisterRequest,
+    connection: ServerConnection,
+  ): Promise<message.Routing> {
     const isNew = this.#clients.register(this.#nowMs(), request, {
       connection,
       host: hostOf(connection.peer),
@@ -128,21 +141,28 @@ export class Manager {
     const id = request.header?.client ?? Buffer.alloc(0);
     if (isNew) {
       try {
-        this.#commit({ clientsAdded: [Buffer.from(id)] });
+        await this.#commit({ clientsAdded: [Buffer.from(id)] });
       } catch (error) {
         this.#clients.forget(request);
         throw error;
       }
     }
     this.options.log.info('client.registration', { client: id, name: request.address, pid: request.pid });
-    return this.#subscribe(connection, undefined);
+    return this.#subscribers.add(connection, undefined);
   }
 
   /** The routing that the sender lacks, and whether its lease goes on: always in one message (R4). */
   heartbeat(
     request: message.HeartbeatRequest,
     connection: ServerConnection,
-  ): { leaseMs: number; routing: message.Routing | undefined } {
+  ): Promise<{ leaseMs: number; routing: message.Routing | undefined }> {
+    return this.#inTurn(() => this.#heartbeat(request, connection));
+  }
+
+  async #heartbeat(
+    request: message.HeartbeatRequest,
+    connection: ServerConnection,
+  ): Promise<{ leaseMs: number; routing: message.Routing | undefined }> {
     const { config, roleIsValid } = this.options;
     const isClient = request.kind === message.NodeKind.NODE_CLIENT;
     // A node that was removed is told so when it registers.
@@ -152,31 +172,39 @@ export class Manager {
     const accepted = isClient
       ? this.#clients.heartbeat(this.#nowMs(), request, connection)
       : this.#leases.heartbeat(this.#timeOfLeases(), request, connection);
-    if (accepted && !isClient) this.advance();
+    if (accepted && !isClient) await this.#advance();
     const leaseMs = isClient ? config.clientLeaseMs : config.leaseMs;
-    const granted = accepted && roleIsValid();
+    const granted = accepted && roleIsValid(); // as the answer is written (P3)
     return {
       leaseMs: granted ? leaseMs : 0,
-      routing: this.#missingRouting(request.routingVersion, connection),
+      routing: this.#subscribers.missing(request.routingVersion, connection),
     };
   }
 
-  giveBack(request: message.GiveBackRequest): void {
+  giveBack(request: message.GiveBackRequest): Promise<void> {
+    return this.#inTurn(() => this.#giveBack(request));
+  }
+
+  async #giveBack(request: message.GiveBackRequest): Promise<void> {
     if (request.kind === message.NodeKind.NODE_CLIENT) {
-      this.#fence(this.#clients.ofHeader(request.header), 'client.give-back');
+      await this.#fence(this.#clients.ofHeader(request.header), 'client.give-back');
       return;
     }
     this.#leases.giveBack(request);
     const node = { kind: request.kind, node: request.node };
     this.options.log.info('node.give-back', { node: nameOf(node), incarnation: request.incarnation });
-    this.advance();
+    await this.#advance();
   }
 
   /** Of a supervisor, on the host of the process (P1 b). */
-  exitReport(request: message.ExitReportRequest, connection: ServerConnection): void {
+  exitReport(request: message.ExitReportRequest, connection: ServerConnection): Promise<void> {
+    return this.#inTurn(() => this.#exitReport(request, connection));
+  }
+
+  async #exitReport(request: message.ExitReportRequest, connection: ServerConnection): Promise<void> {
     const { kind, node, pid } = request;
     if (kind === message.NodeKind.NODE_CLIENT) {
-      this.#fence(this.#clients.ofProcess(pid, hostOf(connection.peer)), 'client.exit');
+      await this.#fence(this.#clients.ofProcess(pid, hostOf(connection.peer)), 'client.exit');
       return;
     }
     const stored = this.#routing.node(kind, node);
@@ -184,11 +212,15 @@ export class Manager {
     this.#timeOfLeases();
     const news = this.#leases.exited(request, known);
     this.options.log.info('node.exit', { node: nameOf({ kind, node }), pid, news });
-    if (news) this.advance();
+    if (news) await this.#advance();
   }
 
-  /** An order of the administrator; on the medium when it returns. Refused as a whole, or begun. */
-  change(request: message.ChangeRequest): Omit<message.ChangeReply, 'header'> {
+  /** An order of the administrator; on the medium when it resolves. Refused as a whole, or begun. */
+  change(request: message.ChangeRequest): Promise<Omit<message.ChangeReply, 'header'>> {
+    return this.#inTurn(() => this.#change(request));
+  }
+
+  async #change(request: message.ChangeRequest): Promise<Omit<message.ChangeReply, 'header'>> {
     this.#timeOfLeases();
     const parts = {
       state: this.changeState,
@@ -198,10 +230,10 @@ export class Manager {
     };
     const { changes, closed, nodesAdded, nodesRemoved, orders, change, detail } = decide(request, parts);
     const { chains, reasons } = this.#nextChains(this.#nowMs(), orders);
-    this.#commit({ chains, nodes: nodesAdded, nodesRemoved }, { changes, closed });
+    await this.#commit({ chains, nodes: nodesAdded, nodesRemoved }, { changes, closed });
     this.options.log.info('change.order', { action: request.action, detail });
     this.#logChains(chains, reasons);
-    this.advance();
+    await this.#advance();
     return { change, detail };
   }
 
@@ -220,24 +252,24 @@ export class Manager {
 
   /** What a caller with this version lacks; version 0 asks for all. */
   routingSince(version: bigint, connection: ServerConnection): message.Routing | undefined {
-    const subscriber = this.#subscribers.get(connection);
-    if (subscriber !== undefined) subscriber.sent = this.#routing.version;
-    return this.#routing.since(version);
+    return this.#subscribers.since(version, connection);
   }
 
   /** The node whose heartbeats came on this connection, if any. */
   disconnected(connection: ServerConnection): NodeKey | undefined {
-    const subscriber = this.#subscribers.get(connection);
-    this.#subscribers.delete(connection);
-    return subscriber?.node;
+    return this.#subscribers.remove(connection);
   }
 
   /** Every 100 ms: leases run out by themselves. */
-  tick(): void {
+  tick(): Promise<void> {
+    return this.#inTurn(() => this.#tick());
+  }
+
+  async #tick(): Promise<void> {
     const nowMs = this.#timeOfLeases();
     try {
-      this.#fence(this.#clients.tick(nowMs), 'client.expiry');
-      this.#move(this.#plan());
+      await this.#fence(this.#clients.tick(nowMs), 'client.expiry');
+      await this.#move(this.#plan());
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
       this.options.log.error('state.failure', { error }); // nothing was told; the next tick tries again
@@ -245,17 +277,31 @@ export class Manager {
   }
 
   /** Moves every chain on as far as the facts allow, and publishes who is alive. */
-  advance(): void {
-    this.#move({ orders: new Map(), done: [] });
+  advance(): Promise<void> {
+    return this.#inTurn(() => this.#advance());
   }
 
-  #move({ orders, done }: Plan): void {
+  #advance(): Promise<void> {
+    return this.#move(noOrders);
+  }
+
+  async #move({ orders, done }: Plan): Promise<void> {
     const nowMs = this.#timeOfLeases();
     const { chains, reasons } = this.#nextChains(nowMs, orders);
     const nodes = this.#changedNodes(nowMs);
-    if (chains.length === 0 && nodes.length === 0 && done.length === 0) return;
+    if (chains.length > 0 || nodes.length > 0 || done.length > 0) {
+      await this.#publish({ chains, nodes }, reasons, done);
+    }
+    await this.#confirmFences();
+  }
+
+  async #publish(
+    { chains, nodes }: { readonly chains: message.Chain[]; readonly nodes: message.Node[] },
+    reasons: string[],
+    done: readonly message.Change[],
+  ): Promise<void> {
     const changes = this.#changes.filter((change) => !done.includes(change));
-    this.#commit({ chains, nodes }, { changes, closed: this.#closed });
+    await this.#commit({ chains, nodes }, { changes, closed: this.#closed });
     this.#logChains(chains, reasons);
     for (const { id, place } of done) this.options.log.info('change.end', { change: id, place });
     for (const node of nodes) {
@@ -284,6 +330,17 @@ export class Manager {
   }
 
   /**
+   * One decision after another, each after the last one's change is stored: no lease is granted between a decision
+   * and its publication.
+   */
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    return this.#turns.take(async () => {
+      if (!this.options.roleIsValid()) throw new FsError('NOT_PRIMARY', '');
+      return act();
+    });
+  }
+
+  /**
    * After a pause of ours messages are handled before timers: whoever decides on leases first sees the pause,
    * or the first heartbeat that waited would remove everybody whose heartbeat waits behind it.
    */
@@ -295,7 +352,7 @@ export class Manager {
 
   /** What changes want next; with every tick and not with every heartbeat, since it looks at every chain. */
   #plan(): Plan {
-    return this.#changes.length === 0 ? { orders: new Map(), done: [] } : plan(this.#changes, this.layout());
+    return this.#changes.length === 0 ? noOrders : plan(this.#changes, this.layout());
   }
 
   #layout(closed: readonly message.Place[], nodes: readonly message.Node[]): Layout {
@@ -366,15 +423,27 @@ export class Manager {
     });
   }
 
-  #fence(ids: readonly string[], event: string): void {
+  async #fence(ids: readonly string[], event: string): Promise<void> {
     if (ids.length === 0) return;
-    this.#commit({ clientsRemoved: ids.map(bytesOfId) });
+    await this.#commit({ clientsRemoved: ids.map(bytesOfId) });
     this.#clients.fence(ids);
     for (const client of ids) this.options.log.info(event, { client });
+    await this.#confirmFences();
+  }
+
+  /** Only now may anybody release what these clients held (P4). */
+  async #confirmFences(): Promise<void> {
+    const { fencing } = this.#routing;
+    if (fencing.length === 0) return;
+    const version = fencesHeld(this.#routing.chains, (member) => this.#leases.reportOfProcess(member));
+    const held = fencing.filter((one) => version === undefined || one.version <= version);
+    if (held.length === 0) return;
+    await this.#commit({ clientsFenced: held.map((one) => one.client) });
+    for (const { client } of held) this.options.log.info('client.fenced', { client });
   }
 
   /** On the medium before anybody is told (P3). */
-  #commit(change: RoutingChange, ordered?: Pick<ChangeState, 'changes' | 'closed'>): void {
+  async #commit(change: RoutingChange, ordered?: Pick<ChangeState, 'changes' | 'closed'>): Promise<void> {
     const { changes, closed } = ordered ?? { changes: this.#changes, closed: this.#closed };
     const removed = (change.clientsRemoved ?? []).map((id) => id.toString('hex'));
     const fencedClients = [...this.#clients.fencedIds(), ...removed].map(bytesOfId);
@@ -386,7 +455,7 @@ export class Manager {
       closed: [...closed],
     });
     try {
-      this.options.store.save(record);
+      await this.options.store.save(record);
     } catch (error) {
       for (const chain of change.chains ?? []) this.#seenFacts.delete(chain.id);
       throw error;
@@ -394,39 +463,7 @@ export class Manager {
     this.#changes = changes;
     this.#closed = closed;
     this.#routing.apply(change);
-    this.#push();
-  }
-
-  #push(): void {
-    const encoded = new Map<bigint, Uint8Array>();
-    for (const [connection, subscriber] of this.#subscribers) {
-      const routing = encoded.has(subscriber.sent) ? undefined : this.#routing.since(subscriber.sent);
-      if (routing !== undefined) {
-        encoded.set(subscriber.sent, message.RoutingPush.encode({ routing }).finish());
-      }
-      const bytes = encoded.get(subscriber.sent);
-      if (bytes === undefined) continue;
-      connection.pushBytes(oneWays.routingPush.kind, bytes);
-      subscriber.sent = this.#routing.version;
-      this.#pushes.add();
-    }
-  }
-
-  #subscribe(connection: ServerConnection, node: NodeKey | undefined): message.Routing {
-    const { version } = this.#routing;
-    this.#subscribers.set(connection, { sent: version, sentBefore: version, node });
-    return this.#routing.whole();
-  }
-
-  #missingRouting(held: bigint, connection: ServerConnection): message.Routing | undefined {
-    const subscriber = this.#subscribers.get(connection);
-    if (subscriber === undefined) return this.#routing.since(held);
-    const couldNotUse = held < subscriber.sentBefore;
-    // What was pushed before this answer arrives before it, so the answer goes on from there.
-    const base = held > subscriber.sent ? held : subscriber.sent;
-    subscriber.sent = this.#routing.version;
-    subscriber.sentBefore = this.#routing.version;
-    return couldNotUse ? this.#routing.whole() : this.#routing.since(base);
+    this.#subscribers.push();
   }
 
   #requireNewNodeIsAllowed(request: message.RegisterRequest): void {

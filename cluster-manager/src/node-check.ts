@@ -7,11 +7,11 @@ import type { Manager } from './manager.ts';
 const connectTimeoutMs = 1_000;
 
 export class NodeCheck {
-  readonly #parts: { manager: Manager; clock: Clock; log: Logger };
+  readonly #parts: { manager: () => Manager; clock: Clock; log: Logger };
   readonly #running = new Set<number>(); // one check of a node at a time bounds them by the number of nodes
   readonly #refused: { add(): void };
 
-  constructor(parts: { manager: Manager; clock: Clock; log: Logger; metrics: Metrics }) {
+  constructor(parts: { manager: () => Manager; clock: Clock; log: Logger; metrics: Metrics }) {
     this.#parts = parts;
     this.#refused = parts.metrics.counter(
       'node_check_failure_total',
@@ -20,7 +20,7 @@ export class NodeCheck {
   }
 
   start(id: number): void {
-    const node = this.#parts.manager.routing.node(message.NodeKind.NODE_STORAGE, id);
+    const node = this.#parts.manager().routing.node(message.NodeKind.NODE_STORAGE, id);
     if (node === undefined || node.address === '' || this.#running.has(id)) return;
     this.#running.add(id);
     void this.#look(id, node.address).finally(() => this.#running.delete(id));

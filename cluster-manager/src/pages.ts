@@ -12,14 +12,15 @@ const publicStates = ['offline', 'waiting', 'syncing', 'lastsrv', 'serving'] as 
 const tenures = ['stays', 'leaves', 'stops'] as const;
 const localStates = ['offline', 'online', 'uptodate'] as const;
 
-export function jsonPages(manager: Manager): Readonly<Record<string, () => unknown>> {
+/** `manager` throws where another one decides. */
+export function jsonPages(manager: () => Manager): Readonly<Record<string, () => unknown>> {
   return {
-    '/api/cluster.json': () => clusterPage(manager),
-    '/api/nodes.json': () => nodesPage(manager),
-    '/api/chains.json': () => chainsPage(manager),
-    '/api/targets.json': () => targetsPage(manager),
-    '/api/clients.json': () => manager.clients(),
-    '/api/changes.json': () => changesPage(manager),
+    '/api/cluster.json': () => clusterPage(manager()),
+    '/api/nodes.json': () => nodesPage(manager()),
+    '/api/chains.json': () => chainsPage(manager()),
+    '/api/targets.json': () => targetsPage(manager()),
+    '/api/clients.json': () => manager().clients(),
+    '/api/changes.json': () => changesPage(manager()),
   };
 }
 

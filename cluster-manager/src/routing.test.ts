@@ -22,6 +22,7 @@ class Holder {
   nodes = new Map<string, message.Node>();
   chains = new Map<number, message.Chain>();
   clients = new Set<string>();
+  fencing = new Set<string>();
   tables = 0;
 
   apply(routing: message.Routing | undefined): void {
@@ -30,6 +31,7 @@ class Holder {
       this.nodes.clear();
       this.chains.clear();
       this.clients.clear();
+      this.fencing.clear();
     } else {
       expect(routing.fromVersion).toBe(this.version);
     }
@@ -37,8 +39,12 @@ class Holder {
     for (const node of routing.nodes) this.nodes.set(`${node.kind} ${node.id}`, node);
     for (const chain of routing.chains) this.chains.set(chain.id, chain);
     if (routing.tables.length > 0) this.tables = routing.tables.length;
-    for (const id of routing.clientsRemoved) this.clients.delete(id.toString('hex'));
     for (const id of routing.clientsAdded) this.clients.add(id.toString('hex'));
+    for (const id of routing.clientsRemoved) {
+      this.clients.delete(id.toString('hex'));
+      this.fencing.add(id.toString('hex'));
+    }
+    for (const id of routing.clientsFenced) this.fencing.delete(id.toString('hex'));
   }
 }
 
@@ -48,6 +54,7 @@ test('whoever applies whole tables and deltas, at any pace, holds what the manag
     fc.record({ what: fc.constant('node' as const), id: fc.integer({ min: 1, max: 4 }) }),
     fc.record({ what: fc.constant('join' as const), id: fc.integer({ min: 1, max: 30 }) }),
     fc.record({ what: fc.constant('leave' as const), id: fc.integer({ min: 1, max: 30 }) }),
+    fc.record({ what: fc.constant('fenced' as const), id: fc.integer({ min: 1, max: 30 }) }),
     fc.record({ what: fc.constant('read' as const), id: fc.integer({ min: 0, max: 2 }) }),
     fc.record({ what: fc.constant('restart' as const), id: fc.constant(0) }),
   );
@@ -57,6 +64,7 @@ test('whoever applies whole tables and deltas, at any pace, holds what the manag
       let table = new RoutingTable(last);
       const holders = [new Holder(), new Holder(), new Holder()];
       const joined = new Set<number>();
+      const left = new Set<number>();
       const change = (what: RoutingChange): void => {
         last = table.recordAfter(what, stored);
         table.apply(what);
@@ -71,8 +79,11 @@ test('whoever applies whole tables and deltas, at any pace, holds what the manag
         } else if (what === 'join' && !joined.has(id)) {
           joined.add(id);
           change({ clientsAdded: [client(id)] });
-        } else if (what === 'leave') {
+        } else if (what === 'leave' && joined.has(id) && !left.has(id)) {
+          left.add(id);
           change({ clientsRemoved: [client(id)] });
+        } else if (what === 'fenced' && left.has(id)) {
+          change({ clientsFenced: [client(id)] });
         } else if (what === 'read') {
           const holder = holders[id]!;
           holder.apply(table.since(holder.version));
@@ -89,6 +100,7 @@ test('whoever applies whole tables and deltas, at any pace, holds what the manag
         expect([...holder.nodes].sort()).toEqual([...whole.nodes].sort());
         expect([...holder.chains].sort()).toEqual([...whole.chains].sort());
         expect([...holder.clients].sort()).toEqual([...whole.clients].sort());
+        expect([...holder.fencing].sort()).toEqual([...whole.fencing].sort());
       }
       expect(new RoutingTable(last).whole()).toEqual(table.whole());
     }),

@@ -5,8 +5,8 @@ import { strict as assert } from 'node:assert';
 import type { message } from '@catena/core';
 import { nameOf } from './leases.ts';
 
-/** Removed clients that deltas can still name; who is further behind gets the whole table. */
-const removalsMax = 4_096;
+/** Ends of clients that deltas can still name; who is further behind gets the whole table. */
+const endsMax = 4_096;
 
 export interface RoutingChange {
   readonly nodes?: readonly message.Node[];
@@ -15,6 +15,8 @@ export interface RoutingChange {
   readonly chains?: readonly message.Chain[];
   readonly clientsAdded?: readonly Buffer[];
   readonly clientsRemoved?: readonly Buffer[];
+  /** Of those that were removed: the fence holds (P4). */
+  readonly clientsFenced?: readonly Buffer[];
 }
 
 interface Dated<T> {
@@ -30,8 +32,10 @@ export class RoutingTable {
   readonly #nodes = new Map<string, Dated<message.Node>>();
   readonly #chains = new Map<number, Dated<message.Chain>>();
   readonly #clients = new Map<string, Dated<Buffer>>();
+  /** No longer live, and not fenced everywhere. */
+  readonly #fencing = new Map<string, message.FencingClient>();
   readonly #tables: readonly message.ChainTable[];
-  #removals: Dated<Buffer>[] = [];
+  #ends: (Dated<Buffer> & { readonly fenced: boolean })[] = [];
 
   constructor(record: message.ManagerRecord) {
     this.cluster = record.cluster;
@@ -43,6 +47,7 @@ export class RoutingTable {
       this.#nodes.set(nameOf({ kind: node.kind, node: node.id }), { value: node, changed });
     for (const chain of record.chains) this.#chains.set(chain.id, { value: chain, changed });
     for (const id of record.clients) this.#clients.set(id.toString('hex'), { value: id, changed });
+    for (const one of record.fencingClients) this.#fencing.set(one.client.toString('hex'), one);
   }
 
   get version(): bigint {
@@ -50,6 +55,10 @@ export class RoutingTable {
   }
   get chains(): message.Chain[] {
     return [...this.#chains.values()].map((dated) => dated.value);
+  }
+  /** Clients that do not live and are not fenced everywhere. */
+  get fencing(): message.FencingClient[] {
+    return [...this.#fencing.values()];
   }
   get nodes(): message.Node[] {
     return [...this.#nodes.values()].map((dated) => dated.value);
@@ -73,7 +82,12 @@ export class RoutingTable {
     const chains = new Map([...this.#chains].map(([id, dated]) => [id, dated.value]));
     for (const chain of change.chains ?? []) chains.set(chain.id, chain);
     const clients = new Map([...this.#clients].map(([id, dated]) => [id, dated.value]));
-    for (const id of change.clientsRemoved ?? []) clients.delete(id.toString('hex'));
+    const fencing = new Map(this.#fencing);
+    for (const id of change.clientsRemoved ?? []) {
+      clients.delete(id.toString('hex'));
+      fencing.set(id.toString('hex'), { client: id, version: this.#version + 1n });
+    }
+    for (const id of change.clientsFenced ?? []) fencing.delete(id.toString('hex'));
     for (const id of change.clientsAdded ?? []) clients.set(id.toString('hex'), id);
     return {
       ...record,
@@ -83,6 +97,7 @@ export class RoutingTable {
       chains: [...chains.values()],
       tables: [...this.#tables],
       clients: [...clients.values()],
+      fencingClients: [...fencing.values()],
     };
   }
 
@@ -102,13 +117,18 @@ export class RoutingTable {
     }
     for (const id of change.clientsRemoved ?? []) {
       this.#clients.delete(id.toString('hex'));
-      this.#removals.push({ value: id, changed });
+      this.#fencing.set(id.toString('hex'), { client: id, version: changed });
+      this.#ends.push({ value: id, changed, fenced: false });
+    }
+    for (const id of change.clientsFenced ?? []) {
+      this.#fencing.delete(id.toString('hex'));
+      this.#ends.push({ value: id, changed, fenced: true });
     }
     for (const id of change.clientsAdded ?? []) this.#clients.set(id.toString('hex'), { value: id, changed });
-    const surplus = this.#removals.length - removalsMax;
+    const surplus = this.#ends.length - endsMax;
     if (surplus > 0) {
-      this.#deltasFrom = this.#removals[surplus - 1]!.changed;
-      this.#removals = this.#removals.slice(surplus);
+      this.#deltasFrom = this.#ends[surplus - 1]!.changed;
+      this.#ends = this.#ends.slice(surplus);
     }
     this.#version = changed;
   }
@@ -122,7 +142,8 @@ export class RoutingTable {
       chains: this.chains,
       tables: [...this.#tables],
       clientsAdded: [...this.#clients.values()].map((dated) => dated.value),
-      clientsRemoved: [],
+      clientsRemoved: this.fencing.map((one) => one.client),
+      clientsFenced: [],
     };
   }
 
@@ -143,7 +164,8 @@ export class RoutingTable {
       chains: newer(this.#chains.values()),
       tables: [],
       clientsAdded: newer(this.#clients.values()),
-      clientsRemoved: newer(this.#removals),
+      clientsRemoved: newer(this.#ends.filter((end) => !end.fenced)),
+      clientsFenced: newer(this.#ends.filter((end) => end.fenced)),
     };
   }
 }

@@ -20,9 +20,9 @@ const record = message.ManagerRecord.fromPartial({
   clients: [Buffer.alloc(16, 1)],
 });
 
-function codeOf(act: () => unknown): string {
+async function codeOf(act: () => unknown): Promise<string> {
   try {
-    act();
+    await act();
   } catch (error) {
     if (error instanceof FsError) return error.code;
     throw error;
@@ -30,53 +30,51 @@ function codeOf(act: () => unknown): string {
   return 'OK';
 }
 
-test('what was saved last is what is loaded', () => {
+test('what was saved last is what is loaded', async () => {
   expect(hasState(directory)).toBe(false);
-  expect(codeOf(() => loadState(directory))).toBe('BAD_CONFIG');
+  expect(await codeOf(() => loadState(directory))).toBe('BAD_CONFIG');
   const store = openStateStore(directory);
-  store.save({ ...record, routingVersion: 6n, cluster: 'a much longer name than the one that replaces it' });
-  store.save(record);
+  await store.save({
+    ...record,
+    routingVersion: 6n,
+    cluster: 'a much longer name than the one that replaces it',
+  });
+  await store.save(record);
   expect(loadState(directory)).toEqual(record);
 });
 
-test('a save that did not end leaves the old state', () => {
-  openStateStore(directory).save(record);
+test('a save that did not end leaves the old state', async () => {
+  await openStateStore(directory).save(record);
   writeFileSync(join(directory, 'state.new'), 'half of a new st');
   expect(loadState(directory)).toEqual(record);
-  openStateStore(directory).save({ ...record, routingVersion: 8n });
+  await openStateStore(directory).save({ ...record, routingVersion: 8n });
   expect(loadState(directory).routingVersion).toBe(8n);
 });
 
-test('every flipped byte and every cut is noticed', () => {
-  openStateStore(directory).save(record);
+test('every flipped byte and every cut is noticed', async () => {
+  await openStateStore(directory).save(record);
   const path = join(directory, 'state');
   const good = readFileSync(path);
   for (let at = 0; at < good.length; at++) {
     const bad = Buffer.from(good);
     bad[at]! ^= 1;
     writeFileSync(path, bad);
-    expect(
-      codeOf(() => loadState(directory)),
-      `byte ${at}`,
-    ).toBe('CORRUPT');
+    expect(await codeOf(() => loadState(directory)), `byte ${at}`).toBe('CORRUPT');
     writeFileSync(path, good.subarray(0, at));
-    expect(
-      codeOf(() => loadState(directory)),
-      `cut at ${at}`,
-    ).toBe('CORRUPT');
+    expect(await codeOf(() => loadState(directory)), `cut at ${at}`).toBe('CORRUPT');
   }
 });
 
-test('a state of a newer release is refused (P27)', () => {
-  openStateStore(directory).save({ ...record, recordVersion: recordVersion + 1 });
-  expect(codeOf(() => loadState(directory))).toBe('NEWER_DATA');
-  openStateStore(directory).save({ ...record, featureLevel: featureLevel + 1 });
-  expect(codeOf(() => loadState(directory))).toBe('NEWER_DATA');
+test('a state of a newer release is refused (P27)', async () => {
+  await openStateStore(directory).save({ ...record, recordVersion: recordVersion + 1 });
+  expect(await codeOf(() => loadState(directory))).toBe('NEWER_DATA');
+  await openStateStore(directory).save({ ...record, featureLevel: featureLevel + 1 });
+  expect(await codeOf(() => loadState(directory))).toBe('NEWER_DATA');
 });
 
-test('a state that cannot be written is an error, and the old one stays', () => {
-  openStateStore(directory).save(record);
+test('a state that cannot be written is an error, and the old one stays', async () => {
+  await openStateStore(directory).save(record);
   const elsewhere = openStateStore(join(directory, 'no such folder'));
-  expect(codeOf(() => elsewhere.save(record))).toBe('NOT_FOUND');
+  expect(await codeOf(() => elsewhere.save(record))).toBe('NOT_FOUND');
   expect(loadState(directory)).toEqual(record);
 });

@@ -15,8 +15,8 @@ const magic = 0x53544d43; // "CMTS"
 const headerBytes = 12;
 
 export interface StateStore {
-  /** On the medium when it returns. An error leaves the old state in place. */
-  save(record: message.ManagerRecord): void;
+  /** On the medium when it resolves. An error leaves the old state in place. */
+  save(record: message.ManagerRecord): Promise<void>;
 }
 
 export function hasState(directory: string): boolean {
@@ -45,20 +45,24 @@ export function loadState(directory: string): message.ManagerRecord {
     );
   }
   const record = message.ManagerRecord.decode(body);
-  if (record.recordVersion > recordVersion || record.featureLevel > featureLevel) {
-    throw new FsError(
-      'NEWER_DATA',
-      `${path} has record version ${record.recordVersion} and feature level ${record.featureLevel}; ` +
-        `this release knows ${recordVersion} and ${featureLevel}`,
-    );
-  }
+  requireKnown(record, path);
   return record;
+}
+
+/** NEWER_DATA if a newer release wrote it (P27). */
+export function requireKnown(record: message.ManagerRecord, where: string): void {
+  if (record.recordVersion <= recordVersion && record.featureLevel <= featureLevel) return;
+  throw new FsError(
+    'NEWER_DATA',
+    `${where} has record version ${record.recordVersion} and feature level ${record.featureLevel}; ` +
+      `this release knows ${recordVersion} and ${featureLevel}`,
+  );
 }
 
 /** With a reserve it is saved on a full disk, too (P8). */
 export function openStateStore(directory: string, reserve?: SpaceReserve): StateStore {
   return {
-    save(record) {
+    async save(record) {
       if (reserve === undefined) {
         save(directory, record);
         return;

@@ -9,7 +9,14 @@ import { FsError } from './errors.ts';
 import { createLogger, type LogFields, type Logger, type LogLevel, logLevels } from './log.ts';
 import { addProcessMetrics, Metrics } from './metrics.ts';
 
-export const exitCodes = { done: 0, failedStart: 1, badConfig: 2, stopTimeout: 3, crash: 70 } as const;
+export const exitCodes = {
+  done: 0,
+  failedStart: 1,
+  badConfig: 2,
+  stopTimeout: 3,
+  deposed: 4,
+  crash: 70,
+} as const;
 
 /** An orderly stop flushes what is in memory; longer than this and the supervisor's patience (20 s) ends. */
 const stopTimeoutMs = 15_000;
@@ -111,7 +118,7 @@ async function live<Schema extends ConfigSchema>(
   const fail = (error: FsError): void => {
     log.error('process.failure', { error });
     failure = error;
-    if (running !== undefined) stop('failure', exitCodes.failedStart);
+    if (running !== undefined) stop('failure', codeOf(error));
   };
   try {
     running = await definition.start(config, { ...parts, fail });
@@ -121,8 +128,13 @@ async function live<Schema extends ConfigSchema>(
   }
   log.info('process.ready', running.ready);
   writeSync(1, `${JSON.stringify({ event: 'process.ready', process: definition.name, ...running.ready })}\n`);
-  if (failure !== undefined) stop('failure', exitCodes.failedStart);
+  if (failure !== undefined) stop('failure', codeOf(failure));
   if (pendingSignal !== undefined) stop(pendingSignal, exitCodes.done);
+}
+
+/** Another process is the primary now: no mistake of anybody, and a new start is right at once. */
+function codeOf(failure: FsError): number {
+  return failure.code === 'NOT_PRIMARY' ? exitCodes.deposed : exitCodes.failedStart;
 }
 
 function parseFlags(args: readonly string[]): {

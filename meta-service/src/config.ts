@@ -90,15 +90,6 @@ export const metaSchema = {
     reason: 'Pause between two writes of the store; a longer one writes busy directories less often.',
     scope: 'process',
   },
-  clientLeaseMs: {
-    type: 'integer',
-    default: 30_000,
-    unit: 'milliseconds',
-    min: 1_000,
-    max: 600_000,
-    reason: 'A client that the manager does not know and that is silent for so long loses its open files.',
-    scope: 'cluster',
-  },
   rootMode: {
     type: 'integer',
     default: 0o755,

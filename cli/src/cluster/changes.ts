@@ -1,7 +1,8 @@
 // Orders to the manager, and what it says of those under way.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { bootMsFromProc, FsError, type message, RpcClient, realClock, rpcs } from '@catena/core';
+import { FsError, type message, rpcs } from '@catena/core';
 import type { ClusterDescription } from './description.ts';
+import { withManager } from './managers.ts';
 import { managerPage } from './status.ts';
 
 /** A change as the manager's page shows it. */
@@ -17,16 +18,11 @@ export interface ChangeSummary {
 
 const pollMs = 500;
 
-export async function orderChange(
+export function orderChange(
   cluster: ClusterDescription,
   request: Partial<message.ChangeRequest>,
 ): Promise<message.ChangeReply> {
-  const client = await RpcClient.connect(cluster.manager, { clock: realClock(bootMsFromProc) });
-  try {
-    return await client.call(rpcs.change, request);
-  } finally {
-    await client.close();
-  }
+  return withManager(cluster, (client) => client.call(rpcs.change, request));
 }
 
 /** Until the change is no longer under way; each step is told. A manager that is away for a while is waited for. */

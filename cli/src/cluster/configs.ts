@@ -2,6 +2,7 @@
 // `--print-config` of a service shows every key with its reason.
 import { join } from 'node:path';
 import type { ClusterDescription, ProcessSpec } from './description.ts';
+import { managersOf } from './managers.ts';
 
 interface ConfigFile {
   readonly path: string;
@@ -19,17 +20,24 @@ export function renderConfigs(cluster: ClusterDescription): ConfigFile[] {
 }
 
 function valuesOf(spec: ProcessSpec, cluster: ClusterDescription): Values {
-  const { directory, name, manager, mountpoint } = cluster;
+  const { directory, name, etcd, mountpoint } = cluster;
+  const managers = managersOf(cluster);
   const shared = { cluster: name, http: spec.http };
   switch (spec.role) {
     case 'manager':
-      return { ...shared, listen: manager, stateDirectory: join(directory, 'manager') };
+      return {
+        ...shared,
+        listen: spec.address ?? '',
+        ...(etcd === undefined
+          ? { stateDirectory: join(directory, 'manager') }
+          : { etcd, etcdPrefix: `catena/${name}` }),
+      };
     case 'meta':
       return {
         ...shared,
         node: spec.node,
         listen: spec.address ?? '',
-        managers: [manager],
+        managers,
         stateDirectory: join(directory, 'meta'),
       };
     case 'storage':
@@ -37,12 +45,12 @@ function valuesOf(spec: ProcessSpec, cluster: ClusterDescription): Values {
         ...shared,
         node: spec.node,
         listen: spec.address ?? '',
-        managers: [manager],
+        managers,
         disks: disksOf(spec).map((disk) => join(directory, spec.name, disk)),
         ...(spec.domain === undefined ? {} : { domain: spec.domain }),
       };
     case 'mount':
-      return { ...shared, managers: [manager], mountpoint: mountpoint ?? '' };
+      return { ...shared, managers, mountpoint: mountpoint ?? '' };
   }
 }
 

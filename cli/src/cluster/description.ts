@@ -39,7 +39,11 @@ export interface ClusterDescription {
   readonly version: 1;
   readonly name: string;
   readonly directory: string;
+  /** The first one; see `managers.ts`. */
   readonly manager: string;
+  /** Of a cluster with an etcd: the managers, of which one decides. */
+  readonly managers?: readonly string[];
+  readonly etcd?: readonly string[];
   readonly mountpoint: string | undefined;
   readonly replicas: number;
   readonly targetsPerDisk: number;
@@ -55,10 +59,14 @@ export interface ClusterOptions {
   readonly targetsPerDisk: number;
   /** Failure domain of each storage server; absent: each is its own. */
   readonly domains?: readonly string[] | undefined;
+  /** 1 if it is not said; several need an etcd. */
+  readonly managers?: number;
+  /** URLs; without any: one manager, whose state is in its folder. */
+  readonly etcd?: readonly string[];
 }
 
 const host = '127.0.0.1';
-/** Ports follow the manager's: metadata +1, storage server N +10+N; each status page is 100 above. */
+/** Ports follow the manager's: metadata +1, further managers from +2 on, storage server N +10+N; each status page is 100 above. */
 const httpOffset = 100;
 
 /** The file that says that a folder is a cluster's. */
@@ -123,7 +131,16 @@ export function createCluster(
       `${options.replicas} copies need as many storage nodes, there are ${options.nodes}`,
     );
   }
+  const { etcd = [] } = options;
+  if (managersWanted(options) > 1 && etcd.length === 0) {
+    throw new FsError(
+      'BAD_CONFIG',
+      `${options.managers} managers need an etcd to elect one of them: --etcd http://127.0.0.1:2379`,
+    );
+  }
   const directory = resolve(options.directory);
+  const processes = processesOf(directory, options);
+  const managers = processes.flatMap((spec) => (spec.role === 'manager' ? [spec.address ?? ''] : []));
   const description: ClusterDescription = {
     version: 1,
     name: `catena-${Buffer.from(crypto.getRandomValues(new Uint8Array(4))).toString('hex')}`,
@@ -132,7 +149,8 @@ export function createCluster(
     mountpoint: options.mountpoint === undefined ? undefined : resolve(options.mountpoint),
     replicas: options.replicas,
     targetsPerDisk: options.targetsPerDisk,
-    processes: processesOf(directory, options),
+    ...(etcd.length === 0 ? {} : { managers, etcd }),
+    processes,
   };
   try {
     mkdirSync(directory, { recursive: true });
@@ -189,6 +207,10 @@ function flushDirectory(path: string): void {
   }
 }
 
+function managersWanted(options: ClusterOptions): number {
+  return options.managers ?? 1;
+}
+
 function processesOf(directory: string, options: ClusterOptions): ProcessSpec[] {
   const config = (name: string): string => join(directory, 'config', `${name}.toml`);
   const http = (offset: number): string => `${host}:${options.basePort + httpOffset + offset}`;
@@ -196,15 +218,21 @@ function processesOf(directory: string, options: ClusterOptions): ProcessSpec[] 
   const storage = Array.from({ length: options.nodes }, (_, index) =>
     storageOf(directory, options.basePort, index + 1, options.domains?.[index]),
   );
-  const processes: ProcessSpec[] = [
-    {
-      name: 'manager',
+  const count = managersWanted(options);
+  const managers = Array.from({ length: count }, (_, index): ProcessSpec => {
+    const name = count === 1 ? 'manager' : `manager-${index + 1}`;
+    const offset = index === 0 ? 0 : index + 1;
+    return {
+      name,
       role: 'manager',
       node: 0,
-      configPath: config('manager'),
-      address: port(0),
-      http: http(0),
-    },
+      configPath: config(name),
+      address: port(offset),
+      http: http(offset),
+    };
+  });
+  const processes: ProcessSpec[] = [
+    ...managers,
     ...storage,
     {
       name: 'meta',

@@ -53,10 +53,11 @@ export async function clusterStatus(cluster: ClusterDescription): Promise<Cluste
   };
 }
 
-/** What the manager shows under that name; undefined if it does not answer. */
-export function managerPage(cluster: ClusterDescription, name: string): Promise<unknown> {
-  const manager = cluster.processes.find((spec) => spec.role === 'manager');
-  return fetchJson(`http://${manager?.http}/api/${name}.json`);
+/** What the manager shows under that name; undefined if none answers. Of several only the one who decides does. */
+export async function managerPage(cluster: ClusterDescription, name: string): Promise<unknown> {
+  const managers = cluster.processes.filter((spec) => spec.role === 'manager');
+  const pages = managers.map((spec) => fetchJson(`http://${spec.http}/api/${name}.json`));
+  return (await Promise.all(pages)).find((page) => page !== undefined);
 }
 
 /** As `managerPage`, or an error that says what is missing. */

@@ -14,6 +14,7 @@ import {
 import { FsError } from '@catena/core';
 import type { Command } from 'commander';
 import { findCluster } from '../cluster/description.ts';
+import { managersOf } from '../cluster/managers.ts';
 import { isMounted } from '../cluster/status.ts';
 import { directoryOption, wholeNumber } from './options.ts';
 
@@ -64,7 +65,7 @@ export function addBench(program: Command): void {
       const base: BenchOptions = {
         engine: flags.engine,
         directory: flags.directory ?? defaultDirectory(flags, cluster?.mountpoint),
-        managers: cluster === undefined ? defaults.managers : [cluster.manager],
+        managers: cluster === undefined ? defaults.managers : managersOf(cluster),
         rw: flags.rw,
         blockBytes: flags.bs,
         depth: flags.iodepth,

@@ -3,6 +3,7 @@ import { FsError } from '@catena/core';
 import { FileSystem } from '@catena/fuse-client/sdk';
 import type { Command } from 'commander';
 import { requireCluster } from '../cluster/description.ts';
+import { managersOf } from '../cluster/managers.ts';
 import { directoryOption, wholeNumber } from './options.ts';
 
 type Action = (files: FileSystem, paths: string[], flags: Flags) => Promise<void>;
@@ -55,8 +56,9 @@ export function addFs(program: Command): void {
       .option('--timeout <seconds>', 'give up after this', wholeNumber(1, 3600), 60)
       .action(async (...given: unknown[]) => {
         const flags = given.at(-2) as Flags & { timeout: number };
-        const manager = flags.manager ?? requireCluster(flags.dir).manager;
-        const files = await FileSystem.connect({ managers: [manager], ioTimeoutMs: flags.timeout * 1_000 });
+        const managers =
+          flags.manager === undefined ? managersOf(requireCluster(flags.dir)) : [flags.manager];
+        const files = await FileSystem.connect({ managers, ioTimeoutMs: flags.timeout * 1_000 });
         try {
           await verb.act(files, given.slice(0, -2) as string[], flags);
         } finally {

@@ -23,6 +23,8 @@ export interface UpOptions {
   replicas: number;
   targetsPerDisk: number;
   domains?: string;
+  managers: number;
+  etcd?: string[];
 }
 
 /** The options that describe a new cluster; an existing one keeps what it was made with, but for its mount. */
@@ -35,7 +37,9 @@ export function addClusterOptions(command: Command): Command {
     .option('--nodes <n>', 'storage servers', wholeNumber(1, 8), 3)
     .option('--replicas <n>', 'copies of each chunk', wholeNumber(1, 8), 3)
     .option('--targets-per-disk <n>', 'targets on each data directory', wholeNumber(1, 64), 4)
-    .option('--domains <a,b,...>', 'failure domain of each storage server; without: each is its own');
+    .option('--domains <a,b,...>', 'failure domain of each storage server; without: each is its own')
+    .option('--managers <n>', 'managers, of which an etcd elects one', wholeNumber(1, 5), 1)
+    .option('--etcd <url...>', 'members of the etcd that keeps the state of the managers');
 }
 
 export function clusterOptionsOf(options: UpOptions): ClusterOptions {
@@ -47,6 +51,8 @@ export function clusterOptionsOf(options: UpOptions): ClusterOptions {
     replicas: options.replicas,
     targetsPerDisk: options.targetsPerDisk,
     domains: options.domains?.split(',').map((domain) => domain.trim()),
+    managers: options.managers,
+    ...(options.etcd === undefined ? {} : { etcd: options.etcd }),
   };
 }
 

@@ -2,7 +2,8 @@
 // lengths and checksums.
 import { bootMsFromProc, FsError, message, RpcClient, realClock, rpcs } from '@catena/core';
 import type { Command } from 'commander';
-import { requireCluster } from '../cluster/description.ts';
+import { type ClusterDescription, requireCluster } from '../cluster/description.ts';
+import { withManager } from '../cluster/managers.ts';
 import { directoryOption } from './options.ts';
 
 /** Chunks of one answer: each is read whole for its checksum, and the answer must come within the rpc's deadline. */
@@ -27,7 +28,7 @@ export function addVerify(program: Command): void {
     .option(...directoryOption)
     .option('--json', 'print JSON')
     .action(async (options: { dir: string; json?: true }) => {
-      const verified = await verifyCluster(requireCluster(options.dir).manager);
+      const verified = await verifyCluster(requireCluster(options.dir));
       if (verified.differences.length > 0) process.exitCode = 1;
       if (options.json === true) {
         console.log(JSON.stringify(verified, undefined, 2));
@@ -43,7 +44,7 @@ export function addVerify(program: Command): void {
     });
 }
 
-async function verifyCluster(manager: string): Promise<Verified> {
+async function verifyCluster(cluster: ClusterDescription): Promise<Verified> {
   const clock = realClock(bootMsFromProc);
   const connections = new Map<string, Promise<RpcClient>>();
   const connect = (address: string): Promise<RpcClient> => {
@@ -52,7 +53,7 @@ async function verifyCluster(manager: string): Promise<Verified> {
     return known;
   };
   try {
-    const { routing } = await (await connect(manager)).call(rpcs.routing, {});
+    const { routing } = await withManager(cluster, (client) => client.call(rpcs.routing, {}));
     if (routing === undefined) throw new FsError('BAD_MESSAGE', 'the manager sent no routing table');
     const addresses = new Map(routing.nodes.map((node) => [node.id, node.address]));
     const differences: Difference[] = [];

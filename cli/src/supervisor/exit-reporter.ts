@@ -21,7 +21,7 @@ interface Exit {
 }
 
 export class ExitReporter {
-  readonly #manager: string;
+  readonly #managers: readonly string[];
   readonly #logger: Logger;
   readonly #clock = realClock(bootMsFromProc);
   #pending: Exit[] = [];
@@ -30,8 +30,8 @@ export class ExitReporter {
   #sending = false;
   #closed = false;
 
-  constructor(manager: string, logger: Logger) {
-    this.#manager = manager;
+  constructor(managers: readonly string[], logger: Logger) {
+    this.#managers = managers;
     this.#logger = logger;
   }
 
@@ -51,19 +51,30 @@ export class ExitReporter {
 
   async #send(): Promise<void> {
     this.#sending = true;
+    // One of them decides; the others refuse.
+    for (const manager of this.#managers) {
+      try {
+        await this.#sendTo(manager);
+        break;
+      } catch (error) {
+        this.#logger.debug('exit.unconfirmed', { manager, error });
+      }
+    }
+    this.#sending = !this.#closed && this.#pending.length > 0;
+    if (this.#sending) this.#timer = setTimeout(() => void this.#send(), retryMs);
+  }
+
+  async #sendTo(manager: string): Promise<void> {
+    const client = await RpcClient.connect(manager, { clock: this.#clock, connectTimeoutMs: 1_000 });
     try {
-      const client = await RpcClient.connect(this.#manager, { clock: this.#clock, connectTimeoutMs: 1_000 });
       while (this.#pending[0] !== undefined) {
         const exit = this.#pending[0];
         await client.call(rpcs.exitReport, { kind: exit.kind, node: exit.node, pid: exit.pid });
         this.#pending = this.#pending.filter((other) => other !== exit);
         this.#logger.info('exit.confirmed', { node: exit.node, pid: exit.pid });
       }
+    } finally {
       await client.close();
-    } catch (error) {
-      this.#logger.debug('exit.unconfirmed', { error });
     }
-    this.#sending = !this.#closed && this.#pending.length > 0;
-    if (this.#sending) this.#timer = setTimeout(() => void this.#send(), retryMs);
   }
 }

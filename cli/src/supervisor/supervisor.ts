@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { exitCodes, FsError, type Logger } from '@catena/core';
 import { type ClusterDescription, findCluster, type ProcessSpec, type Role } from '../cluster/description.ts';
 import { mainOf } from '../cluster/mains.ts';
+import { managersOf } from '../cluster/managers.ts';
 import { afterExit, type BackOff, fresh } from './back-off.ts';
 import { ExitReporter } from './exit-reporter.ts';
 import { logCheckMs, rotateLogs } from './logs.ts';
@@ -56,7 +57,7 @@ export class Supervisor {
   constructor(cluster: ClusterDescription, logger: Logger) {
     this.#cluster = cluster;
     this.#logger = logger;
-    this.#exits = new ExitReporter(cluster.manager, logger);
+    this.#exits = new ExitReporter(managersOf(cluster), logger);
     this.#watched = cluster.processes.map(watchedOf);
   }
 

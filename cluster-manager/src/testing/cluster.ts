@@ -38,7 +38,7 @@ export class Cluster {
   );
 
   async init(shape: Partial<InitOptions> = {}): Promise<this> {
-    initialize({
+    await initialize({
       stateDirectory: this.directory,
       cluster: 'c',
       nodes: 3,
@@ -54,9 +54,9 @@ export class Cluster {
   async start(): Promise<void> {
     const real = openStateStore(this.directory);
     const store: StateStore = {
-      save: (record) => {
+      save: async (record) => {
         if (this.diskError !== undefined) throw this.diskError;
-        real.save(record);
+        await real.save(record);
       },
     };
     this.manager = new Manager({
@@ -71,17 +71,17 @@ export class Cluster {
     });
     this.#server = new RpcServer({
       clock: network,
-      handlers: handlersOf({ manager: this.manager, check: (node) => this.checks.push(node) }),
+      handlers: handlersOf({ manager: () => this.manager, check: (node) => this.checks.push(node) }),
       onClosed: (connection) => this.manager.disconnected(connection),
     });
     this.address = await this.#server.listen('127.0.0.1:0');
   }
 
   /** Time goes on in steps that are no pause, with the manager's own ticks. */
-  pass(ms: number): void {
+  async pass(ms: number): Promise<void> {
     for (let left = ms; left > 0; left -= 100) {
       this.clock.advance(Math.min(100, left));
-      this.manager.tick();
+      await this.manager.tick();
     }
   }
 

@@ -12,6 +12,9 @@ export class StorageNode {
   version = 0n;
   readonly chains = new Map<number, message.Chain>();
   readonly liveClients = new Set<string>();
+  readonly fencedClients: string[] = [];
+  /** Set: the routing version up to which it confirms fences, whatever it holds. */
+  fencesHeld: bigint | undefined;
   state: message.LocalState = message.LocalState.LOCAL_ONLINE;
   fresh = true;
   complete = true;
@@ -56,6 +59,7 @@ export class StorageNode {
     for (const chain of routing.chains) this.chains.set(chain.id, chain);
     for (const id of routing.clientsRemoved) this.liveClients.delete(id.toString('hex'));
     for (const id of routing.clientsAdded) this.liveClients.add(id.toString('hex'));
+    for (const id of routing.clientsFenced) this.fencedClients.push(id.toString('hex'));
   }
 
   reports(): message.TargetReport[] {
@@ -69,6 +73,7 @@ export class StorageNode {
             chainVersion: chain.version,
             state: this.state,
             fresh: this.fresh,
+            fencesHeld: this.fencesHeld ?? this.version,
             complete: this.complete,
             stopped: member.tenure === message.Tenure.STOPS,
           }),

@@ -163,9 +163,12 @@ export interface Routing {
   nodes: Node[];
   chains: Chain[];
   tables: ChainTable[];
-  /** live client ids (P4) */
+  /** Clients (P4). A whole table names all that live, and all whose fence does not hold everywhere yet. */
   clientsAdded: Buffer[];
+  /** fenced from now on: heads take nothing new of them */
   clientsRemoved: Buffer[];
+  /** of the removed: the fence holds everywhere, what they held may be released */
+  clientsFenced: Buffer[];
 }
 
 export interface TargetReport {
@@ -209,6 +212,8 @@ export interface RegisterRequest {
   disks: string[];
   /** storage: its failure domain; empty: what the manager knows stays */
   domain: string;
+  /** a client: its id was registered before, so that it is live or was fenced (P4) */
+  again: boolean;
 }
 
 export interface RegisterReply {
@@ -357,10 +362,27 @@ export interface ManagerRecord {
   clients: Buffer[];
   /** the newest fenced ids, oldest first: they never come back */
   fencedClients: Buffer[];
+  /** no longer live, and not yet fenced everywhere */
+  fencingClients: FencingClient[];
   /** what the administrator ordered and is not done yet */
   changes: Change[];
   /** drained or draining: nothing new is placed there */
   closed: Place[];
+}
+
+export interface FencingClient {
+  client: Buffer;
+  /** of the routing from which on it lives no more */
+  version: bigint;
+}
+
+/** Stored in etcd under the lease of the manager that decides (P3). */
+export interface ManagerRole {
+  recordVersion: number;
+  /** where it serves: others name it when they are asked */
+  address: string;
+  /** random per process: tells its own role from another's */
+  holder: Buffer;
 }
 
 /** A disk, or all disks of a node. */
@@ -938,6 +960,7 @@ function createBaseRouting(): Routing {
     tables: [],
     clientsAdded: [],
     clientsRemoved: [],
+    clientsFenced: [],
   };
 }
 
@@ -972,6 +995,9 @@ export const Routing: MessageFns<Routing> = {
     }
     for (const v of message.clientsRemoved) {
       writer.uint32(66).bytes(v!);
+    }
+    for (const v of message.clientsFenced) {
+      writer.uint32(74).bytes(v!);
     }
     return writer;
   },
@@ -1053,6 +1079,14 @@ export const Routing: MessageFns<Routing> = {
             message.clientsRemoved.push(Buffer.from(reader.bytes()));
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.clientsFenced.push(Buffer.from(reader.bytes()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1080,6 +1114,7 @@ export const Routing: MessageFns<Routing> = {
     message.tables = object.tables?.map((e) => ChainTable.fromPartial(e)) || [];
     message.clientsAdded = object.clientsAdded?.map((e) => e) || [];
     message.clientsRemoved = object.clientsRemoved?.map((e) => e) || [];
+    message.clientsFenced = object.clientsFenced?.map((e) => e) || [];
     return message;
   },
 };
@@ -1331,6 +1366,7 @@ function createBaseRegisterRequest(): RegisterRequest {
     targets: [],
     disks: [],
     domain: "",
+    again: false,
   };
 }
 
@@ -1371,6 +1407,9 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
     }
     if (message.domain !== "") {
       writer.uint32(162).string(message.domain);
+    }
+    if (message.again !== false) {
+      writer.uint32(88).bool(message.again);
     }
     return writer;
   },
@@ -1476,6 +1515,14 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
             message.domain = reader.string();
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.again = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1508,6 +1555,7 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
     message.targets = object.targets?.map((e) => TargetReport.fromPartial(e)) || [];
     message.disks = object.disks?.map((e) => e) || [];
     message.domain = object.domain ?? "";
+    message.again = object.again ?? false;
     return message;
   },
 };
@@ -3079,6 +3127,7 @@ function createBaseManagerRecord(): ManagerRecord {
     tables: [],
     clients: [],
     fencedClients: [],
+    fencingClients: [],
     changes: [],
     closed: [],
   };
@@ -3115,6 +3164,9 @@ export const ManagerRecord: MessageFns<ManagerRecord> = {
     }
     for (const v of message.fencedClients) {
       writer.uint32(74).bytes(v!);
+    }
+    for (const v of message.fencingClients) {
+      FencingClient.encode(v!, writer.uint32(82).fork()).join();
     }
     for (const v of message.changes) {
       Change.encode(v!, writer.uint32(162).fork()).join();
@@ -3210,6 +3262,14 @@ export const ManagerRecord: MessageFns<ManagerRecord> = {
             message.fencedClients.push(Buffer.from(reader.bytes()));
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.fencingClients.push(FencingClient.decode(reader, reader.uint32()));
+            continue;
+          }
           case 20: {
             if (tag !== 162) {
               break;
@@ -3254,8 +3314,158 @@ export const ManagerRecord: MessageFns<ManagerRecord> = {
     message.tables = object.tables?.map((e) => ChainTable.fromPartial(e)) || [];
     message.clients = object.clients?.map((e) => e) || [];
     message.fencedClients = object.fencedClients?.map((e) => e) || [];
+    message.fencingClients = object.fencingClients?.map((e) => FencingClient.fromPartial(e)) || [];
     message.changes = object.changes?.map((e) => Change.fromPartial(e)) || [];
     message.closed = object.closed?.map((e) => Place.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseFencingClient(): FencingClient {
+  return { client: Buffer.alloc(0), version: 0n };
+}
+
+export const FencingClient: MessageFns<FencingClient> = {
+  encode(message: FencingClient, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.client.length !== 0) {
+      writer.uint32(10).bytes(message.client);
+    }
+    if (message.version !== 0n) {
+      if (BigInt.asUintN(64, message.version) !== message.version) {
+        throw new globalThis.Error("value provided for field message.version of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.version);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FencingClient {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFencingClient();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.client = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.version = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FencingClient>): FencingClient {
+    return FencingClient.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FencingClient>): FencingClient {
+    const message = createBaseFencingClient();
+    message.client = object.client ?? Buffer.alloc(0);
+    message.version = (object.version !== undefined && object.version !== null) ? BigInt(object.version) : 0n;
+    return message;
+  },
+};
+
+function createBaseManagerRole(): ManagerRole {
+  return { recordVersion: 0, address: "", holder: Buffer.alloc(0) };
+}
+
+export const ManagerRole: MessageFns<ManagerRole> = {
+  encode(message: ManagerRole, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.recordVersion !== 0) {
+      writer.uint32(8).uint32(message.recordVersion);
+    }
+    if (message.address !== "") {
+      writer.uint32(18).string(message.address);
+    }
+    if (message.holder.length !== 0) {
+      writer.uint32(26).bytes(message.holder);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ManagerRole {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseManagerRole();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.recordVersion = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.holder = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ManagerRole>): ManagerRole {
+    return ManagerRole.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ManagerRole>): ManagerRole {
+    const message = createBaseManagerRole();
+    message.recordVersion = object.recordVersion ?? 0;
+    message.address = object.address ?? "";
+    message.holder = object.holder ?? Buffer.alloc(0);
     return message;
   },
 };

@@ -1,9 +1,13 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bootMsFromProc, realClock, sleep } from '../clock.ts';
+import * as message from '../messages.ts';
+import { Etcd, type EtcdCondition, openEtcdStore } from './etcd.ts';
+
 import { keyValueStoreSuite } from './key-value-store.suite.ts';
 import { openLmdbStore } from './lmdb.ts';
 import { MemoryStoreMedium, openMemoryStore } from './memory.ts';
@@ -92,3 +96,125 @@ function writeUntilKilled(directory: string, lmdb: string, lines: number): Promi
     child.on('close', () => resolve(BigInt(text.split('\n').slice(0, -1).at(-1) ?? '0')));
   });
 }
+
+// Of Debian's package etcd-server, which scripts/prerequisites.sh installs.
+describe('in etcd', () => {
+  const clock = realClock(bootMsFromProc);
+  const port = 32_000 + (process.pid % 900);
+  const url = `http://127.0.0.1:${port}`;
+  let server: ChildProcess;
+  let etcd: Etcd;
+  let prefixes = 0;
+
+  function start(): ChildProcess {
+    const peer = `http://127.0.0.1:${port + 1000}`;
+    const options = [
+      ['--data-dir', join(root, 'etcd')],
+      ['--listen-client-urls', url],
+      ['--advertise-client-urls', url],
+      ['--listen-peer-urls', peer],
+      ['--initial-advertise-peer-urls', peer],
+      ['--initial-cluster', `default=${peer}`],
+    ];
+    return spawn('etcd', options.flat(), { stdio: 'ignore' });
+  }
+  beforeAll(async () => {
+    server = start();
+    etcd = await Etcd.open([url], clock);
+    for (;;) {
+      if (
+        await etcd.get(Buffer.from('there')).then(
+          () => true,
+          () => false,
+        )
+      )
+        return;
+      await sleep(clock, 50);
+    }
+  }, 60_000);
+  afterAll(() => {
+    etcd?.close();
+    server?.kill('SIGKILL');
+  });
+
+  keyValueStoreSuite(() => {
+    const prefix = `store-${prefixes++}`;
+    return { open: () => openEtcdStore(etcd, { prefix, clock }) };
+  });
+
+  const change = (text: string) => ({ key: Buffer.from('k'), value: Buffer.from(text) });
+  const role = Buffer.from('role');
+  const take = async (): Promise<EtcdCondition> => {
+    const before = (await etcd.get(role))?.revision ?? 0n;
+    expect(
+      await etcd.write([{ key: role, revision: before }], [{ key: role, value: Buffer.from('me') }]),
+    ).toBe(true);
+    return { key: role, revision: (await etcd.get(role))!.revision };
+  };
+
+  test('who was deposed writes nothing, small or large, and the new owner reads what was written before', async () => {
+    const old = await openEtcdStore(etcd, { prefix: 'fenced', clock, fence: await take() });
+    await old.write([change('old')], 1n);
+    const fence = await take();
+    await expect(old.write([change('late')], 2n)).rejects.toMatchObject({ code: 'NOT_PRIMARY' });
+    const next = await openEtcdStore(etcd, { prefix: 'fenced', clock, fence });
+    expect([next.get(Buffer.from('k'))?.toString(), next.position]).toEqual(['old', 1n]);
+    const many = Array.from({ length: 300 }, (_, index) => ({
+      key: Buffer.from(`m${index}`),
+      value: Buffer.alloc(9),
+    }));
+    await take();
+    await expect(next.write(many, 2n)).rejects.toMatchObject({ code: 'NOT_PRIMARY' });
+    const last = await openEtcdStore(etcd, { prefix: 'fenced', clock });
+    expect([last.position, [...last.range({ from: Buffer.from('l'), to: Buffer.from('n') })]]).toEqual([
+      1n,
+      [],
+    ]);
+  });
+
+  test('a large write that was decided and not carried out is there for the next owner; one that was not, is not', async () => {
+    const put = (name: string, value: Uint8Array) =>
+      etcd.write([], [{ key: Buffer.from(`cut/${name}`), value }]);
+    const changes = [
+      { ...change('staged'), key: Buffer.from('cut/key/k') },
+      { key: Buffer.from('cut/key/gone') },
+    ];
+    const staged = message.LogRecord.fromPartial({ changes });
+    const store = await openEtcdStore(etcd, { prefix: 'cut', clock });
+    await store.write([change('before'), { key: Buffer.from('gone'), value: Buffer.from('x') }], 1n);
+    await put('staged/00000000', message.LogRecord.encode(staged).finish());
+    const undecided = await openEtcdStore(etcd, { prefix: 'cut', clock });
+    expect([undecided.position, undecided.get(Buffer.from('k'))?.toString()]).toEqual([1n, 'before']);
+    const position = Buffer.alloc(8);
+    position.writeBigUInt64BE(2n);
+    await put('decided', position);
+    const next = await openEtcdStore(etcd, { prefix: 'cut', clock });
+    expect([next.position, next.get(Buffer.from('k'))?.toString()]).toEqual([2n, 'staged']);
+    expect(next.get(Buffer.from('gone'))).toBeUndefined();
+    expect(await etcd.list(Buffer.from('cut/staged/'))).toEqual([]);
+    await next.write([change('after')], 3n);
+    expect((await openEtcdStore(etcd, { prefix: 'cut', clock })).get(Buffer.from('k'))?.toString()).toBe(
+      'after',
+    );
+  });
+
+  test('a write meets a dead etcd, waits for it, and happens once; a lease ends unless it is kept alive', async () => {
+    const store = await openEtcdStore(etcd, { prefix: 'outage', clock });
+    await store.write([change('1')], 1n);
+    server.kill('SIGKILL');
+    const writes = [store.write([change('2')], 2n), store.write([change('3')], 3n)];
+    await sleep(clock, 300);
+    expect(store.position).toBe(1n);
+    server = start();
+    await Promise.all(writes);
+    expect((await openEtcdStore(etcd, { prefix: 'outage', clock })).get(Buffer.from('k'))?.toString()).toBe(
+      '3',
+    );
+    const { id, ttlSeconds } = await etcd.grantLease(2);
+    expect(await etcd.keepAlive(id)).toBe(ttlSeconds);
+    await etcd.write([], [{ key: Buffer.from('leased'), value: Buffer.from('x'), lease: id }]);
+    await etcd.revokeLease(id);
+    expect(await etcd.get(Buffer.from('leased'))).toBeUndefined();
+    expect(await etcd.keepAlive(id)).toBe(0);
+  });
+});

@@ -1,5 +1,5 @@
 // The committed state of a replicated state machine: keys and values in order of their bytes, and the
-// position in the log up to which they are applied, always changed together (P14). Both backends pass
+// position in the log up to which they are applied, always changed together (P14). All backends pass
 // key-value-store.suite.ts.
 
 export interface KeyValueChange {

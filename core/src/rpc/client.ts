@@ -2,14 +2,14 @@
 // (P17), and can be cancelled. A lost connection fails every call at once with CONNECTION_LOST; connecting
 // again is the caller's decision.
 import { connect as connectSocket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import { type Duplex, duplexPair } from 'node:stream';
 import type { Clock, Timer } from '../clock.ts';
 import { errorOfReplyHeader, FsError, fromSystemError } from '../errors.ts';
 import { frameFlags } from '../frame.ts';
 import { callsInFlightMax, messageBytesMax } from '../limits.ts';
 import type * as m from '../messages.ts';
 import { FrameConnection } from './connection.ts';
-import { parseAddress } from './server.ts';
+import { parseAddress, type RpcServer } from './server.ts';
 import {
   decodeMessage,
   type OneWay,
@@ -188,4 +188,11 @@ function decodeReply<Request extends RequestMessage, Reply extends ReplyMessage>
     if (error instanceof FsError) return error;
     throw error;
   }
+}
+
+/** The twin of a TCP connection inside one process: the same frames over a pair of streams, for tests and tools. */
+export function connectInProcess(server: RpcServer, options: RpcClientOptions): RpcClient {
+  const [near, far] = duplexPair();
+  server.accept(far, 'in-process');
+  return new RpcClient(near, 'in-process', options);
 }

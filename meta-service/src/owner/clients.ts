@@ -20,7 +20,9 @@ export class ClientSession {
   readonly host: string;
   /** Boot clock, when it was last heard. */
   heardMs: number;
-  /** No more is taken from it while its sessions are closed. */
+  /** No more is taken from it. */
+  fenced = false;
+  /** Its sessions are being closed. */
   leaving = false;
   /** The highest number it has used. */
   highest: bigint;

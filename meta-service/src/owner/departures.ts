@@ -1,5 +1,5 @@
-// Clients that are gone: fenced by the manager (P4), or unheard of for the length of their lease where there
-// is no manager to ask. Their sessions are closed, files they were writing get the length that the chains
+// Clients that are gone: those whose fence holds (P4), or unheard of for the length of their lease where there
+// is no manager. Their sessions are closed, files they were writing get the length that the chains
 // know, their answers go. A restart begins anew with whoever is still there.
 import type { Clock, Logger, message } from '@catena/core';
 import type { ChunkStore } from '../chunks/chunk-store.ts';
@@ -21,45 +21,66 @@ export interface DepartureOptions {
   readonly repeater: Repeater;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Where there is no manager: who is silent for longer is gone. */
   readonly leaseMs: number;
-  /** Whether it can be known who is gone: not while the manager is out of reach (P4). */
-  readonly mayExpire: () => boolean;
+  /** Whether a manager says who lives; then nobody else does. */
+  readonly managed: boolean;
+}
+
+/** What routing says of clients, by id: a change, or the whole list. */
+export interface ClientNews {
+  readonly whole: boolean;
+  readonly added: Iterable<string>;
+  /** Fenced from now on: no more is taken of them. In a whole list: those whose fence does not hold yet. */
+  readonly removed: Iterable<string>;
+  /** Their fence holds everywhere: what they held is released (P4). */
+  readonly fenced: Iterable<string>;
 }
 
 export class Departures {
   readonly #options: DepartureOptions;
   readonly #lanes = new Lanes(queriesAtOnce);
-  /** Ids that the manager knows: it decides when they are gone. As many as routing carries. */
+  /** Ids that the manager calls live; as many as routing carries. */
   #live = new Set<string>();
 
   constructor(options: DepartureOptions) {
     this.#options = options;
   }
 
+  /** Whether a session may be made for this id. */
+  admits(id: string): boolean {
+    return !this.#options.managed || this.#live.has(id);
+  }
+
   /** To be called about once a second. */
   expire(): void {
-    const { owner, clock, leaseMs, mayExpire } = this.#options;
+    const { owner, clock, leaseMs, managed } = this.#options;
+    if (managed) return;
     const now = clock.nowMs();
-    const knows = mayExpire();
     for (const client of owner.clients.values()) {
-      if (!knows) client.heardMs = now;
-      const unheardMs = now - client.heardMs;
-      if (!this.#live.has(client.id) && !client.leaving && unheardMs > leaseMs) {
-        this.#leave(client, 'its lease ran out');
-      }
+      if (!client.fenced && now - client.heardMs > leaseMs) this.#leave(client, 'its lease ran out');
     }
   }
 
-  /** The manager's list of live clients, as a change or as a whole. Who leaves it is fenced. */
-  live(added: Iterable<string>, removed: Iterable<string>, whole: boolean): void {
-    const before = whole ? this.#live : new Set(removed);
-    if (whole) this.#live = new Set(added);
-    else for (const id of added) this.#live.add(id);
-    for (const id of before) {
-      if (whole && this.#live.has(id)) continue;
+  /** Who is fenced changes nothing any more; its sessions end when the fence holds on every storage server. */
+  hear(news: ClientNews): void {
+    const { clients } = this.#options.owner;
+    const released = new Set(news.fenced);
+    if (news.whole) {
+      this.#live = new Set(news.added);
+      const open = new Set(news.removed);
+      for (const id of clients.keys()) if (!this.#live.has(id) && !open.has(id)) released.add(id);
+    } else {
+      for (const id of news.added) this.#live.add(id);
+    }
+    for (const id of news.removed) {
       this.#live.delete(id);
-      const client = this.#options.owner.clients.get(id);
-      if (client !== undefined && !client.leaving) this.#leave(client, 'the manager fenced it');
+      const client = clients.get(id);
+      if (client !== undefined) client.fenced = true;
+    }
+    for (const id of released) {
+      const client = clients.get(id);
+      if (client !== undefined) this.#leave(client, 'the manager fenced it');
     }
   }
 
@@ -82,6 +103,7 @@ export class Departures {
   }
 
   #leave(client: ClientSession, reason: string): void {
+    if (client.leaving) return;
     const { owner, log } = this.#options;
     const sessions = [...owner.state.openFiles.ofClient(client.id)];
     log.info('client.end', {
@@ -90,6 +112,7 @@ export class Departures {
       reason,
       sessions: sessions.length,
     });
+    client.fenced = true;
     client.leaving = true;
     let left = sessions.length;
     const closed = (): void => {

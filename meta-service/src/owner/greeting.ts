@@ -18,6 +18,8 @@ export interface GreetingOptions {
   readonly clock: Clock;
   readonly leaseMs: number;
   readonly cluster: string;
+  /** Whether a new session may be made for this id. */
+  admits(id: string): boolean;
 }
 
 /** Calls back when the session is committed. */
@@ -33,9 +35,12 @@ export function greet(
   }
   const id = clientText(bytes);
   let client = owner.clients.get(id);
-  if (client?.leaving === true) throw new FsError('FENCED', 'the sessions of this client are being closed');
+  if (client?.fenced === true) throw new FsError('FENCED', 'the sessions of this client are being closed');
   let batch = 0;
   if (client === undefined) {
+    // Fenced and forgotten, or so new that the next routing will name it: the manager tells the client which.
+    if (!options.admits(id))
+      throw new FsError('SESSION_UNKNOWN', 'the manager does not know this client yet');
     if (owner.clients.size >= clientsMax) throw new FsError('OVERLOADED', `${clientsMax} clients are known`);
     client = new ClientSession(id, request.host, clock.nowMs(), 0n);
     owner.clients.set(id, client);

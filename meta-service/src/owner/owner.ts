@@ -162,7 +162,7 @@ export class Owner {
 
   #client(header: Header): ClientSession {
     const client = this.clients.get(header.client);
-    if (client === undefined || client.leaving) throw refusal('SESSION_UNKNOWN');
+    if (client === undefined || client.fenced) throw refusal('SESSION_UNKNOWN');
     client.heardMs = this.recentMs;
     client.answered(header.answeredUpTo);
     return client;

@@ -50,7 +50,8 @@ export interface PartitionOptions extends StateOptions {
   /** Of the root directory, where there is none yet. */
   readonly root?: Partial<RootOwner>;
   readonly leaseMs?: number;
-  readonly mayExpire?: () => boolean;
+  /** Whether a manager says which clients live (P4). */
+  readonly managed?: boolean;
   /** How long after a start clients may report their read opens again (P20). */
   readonly orphanGraceMs?: number;
   readonly applyIntervalMs?: number;
@@ -146,7 +147,7 @@ export class Partition {
       clock,
       log: repeater.log,
       leaseMs,
-      mayExpire: options.mayExpire ?? (() => true),
+      managed: options.managed ?? false,
     });
     this.#filesStored = counterValue(state, counterNames.files);
     this.incarnation = nextIncarnation(state, clock.wallNs());
@@ -157,7 +158,13 @@ export class Partition {
   greet(request: message.HelloRequest, done: (greeting: Greeting) => void): void {
     const { clock, leaseMs } = this.#options;
     greet(
-      { owner: this.owner, clock, leaseMs: leaseMs ?? leaseMsDefault, cluster: this.cluster },
+      {
+        owner: this.owner,
+        clock,
+        leaseMs: leaseMs ?? leaseMsDefault,
+        cluster: this.cluster,
+        admits: (id) => this.departures.admits(id),
+      },
       request,
       done,
     );

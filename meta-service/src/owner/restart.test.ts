@@ -4,6 +4,8 @@ import { batchChangesMax, overlayRecordsMax, unansweredMax } from '../limits.ts'
 import { gated, isSettled, lookup, makeDirectory, O_RDWR, opened, rootId } from '../testing/owner-fixture.ts';
 import { name, refused, settle, TestClient, TestService } from '../testing/service.ts';
 
+const noNews = { whole: false, added: [], removed: [], fenced: [] };
+
 describe('truncations (P19)', () => {
   async function bigFile(service: TestService, client: TestClient) {
     const { inode, session } = await client.call('create', {
@@ -178,8 +180,8 @@ describe('clients that are gone', () => {
       await settle();
       const { departures, owner } = service.partition;
       const dyingId = dying.id.toString('latin1');
-      departures.live([dyingId], [], true);
-      departures.live([], [dyingId], false);
+      departures.hear({ ...noNews, added: [dyingId] });
+      departures.hear({ ...noNews, removed: [dyingId], fenced: [dyingId] });
       await settle();
       expect(owner.state.openFiles.size).toBe(1);
       open();
@@ -224,8 +226,7 @@ describe('clients that are gone', () => {
     };
     const dyingId = dying.id.toString('latin1');
     const { departures, owner } = service.partition;
-    departures.live([dyingId], [], true);
-    departures.live([], [dyingId], false);
+    departures.hear({ ...noNews, removed: [dyingId], fenced: [dyingId] });
     await settle();
     const truncated = client.call('setAttributes', { inode: id, length: 10n });
     await settle();
@@ -238,21 +239,52 @@ describe('clients that are gone', () => {
     expect(owner.state.openFiles.size).toBe(0);
     expect((await client.call('stat', { inode: id })).inode).toMatchObject({ length: 10n, generation: 1n });
   });
-  test('are those that the manager has fenced, at once; those it knows never expire', async () => {
-    const { service, client } = await opened();
-    const idle = await new TestClient(service, 'idle').hello();
-    await idle.call('create', { parent: rootId, name: name('f'), mode: 0o600, flags: O_RDWR });
-    const id = idle.id.toString('latin1');
-    service.partition.departures.live([id], [], true);
-    for (let second = 0; second < 60; second++) {
-      await lookup(client, 'f');
-      await service.pass(1_000);
-    }
-    expect(service.partition.owner.state.openFiles.size).toBe(1);
-    service.partition.departures.live([], [id], false);
+  test('are those whose fence holds; until then they only change nothing, and nobody gets their id', async () => {
+    const service = await new TestService({ managed: true }).open();
+    const text = (client: TestClient): string => client.id.toString('latin1');
+    const { departures, owner } = service.partition;
+    const [client, fenced] = [new TestClient(service, 'client'), new TestClient(service, 'fenced')];
+    // Nobody has told yet who lives.
+    expect(await refused(client.hello())).toBe('SESSION_UNKNOWN');
+    departures.hear({ ...noNews, whole: true, added: [client, fenced].map(text) });
+    await client.hello();
+    await fenced.hello();
+    await fenced.call('create', { parent: rootId, name: name('f'), mode: 0o600, flags: O_RDWR });
+    await service.pass(100_000);
+    expect(owner.state.openFiles.size).toBe(1);
+    departures.hear({ ...noNews, removed: [text(fenced)] });
+    await service.pass(100_000);
+    expect(owner.state.openFiles.size).toBe(1);
+    expect(await refused(lookup(fenced, 'f'))).toBe('SESSION_UNKNOWN');
+    expect(await refused(fenced.hello())).toBe('FENCED');
+    departures.hear({ ...noNews, fenced: [text(fenced)] });
     await settle();
-    expect(service.partition.owner.state.openFiles.size).toBe(0);
-    expect(await refused(lookup(idle, 'f'))).toBe('SESSION_UNKNOWN');
+    expect([owner.state.openFiles.size, owner.clients.size]).toEqual([0, 1]);
+    expect(await refused(fenced.hello())).toBe('SESSION_UNKNOWN');
+    expect((await lookup(client, 'f')).inode?.nlink).toBe(1);
+  });
+  test('are found by the difference of two lists, also over a restart; who is in neither list is gone', async () => {
+    const service = await new TestService({ managed: true }).open();
+    const clients = ['lives', 'fencing', 'gone'].map((host) => new TestClient(service, host));
+    const ids = clients.map((client) => client.id.toString('latin1'));
+    service.partition.departures.hear({ ...noNews, whole: true, added: ids });
+    for (const [index, client] of clients.entries()) {
+      await client.hello();
+      await client.call('create', { parent: rootId, name: name(`f${index}`), mode: 0o600, flags: O_RDWR });
+    }
+    await service.reopen();
+    // What it knows from before goes on while no manager has spoken.
+    for (const client of clients) await client.hello();
+    const list = { ...noNews, whole: true, added: ids.slice(0, 1), removed: ids.slice(1, 2) };
+    service.partition.departures.hear(list);
+    await settle();
+    const { owner } = service.partition;
+    expect([...owner.clients.keys()].sort()).toEqual(ids.slice(0, 2).sort());
+    expect(owner.state.openFiles.size).toBe(2);
+    service.partition.departures.hear({ ...list, removed: [] });
+    await settle();
+    expect([...owner.clients.keys()]).toEqual(ids.slice(0, 1));
+    await clients[0]!.hello();
   });
 });
 
@@ -310,19 +342,6 @@ describe('limits', () => {
     expect(sizes.length).toBeGreaterThan(1);
     expect(Math.max(...sizes)).toBeLessThan(batchChangesMax + 100);
   });
-});
-
-test('nobody expires while the manager cannot be asked, and then everybody has a whole lease again', async () => {
-  let reachable = false;
-  const service = await new TestService({ mayExpire: () => reachable }).open();
-  const client = await new TestClient(service).hello();
-  await service.pass(100_000);
-  reachable = true;
-  await service.pass(20_000);
-  expect(service.partition.owner.clients.size).toBe(1);
-  await service.pass(15_000);
-  expect(service.partition.owner.clients.size).toBe(0);
-  expect(await refused(lookup(client, 'x'))).toBe('SESSION_UNKNOWN');
 });
 
 describe('a restart', () => {

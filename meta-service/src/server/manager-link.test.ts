@@ -22,6 +22,8 @@ class Peer {
   routing = message.Routing.fromPartial({ version: 5n, tables: [{ id: 1, version: 1, chains: [1, 2] }] });
   connection: ServerConnection | undefined;
   refuse = false;
+  /** Whom it names instead. */
+  primary = '';
   readonly server: RpcServer;
 
   constructor(clock: ManualClock) {
@@ -31,7 +33,7 @@ class Peer {
         handle(rpcs.register, (request, { connection }) => {
           this.connection = connection;
           this.registrations.push(request);
-          if (this.refuse) throw new FsError('NOT_PRIMARY', 'ask another');
+          if (this.refuse) throw new FsError('NOT_PRIMARY', this.primary);
           return {
             cluster: 'here',
             featureLevel: 1,
@@ -92,7 +94,7 @@ async function linked(count = 1) {
     await pass(clock, 1_000);
     await closed;
   });
-  return { clock, peers, link, heard, clusters };
+  return { clock, peers, link, managers, heard, clusters };
 }
 
 async function pass(clock: ManualClock, ms: number): Promise<void> {
@@ -156,4 +158,14 @@ test('comes back after a lost connection, and tries the next manager if one refu
   await until(clock, () => second.registrations.length >= 1);
   await until(clock, () => link.isRegistered && second.heartbeats.length > 0);
   expect(link.lastError).toBeUndefined();
+});
+
+test('goes at once to the manager that another one names, also if it was told of none', async () => {
+  const { clock, peers, link, managers } = await linked(2);
+  const [first, second] = peers as [Peer, Peer];
+  first.refuse = true;
+  first.primary = managers.pop()!;
+  link.start();
+  await until(clock, () => link.isRegistered && second.heartbeats.length > 0);
+  expect([first.registrations.length, second.registrations.length]).toEqual([1, 1]);
 });

@@ -73,8 +73,10 @@ export class ManagerLink {
     const { clock, log, random, managers } = this.#options;
     const { signal } = this.#stopping;
     let pauseMs = firstPauseMs;
+    let primary = '';
     for (let attempt = 0; !signal.aborted; attempt++) {
-      const manager = managers[attempt % managers.length]!;
+      const manager = primary === '' ? managers[attempt % managers.length]! : primary;
+      primary = '';
       try {
         await this.#live(manager, () => {
           pauseMs = firstPauseMs;
@@ -82,10 +84,13 @@ export class ManagerLink {
       } catch (error) {
         if (!(error instanceof FsError)) throw error;
         this.#lastError = error;
+        // The detail is the address of the one who decides, if it is known (P3).
+        if (error.code === 'NOT_PRIMARY' && error.detail !== manager) primary = error.detail;
         if (!signal.aborted) log.warning('manager.lost', { manager, error, againMs: pauseMs });
       }
       await this.#client?.close();
       this.#client = undefined;
+      if (primary !== '') continue;
       await sleep(clock, pauseMs * (0.5 + random.fraction()), signal).catch(() => {});
       pauseMs = Math.min(longestPauseMs, pauseMs * 2);
     }

@@ -51,21 +51,17 @@ async function start(
   const reserve = new SpaceReserve(join(config.stateDirectory, 'reserve'), allocateBlocks);
   const gauge = new SpaceGauge(chunks, reserve, clock, log);
   undo.push(() => gauge.stop());
-  let link: ManagerLink | undefined;
-  const partition = await openPartition(
-    config,
-    context,
-    chunks,
-    reserve,
-    { layouts, space: () => gauge.space, isFull: () => !reserve.isWhole },
-    () => link?.isRegistered === true,
-  );
+  const partition = await openPartition(config, context, chunks, reserve, {
+    layouts,
+    space: () => gauge.space,
+    isFull: () => !reserve.isWhole,
+  });
   undo.push(() => partition.close());
   cluster = () => partition.cluster;
   const server = new RpcServer({ handlers: handlersOf(partition), clock, log });
   undo.push(() => server.close());
   const address = await server.listen(config.listen);
-  link = new ManagerLink({
+  const link = new ManagerLink({
     managers: config.managers,
     node: config.node,
     incarnation: partition.incarnation,
@@ -81,9 +77,12 @@ async function start(
     },
     onRouting: (routing) => {
       if (routing.tables.length > 0) layouts.add(routing.tables, routing.fromVersion === 0n);
-      const { departures } = partition;
-      const [added, removed] = [routing.clientsAdded.map(clientText), routing.clientsRemoved.map(clientText)];
-      departures.live(added, removed, routing.fromVersion === 0n);
+      partition.departures.hear({
+        whole: routing.fromVersion === 0n,
+        added: routing.clientsAdded.map(clientText),
+        removed: routing.clientsRemoved.map(clientText),
+        fenced: routing.clientsFenced.map(clientText),
+      });
     },
   });
   addMetrics(metrics, partition, link, reserve);
@@ -119,7 +118,6 @@ function openPartition(
   chunks: ChunkStore,
   reserve: SpaceReserve,
   environment: Environment,
-  mayExpire: () => boolean,
 ): Promise<Partition> {
   const { clock, log, fail } = context;
   const failed = (error: FsError): void => fail(error);
@@ -143,8 +141,7 @@ function openPartition(
       cluster: config.cluster,
       // Whoever starts a cluster for itself owns it.
       root: { mode: config.rootMode, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
-      leaseMs: config.clientLeaseMs,
-      mayExpire,
+      managed: true,
       applyIntervalMs: config.applyIntervalMs,
       onFailure: failed,
     }).catch(async (error: unknown) => {

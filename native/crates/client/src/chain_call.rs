@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wire::message as m;
-use wire::{Code, Error, Request, Result, TargetId};
+use wire::{ClientId, Code, Error, Request, Result, TargetId};
 
 /// A call without an answer is made again after this time, in case the request was lost with a server that
 /// still lives.
@@ -23,6 +23,9 @@ pub(crate) struct Limits {
     /// `None`: never (`hard`).
     pub deadline: Option<Instant>,
     pub cancel: Option<Cancel>,
+    /// An update counts only while this is our epoch: what an open file was told to write before a fence must
+    /// not go out under the next id (P4). `None`: under whichever id is ours.
+    pub epoch: Option<u32>,
 }
 
 /// Who is asked.
@@ -40,6 +43,10 @@ pub(crate) trait ChainOperation: Send + 'static {
     fn chain(&self) -> u32;
     fn choice(&self) -> Choice;
     fn limits(&self) -> &Limits;
+    /// Whose operation it is, if it counts for that id alone: once it is fenced there are no more tries (P4).
+    fn client(&self) -> Option<ClientId> {
+        None
+    }
     /// The request under the sender's view of the chain. The same operation every time.
     fn request(&mut self, chain: &m::Chain) -> Self::Request;
     fn payload(&self) -> Vec<Bytes> {
@@ -83,6 +90,10 @@ fn attempt<O: ChainOperation>(core: Arc<Core>, mut operation: O, mut course: Cou
     if operation.limits().cancel.as_ref().is_some_and(Cancel::is_cancelled) {
         return operation.finish(Err(Error::new(Code::Interrupted, "by the caller")));
     }
+    let me = core.identity.current();
+    if operation.client().is_some_and(|client| client != me.client) {
+        return operation.finish(Err(Error::new(Code::Fenced, "the client's id was fenced meanwhile")));
+    }
     let left = course.attempts.remaining_ms(now()).map(Duration::from_millis);
     if left.is_some_and(|left| left.is_zero()) {
         let why = course.last.map_or_else(String::new, |error| format!("; last: {error}"));
@@ -104,7 +115,7 @@ fn attempt<O: ChainOperation>(core: Arc<Core>, mut operation: O, mut course: Cou
             Err(error) => return failed(core, operation, course, asked, error),
         };
         let mut request = operation.request(&chain);
-        request.header_mut().client = core.identity.current().bytes();
+        request.header_mut().client = me.bytes();
         let payload = operation.payload();
         transport::call(&*connection, request, payload, timeout, move |result| {
             let result = result.and_then(|(reply, payload)| {
@@ -136,8 +147,10 @@ struct Asked {
 
 fn failed<O: ChainOperation>(core: Arc<Core>, operation: O, mut course: Course, asked: Asked, error: Error) {
     log::trace!(target: "client", chain = operation.chain(), error:%; "chain_call.failed");
-    if error.code == Code::Fenced {
-        core.fenced();
+    if error.code == Code::Fenced
+        && let Some(client) = operation.client()
+    {
+        core.fenced(client);
     }
     let table = core.routing.current();
     let chain = table.chain(operation.chain());

@@ -12,7 +12,7 @@ use crate::timer::Timer;
 use crate::{Config, RoutingTable};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use transport::{TcpTransport, Transport};
@@ -107,6 +107,13 @@ impl Client {
         }
     }
 
+    /// Once: what is called, with the inodes that were open, when this client was fenced and has a new id (P4).
+    /// It must not wait.
+    pub fn listen_fenced(&self, listener: impl Fn(Vec<u64>) + Send + Sync + 'static) {
+        let set = self.core.on_fenced.set(Box::new(listener));
+        assert!(set.is_ok(), "one listener");
+    }
+
     /// Reports what open files know, asks for the fence of this client's id, ends connections and threads.
     /// Operations in the air end with `Unreachable`. Also what dropping does.
     pub fn stop(&self) {
@@ -156,9 +163,9 @@ fn build(transport: Arc<dyn Transport>, config: Config) -> Arc<Core> {
             host: config.host.clone(),
         };
         let fenced = weak.clone();
-        let on_fenced = move || {
+        let on_fenced = move |client: ClientId| {
             if let Some(core) = fenced.upgrade() {
-                core.fenced();
+                core.fenced(client);
             }
         };
         let manager = ManagerLink::new(settings, transport.clone(), routing.clone(), on_fenced);
@@ -193,6 +200,7 @@ fn build(transport: Arc<dyn Transport>, config: Config) -> Arc<Core> {
             salt,
             corrupt_answers: AtomicU64::new(0),
             suspects: Mutex::default(),
+            on_fenced: OnceLock::new(),
         }
     })
 }

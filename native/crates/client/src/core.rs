@@ -12,11 +12,11 @@ use crate::timer::Timer;
 use crate::{Cancel, Config};
 use chain::client::Suspects;
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use wire::message as m;
-use wire::{Error, TargetId};
+use wire::{ClientId, Error, TargetId};
 
 pub(crate) struct Core {
     pub config: Config,
@@ -33,12 +33,16 @@ pub(crate) struct Core {
     pub salt: u64,
     pub corrupt_answers: AtomicU64,
     pub suspects: Mutex<Suspects>,
+    pub on_fenced: OnceLock<FenceListener>,
 }
+
+/// Told the inodes that were open when this client's id was fenced.
+pub(crate) type FenceListener = Box<dyn Fn(Vec<u64>) + Send + Sync>;
 
 impl Core {
     pub fn limits(&self, cancel: Option<Cancel>) -> Limits {
         let deadline = (!self.config.hard).then(|| Instant::now() + self.config.io_timeout);
-        Limits { deadline, cancel }
+        Limits { deadline, cancel, epoch: None }
     }
 
     /// Bytes that do not match their checksum: another replica answers; the manager looks at the node.
@@ -48,14 +52,18 @@ impl Core {
         self.manager.suspect(node.id, node.incarnation);
     }
 
-    /// A server does not know us any more (P4): go on under a new id. What was open is void.
-    pub fn fenced(&self) {
-        let me = self.identity.current();
-        if self.identity.renew(me) {
-            log::warn!(target: "client", epoch = me.epoch; "client.fenced");
-            self.lanes.forget_before(me.epoch + 1);
-            self.session.renew();
-            self.manager.register_again();
+    /// This id of ours was fenced (P4): go on under a new one. What was open is void, what is known of it is
+    /// forgotten, and what is in the air under the old id is given up.
+    pub fn fenced(&self, client: ClientId) {
+        let Some(me) = self.identity.renew(client) else { return };
+        log::warn!(target: "client", epoch = me.epoch; "client.fenced");
+        self.lanes.forget_before(me.epoch);
+        let inodes = self.inodes.forget_all();
+        self.session.renew();
+        self.manager.register_again();
+        self.timer.wake_parked();
+        if let Some(listener) = self.on_fenced.get() {
+            listener(inodes);
         }
     }
 }

@@ -29,14 +29,14 @@ impl Identity {
         *self.0.read()
     }
 
-    /// A new id, unless someone else found out about the fence before. True if it was changed.
-    pub fn renew(&self, fenced: Me) -> bool {
+    /// A new id, unless someone else found out about the fence before. The new one if it was changed.
+    pub fn renew(&self, fenced: ClientId) -> Option<Me> {
         let mut me = self.0.write();
-        if *me != fenced {
-            return false;
+        if me.client != fenced {
+            return None;
         }
         *me = Me { client: random_id(), epoch: me.epoch + 1 };
-        true
+        Some(*me)
     }
 }
 
@@ -55,8 +55,8 @@ mod tests {
     fn a_fence_is_answered_once() {
         let identity = Identity::new();
         let me = identity.current();
-        assert!(identity.renew(me));
-        assert!(!identity.renew(me));
+        assert_eq!(identity.renew(me.client).unwrap(), identity.current());
+        assert_eq!(identity.renew(me.client), None, "an old request that is refused late");
         assert_eq!(identity.current().epoch, 2);
         assert_ne!(identity.current().client, me.client);
     }

@@ -149,16 +149,19 @@ impl Session {
         let mut turn = 0;
         let mut sequence = 0;
         let mut told = String::new();
+        let mut primary: Option<String> = None;
         while !self.bell.is_stopped() {
-            let manager = &self.managers[turn % self.managers.len()];
+            let next = || self.managers[turn % self.managers.len()].clone();
+            let manager = primary.take().unwrap_or_else(next);
             turn += 1;
             let before = sequence;
-            if let Err(error) = self.talk_to(manager, &mut sequence) {
+            if let Err(error) = self.talk_to(&manager, &mut sequence) {
+                primary = error.primary().filter(|other| *other != manager).map(str::to_owned);
                 add(&self.service.shared.metrics.heartbeats_failed, 1);
                 // One line for one reason, however often it is met, until a manager was spoken to again.
                 if told != error.to_string() || sequence > before + 1 {
                     told = error.to_string();
-                    log::warn!(target: "storage", manager = manager.as_str(), error:% = error; "manager.lost");
+                    log::warn!(target: "storage", manager = &*manager, error:% = error; "manager.lost");
                 }
             }
             *self.connection.lock() = None;
@@ -205,6 +208,7 @@ impl Session {
             targets: self.service.reports(),
             disks: self.disks.clone(),
             domain: self.domain.clone(),
+            again: false,
         }
     }
 

@@ -5,7 +5,7 @@ use crate::message::ReplyHeader;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong (`code`), and where (`detail`, for people; never matched on).
+/// What went wrong (`code`), and where (`detail`, for people; never matched on, but see `primary`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     pub code: Code,
@@ -15,6 +15,11 @@ pub struct Error {
 impl Error {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Error { code, detail: detail.into() }
+    }
+
+    /// Where to ask instead: the detail of `NotPrimary` is the address of the primary, if it is known (P3).
+    pub fn primary(&self) -> Option<&str> {
+        (self.code == Code::NotPrimary && !self.detail.is_empty()).then_some(&*self.detail)
     }
 
     /// The header of a reply that carries this error.

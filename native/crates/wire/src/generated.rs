@@ -972,11 +972,17 @@ pub struct Routing {
     pub chains: ::prost::alloc::vec::Vec<Chain>,
     #[prost(message, repeated, tag = "6")]
     pub tables: ::prost::alloc::vec::Vec<ChainTable>,
-    /// live client ids (P4)
+    /// Clients (P4). A whole table names all that live, and all whose fence does not hold everywhere yet.
+    ///
+    /// live from now on
     #[prost(bytes = "bytes", repeated, tag = "7")]
     pub clients_added: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// fenced from now on: heads take nothing new of them
     #[prost(bytes = "bytes", repeated, tag = "8")]
     pub clients_removed: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// of the removed: the fence holds everywhere, what they held may be released
+    #[prost(bytes = "bytes", repeated, tag = "9")]
+    pub clients_fenced: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TargetReport {
@@ -1044,6 +1050,9 @@ pub struct RegisterRequest {
     /// storage: its failure domain; empty: what the manager knows stays
     #[prost(string, tag = "20")]
     pub domain: ::prost::alloc::string::String,
+    /// a client: its id was registered before, so that it is live or was fenced (P4)
+    #[prost(bool, tag = "11")]
+    pub again: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RegisterReply {
@@ -1262,12 +1271,35 @@ pub struct ManagerRecord {
     /// the newest fenced ids, oldest first: they never come back
     #[prost(bytes = "bytes", repeated, tag = "9")]
     pub fenced_clients: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// no longer live, and not yet fenced everywhere
+    #[prost(message, repeated, tag = "10")]
+    pub fencing_clients: ::prost::alloc::vec::Vec<FencingClient>,
     /// what the administrator ordered and is not done yet
     #[prost(message, repeated, tag = "20")]
     pub changes: ::prost::alloc::vec::Vec<Change>,
     /// drained or draining: nothing new is placed there
     #[prost(message, repeated, tag = "21")]
     pub closed: ::prost::alloc::vec::Vec<Place>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FencingClient {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub client: ::prost::bytes::Bytes,
+    /// of the routing from which on it lives no more
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+}
+/// Stored in etcd under the lease of the manager that decides (P3).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ManagerRole {
+    #[prost(uint32, tag = "1")]
+    pub record_version: u32,
+    /// where it serves: others name it when they are asked
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+    /// random per process: tells its own role from another's
+    #[prost(bytes = "bytes", tag = "3")]
+    pub holder: ::prost::bytes::Bytes,
 }
 /// A disk, or all disks of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

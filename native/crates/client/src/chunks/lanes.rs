@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use wire::message::{self as m, UpdateKind};
-use wire::{ChunkId, Result, Tag};
+use wire::{ChunkId, ClientId, Code, Error, Result, Tag};
 
 /// One change of one chunk.
 pub(crate) struct Update {
@@ -48,6 +48,9 @@ impl Lanes {
     /// Sends it as soon as its order and a free channel allow.
     pub fn submit(&self, core: &Arc<Core>, update: Update) {
         let me = core.identity.current();
+        if update.limits.epoch.is_some_and(|epoch| epoch != me.epoch) {
+            return update.done.tell(Err(Error::new(Code::Fenced, "the file was opened under another id")));
+        }
         let key = (me.epoch, update.chain);
         let lane =
             self.0.lock().entry(key).or_insert_with(|| Arc::new(Mutex::new(Lane::new(me.client)))).clone();
@@ -97,6 +100,10 @@ impl ChainOperation for Sent {
 
     fn limits(&self) -> &Limits {
         &self.update.limits
+    }
+
+    fn client(&self) -> Option<ClientId> {
+        Some(self.tag.client)
     }
 
     fn request(&mut self, chain: &m::Chain) -> m::UpdateRequest {

@@ -112,13 +112,14 @@ impl Session {
 
     fn hello(&self, connection: &dyn Connection) -> Result<m::HelloReply> {
         let host = self.state.lock().core.upgrade().map_or_else(String::new, |core| core.config.host.clone());
-        let header = m::RequestHeader { client: self.identity.current().bytes(), ..Default::default() };
+        let me = self.identity.current();
+        let header = m::RequestHeader { client: me.bytes(), ..Default::default() };
         let request = m::HelloRequest { header: Some(header), host, feature_level: FEATURE_LEVEL };
         let (reply, _) = call_wait(connection, request, Vec::new(), HELLO_TIMEOUT).inspect_err(|error| {
             if error.code == Code::Fenced
                 && let Some(core) = self.state.lock().core.upgrade()
             {
-                core.fenced();
+                core.fenced(me.client);
             }
         })?;
         Ok(reply)

@@ -190,20 +190,12 @@ impl Session {
                 self.hang_up(generation);
             }
             Code::Overloaded => self.retry_later(place, &Error::new(code, "")),
-            _ => self.deliver(place, code, message),
+            _ => self.deliver(place, message),
         }
     }
 
-    fn deliver(self: &Arc<Self>, place: Place, code: Code, message: Bytes) {
-        let (pending, core) = {
-            let mut state = self.state.lock();
-            (state.window.remove(place), state.core.upgrade())
-        };
-        if code == Code::Fenced
-            && let Some(core) = core
-        {
-            core.fenced();
-        }
+    fn deliver(self: &Arc<Self>, place: Place, message: Bytes) {
+        let pending = self.state.lock().window.remove(place);
         if let Some(pending) = pending {
             pending.tell(Ok(message));
         }

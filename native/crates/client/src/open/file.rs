@@ -2,6 +2,7 @@
 
 use super::inode::InodeState;
 use crate::Caller;
+use crate::chain_call::Limits;
 use crate::chunks::{Acked, Chunks};
 use crate::core::Core;
 use crate::done::Done;
@@ -169,7 +170,7 @@ impl OpenFile {
             file.state.end_write(number, result.as_ref().ok().map(|acked| (end, acked)));
             done.tell(result.map(drop));
         });
-        let limits = self.core.limits(caller.cancel.clone());
+        let limits = Limits { epoch: Some(self.epoch), ..self.core.limits(caller.cancel.clone()) };
         self.chunks().write_within(limits, self.inode(), &layout, offset, data, acked);
     }
 

@@ -62,6 +62,12 @@ impl Inodes {
         }
     }
 
+    /// What was open under an id that is fenced now: its handles keep their state for themselves, and whoever
+    /// opens an inode again begins with what the service says. Returns the inodes.
+    pub fn forget_all(&self) -> Vec<u64> {
+        self.0.lock().drain().map(|(inode, _)| inode).collect()
+    }
+
     pub fn files(&self) -> Vec<Arc<OpenFile>> {
         let states = self.all();
         states

@@ -3,7 +3,7 @@
 //! address in turn.
 
 use super::Routing;
-use crate::identity::Identity;
+use crate::identity::{Identity, Me};
 use crate::retry::pause;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use transport::{Connection, Handler, Incoming, Transport, call_wait};
 use wire::message::{self as m, NodeKind};
-use wire::{Code, Error, MessageKind, Result};
+use wire::{ClientId, Code, Error, MessageKind, Result};
 
 /// The wire's feature level of this release (P27).
 pub(crate) const FEATURE_LEVEL: u32 = 1;
@@ -44,7 +44,9 @@ struct Shared {
     wake: Condvar,
     /// Why the last attempt failed, for the sentence of a failed `connect`.
     trouble: Mutex<Option<Error>>,
-    on_fenced: Box<dyn Fn() + Send + Sync>,
+    on_fenced: Box<dyn Fn(ClientId) + Send + Sync>,
+    /// The id that a manager has registered.
+    registered: Mutex<Option<ClientId>>,
 }
 
 /// Handle of the thread.
@@ -60,7 +62,7 @@ impl ManagerLink {
         settings: ManagerSettings,
         transport: Arc<dyn Transport>,
         routing: Arc<Routing>,
-        on_fenced: impl Fn() + Send + Sync + 'static,
+        on_fenced: impl Fn(ClientId) + Send + Sync + 'static,
     ) -> Self {
         let wishes = Mutex::new(Wishes::default());
         let on_fenced = Box::new(on_fenced);
@@ -73,6 +75,7 @@ impl ManagerLink {
             wake: Condvar::new(),
             trouble,
             on_fenced,
+            registered: Mutex::default(),
         }))
     }
 
@@ -143,12 +146,10 @@ impl Shared {
         let mut failures = 0u32;
         while !self.wishes.lock().stopped {
             for address in &self.settings.managers {
-                match self.serve(address) {
-                    Ok(()) => failures = 0,
-                    Err(error) => {
-                        log::debug!(target: "client", manager = address.as_str(), error:%; "manager.unavailable");
-                        *self.trouble.lock() = Some(error);
-                    }
+                let primary = self.visit(address, &mut failures);
+                // One hop: what it says may be old.
+                if let Some(primary) = primary.filter(|primary| primary != address) {
+                    self.visit(&primary, &mut failures);
                 }
                 if self.wishes.lock().stopped {
                     return;
@@ -158,6 +159,25 @@ impl Shared {
             let mut wishes = self.wishes.lock();
             if !wishes.stopped {
                 self.wake.wait_for(&mut wishes, pause(failures));
+            }
+        }
+    }
+
+    /// Stays with this manager as long as it serves us. Returns where to go if it is not the one who decides.
+    fn visit(self: &Arc<Self>, address: &str, failures: &mut u32) -> Option<String> {
+        if self.wishes.lock().stopped {
+            return None;
+        }
+        match self.serve(address) {
+            Ok(()) => {
+                *failures = 0;
+                None
+            }
+            Err(error) => {
+                log::debug!(target: "client", manager = address, error:%; "manager.unavailable");
+                let primary = error.primary().map(str::to_owned);
+                *self.trouble.lock() = Some(error);
+                primary
             }
         }
     }
@@ -209,22 +229,25 @@ impl Shared {
     }
 
     fn header(&self) -> Option<m::RequestHeader> {
-        let client = self.settings.identity.current().bytes();
-        Some(m::RequestHeader { client, ..Default::default() })
+        header(self.settings.identity.current())
     }
 
     fn register(&self, connection: &dyn Connection) -> Result<Duration> {
+        let me = self.settings.identity.current();
+        let again = *self.registered.lock() == Some(me.client);
         let request = m::RegisterRequest {
-            header: self.header(),
+            header: header(me),
             kind: NodeKind::NodeClient as i32,
             address: self.settings.host.clone(),
             cluster: self.settings.cluster.clone(),
             feature_level: FEATURE_LEVEL,
             pid: std::process::id(),
             incarnation: 1,
+            again,
             ..Default::default()
         };
-        let (reply, _) = self.fenced(call_wait(connection, request, Vec::new(), CALL_TIMEOUT))?;
+        let (reply, _) = self.fenced(me, call_wait(connection, request, Vec::new(), CALL_TIMEOUT))?;
+        *self.registered.lock() = Some(me.client);
         if let Some(routing) = &reply.routing
             && !self.routing.apply(routing)
         {
@@ -234,15 +257,16 @@ impl Shared {
     }
 
     fn heartbeat(&self, connection: &dyn Connection, sequence: u64) -> Result<()> {
+        let me = self.settings.identity.current();
         let request = m::HeartbeatRequest {
-            header: self.header(),
+            header: header(me),
             kind: NodeKind::NodeClient as i32,
             incarnation: 1,
             sequence,
             routing_version: self.routing.current().version,
             ..Default::default()
         };
-        let (reply, _) = self.fenced(call_wait(connection, request, Vec::new(), CALL_TIMEOUT))?;
+        let (reply, _) = self.fenced(me, call_wait(connection, request, Vec::new(), CALL_TIMEOUT))?;
         match &reply.routing {
             Some(routing) if !self.routing.apply(routing) => self.ask_routing(connection),
             _ => Ok(()),
@@ -273,9 +297,9 @@ impl Shared {
         }
     }
 
-    fn fenced<T>(&self, result: Result<T>) -> Result<T> {
+    fn fenced<T>(&self, me: Me, result: Result<T>) -> Result<T> {
         if matches!(&result, Err(error) if error.code == Code::Fenced) {
-            (self.on_fenced)();
+            (self.on_fenced)(me.client);
         }
         result
     }
@@ -292,4 +316,8 @@ impl Shared {
             log::info!(target: "client", error:%; "manager.give_back_failed");
         }
     }
+}
+
+fn header(me: Me) -> Option<m::RequestHeader> {
+    Some(m::RequestHeader { client: me.bytes(), ..Default::default() })
 }

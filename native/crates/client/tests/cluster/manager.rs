@@ -1,5 +1,5 @@
 //! A cluster manager for tests: leases, routing and transitions are real (`chain::manager`,
-//! `chain::next_chain`), its state is in memory, and clients are counted but never fenced.
+//! `chain::next_chain`), its state is in memory, and clients are fenced when a test says so.
 
 use chain::Time;
 use chain::manager::{Manager, ManagerConfig};
@@ -152,7 +152,12 @@ impl TestManager {
 
     /// As a client that was silent for too long.
     pub fn fence(&self, client: wire::ClientId) {
-        self.state.lock().fenced.push(bytes::Bytes::copy_from_slice(&client.0));
+        let mut state = self.state.lock();
+        let id = bytes::Bytes::copy_from_slice(&client.0);
+        state.clients.retain(|other| *other != id);
+        state.fenced.push(id);
+        state.version += 1;
+        state.push();
     }
 
     /// The supervisor saw the process end.

@@ -76,6 +76,12 @@ impl Mount {
         let volume = Arc::new(Volume::new(client, config));
         let file_system = Arc::new(CatenaFileSystem(volume.clone()));
         let session = Session::start(&config.session, file_system).inspect_err(|_| volume.client.stop())?;
+        let fenced = Arc::downgrade(&volume);
+        volume.client.listen_fenced(move |inodes| {
+            if let Some(volume) = fenced.upgrade() {
+                volume.forget_cached(&inodes);
+            }
+        });
         Ok(Mount { session, volume })
     }
 

@@ -59,6 +59,16 @@ impl Volume {
         }
     }
 
+    /// This client was fenced (P4): others may have changed what the kernel holds of these inodes. Names and
+    /// attributes of others are believed for a second anyway.
+    pub fn forget_cached(&self, inodes: &[u64]) {
+        let Some(notifier) = self.notifier.get() else { return };
+        for inode in inodes {
+            self.view.forget(*inode);
+            notifier.invalidate_inode(self.swap_root(*inode), 0, 0, |_| ());
+        }
+    }
+
     /// On whose behalf, and until when: an interrupt cancels the client's call.
     pub fn caller(&self, request: &Request) -> Caller {
         self.callers.caller(request)

@@ -8,5 +8,6 @@ mod manager;
 mod change;
 mod exactly_once;
 mod faults;
+mod fencing;
 mod outage;
 mod updates;

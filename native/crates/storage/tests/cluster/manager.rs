@@ -4,7 +4,7 @@
 use chain::Time;
 use chain::manager::{Manager, ManagerConfig};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,6 +30,11 @@ struct State {
     /// Nodes whose heartbeats are not heard: cut off from this manager alone.
     deaf_to: Vec<u32>,
     suspected: usize,
+    fenced: BTreeSet<u8>,
+    /// By target: chain version and fences held, as last reported, and how often.
+    fences: BTreeMap<u64, (u64, u64, u64)>,
+    /// No chain changes, whoever is gone.
+    frozen: bool,
 }
 
 impl State {
@@ -38,7 +43,10 @@ impl State {
             version: self.version,
             nodes: self.nodes.values().cloned().collect(),
             chains: self.manager.chains().to_vec(),
-            clients_added: (0..=u8::MAX).map(|number| vec![number; 16].into()).collect(),
+            clients_added: (0..=u8::MAX)
+                .filter(|number| !self.fenced.contains(number))
+                .map(|number| vec![number; 16].into())
+                .collect(),
             ..Default::default()
         }
     }
@@ -52,7 +60,7 @@ impl State {
     }
 
     fn advance(&mut self) {
-        if !self.manager.advance(now()).is_empty() {
+        if !self.frozen && !self.manager.advance(now()).is_empty() {
             self.version += 1;
             self.push();
         }
@@ -78,6 +86,9 @@ impl TestManager {
             connections: Vec::new(),
             deaf_to: Vec::new(),
             suspected: 0,
+            fenced: BTreeSet::new(),
+            fences: BTreeMap::new(),
+            frozen: false,
         }));
         let listener = transport.listen("127.0.0.1:0", Arc::new(Answers(state.clone()))).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -115,6 +126,32 @@ impl TestManager {
         let mut state = self.state.lock();
         state.manager.order(chain, order);
         state.advance();
+    }
+
+    /// Returns the routing version from which on the client of this number lives no more.
+    pub fn fence(&self, number: u8) -> u64 {
+        let mut state = self.state.lock();
+        state.fenced.insert(number);
+        state.version += 1;
+        state.push();
+        state.version
+    }
+
+    /// Whether the head of the chain's current version says that the fences of this version hold.
+    pub fn fence_holds(&self, chain: u32, version: u64) -> bool {
+        let chain = self.chain(chain);
+        let head = chain.members.iter().find(|member| member.state() == PublicState::PublicServing);
+        let state = self.state.lock();
+        let report = head.and_then(|head| state.fences.get(&head.target));
+        report.is_some_and(|(seen, held, _)| *seen == chain.version && *held >= version)
+    }
+
+    pub fn reports(&self, target: u64) -> u64 {
+        self.state.lock().fences.get(&target).map_or(0, |(_, _, count)| *count)
+    }
+
+    pub fn freeze(&self, frozen: bool) {
+        self.state.lock().frozen = frozen;
     }
 
     pub fn be_deaf_to(&self, nodes: &[u32]) {
@@ -171,6 +208,10 @@ impl Handler for Answers {
                 if state.deaf_to.contains(&request.node) {
                     // As if the heartbeat never came.
                     return std::mem::forget(replier);
+                }
+                for report in &request.targets {
+                    let known = state.fences.entry(report.target).or_default();
+                    *known = (report.chain_version, report.fences_held, known.2 + 1);
                 }
                 let order = (request.incarnation, request.sequence);
                 let grant = state.manager.heartbeat(now(), request.node, order, request.targets);
