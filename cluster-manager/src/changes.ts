@@ -256,7 +256,7 @@ function requireNoOther(place: message.Place, state: ChangeState): void {
   if (other === undefined) return;
   throw new FsError(
     'ALREADY_RUNNING',
-    `a ${nameOfKind(other.kind)} of ${nameOfPlace(placeOf(other))} already runs; --abort ends it`,
+    `a ${nameOfKind(other.kind)} of ${nameOfPlace(placeOf(other))} already runs; catena drain --abort ends it`,
   );
 }
 

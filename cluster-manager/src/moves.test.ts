@@ -339,7 +339,7 @@ test('what cannot be done is refused with one sentence, and nothing is begun', (
   );
   world.order({ action: ACTION_DRAIN, place: at(1) });
   expect(refused({ action: ACTION_DRAIN, place: at(1, 0) })).toMatch(
-    /a drain of node 1 already runs; --abort/,
+    /a drain of node 1 already runs; catena drain --abort/,
   );
   expect(refused({ action: ACTION_DRAIN, place: at(2) })).toMatch(
     /not enough domains left: without node 2 there are 2/,
