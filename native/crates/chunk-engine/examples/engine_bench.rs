@@ -1,11 +1,13 @@
 //! What one target costs without network or chain: `cargo run --release -p chunk-engine --example
-//! engine_bench -- FOLDER [MiB]`. Prints rates, CPU seconds per GiB, and bytes given to the disk for each
-//! byte written.
+//! engine_bench -- FOLDER [MiB [buffered|direct]]`. Prints rates, CPU seconds per GiB, and bytes given to
+//! the disk for each byte written.
 
 use bytes::Bytes;
 use chunk_engine::disk::DiskSpace;
-use chunk_engine::{Disk, DiskFile, Engine, FileDisk, Options, StageRequest, Update};
+use chunk_engine::{Disk, DiskFile, Engine, Media, Options, StageRequest, Update};
 use std::io::{IoSlice, IoSliceMut, Result, Write};
+use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -118,6 +120,11 @@ impl Bench {
             self.engine.read(ChunkId { inode: 1, index }, 0, &mut buffer).expect("a read");
         }
         measure.report("1 MiB reads, cached", self.chunks, self.chunks << 20);
+        let measure = self.start();
+        for index in 0..self.chunks {
+            self.engine.verify(ChunkId { inode: 1, index }).expect("a sound chunk");
+        }
+        measure.report("1 MiB chunks verified (scrub), cached", self.chunks, self.chunks << 20);
         let reads = 200_000;
         let measure = self.start();
         for step in 0..reads {
@@ -168,12 +175,11 @@ impl Bench {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let folder = arguments.next().expect("usage: engine_bench FOLDER [MiB]");
+    let folder = arguments.next().expect("usage: engine_bench FOLDER [MiB [buffered|direct]]");
     let chunks: u64 = arguments.next().map_or(1024, |text| text.parse().expect("MiB as a number"));
-    let disk = Arc::new(CountingDisk {
-        inner: FileDisk::open(&folder).expect("the folder"),
-        written: Arc::default(),
-    });
+    let media: Media = arguments.next().map_or(Media::Buffered, |text| text.parse().expect("media"));
+    let inner = media.open(Path::new(&folder)).expect("the folder");
+    let disk = Arc::new(CountingDisk { inner, written: Arc::default() });
     let engine = Engine::create(disk.clone(), Options::default()).expect("a new target");
     let bytes: Bytes = (0..CHUNK as usize).map(|at| (scatter(at as u64) >> 3) as u8).collect();
     let written = disk.written.clone();
@@ -196,7 +202,7 @@ fn main() {
 /// A folder that counts the bytes written to it: the kernel's own counts see whole folios.
 #[derive(Debug)]
 struct CountingDisk {
-    inner: FileDisk,
+    inner: Arc<dyn Disk>,
     written: Arc<AtomicU64>,
 }
 
@@ -241,6 +247,11 @@ impl DiskFile for CountingFile {
         self.written.fetch_add(parts.iter().map(|part| part.len() as u64).sum(), Ordering::Relaxed);
         self.inner.write_at(parts, offset)
     }
+    fn write_many(&self, writes: &[(u64, &[IoSlice<'_>])]) -> Result<()> {
+        let parts = writes.iter().flat_map(|(_, parts)| parts.iter());
+        self.written.fetch_add(parts.map(|part| part.len() as u64).sum(), Ordering::Relaxed);
+        self.inner.write_many(writes)
+    }
     fn flush(&self) -> Result<()> {
         self.inner.flush()
     }
@@ -255,5 +266,8 @@ impl DiskFile for CountingFile {
     }
     fn length(&self) -> Result<u64> {
         self.inner.length()
+    }
+    fn allocated(&self) -> Result<RangeInclusive<u64>> {
+        self.inner.allocated()
     }
 }

@@ -4,12 +4,11 @@
 //! written.
 
 use bytes::Bytes;
-use chunk_engine::{Engine, FileDisk, Options, StageRequest, Update};
+use chunk_engine::{Engine, Media, Options, StageRequest, Update};
 use std::fmt::Arguments;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use wire::{ChunkId, Version};
@@ -125,10 +124,12 @@ impl Run {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let folder = arguments.next().expect("usage: overwrites FOLDER [MiB [SECONDS [WRITERS]]]");
+    let folder =
+        arguments.next().expect("usage: overwrites FOLDER [MiB [SECONDS [WRITERS [buffered|direct]]]]");
     let mut number = |default: u64| arguments.next().map_or(default, |text| text.parse().expect("a number"));
     let (chunks, seconds, writers) = (number(1024), number(30), number(32));
-    let disk = Arc::new(FileDisk::open(&folder).expect("the folder"));
+    let media: Media = arguments.next().map_or(Media::Buffered, |text| text.parse().expect("media"));
+    let disk = media.open(Path::new(&folder)).expect("the folder");
     let engine = Engine::create(disk, Options::default()).expect("a new target");
     let whole = [Bytes::from(vec![0x5a; CHUNK as usize])];
     (0..chunks).for_each(|index| write(&engine, ChunkId { inode: 1, index }, 0, &whole));

@@ -9,8 +9,10 @@ use crate::chunk::{Active, Entry};
 use crate::engine::{Core, Engine};
 use crate::journal::Rotation;
 use crate::layout::{Layout, Presence};
+use crate::segments::SegmentFile;
 use std::collections::BTreeMap;
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wire::message::{StoredBlocks, StoredChunk, StoredImage, StoredPending, StoredPlane, StoredTarget};
 use wire::{ChunkId, Result, Version};
@@ -51,6 +53,10 @@ impl Drop for Engine {
 
 /// What the checkpoint thread does until the engine goes.
 pub(crate) fn work(core: &Core) {
+    // A failure is kept by the volume, and the next call of anyone meets it.
+    if let Err(error) = core.reclaim_leaks() {
+        log::error!(target: "chunk_engine", error = error.to_string().as_str(); "reclaim_failed");
+    }
     loop {
         let mut state = core.checkpoint_signal.state.lock();
         while !state.wanted && !state.stop {
@@ -61,7 +67,6 @@ pub(crate) fn work(core: &Core) {
         }
         state.wanted = false;
         drop(state);
-        // A failure is kept by the volume, and the next call of anyone meets it.
         if let Err(error) = core.checkpoint(false) {
             log::error!(target: "chunk_engine", error = error.to_string().as_str(); "checkpoint_failed");
         }
@@ -167,8 +172,14 @@ impl Core {
                     let plane = committed.plane(*block).expect("an overlaid block has a place");
                     let plane = active.planes[plane as usize].as_ref().expect("a used plane is there");
                     let offset = plane.file.offset(plane.address.extent, *block);
-                    let data = (image.data.clone(), committed.stored(*block));
-                    ready.push((*block, *record, plane.file.clone(), offset, data));
+                    ready.push(Settling {
+                        block: *block,
+                        record: *record,
+                        file: plane.file.clone(),
+                        offset,
+                        data: image.data.clone(),
+                        stored: committed.stored(*block),
+                    });
                 }
             }
             if ready.is_empty() {
@@ -176,26 +187,35 @@ impl Core {
             }
             entry.generation = self.index.next_generation();
         }
-        // Neighbours in one call.
-        let mut start = 0;
-        while start < ready.len() {
-            let (_, _, file, offset, _) = &ready[start];
-            let (mut parts, mut end, mut position) = (Vec::new(), start, *offset);
-            while let Some((_, _, next, at, (data, stored))) = ready.get(end)
-                && next.id == file.id
-                && *at == position
-            {
-                parts.push(IoSlice::new(&data[..*stored]));
-                (end, position) = (end + 1, position + *stored as u64);
-            }
-            self.volume.write(&*file.file, &parts, *offset, "a segment")?;
-            file.mark_dirty();
-            start = end;
-        }
+        self.write_in_place(&ready)?;
         let mut shard = self.index.shard(chunk);
         let active = shard.active(chunk).expect("a dirty chunk is active");
-        for (block, record, ..) in &ready {
-            active.settle_image(*block, *record);
+        for one in &ready {
+            active.settle_image(one.block, one.record);
+        }
+        Ok(())
+    }
+
+    /// Neighbours with one write, and all writes to a file at once.
+    fn write_in_place(&self, ready: &[Settling]) -> Result<()> {
+        let parts: Vec<IoSlice<'_>> = ready.iter().map(|one| IoSlice::new(one.bytes())).collect();
+        let mut start = 0;
+        while start < ready.len() {
+            let file = &ready[start].file;
+            let (mut writes, mut first, mut next) = (Vec::new(), start, start);
+            while next < ready.len() && ready[next].file.id == file.id {
+                next += 1;
+                let last = &ready[next - 1];
+                let joined =
+                    |one: &Settling| one.file.id == file.id && one.offset == last.offset + last.stored as u64;
+                if !ready.get(next).is_some_and(joined) {
+                    writes.push((ready[first].offset, &parts[first..next]));
+                    first = next;
+                }
+            }
+            self.volume.write_many(&*file.file, &writes, "a segment")?;
+            file.mark_dirty();
+            start = next;
         }
         Ok(())
     }
@@ -259,6 +279,23 @@ impl Core {
                 self.tombstones.fetch_sub(1, Ordering::Relaxed);
             }
         }
+    }
+}
+
+/// An image that is about to go in place.
+struct Settling {
+    block: u32,
+    record: u64,
+    file: Arc<SegmentFile>,
+    offset: u64,
+    data: Arc<[u8]>,
+    /// Bytes of it that the committed version has.
+    stored: usize,
+}
+
+impl Settling {
+    fn bytes(&self) -> &[u8] {
+        &self.data[..self.stored]
     }
 }
 

@@ -24,7 +24,7 @@ impl Plane {
         Plane { address, file, used: vec![0; words].into_boxed_slice() }
     }
 
-    fn is_used(&self, block: u32) -> bool {
+    pub fn is_used(&self, block: u32) -> bool {
         self.used[(block / 64) as usize] >> (block % 64) & 1 == 1
     }
 
@@ -32,6 +32,10 @@ impl Plane {
         let mask = 1 << (block % 64);
         let word = &mut self.used[(block / 64) as usize];
         *word = if used { *word | mask } else { *word & !mask };
+    }
+
+    pub fn used_blocks(&self) -> u64 {
+        self.used.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
     fn is_empty(&self) -> bool {
@@ -269,8 +273,7 @@ impl Active {
 
     /// Positions in use, also by retired versions.
     pub fn used_blocks(&self) -> u64 {
-        let words = self.planes.iter().flatten().flat_map(|plane| plane.used.iter());
-        words.map(|word| u64::from(word.count_ones())).sum()
+        self.planes.iter().flatten().map(Plane::used_blocks).sum()
     }
 
     /// Positions of `plane` that nothing uses.

@@ -40,6 +40,8 @@ pub(crate) struct Core {
     pub checkpoint: Mutex<()>,
     pub checkpoint_signal: Signal,
     pub pace: Pace,
+    /// A crash left blocks in the files that no chunk owns; held while they are given back.
+    pub leaks: Mutex<bool>,
     /// Held (shared) from the append of a record until its effect shows in memory; whoever switches journals
     /// holds it alone. Taken after a chunk's lock, before a shard's.
     pub recording: RwLock<()>,

@@ -43,7 +43,9 @@ impl Core {
         loop {
             self.volume.check()?;
             if self.flusher.flushed() >= wanted {
-                return Ok(());
+                drop(running);
+                // What was given up while the last round ended waits for nobody else.
+                return self.release_retired();
             }
             if !*running {
                 break;

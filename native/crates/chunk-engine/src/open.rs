@@ -123,6 +123,7 @@ impl Engine {
             checkpoint: Mutex::new(()),
             checkpoint_signal: Signal::default(),
             pace: Pace::default(),
+            leaks: Mutex::new(false),
             recording: RwLock::new(()),
             forgotten: Mutex::new(target.forgotten.unwrap_or_default().into()),
             tombstones: AtomicU64::new(0),
@@ -146,6 +147,9 @@ impl Engine {
             replayed: replayed.records,
         };
         log::info!(target: "chunk_engine", replayed = opened.replayed, dropped = opened.dropped.len(), clean = opened.clean; "target_opened");
+        if !core.options.background {
+            core.reclaim_leaks()?;
+        }
         let core = Arc::new(core);
         let worker = core.options.background.then(|| start_worker(&core));
         Ok((Engine { core, worker }, opened))
@@ -219,23 +223,5 @@ impl Core {
             shard.live = live;
         }
         self.used_blocks.store(used, Ordering::Relaxed);
-    }
-
-    /// After a crash, blocks that no version names may still hold bytes: they go back to the file system.
-    fn reclaim(&self) -> Result<()> {
-        self.segments.punch_free()?;
-        let mut ranges = Vec::new();
-        for shard in self.index.shards() {
-            for active in shard.entries.values().filter_map(|entry| entry.active.as_ref()) {
-                for (number, plane) in active.planes.iter().enumerate() {
-                    let Some(plane) = plane else { continue };
-                    ranges.extend(active.unused(number).iter().map(|placed| {
-                        let offset = plane.file.offset(plane.address.extent, placed.first);
-                        (plane.file.clone(), offset, u64::from(placed.count) * crate::BLOCK_BYTES as u64)
-                    }));
-                }
-            }
-        }
-        ranges.iter().try_for_each(|(file, offset, length)| self.segments.punch(file, *offset, *length))
     }
 }

@@ -198,6 +198,10 @@ impl Segments {
         self.files.read().get(&segment).cloned()
     }
 
+    pub fn all(&self) -> Vec<Arc<SegmentFile>> {
+        self.files.read().values().cloned().collect()
+    }
+
     /// Flushes every segment written since the last flush.
     pub fn flush(&self) -> Result<()> {
         let _one = self.flushing.lock();

@@ -59,6 +59,16 @@ impl Volume {
         self.spending(what, || file.write_at(parts, offset))
     }
 
+    /// As `write`, to several places at once.
+    pub fn write_many(
+        &self,
+        file: &dyn DiskFile,
+        writes: &[(u64, &[IoSlice<'_>])],
+        what: &str,
+    ) -> Result<()> {
+        self.spending(what, || file.write_many(writes))
+    }
+
     pub fn set_length(&self, file: &dyn DiskFile, length: u64, what: &str) -> Result<()> {
         self.spending(what, || file.set_length(length))
     }

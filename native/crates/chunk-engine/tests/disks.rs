@@ -1,7 +1,7 @@
 //! Both disks pass one suite; the faulty one also forgets, tears and fails as it says.
 
 use chunk_engine::disk::{Crash, Fault, suite};
-use chunk_engine::{Disk, DiskFile, FileDisk, MemoryDisk};
+use chunk_engine::{DirectDisk, Disk, DiskFile, FileDisk, MemoryDisk};
 use std::io::{IoSlice, IoSliceMut};
 
 fn read(disk: &dyn Disk, name: &str, length: usize) -> Vec<u8> {
@@ -20,6 +20,16 @@ fn write(file: &dyn DiskFile, bytes: &[u8], offset: u64) {
 fn a_folder_passes_the_suite() {
     let folder = tempfile::tempdir().unwrap();
     suite::run(&FileDisk::open(folder.path()).unwrap());
+}
+
+/// Not where the tests' folder has no `O_DIRECT` or io_uring is forbidden; that is said.
+#[test]
+fn a_direct_folder_passes_the_suite() {
+    let folder = tempfile::tempdir().unwrap();
+    match DirectDisk::new(FileDisk::open(folder.path()).unwrap(), |_| true) {
+        Ok(disk) => suite::run(&disk),
+        Err((_, reason)) => eprintln!("SKIPPED: {} has no direct I/O: {reason}", folder.path().display()),
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 mod support;
 
 use bytes::Bytes;
-use chunk_engine::{Engine, FileDisk, Options, StageRequest, Update};
+use chunk_engine::{Engine, FileDisk, Media, Options, StageRequest, Update};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,12 +14,18 @@ use support::{id, options, pattern, tag, version, with_tag};
 use wire::Version;
 
 const FOLDER: &str = "CATENA_KILL_FOLDER";
+/// What the child opens the folder as.
+const MEDIA: &str = "CATENA_KILL_MEDIA";
 const CHUNKS: u64 = 5;
 const CHUNK: u32 = 256 << 10;
 
 fn small() -> Options {
     // Short journals and a thread: the kill meets checkpoints too.
     Options { segment_bytes: 16 << 20, journal_bytes_max: 300 << 10, background: true, ..options() }
+}
+
+fn media() -> Media {
+    std::env::var(MEDIA).map_or(Media::Buffered, |name| name.parse().unwrap())
 }
 
 enum Change {
@@ -58,7 +64,8 @@ fn expected(chunk: u64, number: u64) -> Vec<u8> {
 #[test]
 fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let (engine, _) = Engine::open(Arc::new(FileDisk::open(folder).unwrap()), small()).unwrap();
+    let disk = media().open(Path::new(&folder)).unwrap();
+    let (engine, _) = Engine::open(disk, small()).unwrap();
     let mut stdout = std::io::stdout().lock();
     loop {
         for chunk in 0..CHUNKS {
@@ -98,10 +105,11 @@ fn child() {
 
 /// Runs the child until it said `lines` things, kills it, and gives what it acknowledged: per chunk staged
 /// and committed.
-fn run_and_kill(folder: &Path, lines: usize) -> Vec<(u64, u64)> {
+fn run_and_kill(folder: &Path, media: &str, lines: usize) -> Vec<(u64, u64)> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
+        .env(MEDIA, media)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -131,13 +139,22 @@ fn run_and_kill(folder: &Path, lines: usize) -> Vec<(u64, u64)> {
 
 #[test]
 fn everything_acknowledged_survives_kill_9() {
+    survives_kill_9("buffered");
+}
+
+#[test]
+fn everything_acknowledged_survives_kill_9_past_the_page_cache() {
+    survives_kill_9("direct");
+}
+
+fn survives_kill_9(media: &str) {
     if std::env::var_os(FOLDER).is_some() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     Engine::create(Arc::new(FileDisk::open(folder.path()).unwrap()), small()).unwrap().close().unwrap();
     for (round, lines) in [3, 40, 111, 256, 77, 400].into_iter().enumerate() {
-        let acknowledged = run_and_kill(folder.path(), lines);
+        let acknowledged = run_and_kill(folder.path(), media, lines);
         let (engine, opened) =
             Engine::open(Arc::new(FileDisk::open(folder.path()).unwrap()), small()).unwrap();
         assert!(opened.complete && !opened.clean, "{opened:?}");

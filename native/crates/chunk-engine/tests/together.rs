@@ -5,7 +5,7 @@ mod support;
 
 use bytes::Bytes;
 use chunk_engine::disk::Crash;
-use chunk_engine::{Engine, FileDisk, MemoryDisk, Options, StageRequest, Update};
+use chunk_engine::{Engine, FileDisk, Media, MemoryDisk, Options, StageRequest, Update};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use support::{content, id, options, pattern, version};
@@ -126,8 +126,17 @@ fn run(engine: &Engine) -> u64 {
 
 #[test]
 fn readers_see_whole_versions_while_all_goes_on() {
+    readers_see_whole_versions(Media::Buffered);
+}
+
+#[test]
+fn readers_see_whole_versions_past_the_page_cache() {
+    readers_see_whole_versions(Media::Direct);
+}
+
+fn readers_see_whole_versions(media: Media) {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Arc::new(FileDisk::open(folder.path()).unwrap());
+    let disk = media.open(folder.path()).unwrap();
     let engine = Engine::create(disk.clone(), small()).unwrap();
     assert!(run(&engine) > 0);
     let report = engine.check().unwrap();

@@ -1,21 +1,30 @@
-//! What each update does to a chunk, on both disks.
+//! What each update does to a chunk, on all disks.
 
 mod support;
 
 use bytes::Bytes;
 use chunk_engine::disk::Crash;
 use chunk_engine::{
-    BLOCK_BYTES, Disk, Engine, FileDisk, MemoryDisk, Options, StageRequest, Update, checksum,
+    BLOCK_BYTES, DirectDisk, Disk, Engine, FileDisk, Media, MemoryDisk, Options, StageRequest, Update,
+    checksum,
 };
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use support::*;
 use wire::{Code, Version};
 
-fn on_both(test: impl Fn(Arc<dyn Disk>)) {
+fn on_all(test: impl Fn(Arc<dyn Disk>)) {
     test(Arc::new(MemoryDisk::new(1 << 30)));
+    for media in [Media::Buffered, Media::Direct] {
+        let folder = tempfile::tempdir().unwrap();
+        test(media.open(folder.path()).unwrap());
+    }
+    // Every file, also those that the product keeps buffered.
     let folder = tempfile::tempdir().unwrap();
-    test(Arc::new(FileDisk::open(folder.path()).unwrap()));
+    match DirectDisk::new(FileDisk::open(folder.path()).unwrap(), |_| true) {
+        Ok(disk) => test(Arc::new(disk)),
+        Err((_, reason)) => eprintln!("SKIPPED: {} has no direct I/O: {reason}", folder.path().display()),
+    }
 }
 
 fn fresh() -> (MemoryDisk, Engine) {
@@ -31,7 +40,7 @@ fn sound(engine: &Engine) {
 
 #[test]
 fn a_chunk_lives_through_its_updates() {
-    on_both(|disk| {
+    on_all(|disk| {
         let engine = Engine::create(disk.clone(), options()).unwrap();
         let chunk = id(7, 3);
         let mut model = pattern(1, 10_000).to_vec();
@@ -196,7 +205,7 @@ fn a_small_chunk_takes_a_block_and_not_its_extent() {
 
 #[test]
 fn rewriting_in_pieces_keeps_the_disk_and_gives_back_what_was_replaced() {
-    on_both(|disk| {
+    on_all(|disk| {
         let engine = Engine::create(disk.clone(), options()).unwrap();
         let chunk = id(1, 0);
         let size = CHUNK as usize;
@@ -224,7 +233,7 @@ fn rewriting_in_pieces_keeps_the_disk_and_gives_back_what_was_replaced() {
 
 #[test]
 fn punching_gives_whole_blocks_back_and_reads_zeros() {
-    on_both(|disk| {
+    on_all(|disk| {
         let engine = Engine::create(disk.clone(), options()).unwrap();
         let chunk = id(1, 0);
         let mut model = pattern(1, 50_001).to_vec();
@@ -285,7 +294,7 @@ fn punching_gives_whole_blocks_back_and_reads_zeros() {
 
 #[test]
 fn chunks_of_the_smallest_and_the_largest_size() {
-    on_both(|disk| {
+    on_all(|disk| {
         let options = Options { segment_bytes: 128 << 20, ..options() };
         let engine = Engine::create(disk.clone(), options.clone()).unwrap();
         let mut models = Vec::new();

@@ -1,6 +1,6 @@
 //! What a storage server is started with. Checked before anything is opened.
 
-use chunk_engine::{Disk, FileDisk};
+use chunk_engine::{Disk, Media};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +18,15 @@ impl DiskOpener {
     }
 
     pub fn files() -> Self {
-        DiskOpener::new(|folder| {
+        DiskOpener::of(|_| Media::Buffered)
+    }
+
+    /// Files on what `media` says of each target's folder; where direct I/O cannot be, the log says so and
+    /// the folder is buffered.
+    pub fn of(media: impl Fn(&Path) -> Media + Send + Sync + 'static) -> Self {
+        DiskOpener::new(move |folder| {
             let failed = |error| Error::new(Code::Io, format!("open {}: {error}", folder.display()));
-            Ok(Arc::new(FileDisk::open(folder).map_err(failed)?))
+            media(folder).open(folder).map_err(failed)
         })
     }
 

@@ -5,13 +5,15 @@ use super::{Disk, DiskFile, DiskSpace};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
+use std::ops::RangeInclusive;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const LOCK: &str = "lock";
 
 /// Most parts of one system call (UIO_MAXIOV).
-const PARTS_MAX: usize = 1024;
+pub(super) const PARTS_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub struct FileDisk {
@@ -42,20 +44,28 @@ impl FileDisk {
         }
         Ok(self.path.join(name))
     }
-}
 
-impl Disk for FileDisk {
-    fn open(&self, name: &str) -> Result<Option<Arc<dyn DiskFile>>> {
+    pub(super) fn open_file(&self, name: &str) -> Result<Option<OpenFile>> {
         match OpenOptions::new().read(true).write(true).open(self.locate(name)?) {
-            Ok(file) => Ok(Some(Arc::new(OpenFile(file)))),
+            Ok(file) => Ok(Some(OpenFile(file))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn create(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
+    pub(super) fn create_file(&self, name: &str) -> Result<OpenFile> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.locate(name)?)?;
-        Ok(Arc::new(OpenFile(file)))
+        Ok(OpenFile(file))
+    }
+}
+
+impl Disk for FileDisk {
+    fn open(&self, name: &str) -> Result<Option<Arc<dyn DiskFile>>> {
+        Ok(self.open_file(name)?.map(|file| Arc::new(file) as Arc<dyn DiskFile>))
+    }
+
+    fn create(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(self.create_file(name)?))
     }
 
     fn remove(&self, name: &str) -> Result<()> {
@@ -85,7 +95,7 @@ impl Disk for FileDisk {
 }
 
 #[derive(Debug)]
-struct OpenFile(File);
+pub(super) struct OpenFile(File);
 
 impl DiskFile for OpenFile {
     fn read_at(&self, mut parts: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
@@ -152,5 +162,12 @@ impl DiskFile for OpenFile {
 
     fn length(&self) -> Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn allocated(&self) -> Result<RangeInclusive<u64>> {
+        // The file system counts its own maps of a file's blocks too: one block of map for 340 pieces of a
+        // file.
+        let bytes = self.0.metadata()?.blocks() * 512;
+        Ok(bytes.saturating_sub(bytes / 64 + (64 << 10))..=bytes)
     }
 }

@@ -9,6 +9,7 @@ use image::{Change, Image, PAGE_BYTES, Page, written_pages};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// How `ignore_flushes` names the folder, whose flush covers creations and removals.
@@ -431,5 +432,11 @@ impl DiskFile for MemoryFile {
         let mut state = self.disk.0.lock();
         state.begin()?;
         Ok(state.files[self.file].now.length)
+    }
+
+    fn allocated(&self) -> Result<RangeInclusive<u64>> {
+        let state = self.disk.0.lock();
+        let bytes = state.files[self.file].now.pages.len() as u64 * PAGE_BYTES;
+        Ok(bytes..=bytes)
     }
 }

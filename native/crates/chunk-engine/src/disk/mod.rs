@@ -1,16 +1,21 @@
-//! All access to a disk: flat files by name. `FileDisk` is a folder of a real file system, `MemoryDisk` its
-//! faulty twin. Both pass the suite in `suite.rs`. Whoever adds an operation adds it to both, and to the
-//! suite.
+//! All access to a disk: flat files by name. `FileDisk` is a folder of a real file system, `DirectDisk` one
+//! that goes past the page cache, `MemoryDisk` their faulty twin. All pass the suite in `suite.rs`. Whoever
+//! adds an operation adds it to all, and to the suite.
 
+mod direct;
 mod file;
+mod media;
 mod memory;
 pub mod suite;
 
+pub use direct::DirectDisk;
 pub use file::FileDisk;
+pub use media::Media;
 pub use memory::{Crash, Fault, MemoryDisk};
 
 use std::fmt::Debug;
 use std::io::{IoSlice, IoSliceMut, Result};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Bytes of the whole disk, and those still free.
@@ -40,6 +45,11 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     fn read_at(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize>;
     /// Writes all bytes or fails. They survive the process at once, the power only after `flush`.
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()>;
+    /// Writes to several places that do not overlap, in any order, as `write_at` does: a disk may do them
+    /// at once.
+    fn write_many(&self, writes: &[(u64, &[IoSlice<'_>])]) -> Result<()> {
+        writes.iter().try_for_each(|(offset, parts)| self.write_at(parts, *offset))
+    }
     /// Bytes and length so far are on the medium when it returns (fdatasync). After an error nothing is
     /// known.
     fn flush(&self) -> Result<()>;
@@ -49,5 +59,9 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     fn punch(&self, offset: u64, length: u64) -> Result<()>;
     /// Cuts, or extends with zeros that take no blocks.
     fn set_length(&self, length: u64) -> Result<()>;
+    /// To the byte while the file is open; opened anew it may be rounded up to a block, with zeros.
     fn length(&self) -> Result<u64>;
+    /// Between how many bytes and how many the file's blocks hold; where the disk knows exactly, both are
+    /// the same.
+    fn allocated(&self) -> Result<RangeInclusive<u64>>;
 }

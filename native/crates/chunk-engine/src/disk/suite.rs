@@ -10,6 +10,8 @@ use std::io::{IoSlice, IoSliceMut};
 pub fn run(disk: &dyn Disk) {
     names(disk);
     bytes(disk);
+    pieces(disk);
+    many(disk);
     lengths(disk);
     blocks(disk);
 }
@@ -54,6 +56,79 @@ fn bytes(disk: &dyn Disk) {
     assert_eq!(read(disk, "bytes", 1, 9_000), many.concat());
 }
 
+/// Ranges that begin and end anywhere, over each other, against a plain copy.
+fn pieces(disk: &dyn Disk) {
+    let file = disk.create("pieces").unwrap();
+    let mut model = Vec::new();
+    let ranges = [
+        (0, 10),
+        (10, 4086),
+        (4000, 200),
+        (8192, 4096),
+        (5, 9000),
+        (12_288, 1),
+        (65_536 + 4095, 2),
+        (100, 3_000_000),
+        (1 << 20, 1 << 20),
+        (4097, 4095),
+        (2_999_000, 70_000),
+    ];
+    for (number, (offset, length)) in (1u8..).zip(ranges) {
+        let bytes: Vec<u8> =
+            (0..length).map(|at| (at as u8).wrapping_mul(7).wrapping_add(number.wrapping_mul(31))).collect();
+        let (first, second) = bytes.split_at(length / 3);
+        file.write_at(&[IoSlice::new(first), IoSlice::new(second)], offset as u64).unwrap();
+        model.resize(model.len().max(offset + length), 0);
+        model[offset..offset + length].copy_from_slice(&bytes);
+        assert_eq!(file.length().unwrap(), model.len() as u64);
+        assert!(read(disk, "pieces", 0, 4 << 20) == model, "after {length} bytes at {offset}");
+        let from = offset.saturating_sub(3);
+        assert!(
+            read(disk, "pieces", from as u64, length + 1) == model[from..model.len().min(from + length + 1)]
+        );
+    }
+    file.punch(4000, 9000).unwrap();
+    model[4000..13_000].fill(0);
+    file.write_at(&[IoSlice::new(&[3; 10])], 4090).unwrap();
+    model[4090..4100].fill(3);
+    assert!(read(disk, "pieces", 0, 4 << 20) == model, "after a punch");
+    file.set_length(5001).unwrap();
+    file.write_at(&[IoSlice::new(&[4; 10])], 5010).unwrap();
+    model.truncate(5001);
+    model.resize(5010, 0);
+    model.extend([4; 10]);
+    assert!(read(disk, "pieces", 0, 4 << 20) == model, "after a cut");
+}
+
+fn many(disk: &dyn Disk) {
+    let file = disk.create("many").unwrap();
+    let block = vec![1; 4096];
+    let long: Vec<u8> = (0..1_500_000u32).map(|at| (at >> 3) as u8).collect();
+    let parts: [Vec<IoSlice<'_>>; 4] = [
+        vec![IoSlice::new(&block), IoSlice::new(&block)],
+        vec![IoSlice::new(&block[..100])],
+        vec![IoSlice::new(&long)],
+        vec![IoSlice::new(&block)],
+    ];
+    let places = [40_960, 10_000, 1 << 20, 0];
+    let writes: Vec<(u64, &[IoSlice<'_>])> =
+        places.into_iter().zip(&parts).map(|(at, parts)| (at, &parts[..])).collect();
+    file.write_many(&writes).unwrap();
+    file.write_many(&[]).unwrap();
+    let mut model = vec![0; (1 << 20) + long.len()];
+    for (offset, parts) in places.iter().zip(&parts) {
+        let bytes = parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<u8>>();
+        model[*offset as usize..*offset as usize + bytes.len()].copy_from_slice(&bytes);
+    }
+    assert!(read(disk, "many", 0, 4 << 20) == model);
+    // More places than a queue holds.
+    let writes: Vec<(u64, &[IoSlice<'_>])> = (0..500).map(|place| (place * 12_288, &parts[3][..])).collect();
+    file.write_many(&writes).unwrap();
+    for (offset, _) in &writes {
+        assert!(read(disk, "many", *offset, 4096) == block);
+    }
+}
+
 fn lengths(disk: &dyn Disk) {
     let file = disk.create("lengths").unwrap();
     file.write_at(&[IoSlice::new(&[9; 5000])], 0).unwrap();
@@ -71,7 +146,12 @@ fn blocks(disk: &dyn Disk) {
     assert_eq!(file.length().unwrap(), 0);
     file.flush().unwrap();
     assert!(disk.space().unwrap().free < free, "allocated blocks are no longer free");
+    assert!(file.allocated().unwrap().contains(&(8 << 20)), "{:?}", file.allocated());
     file.write_at(&[IoSlice::new(&[5; 3 * 4096])], 0).unwrap();
+    // File systems take no blocks back from behind a file's end.
+    file.set_length(8 << 20).unwrap();
+    file.punch(12_288, (8 << 20) - 12_288).unwrap();
+    assert!(file.allocated().unwrap().contains(&(3 * 4096)), "{:?}", file.allocated());
     file.punch(4096, 4096).unwrap();
     let content = read(disk, "blocks", 0, 3 * 4096);
     assert!(content[..4096].iter().chain(&content[8192..]).all(|byte| *byte == 5));

@@ -251,9 +251,21 @@ impl Core {
 
     /// An update that was not recorded gives its room back at once: nothing on the disk names it.
     fn take_back(&self, chunk: ChunkId, placement: &Placement) {
-        let mut shard = self.index.shard(chunk);
-        let active = shard.active(chunk).expect("a chunk that is changed is active");
         for placed in &placement.placed {
+            let (file, offset) = {
+                let mut shard = self.index.shard(chunk);
+                let active = shard.active(chunk).expect("a chunk that is changed is active");
+                let plane = active.planes[placed.plane as usize].as_ref().expect("a placed plane is there");
+                (plane.file.clone(), plane.file.offset(plane.address.extent, placed.first))
+            };
+            // Part of it may be written. After a failure it stays until the target is opened anew.
+            let length = u64::from(placed.count) * BLOCK_BYTES as u64;
+            let punched = self.volume.check().and_then(|()| self.segments.punch(&file, offset, length));
+            if let Err(error) = punched {
+                log::debug!(target: "chunk_engine", error = error.to_string().as_str(); "room_not_given_back");
+            }
+            let mut shard = self.index.shard(chunk);
+            let active = shard.active(chunk).expect("a chunk that is changed is active");
             self.used_blocks.fetch_sub(u64::from(placed.count), Ordering::Relaxed);
             if let Some(extent) = active.give_back(*placed) {
                 self.segments.free(extent);

@@ -1,0 +1,68 @@
+//! Opening a target of many chunks: `cargo run --release -p chunk-engine --example open_bench -- FOLDER
+//! [CHUNKS [KiB]]`. Makes as many chunks of so many KiB (the default: 10^6 of 100 KiB, which is 100 GiB),
+//! each with one block written and the rest a hole, so that the disk holds little; every checksum is kept
+//! all the same. Then a fresh process opens the target, and says how long it took and how much memory it
+//! has.
+
+use bytes::Bytes;
+use chunk_engine::{Engine, FileDisk, Options, StageRequest, Update};
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+use wire::{ChunkId, Version};
+
+/// Set in the process that only opens.
+const OPEN_ONLY: &str = "OPEN_BENCH_OPEN_ONLY";
+const INODE_CHUNKS: u64 = 64;
+
+fn make(folder: &str, chunks: u64, length: u32) {
+    let disk = Arc::new(FileDisk::open(folder).expect("the folder"));
+    let engine = Engine::create(disk, Options::default()).expect("a new target");
+    let block = [Bytes::from(vec![0x5a; 4096])];
+    for number in 0..chunks {
+        let chunk = ChunkId { inode: 1 + number / INODE_CHUNKS, index: number % INODE_CHUNKS };
+        let update = Update::Write { offset: length - 4096, data: &block };
+        let (version, base) = (Version { chain: 1, number: 1 }, Some(Version::NONE));
+        let (chunk_size, commit) = (1 << 20, true);
+        let request =
+            StageRequest { chunk, version, base, update, chunk_size, channel: None, crc: None, commit };
+        engine.stage(&request).expect("a stage");
+    }
+    engine.close().expect("an orderly end");
+}
+
+fn memory(field: &str) -> String {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc is there");
+    status.lines().find(|line| line.starts_with(field)).expect("a line of memory").replace('\t', " ")
+}
+
+fn main() {
+    let mut out = std::io::stdout();
+    let mut arguments = std::env::args().skip(1);
+    let folder = arguments.next().expect("usage: open_bench FOLDER [CHUNKS [KiB]]");
+    let mut number = |default: u64| arguments.next().map_or(default, |text| text.parse().expect("a number"));
+    let (chunks, length) = (number(1_000_000), (number(100) << 10) as u32);
+    if std::env::var_os(OPEN_ONLY).is_none() {
+        let began = Instant::now();
+        make(&folder, chunks, length);
+        writeln!(out, "made {chunks} chunks of {length} bytes in {:?}", began.elapsed())
+            .expect("stdout takes a line");
+        let itself = std::env::current_exe().expect("this program");
+        let mut open = std::process::Command::new(itself);
+        let status = open.args(std::env::args().skip(1)).env(OPEN_ONLY, "1").status().expect("a process");
+        assert!(status.success(), "{status}");
+        return;
+    }
+    let began = Instant::now();
+    let disk = Arc::new(FileDisk::open(&folder).expect("the folder"));
+    let (engine, opened) = Engine::open(disk, Options::default()).expect("the target");
+    let took = began.elapsed();
+    let held = engine.space().expect("its space").chunks;
+    assert!(opened.clean && held == chunks, "{opened:?} with {held} chunks");
+    writeln!(out, "opened {held} chunks in {took:?}, {}, {}", memory("VmRSS"), memory("VmHWM"))
+        .expect("stdout takes a line");
+    let (info, bytes) = engine
+        .read_all(ChunkId { inode: 1 + (chunks - 1) / INODE_CHUNKS, index: (chunks - 1) % INODE_CHUNKS })
+        .expect("a read");
+    assert!(info.length == length && bytes.iter().filter(|byte| **byte == 0x5a).count() == 4096);
+}
