@@ -17,6 +17,7 @@ export const checks = [
 
 export const tests = [
   { name: 'generated code', command: ['node', 'scripts/generate.mjs', '--check'] },
+  { name: 'simulated chains', command: [...cargo, 'run', ...release, '-p', 'sim', '--', 'chain', '--check'] },
   {
     name: 'cluster tests',
     command: ['node_modules/.bin/vitest', 'run', '--config', 'tests/vitest.config.ts'],

@@ -21,7 +21,7 @@ violations! {
     DirtyRead = "dirty-read",
     /// P5: a read commits and serves what is pending.
     ServePending = "serve-pending",
-    /// P5: an update is stored on another base than its own.
+    /// P5, and 3FS #401 and #403: an update is stored on another base than its own, also during a resync.
     AcceptGap = "accept-gap",
     /// P6: a change of the chain drops what is pending.
     DropPending = "drop-pending",
@@ -86,6 +86,38 @@ violations! {
     FenceIgnoresOffline = "fence-ignores-offline",
     /// P1: a member that is to leave goes before it has stopped.
     LeaveWithoutStop = "leave-without-stop",
+    /// P8: the head does not look at the room of the members after it.
+    IgnoreSpace = "ignore-space",
+    /// P8: a member that cannot store an assigned update refuses it and goes on.
+    RefuseAfterAssign = "refuse-after-assign",
+    /// P7/P25: a client tries again under a new number.
+    RetryAsNew = "retry-as-new",
+    /// P11: the head answers an fsync before the members after it have flushed.
+    FlushHeadOnly = "flush-head-only",
+    /// P11: an error of a flush is forgotten, and the next flush succeeds.
+    FlushErrorIgnored = "flush-error-ignored",
+    /// P11: a target whose flush failed still calls itself complete after a restart.
+    OfflineStaysComplete = "offline-stays-complete",
+    /// P11: a flush is answered before it is on the medium.
+    FlushAnsweredEarly = "flush-answered-early",
+    /// P10/P11: the durability epoch is not raised when an incomplete member resumes.
+    EpochNotRaised = "epoch-not-raised",
+    /// P12: after a loss of power a torn chunk is taken for whole.
+    TornAccepted = "torn-accepted",
+    /// P12: bytes are shown without a look at their checksum.
+    NoChecksum = "no-checksum",
+    /// P3: a new version of the chain is told before it is on the medium.
+    TellsBeforeStored = "tells-before-stored",
+    /// 3FS #231: a resync goes to another target than the syncing one.
+    WrongSyncTarget = "3fs-231-wrong-sync-target",
+    /// 3FS #252: look-ups show a commit later than the next request.
+    LateCommit = "3fs-252-late-commit",
+    /// 3FS #256, #326: of many things to be removed only the first goes.
+    DiscardFirstOnly = "3fs-256-discard-first-only",
+    /// 3FS #322: the mark of a removal is cleaned up while the removal pends elsewhere.
+    MarksForgotten = "3fs-322-marks-forgotten",
+    /// 3FS #329: an acknowledgement commits updates that it does not speak of.
+    AckAll = "3fs-329-ack-all",
     /// P1: silence is taken for death.
     SuspicionIsDeath = "suspicion-is-death",
     /// P2: reads do not look at the lease.

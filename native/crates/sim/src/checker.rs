@@ -3,7 +3,7 @@
 //! explains all returns so far. No configuration left = no explanation.
 
 use crate::engine::{CELLS, Cells};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,26 +55,75 @@ impl Hasher for Fnv {
     }
 }
 
-type Configurations = HashSet<Configuration, BuildHasherDefault<Fnv>>;
+/// Below this many a look through the list is quicker than a hash.
+const FEW: usize = 24;
 
-fn apply(step: &Step, state: &Cells) -> Option<Cells> {
+/// A set that keeps the order in which its members came.
+#[derive(Default)]
+struct Configurations {
+    list: Vec<Configuration>,
+    index: HashSet<Configuration, BuildHasherDefault<Fnv>>,
+}
+
+impl Configurations {
+    fn insert(&mut self, configuration: Configuration) {
+        if self.list.len() < FEW {
+            if !self.list.contains(&configuration) {
+                self.list.push(configuration);
+            }
+            return;
+        }
+        if self.list.len() == FEW {
+            self.index.extend(self.list.iter().copied());
+        }
+        if self.index.insert(configuration) {
+            self.list.push(configuration);
+        }
+    }
+}
+
+/// The state after a step that changes it; `None` for a read.
+fn change(step: &Step, state: &Cells) -> Option<Cells> {
     let mut next = *state;
     match step {
         Step::Write { first, count, value } => next[*first..first + count].fill(*value),
         Step::Remove => next = [0; CELLS],
-        Step::Read(seen) if seen != state => return None,
-        Step::Read(_) => {}
+        Step::Read(_) => return None,
     }
     Some(next)
+}
+
+/// Every open read that saw just this state took effect: a read changes nothing, so the earliest moment that
+/// explains it is as good as any later one.
+fn take_reads(history: &[Interval], slots: &[Option<usize>], taken: u64, state: &Cells) -> u64 {
+    let mut taken = taken;
+    for (slot, index) in slots.iter().enumerate() {
+        let saw = index.is_some_and(|index| history[index].step == Step::Read(*state));
+        taken |= u64::from(saw) << slot;
+    }
+    taken
 }
 
 /// Writes that nobody answered for: if a read saw one, it took effect before that read returned; if none did,
 /// it changes nothing that was seen.
 fn settle_unanswered(history: &[Interval]) -> Vec<Interval> {
-    let seen_at = |value: u32| {
-        let saw = |interval: &&Interval| matches!(interval.step, Step::Read(cells) if cells.contains(&value));
-        history.iter().filter(saw).filter_map(|interval| interval.returned).min()
-    };
+    let mut first_seen: BTreeMap<u32, Option<u64>> = BTreeMap::new();
+    for interval in history {
+        if let (Step::Write { value, .. }, None) = (interval.step, interval.returned) {
+            first_seen.insert(value, None);
+        }
+    }
+    if !first_seen.is_empty() {
+        for interval in history {
+            let (Step::Read(cells), Some(time)) = (interval.step, interval.returned) else { continue };
+            for value in cells {
+                if let Some(first) = first_seen.get_mut(&value) {
+                    *first = Some(first.map_or(time, |first| first.min(time)));
+                }
+            }
+        }
+    }
+    let seen_at = |value: u32| first_seen.get(&value).copied().flatten();
     history
         .iter()
         .filter_map(|interval| {
@@ -126,7 +175,7 @@ pub fn check(initial: Cells, history: &[Interval]) -> Verdict {
     points.sort_unstable();
     let mut slots: Vec<Option<usize>> = Vec::new();
     let mut slot_of = vec![usize::MAX; history.len()];
-    let mut configurations = Configurations::from_iter([(0, initial)]);
+    let mut configurations = Configurations { list: vec![(0, initial)], ..Configurations::default() };
     for (at, point, index) in points {
         if point == Point::Call {
             let slot = slots.iter().position(Option::is_none).unwrap_or(slots.len());
@@ -144,7 +193,7 @@ pub fn check(initial: Cells, history: &[Interval]) -> Verdict {
         let may_be_open = point == Point::Expiry;
         configurations = match expand(&history, &slots, configurations, (1 << slot, may_be_open)) {
             None => return Verdict::Undecided,
-            Some(next) if next.is_empty() => return Verdict::Impossible { at },
+            Some(next) if next.list.is_empty() => return Verdict::Impossible { at },
             Some(next) => next,
         };
         slots[slot] = None;
@@ -161,9 +210,13 @@ fn expand(
     (bit, may_be_open): (u64, bool),
 ) -> Option<Configurations> {
     let mut done = Configurations::default();
-    let mut seen = configurations.clone();
-    let mut open: Vec<Configuration> = configurations.into_iter().collect();
-    while let Some((taken, state)) = open.pop() {
+    let mut seen = Configurations::default();
+    for (taken, state) in configurations.list {
+        seen.insert((take_reads(history, slots, taken, &state), state));
+    }
+    let mut next = 0;
+    while let Some((taken, state)) = seen.list.get(next).copied() {
+        next += 1;
         if taken & bit != 0 {
             done.insert((taken & !bit, state));
             continue;
@@ -173,17 +226,14 @@ fn expand(
         }
         for (slot, index) in slots.iter().enumerate() {
             let Some(index) = index else { continue };
-            if taken & (1 << slot) != 0 {
-                continue;
-            }
-            if let Some(next) = apply(&history[*index].step, &state) {
-                let configuration = (taken | 1 << slot, next);
-                if seen.insert(configuration) {
-                    open.push(configuration);
-                }
+            if taken & (1 << slot) == 0
+                && let Some(state) = change(&history[*index].step, &state)
+            {
+                let taken = taken | 1 << slot;
+                seen.insert((take_reads(history, slots, taken, &state), state));
             }
         }
-        if seen.len() > CONFIGURATIONS_MAX {
+        if seen.list.len() > CONFIGURATIONS_MAX {
             return None;
         }
     }

@@ -8,6 +8,7 @@ use crate::knobs::Knobs;
 use crate::world::World;
 use chain::client::{Attempts, Channels, Decision, Permit, Suspects, head, read_target};
 use chain::manager::Published;
+use chain::museum::{Planted, planted};
 use chain::{Time, Update};
 use wire::message::{Chain, UpdateKind};
 use wire::{ChunkId, ClientId, Code, Error, Tag, TargetId};
@@ -238,6 +239,12 @@ impl World {
                 self.end_operation(client, slot);
             }
             Decision::Again { after_ms, refresh_routing, suspect, elsewhere } => {
+                if planted(Planted::RetryAsNew)
+                    && let Some(permit) = current.permit.take()
+                {
+                    me.channels.release(permit);
+                    current.permit = me.channels.acquire();
+                }
                 if let Some(target) = current.target {
                     if suspect {
                         me.suspects.suspect(now, target);

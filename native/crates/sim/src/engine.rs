@@ -2,9 +2,10 @@
 //! power leaves. A chunk is four cells; an update writes one of them, all, or removes the chunk. The lineage
 //! of a chunk's content is every update in it, so that an update applied twice, or lost, shows at once.
 
+use crate::lineage::Lineage;
+use chain::museum::{Planted, planted};
 use chain::{Applied, Channel, Chunks, Committed, Listed, Replacement, Update};
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use wire::message::UpdateKind;
 use wire::{ChunkId, ClientId, Version};
 
@@ -14,7 +15,7 @@ pub type Cells = [u32; CELLS];
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
     pub cells: Cells,
-    pub lineage: Rc<Vec<u32>>,
+    pub lineage: Lineage,
 }
 
 /// The payload handle: the number of the client's operation, or a whole chunk.
@@ -29,6 +30,7 @@ pub struct Staged {
     pub version: Version,
     pub removed: bool,
     pub content: Content,
+    pub damaged: bool,
     pub channel: Channel,
 }
 
@@ -37,6 +39,10 @@ pub struct Stored {
     pub version: Version,
     pub removed: bool,
     pub content: Content,
+    /// Bits flipped on the medium: the checksum will say so.
+    pub damaged: bool,
+    /// When it was removed, for the mark.
+    pub since: u64,
 }
 
 /// What a disk holds.
@@ -47,6 +53,12 @@ pub struct State {
     pub channels: BTreeMap<(ClientId, u32), Channel>,
     pub number: u64,
 }
+
+/// Bytes that only assigned updates may take (P8): more than all that can be in the air in one world.
+pub const RESERVE_BYTES: u64 = 64 * 8200;
+
+/// A disk that is never full.
+pub const ROOMY_BYTES: u64 = 1 << 40;
 
 #[derive(Clone, Debug, Default)]
 pub struct Engine {
@@ -59,6 +71,14 @@ pub struct Engine {
     pub clean: bool,
     /// It was a member that counts, ever.
     pub used: bool,
+    /// Bytes left, the reserve among them.
+    pub room: u64,
+    /// The next flush fails. What it was to write is not on the medium and never will be, whatever later
+    /// flushes say: the system took it for written (P11). Until the target was brought up to date again.
+    pub flush_fails: bool,
+    pub frozen: bool,
+    /// The newest version of the marks that are gone.
+    pub forgotten: Version,
 }
 
 impl Engine {
@@ -66,7 +86,8 @@ impl Engine {
     pub fn newest(&self, chunk: ChunkId) -> Stored {
         match self.state.staged.get(&chunk).and_then(|staged| staged.last()) {
             Some(last) => {
-                Stored { version: last.version, removed: last.removed, content: last.content.clone() }
+                let (version, removed, damaged) = (last.version, last.removed, last.damaged);
+                Stored { version, removed, content: last.content.clone(), damaged, since: 0 }
             }
             None => self.state.chunks.get(&chunk).cloned().unwrap_or_default(),
         }
@@ -86,9 +107,14 @@ impl Engine {
         if newest.version != base && !(absent && base == Version::NONE) {
             return Err(format!("{version:?} was stored on {:?} and not on {base:?}", newest.version));
         }
-        if newest.content.lineage.contains(&operation) {
+        if newest.content.lineage.contains(operation) {
             return Err(format!("operation {operation} was applied twice to {chunk:?}"));
         }
+        let cost = update.may_allocate_bytes();
+        if cost > self.room {
+            return Err(format!("there is no room for {version:?}, which is assigned"));
+        }
+        self.room -= cost;
         let mut cells = newest.content.cells;
         let removed = update.kind == UpdateKind::UpdateRemove;
         if removed {
@@ -98,20 +124,21 @@ impl Engine {
             cells[first..first + count].fill(operation);
         }
         // A removed chunk has no past: a member that never had it and one that removed it are equal.
-        let past: &[u32] = if removed { &[] } else { &newest.content.lineage };
-        let mut lineage = Vec::with_capacity(past.len() + 1);
-        lineage.extend_from_slice(past);
-        if !removed {
-            lineage.push(operation);
-        }
-        let content = Content { cells, lineage: Rc::new(lineage) };
+        let lineage = if removed { Lineage::default() } else { newest.content.lineage.with(operation) };
+        let content = Content { cells, lineage };
         let applied = Applied { chunk_length: CELLS as u32, allocated_delta: 0 };
         let channel = Channel { applied, ..channel };
-        self.state.staged.entry(chunk).or_default().push(Staged { version, removed, content, channel });
+        self.state.staged.entry(chunk).or_default().push(Staged {
+            version,
+            removed,
+            content,
+            damaged: newest.damaged && !removed && update.length < CELLS as u32,
+            channel,
+        });
         Ok(applied)
     }
 
-    pub fn commit(&mut self, chunk: ChunkId, version: Version) -> Result<(), String> {
+    pub fn commit(&mut self, chunk: ChunkId, version: Version, now: u64) -> Result<(), String> {
         let staged = self.state.staged.entry(chunk).or_default();
         if staged.first().is_none_or(|first| first.version != version) {
             return Err(format!("{version:?} of {chunk:?} was committed and is not the next staged one"));
@@ -121,7 +148,8 @@ impl Engine {
             self.state.staged.remove(&chunk);
         }
         self.learn(next.channel);
-        let stored = Stored { version, removed: next.removed, content: next.content };
+        let (removed, damaged) = (next.removed, next.damaged);
+        let stored = Stored { version, removed, content: next.content, damaged, since: now };
         self.state.chunks.insert(chunk, stored);
         Ok(())
     }
@@ -134,16 +162,20 @@ impl Engine {
         }
     }
 
-    pub fn replace(&mut self, replacement: &Replacement, content: Content) {
+    pub fn replace(&mut self, replacement: &Replacement, content: Content, now: u64) {
         self.state.staged.remove(&replacement.chunk);
         let committed = replacement.committed;
         let removed = committed.is_absent();
-        let stored = Stored { version: committed.version, removed, content };
+        let stored = Stored { version: committed.version, removed, content, damaged: false, since: now };
         self.state.chunks.insert(replacement.chunk, stored);
     }
 
     pub fn discard_staged(&mut self) {
-        self.state.staged.clear();
+        if planted(Planted::DiscardFirstOnly) {
+            self.state.staged.pop_first();
+        } else {
+            self.state.staged.clear();
+        }
         self.generation += 1;
     }
 
@@ -152,20 +184,83 @@ impl Engine {
         self.state.clone()
     }
 
+    /// Something is missing, or the disk failed: also for later processes, until the target serves again.
+    pub fn lose(&mut self) {
+        self.served_boot = 0;
+        self.clean = false;
+    }
+
+    /// False: the flush failed.
+    pub fn flush(&mut self, snapshot: State) -> bool {
+        self.frozen |= self.flush_fails;
+        let failed = std::mem::take(&mut self.flush_fails);
+        if !self.frozen {
+            self.flushed(snapshot);
+        }
+        !failed
+    }
+
     pub fn flushed(&mut self, snapshot: State) {
         if snapshot.number > self.durable.number {
             self.durable = snapshot;
         }
     }
 
-    /// The power went. What was not flushed may be gone, or not.
+    /// Marks of removals that nobody can ask for any more go: of an older version of the chain, and older than
+    /// any update that may pend.
+    pub fn forget_marks(&mut self, chain_version: u64, before: u64) {
+        let hasty = planted(Planted::MarksForgotten);
+        let goes = |stored: &Stored| {
+            stored.removed && (hasty || (stored.version.chain < chain_version && stored.since < before))
+        };
+        let staged = &self.state.staged;
+        for (_, stored) in
+            self.state.chunks.extract_if(.., |chunk, stored| goes(stored) && !staged.contains_key(chunk))
+        {
+            self.forgotten = self.forgotten.max(stored.version);
+        }
+    }
+
+    /// What a reader gets of the committed chunk; none if its checksum does not match.
+    pub fn read(&self, chunk: ChunkId) -> Option<Cells> {
+        let Some(stored) = self.state.chunks.get(&chunk) else { return Some(Cells::default()) };
+        match stored.damaged {
+            true if planted(Planted::NoChecksum) => Some([u32::MAX; CELLS]),
+            true => None,
+            false => Some(stored.content.cells),
+        }
+    }
+
+    pub fn repair(&mut self) {
+        for state in [&mut self.state, &mut self.durable] {
+            state.chunks.values_mut().for_each(|stored| stored.damaged = false);
+            state.staged.values_mut().flatten().for_each(|staged| staged.damaged = false);
+        }
+    }
+
+    /// The opening does not notice that chunks which were not flushed are torn (P12).
+    fn accept_torn(&mut self) {
+        for (chunk, stored) in &mut self.state.chunks {
+            let before =
+                self.durable.chunks.get(chunk).map(|stored| stored.content.cells).unwrap_or_default();
+            if self.durable.chunks.get(chunk).is_none_or(|durable| durable.version != stored.version) {
+                stored.content.cells[CELLS / 2..].copy_from_slice(&before[CELLS / 2..]);
+            }
+        }
+    }
+
+    /// The power went. What was not flushed may be gone or torn, or not. What is torn is found at the opening,
+    /// and the target goes back to what was flushed (P12).
     pub fn lose_power(&mut self, all_kept: bool) {
-        if !all_kept {
+        if !all_kept && planted(Planted::TornAccepted) {
+            self.accept_torn();
+        } else if !all_kept {
             let number = self.state.number;
             self.state = self.durable.clone();
             self.state.number = number;
         }
         self.durable = self.snapshot();
+        self.frozen = false;
     }
 
     fn committed_of(stored: &Stored) -> Committed {
@@ -192,7 +287,11 @@ impl Chunks for Engine {
         range.map(|(chunk, stored)| Listed { chunk: *chunk, committed: Self::committed_of(stored) }).collect()
     }
 
+    fn forgotten(&self) -> Version {
+        self.forgotten
+    }
+
     fn allocatable_bytes(&self) -> u64 {
-        1 << 40
+        self.room.saturating_sub(RESERVE_BYTES)
     }
 }

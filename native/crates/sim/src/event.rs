@@ -64,6 +64,7 @@ pub enum Request {
     List { chain_version: u64, from: ChunkId, limit: usize },
     Heartbeat { node: usize, incarnation: u64, sequence: u64, reports: Vec<TargetReport> },
     Routing,
+    Space,
 }
 
 /// A lease with what is published in the same message (R4); planted, it comes alone.
@@ -83,6 +84,7 @@ pub enum Answer {
     List(Result<(Vec<Listed>, bool)>),
     Grant(Grant),
     Routing(Rc<Published>),
+    Space(u64),
 }
 
 #[derive(Clone, Debug)]
@@ -124,7 +126,7 @@ impl Message {
                 Answer::Flush(_) => Kind::Flush,
                 Answer::Sync(_) | Answer::List(_) => Kind::SyncAnswer,
                 Answer::Grant(_) => Kind::Grant,
-                Answer::Routing(_) => Kind::Other,
+                Answer::Routing(_) | Answer::Space(_) => Kind::Other,
             },
         }
     }
@@ -133,10 +135,30 @@ impl Message {
 /// Work of a disk that ends later.
 #[derive(Clone, Debug)]
 pub enum DiskWork {
-    Store { update: Update, version: Version, base: Version, channel: Channel, body: Body },
-    Replace { replacement: Replacement, body: Body },
-    StoreChannels { ticket: u64, channels: Vec<Channel> },
-    Flush { ticket: u64, snapshot: Box<crate::engine::State> },
+    Store {
+        update: Update,
+        version: Version,
+        base: Version,
+        channel: Channel,
+        body: Body,
+    },
+    Replace {
+        replacement: Replacement,
+        body: Body,
+    },
+    StoreChannels {
+        ticket: u64,
+        channels: Vec<Channel>,
+    },
+    Flush {
+        ticket: u64,
+        snapshot: Box<crate::engine::State>,
+    },
+    /// Only planted: a commit is visible at once.
+    Commit {
+        chunk: ChunkId,
+        version: Version,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -160,6 +182,25 @@ pub enum Fault {
         node: usize,
     },
     Order,
+    FlushError {
+        node: usize,
+    },
+    DiskFull {
+        node: usize,
+        ms: u64,
+    },
+    DiskRoomy {
+        node: usize,
+    },
+    BitFlip {
+        node: usize,
+    },
+    /// What is on this way waits, and then comes at once.
+    Clog {
+        from: Address,
+        to: Address,
+        ms: u64,
+    },
     Cut {
         from: Address,
         to: Address,
@@ -197,6 +238,11 @@ pub enum Event {
         incarnation: u64,
     },
     Heartbeat {
+        node: usize,
+        incarnation: u64,
+    },
+    /// The storage flushes by itself (P11).
+    WriteBack {
         node: usize,
         incarnation: u64,
     },

@@ -2,7 +2,9 @@
 //! the faults instead.
 
 use crate::event::{Address, Event, Fault};
+use crate::history::Action;
 use crate::world::World;
+use wire::message::PublicState;
 
 #[derive(Clone, Copy)]
 enum Choice {
@@ -17,6 +19,10 @@ enum Choice {
     DiskError,
     Fence,
     Order,
+    FlushError,
+    DiskFull,
+    BitFlip,
+    Clog,
 }
 
 impl World {
@@ -28,6 +34,7 @@ impl World {
             Fault::Next => self.next_fault(),
             Fault::Crash { node, power } => self.crash(node, power),
             Fault::Stop { node } => self.stop(node),
+            Fault::Restart { node } if self.core.is_some_and(|core| core != node) => {}
             Fault::Restart { node } => self.start_node(node),
             Fault::Pause { node, ms } => {
                 let until = self.now + ms * 1000;
@@ -36,6 +43,15 @@ impl World {
             }
             Fault::Order => self.order(),
             Fault::DiskError { node } => self.nodes[node].disk_broken = true,
+            Fault::FlushError { node } => self.nodes[node].engine.flush_fails = true,
+            Fault::DiskFull { node, ms } => {
+                let few = self.random.between(0, 6) * 8200;
+                self.nodes[node].engine.room = crate::engine::RESERVE_BYTES + few;
+                self.schedule(ms * 1000, Event::Fault(Fault::DiskRoomy { node }));
+            }
+            Fault::DiskRoomy { node } => self.nodes[node].engine.room = crate::engine::ROOMY_BYTES,
+            Fault::BitFlip { node } => self.flip_a_bit(node),
+            Fault::Clog { from, to, ms } => self.network.clog(from, to, self.now + ms * 1000),
             Fault::Cut { from, to, ms } => {
                 self.network.cut(from, to);
                 self.schedule(ms * 1000, Event::Fault(Fault::Mend { from, to }));
@@ -49,6 +65,14 @@ impl World {
             Fault::ManagerStart => self.start_manager(),
             Fault::ExitReport { node, incarnation } => self.report_exit(node, incarnation),
             Fault::Heal => self.heal(),
+        }
+    }
+
+    fn flip_a_bit(&mut self, node: usize) {
+        let index = self.random.between(0, self.knobs.chunks);
+        let chunk = self.chunk(index);
+        if let Some(stored) = self.nodes[node].engine.state.chunks.get_mut(&chunk) {
+            stored.damaged = !stored.removed;
         }
     }
 
@@ -79,8 +103,8 @@ impl World {
         let serves = self.nodes[index].engine.served_boot == self.nodes[index].boot;
         self.end_node(index);
         let snapshot = self.nodes[index].engine.snapshot();
-        self.nodes[index].engine.flushed(snapshot);
-        self.nodes[index].engine.clean = serves;
+        let flushed = self.nodes[index].engine.flush(snapshot);
+        self.nodes[index].engine.clean = serves && flushed;
         let delay = self.random.between(100, 5000);
         self.schedule(delay, Event::Fault(Fault::ExitReport { node: index, incarnation }));
         self.restart_later(index);
@@ -132,6 +156,10 @@ impl World {
             (Choice::DiskError, knobs.disk_error),
             (Choice::Fence, knobs.fence),
             (Choice::Order, knobs.order),
+            (Choice::FlushError, knobs.flush_error),
+            (Choice::DiskFull, knobs.disk_full),
+            (Choice::BitFlip, knobs.bit_flip),
+            (Choice::Clog, knobs.clog),
         ];
         let total: u32 = weights.iter().map(|(_, weight)| weight).sum();
         if total == 0 {
@@ -177,6 +205,17 @@ impl World {
                 Fault::ManagerStop { ms: self.random.between(1, 1 + longest) }
             }
             Choice::DiskError => Fault::DiskError { node },
+            Choice::FlushError => Fault::FlushError { node },
+            Choice::DiskFull => {
+                Fault::DiskFull { node, ms: self.random.between(1, 1 + 2 * self.knobs.lease_ms) }
+            }
+            Choice::BitFlip => Fault::BitFlip { node },
+            Choice::Clog => {
+                let ms = self.random.between(1, 1 + self.knobs.cut_ms);
+                let (from, to) = (Address::Node(node), Address::Node((node + 1) % count));
+                let (from, to) = if self.random.chance(50.0) { (from, to) } else { (to, from) };
+                Fault::Clog { from, to, ms }
+            }
             Choice::Fence => Fault::Fence { client: self.random.below(self.clients.len()) },
             Choice::Order => Fault::Order,
             Choice::Cut => return self.cut_somewhere(node),
@@ -217,11 +256,63 @@ impl World {
         self.fault(Fault::Cut { from: other, to: one, ms });
     }
 
-    fn heal(&mut self) {
+    /// Nothing new fails, and whoever runs can be reached.
+    pub fn calm(&mut self) {
         self.healed = true;
         self.network.mend_all();
         self.start_manager();
+    }
+
+    /// All nodes are gone for now but one that is complete; nothing else fails. `None`: nobody is complete.
+    pub fn leave_core(&mut self) -> Option<usize> {
+        let chain = self.manager.chain().clone();
+        let complete = |node: &usize| {
+            let node = &self.nodes[*node];
+            let engine = &node.engine;
+            let in_last = chain.last.contains(&node.target.0);
+            in_last && !node.disk_broken && (engine.served_boot == node.boot || engine.clean)
+        };
+        let mut candidates: Vec<usize> = (0..self.nodes.len()).filter(complete).collect();
+        // Who serves now and runs, or was the last to: a process that starts while others still count as
+        // serving has to be synced, and they would be gone.
+        candidates.retain(|node| {
+            let (target, node) = (self.nodes[*node].target.0, &self.nodes[*node]);
+            let member = chain.members.iter().find(|member| member.target == target);
+            member.is_some_and(|member| match member.state() {
+                PublicState::PublicServing => {
+                    node.replica.is_some() && node.incarnation == member.incarnation
+                }
+                state => state == PublicState::PublicLastsrv,
+            })
+        });
+        let core = *candidates.get(self.random.below(candidates.len().max(1)))?;
+        self.core = Some(core);
+        for index in (0..self.nodes.len()).filter(|index| *index != core) {
+            self.end_node(index);
+        }
+        self.nodes[core].engine.repair();
+        self.nodes[core].engine.flush_fails = false;
+        self.nodes[core].engine.room = crate::engine::ROOMY_BYTES;
+        self.start_node(core);
+        Some(core)
+    }
+
+    /// Whether an update that was called after this time was answered.
+    pub fn updated_since(&self, time: u64) -> bool {
+        let mut latest = self.history.operations.iter().rev().take_while(|operation| operation.called > time);
+        latest.any(|operation| {
+            operation.returned.is_some() && !matches!(operation.action, Action::Read | Action::Flush)
+        })
+    }
+
+    fn heal(&mut self) {
+        self.core = None;
+        self.calm();
         for index in 0..self.nodes.len() {
+            // The scrub has come round, and somebody has made room.
+            self.nodes[index].engine.repair();
+            self.nodes[index].engine.flush_fails = false;
+            self.nodes[index].engine.room = crate::engine::ROOMY_BYTES;
             let offline = self.nodes[index]
                 .replica
                 .as_ref()

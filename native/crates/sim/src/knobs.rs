@@ -112,6 +112,16 @@ pub struct Knobs {
     pub manager_eager: bool,
     pub disk_error: u32,
     pub fence: u32,
+    pub flush_error: u32,
+    pub disk_full: u32,
+    pub bit_flip: u32,
+    pub clog: u32,
+    /// How often a target flushes by itself; 0 = never.
+    pub flush_every_ms: u64,
+    /// Age at which marks of removals go; 0 = never.
+    pub forget_marks_ms: u64,
+    /// At the end only one complete member comes back at first, and must go on alone.
+    pub core_first: bool,
     pub exit_reported: f64,
     pub down_ms: u64,
     /// Nobody restarts by itself: a script says when.
@@ -192,6 +202,13 @@ impl Knobs {
             manager_eager: random.chance(70.0),
             disk_error: 0,
             fence: 0,
+            flush_error: 0,
+            disk_full: 0,
+            bit_flip: 0,
+            clog: 0,
+            flush_every_ms: random.pick(&[0, 300, 1000]),
+            forget_marks_ms: random.pick(&[0, 3 * lease_ms]),
+            core_first: random.chance(25.0),
             exit_reported: random.pick(&[0.0, 50.0, 100.0]),
             down_ms: random.pick(&[50, 300, 2000]),
             stays_down: false,
@@ -228,6 +245,9 @@ impl Knobs {
         {
             *weight = random.pick(&[0, 0, 1]);
         }
+        for weight in [&mut self.disk_full, &mut self.bit_flip, &mut self.clog] {
+            *weight = random.pick(&[0, 0, 2]);
+        }
         self.slow_one_of(random, Kind::ALL);
     }
 
@@ -242,6 +262,7 @@ impl Knobs {
         self.duplicate = random.pick(&[0.0, 5.0, 20.0]);
         self.reads = random.pick(&[20.0, 40.0]);
         self.removes = random.pick(&[0.0, 5.0, 25.0]);
+        self.forget_marks_ms = random.pick(&[0, 0, 0, 3 * self.lease_ms]);
         self.chunks = random.pick(&[1, 2, 4, 9]);
         self.slow_one_of(
             random,
@@ -380,6 +401,7 @@ impl Knobs {
         self.crash = random.pick(&[1, 2]);
         self.stop = random.pick(&[0, 1]);
         self.power_loss = random.pick(&[0, 1]);
+        self.flush_error = random.pick(&[0, 0, 2]);
         self.down_ms = random.pick(&[50, 300, 1000]);
         self.flushes = random.pick(&[3.0, 15.0]);
         self.removes = 0.0;

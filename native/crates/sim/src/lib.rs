@@ -10,6 +10,7 @@ mod exhibits;
 mod faults;
 mod history;
 mod knobs;
+mod lineage;
 mod manager;
 mod network;
 mod node;

@@ -1,98 +1,83 @@
-//! `sim chain --seeds 0..2000`: runs worlds, prints what broke and the one command that shows it again.
+//! `sim chain ...`: runs worlds, prints what broke and the one command that shows it again. The only place of
+//! the simulator with a clock, a file and a process.
 
-use sim::{Choice, Planted, Profile, run_seed};
+mod options;
+mod record;
+mod totals;
+
+use options::{Mode, Options};
+use sim::run_seed;
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Instant;
+use totals::{Totals, cpu_seconds};
 
-const USAGE: &str =
-    "usage: sim chain [--seeds FROM..TO | --seed N] [--verbose] [--planted NAME] [--profile NAME]";
+/// Fixed seeds of `--check`: the same worlds on every machine.
+const CHECKED_SEEDS: u64 = 2000;
 
-struct Options {
-    first: u64,
-    last: u64,
-    choice: Choice,
-}
+/// What `--check` spends on seeds that nobody has seen.
+const FRESH_CPU_SECONDS: f64 = 30.0;
 
 fn say(text: &str) {
     // A closed pipe ends the listener, not the run.
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
-    if words.next().as_deref() != Some("chain") {
-        return Err("the protocol to run is missing: chain".into());
-    }
-    let mut options = Options { first: 0, last: 2000, choice: Choice::default() };
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word} needs a value"));
-        let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text} is no number"));
-        match word.as_str() {
-            "--seeds" => {
-                let range = value()?;
-                let (first, last) = range.split_once("..").ok_or(format!("{range} is no range FROM..TO"))?;
-                (options.first, options.last) = (number(first)?, number(last)?);
-            }
-            "--seed" => {
-                options.first = number(&value()?)?;
-                options.last = options.first + 1;
-            }
-            "--verbose" => options.choice.verbose = true,
-            "--planted" => {
-                let name = value()?;
-                let names: Vec<&str> = Planted::ALL.iter().map(|planted| planted.name()).collect();
-                let known = Planted::from_name(&name);
-                options.choice.planted =
-                    Some(known.ok_or(format!("{name} is none of {}", names.join(", ")))?);
-            }
-            "--profile" => {
-                let name = value()?;
-                options.choice.profile =
-                    Some(Profile::from_name(&name).ok_or(format!("{name} is no profile"))?);
-            }
-            other => return Err(format!("unknown option {other}")),
+/// Runs seeds until `enough` says so; false: a rule was broken, and printed.
+fn run(options: &Options, first: u64, enough: impl Fn(u64, &Totals) -> bool) -> (bool, Totals) {
+    let mut totals = Totals::new(first);
+    for seed in first.. {
+        if enough(seed, &totals) {
+            break;
+        }
+        let report = run_seed(seed, options.choice);
+        totals.add(seed, &report);
+        if let Some(violation) = report.violation {
+            say(&format!("seed {seed}: {violation}"));
+            say(&format!("cargo run --release -p sim -- chain --seed {seed} --verbose{}", options.replay()));
+            return (false, totals);
         }
     }
-    Ok(options)
+    (true, totals)
 }
 
-fn run(options: &Options) -> bool {
-    std::panic::set_hook(Box::new(|_| {}));
-    let started = Instant::now();
-    let (mut events, mut faults, mut operations, mut simulated_us) = (0, 0, 0, 0);
-    for seed in options.first..options.last {
-        let report = run_seed(seed, options.choice);
-        events += report.events;
-        faults += report.faults;
-        operations += report.operations;
-        simulated_us += report.simulated_us;
-        if let Some(violation) = report.violation {
-            let planted = options.choice.planted.map(|planted| format!(" --planted {}", planted.name()));
-            let profile =
-                options.choice.profile.map(|profile| format!(" --profile {profile:?}").to_lowercase());
-            let with = planted.unwrap_or_default() + &profile.unwrap_or_default();
-            say(&format!("seed {seed}: {violation}"));
-            say(&format!("cargo run --release -p sim -- chain --seed {seed} --verbose{with}"));
-            return false;
-        }
+fn run_range(options: &Options, first: u64, last: u64) -> bool {
+    let (kept, totals) = run(options, first, |seed, _| seed >= last);
+    if kept {
+        say(&totals.sentence());
     }
-    let seconds = started.elapsed().as_secs_f64();
-    let seeds = options.last - options.first;
-    say(&format!(
-        "{seeds} seeds: {events} events ({:.2} M/s), {faults} faults, {operations} operations, {:.1} simulated hours, {seconds:.1} s, 0 failures",
-        events as f64 / seconds / 1e6,
-        simulated_us as f64 / 3.6e9,
-    ));
-    true
+    kept
+}
+
+/// Seeds that every run has, then seeds that no run had: their first one is printed.
+fn check(options: &Options) -> bool {
+    let fresh = std::collections::hash_map::RandomState::new();
+    let fresh = std::hash::BuildHasher::hash_one(&fresh, std::process::id()) >> 16;
+    say(&format!("fixed seeds 0..{CHECKED_SEEDS}, then fresh ones from {fresh}"));
+    if !run_range(options, 0, CHECKED_SEEDS) {
+        return false;
+    }
+    let started = cpu_seconds();
+    let (kept, totals) = run(options, fresh, |_, _| cpu_seconds() - started >= FRESH_CPU_SECONDS);
+    if kept {
+        say(&totals.sentence());
+    }
+    kept
 }
 
 fn main() -> ExitCode {
-    match parse(std::env::args().skip(1)) {
-        Ok(options) if run(&options) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+    let options = match options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
         Err(problem) => {
-            let _ = writeln!(std::io::stderr(), "{problem}\n{USAGE}");
-            ExitCode::from(2)
+            let _ = writeln!(std::io::stderr(), "{problem}\n{}", options::USAGE);
+            return ExitCode::from(2);
         }
-    }
+    };
+    // An assertion of a replica is a finding, and printed as one.
+    std::panic::set_hook(Box::new(|_| {}));
+    let kept = match &options.mode {
+        Mode::Range { first, last } => run_range(&options, *first, *last),
+        Mode::Check => check(&options),
+        Mode::Record { first, last, file } => record::run(&options, (*first, *last), file),
+    };
+    if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

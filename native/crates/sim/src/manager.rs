@@ -22,6 +22,8 @@ pub struct ManagerProcess {
     pub config: ManagerConfig,
     /// On its disk.
     pub stored: Rc<Published>,
+    /// Only planted: what is on the disk, while newer things were told already.
+    pub late: Option<Rc<Published>>,
     pub running: Option<Manager>,
     pub life: u64,
     /// Fences that are not known to hold yet: who waits for them asks again after a restart.
@@ -50,7 +52,7 @@ impl ManagerProcess {
         let mut first = Manager::new(Time::ZERO, config, vec![chain]);
         (0..knobs.clients as u32).for_each(|identity| first.register_client(id_of(identity)));
         let stored = Rc::new(first.published().clone());
-        ManagerProcess { clock, config, stored, running: None, life: 0, fences: Vec::new() }
+        ManagerProcess { clock, config, stored, late: None, running: None, life: 0, fences: Vec::new() }
     }
 
     pub fn chain(&self) -> &Chain {
@@ -64,7 +66,8 @@ impl World {
             return;
         }
         let now = self.manager.clock.at(self.now);
-        let stored = Published::clone(&self.manager.stored);
+        let lost = self.manager.late.take();
+        let stored = Published::clone(lost.as_ref().unwrap_or(&self.manager.stored));
         self.manager.running = Some(Manager::resume(now, self.manager.config, stored));
         self.manager.life += 1;
         let life = self.manager.life;
@@ -73,6 +76,7 @@ impl World {
 
     pub fn manager_tick(&mut self, life: u64) {
         if life == self.manager.life && self.manager.running.is_some() {
+            self.manager.late = None;
             self.advance_chains();
             self.confirm_fences();
             self.schedule(self.knobs.manager_tick_ms * 1000, Event::ManagerTick { life });
@@ -100,7 +104,11 @@ impl World {
     /// On the disk first, then to everybody (P3).
     fn publish(&mut self) {
         let Some(manager) = &self.manager.running else { return };
-        self.manager.stored = Rc::new(manager.published().clone());
+        let published = Rc::new(manager.published().clone());
+        let before = std::mem::replace(&mut self.manager.stored, published);
+        if planted(Planted::TellsBeforeStored) {
+            self.manager.late.get_or_insert(before);
+        }
         let receivers = (0..self.nodes.len()).map(Address::Node);
         let receivers: Vec<Address> = receivers.chain((0..self.clients.len()).map(Address::Client)).collect();
         for to in receivers {
@@ -197,6 +205,8 @@ impl World {
         let serving = chain.members.iter().find(|member| member.state() == PublicState::PublicServing);
         let node = serving.expect("a raised epoch has a serving member").node as usize;
         let epoch = chain.durability_epoch;
+        // Whoever fsyncs from now on hears that older bytes may be lost.
+        self.nodes[node].engine.frozen = false;
         let contents = (0..self.knobs.chunks)
             .map(|index| (self.chunk(index), self.nodes[node].engine.newest(self.chunk(index)).content))
             .collect();

@@ -1,7 +1,7 @@
 //! A storage node: one target, its disk, its process with a replica in it. The executor of the replica, as
 //! the storage server is in the product.
 
-use crate::engine::{Body, Engine};
+use crate::engine::{Body, Engine, ROOMY_BYTES};
 use crate::event::{Address, Answer, Event, Message, Request};
 use crate::random::Random;
 use crate::world::{CHAIN, World};
@@ -42,6 +42,7 @@ pub enum Call {
     Channels { chain_version: u64, page: usize },
     Finish { chain_version: u64 },
     Heartbeat { sent: Time },
+    Space { of: TargetId, chain_version: u64 },
 }
 
 pub struct Node {
@@ -68,7 +69,7 @@ impl Node {
         Node {
             target: TargetId(index as u64 + 1),
             clock: Clock::new(random),
-            engine: Engine::default(),
+            engine: Engine { room: ROOMY_BYTES, ..Engine::default() },
             boot: 1,
             incarnation: 0,
             started: 0,
@@ -132,6 +133,10 @@ impl World {
         self.note(|| format!("node {index} starts as {incarnation}"));
         self.schedule(10, Event::Heartbeat { node: index, incarnation });
         self.schedule(20, Event::Tick { node: index, incarnation });
+        if self.knobs.flush_every_ms > 0 {
+            let delay = self.knobs.flush_every_ms * 1000;
+            self.schedule(delay, Event::WriteBack { node: index, incarnation });
+        }
     }
 
     /// The process is gone, and all that was only in its memory.
@@ -148,6 +153,7 @@ impl World {
         let (index, incarnation) = match &event {
             Event::Tick { node, incarnation }
             | Event::Heartbeat { node, incarnation }
+            | Event::WriteBack { node, incarnation }
             | Event::Disk { node, incarnation, .. }
             | Event::Read { node, incarnation, .. }
             | Event::CallTimeout { node, incarnation, .. }
@@ -163,18 +169,25 @@ impl World {
                 self.feed(index, Input::Tick);
                 self.schedule(limits::TICK_MS * 1000, event);
             }
+            Event::WriteBack { .. } => {
+                self.write_back(index);
+                self.schedule(self.knobs.flush_every_ms * 1000, event);
+            }
             Event::Heartbeat { .. } => {
                 self.heartbeat(index);
+                self.ask_space(index);
                 self.schedule(self.knobs.heartbeat_ms * 1000, event);
             }
             Event::Disk { generation, work, .. } => self.disk_done(index, generation, work),
             Event::Read { reply, chain_version, chunk, cells, .. } => {
                 let node = &self.nodes[index];
                 let replica = node.replica.as_ref().expect("checked above");
-                let cells = cells.unwrap_or_else(|| node.engine.content(chunk).cells);
+                let cells = cells.or_else(|| node.engine.read(chunk));
                 // The clock is read now, after the version was chosen (P2).
                 let valid = replica.read_still_valid(node.clock.at(self.now), chain_version);
-                self.answer(index, ReplyTo(reply), Answer::Read(valid.map(|()| cells)));
+                let corrupt = || Error::new(Code::Corrupt, "bits flipped");
+                let result = valid.and_then(|()| cells.ok_or_else(corrupt));
+                self.answer(index, ReplyTo(reply), Answer::Read(result));
             }
             Event::CallTimeout { call, .. } => {
                 if let Some(call) = self.nodes[index].calls.remove(&call) {
@@ -189,6 +202,7 @@ impl World {
     fn reopen(&mut self, index: usize) {
         // What was started before the failure counts no more.
         self.nodes[index].engine.generation += 1;
+        self.nodes[index].engine.frozen = false;
         let recovered = self.nodes[index].recovered();
         let incarnation = self.nodes[index].incarnation;
         self.feed(index, Input::Reopen { recovered });
@@ -210,6 +224,16 @@ impl World {
         };
         let sent = node.clock.at(self.now);
         self.call(index, Address::Manager, request, Call::Heartbeat { sent });
+    }
+
+    /// The members after this one may have room again (P8).
+    fn ask_space(&mut self, index: usize) {
+        let replica = self.nodes[index].replica.as_ref().expect("it runs");
+        if let Some((of, chain_version)) = replica.asks_space_of() {
+            let TargetId(number) = of;
+            let to = Address::Node(number as usize - 1);
+            self.call(index, to, Request::Space, Call::Space { of, chain_version });
+        }
     }
 
     pub fn call(&mut self, index: usize, to: Address, request: Request, call: Call) {
@@ -286,6 +310,11 @@ impl World {
             Request::List { chain_version, from, limit } => {
                 return self.list(index, reply, chain_version, from, limit);
             }
+            Request::Space => {
+                let replica = node.replica.as_ref().expect("it runs");
+                let bytes = replica.allocatable_bytes(&node.engine);
+                return self.answer(index, reply, Answer::Space(bytes));
+            }
             Request::Heartbeat { .. } | Request::Routing => unreachable!("requests to the manager"),
         };
         self.feed(index, input);
@@ -323,7 +352,7 @@ impl World {
                 Input::ChannelsAnswer { chain_version, page, result: Err(lost()) }
             }
             Call::Finish { chain_version } => Input::SyncFinished { chain_version, result: Err(lost()) },
-            Call::Heartbeat { .. } => return,
+            Call::Heartbeat { .. } | Call::Space { .. } => return,
         };
         self.feed(index, input);
     }
@@ -366,6 +395,10 @@ impl World {
                         self.feed(index, Input::View { chain, lease_until });
                     }
                 };
+            }
+            (Call::Space { of, chain_version }, Answer::Space(bytes)) => {
+                let replica = self.nodes[index].replica.as_mut().expect("it runs");
+                return replica.learn_space(of, chain_version, bytes);
             }
             (call, answer) => unreachable!("{call:?} was answered with {answer:?}"),
         };

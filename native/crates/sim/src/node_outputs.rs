@@ -13,6 +13,10 @@ impl Node {
     /// What the target stores before it acts in a role (P10).
     fn remember_role(&mut self) {
         let Some(replica) = &self.replica else { return };
+        // What failed is not complete again because a late view still calls it serving.
+        if replica.report().0 == LocalState::LocalOffline {
+            return;
+        }
         let engine = &mut self.engine;
         match replica.view().role {
             Role::Idle => return,
@@ -28,6 +32,13 @@ impl Node {
     }
 }
 
+impl Node {
+    fn forget_marks(&mut self, now: u64, after_ms: u64) {
+        let Some(replica) = self.replica.as_ref().filter(|_| after_ms > 0) else { return };
+        self.engine.forget_marks(replica.view().version.0, now.saturating_sub(after_ms * 1000));
+    }
+}
+
 impl World {
     /// One input of a node's replica, and everything that follows from it at once.
     pub fn feed(&mut self, index: usize, input: Input<Body>) {
@@ -38,14 +49,16 @@ impl World {
         let Some(replica) = &mut node.replica else { return };
         let (was, _) = replica.report();
         let before = (replica.view().version, replica.fences_held());
-        let mut outputs = Vec::new();
+        let mut outputs = std::mem::take(&mut self.outputs);
         replica.handle(node.clock.at(self.now), input, &node.engine, &mut outputs);
         let (state, _) = replica.report();
         let changed = (replica.view().version, replica.fences_held()) != before;
         node.remember_role();
-        for output in outputs {
+        node.forget_marks(self.now, self.knobs.forget_marks_ms);
+        for output in outputs.drain(..) {
             self.carry_out(index, output);
         }
+        self.outputs = outputs;
         // What the manager waits for is told at once.
         let done = was != state && (state == LocalState::LocalUptodate || state == LocalState::LocalOffline);
         if (done || changed) && self.nodes[index].replica.is_some() {
@@ -61,8 +74,11 @@ impl World {
                 let work = DiskWork::Store { update, version, base, channel, body: payload };
                 self.start_disk(index, Some(chunk), work);
             }
+            Output::Commit { chunk, version } if planted(Planted::LateCommit) => {
+                self.start_disk(index, Some(chunk), DiskWork::Commit { chunk, version });
+            }
             Output::Commit { chunk, version } => {
-                if let Err(what) = self.nodes[index].engine.commit(chunk, version) {
+                if let Err(what) = self.nodes[index].engine.commit(chunk, version, self.now) {
                     self.violate(format!("node {index}: {what}"));
                 }
             }
@@ -75,10 +91,17 @@ impl World {
             }
             Output::Flush { ticket } => {
                 let snapshot = Box::new(self.nodes[index].engine.snapshot());
-                self.start_disk(index, None, DiskWork::Flush { ticket, snapshot });
+                let work = DiskWork::Flush { ticket, snapshot };
+                if planted(Planted::FlushAnsweredEarly) {
+                    return self.flush_answered_early(index, ticket, work);
+                }
+                self.start_disk(index, None, work);
             }
             Output::DiscardPending => self.nodes[index].engine.discard_staged(),
-            Output::ClearChannels => self.nodes[index].engine.state.channels.clear(),
+            Output::ClearChannels => {
+                self.nodes[index].engine.frozen = false;
+                self.nodes[index].engine.state.channels.clear();
+            }
             Output::DropChannels { client } => {
                 self.nodes[index].engine.state.channels.retain(|(owner, _), _| *owner != client);
             }
@@ -86,11 +109,13 @@ impl World {
                 self.note(|| format!("node {index} takes its target offline: {reason}"));
                 let incarnation = self.nodes[index].incarnation;
                 self.nodes[index].disk_broken = true;
+                if !planted(Planted::OfflineStaysComplete) {
+                    self.nodes[index].engine.lose();
+                }
                 self.schedule(300_000, Event::Reopen { node: index, incarnation });
             }
             Output::ReadCommitted { reply, chain_version, chunk } => {
-                let cells = self.nodes[index].engine.content(chunk).cells;
-                let cells = self.random.chance(50.0).then_some(cells);
+                let cells = self.nodes[index].engine.read(chunk).filter(|_| self.random.chance(50.0));
                 let incarnation = self.nodes[index].incarnation;
                 let slow = !self.healed && self.random.chance(self.knobs.slow_read);
                 let longest = if slow { self.knobs.slow_read_ms * 1000 } else { 200 };
@@ -136,6 +161,10 @@ impl World {
                     let what = format!("node {index} sends {held:?} of {chunk:?} as {committed:?}");
                     return self.violate(what);
                 }
+                if self.nodes[index].engine.read(chunk).is_none() {
+                    // Nobody is sent bytes whose checksum does not match; it is tried again.
+                    return self.call_nobody(index, Call::Replace { chain_version, chunk });
+                }
                 let body = Body::Whole(self.nodes[index].engine.content(chunk));
                 let replacement = chain::Replacement { chunk, committed, crc: 0 };
                 let request = Request::SyncReplace { chain_version, replacement, body };
@@ -152,6 +181,29 @@ impl World {
         };
         let TargetId(number) = to;
         self.call(index, Address::Node(number as usize - 1), request, call);
+    }
+
+    /// A request that cannot be sent: its answer is an error, a little later.
+    fn call_nobody(&mut self, index: usize, call: Call) {
+        let number = self.next_call();
+        let incarnation = self.nodes[index].incarnation;
+        self.nodes[index].calls.insert(number, call);
+        self.schedule(1000, Event::CallTimeout { node: index, incarnation, call: number });
+    }
+
+    pub fn write_back(&mut self, index: usize) {
+        // No request waits for ticket 0; an error takes the target offline all the same.
+        let snapshot = Box::new(self.nodes[index].engine.snapshot());
+        self.start_disk(index, None, DiskWork::Flush { ticket: 0, snapshot });
+    }
+
+    /// Only planted: the medium has it half a second after it was answered.
+    fn flush_answered_early(&mut self, index: usize, ticket: u64, work: DiskWork) {
+        let node = &self.nodes[index];
+        let (incarnation, generation) = (node.incarnation, node.engine.generation);
+        self.schedule(500_000, Event::Disk { node: index, incarnation, generation, work });
+        let snapshot = Box::new(self.nodes[index].engine.durable.clone());
+        self.start_disk(index, None, DiskWork::Flush { ticket, snapshot });
     }
 
     fn disk_delay(&mut self) -> u64 {
@@ -201,7 +253,7 @@ impl World {
                     return;
                 }
                 if !failed {
-                    node.engine.replace(&replacement, content);
+                    node.engine.replace(&replacement, content, self.now);
                 }
                 let result = if failed { Err(broken()) } else { Ok(()) };
                 let version = replacement.committed.version;
@@ -213,11 +265,15 @@ impl World {
                 }
                 Input::ChannelsStored { ticket, result: if failed { Err(broken()) } else { Ok(()) } }
             }
-            DiskWork::Flush { ticket, snapshot } => {
-                if !failed {
-                    node.engine.flushed(*snapshot);
+            DiskWork::Commit { chunk, version } => {
+                if let Err(what) = node.engine.commit(chunk, version, self.now) {
+                    self.violate(format!("node {index}: {what}"));
                 }
-                Input::Flushed { ticket, result: if failed { Err(broken()) } else { Ok(()) } }
+                return;
+            }
+            DiskWork::Flush { ticket, snapshot } => {
+                let flushed = !failed && node.engine.flush(*snapshot);
+                Input::Flushed { ticket, result: if flushed { Ok(()) } else { Err(broken()) } }
             }
         };
         self.feed(index, input);

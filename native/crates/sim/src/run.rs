@@ -64,6 +64,8 @@ fn run_caught(planted: Option<Planted>, make: impl FnOnce() -> World, script: &[
     museum::plant(planted);
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut world = make();
+        // No violation shows only there, and it is half of the events.
+        world.knobs.core_first &= planted.is_none();
         museum::shorten_pages(world.knobs.page_max);
         play(&mut world, script);
         world
@@ -106,16 +108,42 @@ fn play(world: &mut World, script: &[(u64, Fault)]) {
     for (time_ms, fault) in script {
         world.schedule(time_ms * 1000, Event::Fault(fault.clone()));
     }
-    world.schedule(knobs.faults_ms * 1000, Event::Fault(Fault::Heal));
     world.run_until(knobs.faults_ms * 1000);
+    if knobs.core_first && script.is_empty() {
+        recover_core(world, &knobs);
+    }
+    world.fault(Fault::Heal);
+    let healed = world.now;
     // A while of peace with traffic, then quiet.
-    world.run_until((knobs.faults_ms + 500) * 1000);
+    world.run_until(healed + 500_000);
     for client in &mut world.clients {
         client.stopped = true;
     }
     settle(world, &knobs);
     if world.violation.is_none() {
         world.judge();
+    }
+}
+
+/// One complete member alone must serve, and answer an update, within a bounded time (P10).
+fn recover_core(world: &mut World, knobs: &Knobs) {
+    // Whoever runs hears the manager again before all but one are lost.
+    world.calm();
+    let paused_until = world.nodes.iter().map(|node| node.paused_until).max().unwrap_or(0);
+    world.run_until(world.now.max(paused_until) + 2 * knobs.lease_ms * 1000);
+    let Some(core) = world.leave_core() else { return };
+    let limit_ms = 4 * knobs.lease_ms + knobs.outage_grace_ms + knobs.slow_kind_ms + 6000;
+    let (began, end) = (world.now, world.now + limit_ms * 1000);
+    while world.violation.is_none() && !world.updated_since(began) {
+        if world.now >= end {
+            let chain = crate::manager::describe(world.manager.chain());
+            let who = world.unsettled();
+            world.note(|| who);
+            return world.violate(format!("node {core} alone did not go on within {limit_ms} ms: {chain}"));
+        }
+        let next = world.now + 100_000;
+        world.schedule(100_000, Event::Settled);
+        world.run_until(next);
     }
 }
 

@@ -5,7 +5,6 @@ use crate::checker::{Interval, Step, Verdict, check};
 use crate::engine::Cells;
 use crate::history::{Action, Operation, Raise};
 use crate::world::World;
-use std::collections::BTreeSet;
 use wire::ChunkId;
 
 impl World {
@@ -95,12 +94,14 @@ impl World {
         for chunk in self.chunks() {
             let content = self.members().next().expect("a chain has members").engine.newest(chunk).content;
             let forgotten = self.forgotten_until(chunk);
-            let there: BTreeSet<u32> = content.lineage.iter().copied().collect();
             let lost = self.history.operations.iter().enumerate().find(|(place, operation)| {
                 let acknowledged = operation.returned.is_some() && operation.epoch == epoch;
                 let update =
                     matches!(operation.action, Action::Write { .. }) && operation.called >= forgotten;
-                update && acknowledged && operation.chunk == chunk && !there.contains(&(*place as u32 + 1))
+                update
+                    && acknowledged
+                    && operation.chunk == chunk
+                    && !content.lineage.contains(*place as u32 + 1)
             });
             if let Some((place, _)) = lost {
                 return self.violate(format!("operation {} was acknowledged and is lost", place + 1));
@@ -111,6 +112,8 @@ impl World {
     /// A raise of the epoch loses only what no fsync covered.
     fn judge_fsynced(&mut self) {
         let raises = self.history.raises.clone();
+        let forgotten: Vec<u64> =
+            self.chunks().into_iter().map(|chunk| self.forgotten_until(chunk)).collect();
         for raise in &raises {
             let before = |operation: &&Operation| operation.returned.is_some_and(|time| time < raise.time);
             let flushes = self.history.operations.iter().filter(before);
@@ -121,11 +124,11 @@ impl World {
             let Some(last) = last else { continue };
             let lost = self.history.operations.iter().enumerate().find(|(place, operation)| {
                 let covered = operation.returned.is_some_and(|time| time < last);
-                let remembered = operation.called >= self.forgotten_until(operation.chunk);
+                let remembered = operation.called >= forgotten[operation.chunk.index as usize];
                 let update = matches!(operation.action, Action::Write { .. }) && remembered;
                 let there = raise.contents.get(&operation.chunk);
                 let number = *place as u32 + 1;
-                let there = there.is_some_and(|content| content.lineage.contains(&number));
+                let there = there.is_some_and(|content| content.lineage.contains(number));
                 update && covered && operation.epoch + 1 == raise.epoch && !there
             });
             if let Some((place, _)) = lost {
@@ -138,11 +141,11 @@ impl World {
     fn judge_fences(&mut self) {
         for chunk in self.chunks() {
             let content = self.nodes[0].engine.newest(chunk).content;
-            let late = content.lineage.iter().find(|number| {
-                let identity = self.history.operations[**number as usize - 1].identity;
+            let late = content.lineage.operations().find(|number| {
+                let identity = self.history.operations[*number as usize - 1].identity;
                 let fence = self.history.fences.get(&identity);
                 fence.is_some_and(|fence| {
-                    fence.contents.get(&chunk).is_none_or(|then| !then.lineage.contains(number))
+                    fence.contents.get(&chunk).is_none_or(|then| !then.lineage.contains(*number))
                 })
             });
             if let Some(number) = late {
@@ -192,7 +195,7 @@ impl World {
             }
             let called = operation.called.max(start.time);
             let earlier = operation.called < start.time;
-            if earlier && initial.lineage.contains(&number) {
+            if earlier && initial.lineage.contains(number) {
                 continue;
             }
             let answered_here =

@@ -2,13 +2,15 @@
 //! of scheduling, so that a seed is a history.
 
 use crate::client::Client;
+use crate::engine::Body;
 use crate::event::{Address, Event, Message};
 use crate::history::History;
 use crate::knobs::{Knobs, Profile};
 use crate::manager::ManagerProcess;
-use crate::network::Network;
+use crate::network::{Copies, Network};
 use crate::node::Node;
 use crate::random::Random;
+use chain::Output;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use wire::ChunkId;
@@ -28,6 +30,8 @@ pub struct World {
     pub clients: Vec<Client>,
     pub history: History,
     pub healed: bool,
+    /// The only node that runs, while it must go on alone.
+    pub core: Option<usize>,
     /// The first broken rule.
     pub violation: Option<String>,
     pub verbose: bool,
@@ -41,6 +45,8 @@ pub struct World {
     /// Time, order, and the event's place in the store: events are too large to be moved about in a heap.
     queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
     store: Vec<Option<Event>>,
+    /// Empty between two inputs: kept for its room.
+    pub outputs: Vec<Output<Body>>,
     free: Vec<usize>,
 }
 
@@ -63,6 +69,7 @@ impl World {
             clients,
             history: History::default(),
             healed: false,
+            core: None,
             violation: None,
             verbose,
             hash: 0xcbf2_9ce4_8422_2325,
@@ -73,6 +80,7 @@ impl World {
             order: 0,
             queue: BinaryHeap::new(),
             store: Vec::new(),
+            outputs: Vec::new(),
             free: Vec::new(),
             knobs,
             random,
@@ -96,8 +104,13 @@ impl World {
 
     pub fn send(&mut self, from: Address, to: Address, message: Message) {
         let delays = self.network.delays(&mut self.random, &self.knobs, self.now, (from, to), message.kind());
-        for delay in delays {
-            self.schedule(delay, Event::Deliver { from, to, message: message.clone() });
+        match delays {
+            Copies::None => {}
+            Copies::One(delay) => self.schedule(delay, Event::Deliver { from, to, message }),
+            Copies::Two(first, second) => {
+                self.schedule(first, Event::Deliver { from, to, message: message.clone() });
+                self.schedule(second, Event::Deliver { from, to, message });
+            }
         }
     }
 
@@ -168,6 +181,7 @@ impl World {
             Event::Deliver { to: Address::Node(node), .. }
             | Event::Tick { node, .. }
             | Event::Heartbeat { node, .. }
+            | Event::WriteBack { node, .. }
             | Event::Disk { node, .. }
             | Event::Read { node, .. }
             | Event::CallTimeout { node, .. }

@@ -248,7 +248,7 @@ impl<'a> Transition<'a> {
             self.set(place, PublicState::PublicServing);
         } else if let Some(place) = present.first().copied().filter(|_| nobody_to_wait_for) {
             self.set(place, PublicState::PublicServing);
-            self.chain.durability_epoch += 1;
+            self.chain.durability_epoch += u64::from(!planted(Planted::EpochNotRaised));
             self.reasons.push(format!("durability epoch {}", self.chain.durability_epoch));
         }
     }

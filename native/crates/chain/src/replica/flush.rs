@@ -4,6 +4,7 @@
 
 use super::{Output, Replica, ReplyTo, Step};
 use crate::limits;
+use crate::museum::{Planted, planted};
 use crate::view::Role;
 use std::collections::BTreeMap;
 use wire::{Code, Error, Result};
@@ -49,7 +50,8 @@ impl<P: Clone> Replica<P> {
             return step.out.push(Output::ReplyFlush { reply, result: Err(error) });
         }
         let ticket = self.flushes.ticket();
-        let waiting = Waiting { reply, here: false, after: self.view.successor.is_none() };
+        let alone = self.view.successor.is_none() || planted(Planted::FlushHeadOnly);
+        let waiting = Waiting { reply, here: false, after: alone };
         self.flushes.waiting.insert(ticket, waiting);
         step.out.push(Output::Flush { ticket });
         if let Some(to) = self.view.successor {
@@ -76,7 +78,9 @@ impl<P: Clone> Replica<P> {
     }
 
     pub(super) fn on_flushed(&mut self, step: &mut Step<P>, ticket: u64, result: Result<()>) {
-        if let Err(error) = result {
+        if let Err(error) = result
+            && !planted(Planted::FlushErrorIgnored)
+        {
             return self.take_offline(step, error);
         }
         if self.session_flushed(step, ticket) {

@@ -78,7 +78,8 @@ impl<P: Clone> Replica<P> {
         }
         let space = step.chunks.allocatable_bytes().min(self.successor_allocatable_bytes);
         let wanted = update.may_allocate_bytes();
-        if wanted > 0 && self.allocating_bytes + wanted > space {
+        let full = self.allocating_bytes + wanted > space && !planted(Planted::IgnoreSpace);
+        if wanted > 0 && full {
             return Err(Error::new(Code::NoSpace, format!("chain {}", self.view.chain.id)));
         }
         Ok(())
@@ -232,6 +233,9 @@ impl<P: Clone> Replica<P> {
     ) {
         let applied = match result {
             Ok(applied) => applied,
+            Err(error) if planted(Planted::RefuseAfterAssign) => {
+                return self.refuse_assigned(step, chunk, version, &error);
+            }
             Err(error) => return self.take_offline(step, error),
         };
         // Not found: discarded by a resync while the engine worked.
@@ -241,6 +245,17 @@ impl<P: Clone> Replica<P> {
                 channel.applied = applied;
             }
             self.advance(step, chunk);
+        }
+    }
+
+    /// Only planted: what P8 forbids.
+    fn refuse_assigned(&mut self, step: &mut Step<P>, chunk: ChunkId, version: Version, error: &Error) {
+        let Some(queue) = self.queues.get_mut(&chunk) else { return };
+        let Some(place) = queue.pending.iter().position(|pending| pending.version == version) else { return };
+        for pending in queue.pending.split_off(place) {
+            self.pending_total -= 1;
+            let replies = pending.waiters.into_iter().map(|waiter| waiter.reply);
+            step.out.extend(replies.map(|reply| Output::ReplyUpdate { reply, result: Err(error.clone()) }));
         }
     }
 
@@ -262,7 +277,11 @@ impl<P: Clone> Replica<P> {
             Ok(acknowledged) => {
                 self.successor_allocatable_bytes = acknowledged.allocatable_bytes;
                 // The successor commits in order: an answer for one version answers for those before it.
-                for pending in queue.pending.iter_mut().filter(|pending| pending.version <= version) {
+                for pending in queue
+                    .pending
+                    .iter_mut()
+                    .filter(|pending| pending.version <= version || planted(Planted::AckAll))
+                {
                     pending.acked = true;
                 }
                 self.advance(step, chunk);

@@ -30,7 +30,11 @@ impl<P: Clone> Replica<P> {
         self.up_to_date = self.up_to_date && planted(Planted::R1);
         self.begin_settling(was);
         self.fencing.begin_again();
-        self.successor_allocatable_bytes = u64::MAX;
+        // What is known of the room of the members after this one stays: it is less than they have, at worst,
+        // and then it is asked for (P8).
+        if self.view.successor.is_none() {
+            self.successor_allocatable_bytes = u64::MAX;
+        }
         self.source = None;
         self.retry.clear();
         self.end_session(step, &stale);
@@ -48,6 +52,7 @@ impl<P: Clone> Replica<P> {
             return;
         }
         if let Some(to) = self.view.successor.filter(|_| self.view.successor_is_syncing) {
+            let to = if planted(Planted::WrongSyncTarget) { self.identity.target } else { to };
             self.source = Some(SyncSource::new(to, self.view.version.0));
         }
         self.drive_again(step);

@@ -218,7 +218,9 @@ impl Target {
         if newer {
             self.position
                 .store(to_peers::place(&view, self.id).map_or(0, |(_, place)| place), Ordering::Relaxed);
-            if let Err(error) = self.remember_role(&view) {
+            // What failed is not complete again because the chain still calls it serving.
+            let failed = self.standing().0 == LocalState::LocalOffline;
+            if !failed && let Err(error) = self.remember_role(&view) {
                 return self.fail(error);
             }
             let version = view.version.0;

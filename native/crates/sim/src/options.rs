@@ -1,0 +1,91 @@
+//! The words of the command line.
+
+use sim::{Choice, Planted, Profile};
+use std::path::PathBuf;
+
+pub const USAGE: &str = "\
+usage: sim chain [--seeds FROM..TO | --seed N] [--profile NAME] [--planted NAME] [--verbose]
+       sim chain --check
+       sim chain --record FILE --seeds FROM..TO";
+
+pub enum Mode {
+    Range {
+        first: u64,
+        last: u64,
+    },
+    /// Fixed and fresh seeds, about a minute of one core.
+    Check,
+    /// In steps, each a line of the file; goes on where the file ends.
+    Record {
+        first: u64,
+        last: u64,
+        file: PathBuf,
+    },
+}
+
+pub struct Options {
+    pub mode: Mode,
+    pub choice: Choice,
+}
+
+impl Options {
+    /// The words that a failing seed needs besides its number.
+    pub fn replay(&self) -> String {
+        let planted = self.choice.planted.map(|planted| format!(" --planted {}", planted.name()));
+        let profile = self.choice.profile.map(|profile| format!(" --profile {profile:?}").to_lowercase());
+        planted.unwrap_or_default() + &profile.unwrap_or_default()
+    }
+}
+
+pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
+    if words.next().as_deref() != Some("chain") {
+        return Err("the protocol to run is missing: chain".into());
+    }
+    let mut seeds = (0, 2000);
+    let mut check = false;
+    let mut file = None;
+    let mut choice = Choice::default();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        match word.as_str() {
+            "--seeds" => seeds = range(&value()?)?,
+            "--seed" => {
+                let seed = number(&value()?)?;
+                seeds = (seed, seed + 1);
+            }
+            "--check" => check = true,
+            "--record" => file = Some(PathBuf::from(value()?)),
+            "--verbose" => choice.verbose = true,
+            "--planted" => choice.planted = Some(planted(&value()?)?),
+            "--profile" => {
+                let name = value()?;
+                choice.profile = Some(Profile::from_name(&name).ok_or(format!("{name} is no profile"))?);
+            }
+            other => return Err(format!("unknown option {other}")),
+        }
+    }
+    let (first, last) = seeds;
+    let mode = match file {
+        Some(_) if choice.planted.is_some() || check => {
+            return Err("what is recorded is a clean range of seeds".into());
+        }
+        Some(file) => Mode::Record { first, last, file },
+        None if check => Mode::Check,
+        None => Mode::Range { first, last },
+    };
+    Ok(Options { mode, choice })
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse::<u64>().map_err(|_| format!("{text} is no number"))
+}
+
+fn range(text: &str) -> Result<(u64, u64), String> {
+    let (first, last) = text.split_once("..").ok_or(format!("{text} is no range FROM..TO"))?;
+    Ok((number(first)?, number(last)?))
+}
+
+fn planted(name: &str) -> Result<Planted, String> {
+    let names = || Planted::ALL.iter().map(|planted| planted.name()).collect::<Vec<_>>().join(", ");
+    Planted::from_name(name).ok_or_else(|| format!("{name} is none of {}", names()))
+}
