@@ -128,9 +128,7 @@ impl Core {
                 shard.entries.get(&chunk).is_some_and(|entry| entry.generation == snapshot.generation)
             };
             if unchanged {
-                let crc = result.map_err(|reason| {
-                    Error::new(Code::Corrupt, format!("chunk {}.{}, {reason}", chunk.inode, chunk.index))
-                })?;
+                let crc = result.map_err(|unread| self.unread(chunk, unread))?;
                 let (version, chunk_length) = (layout.version, layout.length);
                 return Ok(ReadInfo { version, chunk_length, length: length as u32, crc });
             }
@@ -151,9 +149,17 @@ impl Core {
             let result = read_runs(&snapshot, block as usize * BLOCK_BYTES, &mut bytes);
             let generation = self.index.shard(chunk).entries.get(&chunk).map(|entry| entry.generation);
             if generation == Some(snapshot.generation) {
-                let where_ = |reason| format!("chunk {}.{}, {reason}", chunk.inode, chunk.index);
-                return result.map(|_| bytes).map_err(|reason| Error::new(Code::Corrupt, where_(reason)));
+                return result.map(|_| bytes).map_err(|unread| self.unread(chunk, unread));
             }
+        }
+    }
+
+    /// Damage is of one chunk; a disk that does not read is the end of the target.
+    fn unread(&self, chunk: ChunkId, unread: Unread) -> Error {
+        let place = format!("chunk {}.{}", chunk.inode, chunk.index);
+        match unread {
+            Unread::Damaged(reason) => Error::new(Code::Corrupt, format!("{place}, {reason}")),
+            Unread::Failed(reason) => self.volume.fail(&place, &reason),
         }
     }
 
@@ -224,8 +230,15 @@ impl Snapshot {
     }
 }
 
+/// Why bytes could not be had.
+#[derive(Debug)]
+enum Unread {
+    Damaged(String),
+    Failed(String),
+}
+
 /// Fills `buffer` from byte `offset` of the chunk; the checksum of what it put there, or what is wrong.
-fn read_runs(snapshot: &Snapshot, offset: usize, buffer: &mut [u8]) -> std::result::Result<u32, String> {
+fn read_runs(snapshot: &Snapshot, offset: usize, buffer: &mut [u8]) -> std::result::Result<u32, Unread> {
     let mut crc = 0;
     let end = offset + buffer.len();
     for run in &snapshot.runs {
@@ -250,7 +263,7 @@ struct Edges {
     after: usize,
 }
 
-fn read_run(layout: &Layout, run: &Run, edges: Edges, part: &mut [u8]) -> std::result::Result<u32, String> {
+fn read_run(layout: &Layout, run: &Run, edges: Edges, part: &mut [u8]) -> std::result::Result<u32, Unread> {
     // Only the first and the last block can be wanted in part. Most reads want whole blocks, and pay for no
     // scratch.
     let (mut head, mut tail);
@@ -280,12 +293,10 @@ fn read_run(layout: &Layout, run: &Run, edges: Edges, part: &mut [u8]) -> std::r
             let count = file
                 .file
                 .read_at(&mut parts, *offset)
-                .map_err(|error| format!("block {}: {error}", run.first))?;
+                .map_err(|error| Unread::Failed(format!("block {}: {error}", run.first)))?;
             if count < wanted {
-                return Err(format!(
-                    "block {}: the segment ends too early",
-                    run.first + (count / BLOCK_BYTES) as u32
-                ));
+                let block = run.first + (count / BLOCK_BYTES) as u32;
+                return Err(Unread::Damaged(format!("block {block}: the segment ends too early")));
             }
         }
     }
@@ -303,7 +314,7 @@ fn read_run(layout: &Layout, run: &Run, edges: Edges, part: &mut [u8]) -> std::r
             found = combine(found, checksum(tail), tail.len());
         }
         if found != layout.crcs[block as usize] {
-            return Err(format!("block {block}: the checksum does not match"));
+            return Err(Unread::Damaged(format!("block {block}: the checksum does not match")));
         }
         crc = combine(crc, inner_crc, inner.len());
         done += inner.len();

@@ -90,6 +90,10 @@ impl Disk for FileDisk {
 
     fn space(&self) -> Result<DiskSpace> {
         let stat = rustix::fs::fstatvfs(&self.folder)?;
+        if stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+            // What a local file system does when its disk fails: nothing will be stored here any more.
+            return Err(rustix::io::Errno::ROFS.into());
+        }
         Ok(DiskSpace { capacity: stat.f_blocks * stat.f_frsize, free: stat.f_bavail * stat.f_frsize })
     }
 }
@@ -169,5 +173,15 @@ impl DiskFile for OpenFile {
         // file.
         let bytes = self.0.metadata()?.blocks() * 512;
         Ok(bytes.saturating_sub(bytes / 64 + (64 << 10))..=bytes)
+    }
+
+    fn forget_cached(&self, offset: u64, length: u64) {
+        // Pages that are not written back yet stay. A kernel that refuses reads from its cache.
+        let _ = rustix::fs::fadvise(
+            &self.0,
+            offset,
+            std::num::NonZeroU64::new(length),
+            rustix::fs::Advice::DontNeed,
+        );
     }
 }

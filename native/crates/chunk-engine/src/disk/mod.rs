@@ -64,4 +64,6 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     /// Between how many bytes and how many the file's blocks hold; where the disk knows exactly, both are
     /// the same.
     fn allocated(&self) -> Result<RangeInclusive<u64>>;
+    /// The next read of the range comes from the medium, as far as a cache can be told. A hint.
+    fn forget_cached(&self, _offset: u64, _length: u64) {}
 }

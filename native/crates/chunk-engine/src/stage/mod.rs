@@ -78,6 +78,8 @@ pub(crate) struct Tip {
     pub layout: Arc<Layout>,
     /// Bytes of the chunk below this may be wanted by another version.
     pub protected_length: u32,
+    /// Old blocks that are damaged stay so under the new version, instead of stopping it.
+    pub keeps_damage: bool,
 }
 
 /// Where each run of fresh blocks went.
@@ -89,12 +91,23 @@ impl Engine {
     /// Holds an update as the newest pending version of its chunk. When it returns, it survives the death of
     /// the process.
     pub fn stage(&self, request: &StageRequest<'_>) -> Result<Staged> {
+        self.stage_with(request, None)
+    }
+
+    /// As `stage`, for an update that no good bytes can be had for: old blocks that it changes in part and
+    /// that are damaged stay damaged, and so do `damaged` blocks of its own payload. Reads of these blocks
+    /// give `Corrupt`, until they are overwritten whole or the chunk is replaced.
+    pub fn stage_damaged(&self, request: &StageRequest<'_>, damaged: &[u32]) -> Result<Staged> {
+        self.stage_with(request, Some(damaged))
+    }
+
+    fn stage_with(&self, request: &StageRequest<'_>, damaged: Option<&[u32]>) -> Result<Staged> {
         let core = &*self.core;
         core.check()?;
         core.throttle()?;
         let _lock = core.index.lock_chunk(request.chunk);
-        let tip = core.tip(request.chunk)?;
-        let result = core.stage(request, &tip);
+        let tip = Tip { keeps_damage: damaged.is_some(), ..core.tip(request.chunk)? };
+        let result = core.stage(request, &tip, damaged.unwrap_or_default());
         if result.is_err() {
             core.forget_if_absent(request.chunk);
         }
@@ -103,13 +116,14 @@ impl Engine {
 }
 
 impl Core {
-    fn stage(&self, request: &StageRequest<'_>, tip: &Tip) -> Result<Staged> {
+    fn stage(&self, request: &StageRequest<'_>, tip: &Tip, damaged: &[u32]) -> Result<Staged> {
         self.check_request(request, tip)?;
         let payload = Payload::new(match request.update {
             Update::Write { data, .. } | Update::Replace { data } => data,
             Update::Truncate { .. } | Update::Punch { .. } | Update::Remove => &[],
         });
-        let plan = Plan::new(self, request, tip, &payload)?;
+        let mut plan = Plan::new(self, request, tip, &payload)?;
+        plan.mark_damaged(damaged);
         if request.crc.is_some_and(|crc| crc != plan.payload_crc) {
             return Err(Error::new(
                 Code::Corrupt,
@@ -137,7 +151,7 @@ impl Core {
                 }
                 if let Some(active) = &entry.active {
                     let (layout, protected_length) = (active.tip().clone(), active.protected_length);
-                    return Ok(Tip { chunk, layout, protected_length });
+                    return Ok(Tip { chunk, layout, protected_length, keeps_damage: false });
                 }
             }
             self.activate(chunk)?;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::Arc;
-use wire::Result;
+use wire::{Code, Result};
 
 /// Overwritten blocks that still go through the journal: 64 KiB touch at most 17. More go to new blocks.
 const JOURNALED_BLOCKS_MAX: usize = 17;
@@ -146,6 +146,13 @@ impl Plan {
         }
     }
 
+    /// These blocks came without good bytes: reads of them say so.
+    pub fn mark_damaged(&mut self, damaged: &[u32]) {
+        for block in self.blocks.iter_mut().filter(|block| damaged.contains(&block.block)) {
+            block.crc = mark(block.crc, true);
+        }
+    }
+
     /// Fresh blocks, neighbours together.
     pub fn fresh_runs(&self) -> Vec<(u32, u32)> {
         let mut runs: Vec<(u32, u32)> = Vec::new();
@@ -175,14 +182,32 @@ impl Plan {
     }
 }
 
+/// A checksum that the bytes do not have, if they are not the right ones.
+fn mark(crc: u32, damaged: bool) -> u32 {
+    if damaged { !crc } else { crc }
+}
+
+impl Tip {
+    /// What the block holds; true beside it: zeros instead, since it is damaged and the caller goes on with
+    /// that.
+    fn old_bytes(&self, core: &Core, block: u32) -> Result<(Vec<u8>, bool)> {
+        match core.read_block(self.chunk, &self.layout, block) {
+            Err(error) if error.code == Code::Corrupt && self.keeps_damage => {
+                Ok((vec![0; self.layout.stored(block)], true))
+            }
+            read => read.map(|bytes| (bytes, false)),
+        }
+    }
+}
+
 /// Shortens a chunk. Only the checksum of the last block changes.
 fn cut(core: &Core, tip: &Tip, length: u32) -> Result<Plan> {
     let mut plan = Plan { length, blocks: Vec::new(), payload_crc: 0 };
     let within = length as usize % BLOCK_BYTES;
     if within != 0 && length < tip.layout.length {
         let block = length / BLOCK_BYTES as u32;
-        let bytes = core.read_block(tip.chunk, &tip.layout, block)?;
-        let crc = checksum(&bytes[..within]);
+        let (bytes, damaged) = tip.old_bytes(core, block)?;
+        let crc = mark(checksum(&bytes[..within]), damaged);
         plan.blocks.push(BlockPlan { block, place: Place::Keep, crc, skip: 0, content: Content::None });
     }
     Ok(plan)
@@ -290,7 +315,8 @@ impl Write<'_> {
             let content = Content::Payload { before: gap, range, after: 0 };
             return Ok(BlockPlan { block, place: Place::Behind(plane), crc, skip: old, content });
         }
-        let mut bytes = self.core.read_block(self.tip.chunk, layout, block)?;
+        // The checksum follows from the old one, so that damage shows on.
+        let (mut bytes, _) = self.tip.old_bytes(self.core, block)?;
         bytes.resize(from + range.len(), 0);
         self.payload.copy(range, &mut bytes[from..]);
         Ok(BlockPlan { block, place: Place::Overlay, crc, skip: 0, content: Content::Owned(bytes) })
@@ -309,10 +335,10 @@ impl Write<'_> {
             let content = Content::Payload { before: 0, range, after: 0 };
             return Ok(BlockPlan { block, place: Place::Overlay, crc, skip: 0, content });
         }
-        let mut bytes = self.core.read_block(self.tip.chunk, &self.tip.layout, block)?;
+        let (mut bytes, damaged) = self.tip.old_bytes(self.core, block)?;
         bytes.resize(old.max(to), 0);
         self.payload.copy(range, &mut bytes[from..to]);
-        let crc = checksum(&bytes);
+        let crc = mark(checksum(&bytes), damaged);
         Ok(BlockPlan { block, place: Place::Overlay, crc, skip: 0, content: Content::Owned(bytes) })
     }
 }

@@ -1,0 +1,157 @@
+//! Damaged blocks: finds them by reading everything, and puts them right in place from another member's copy.
+//! A copy is taken only if it has the checksum that this target's own books name, so a wrong one does no
+//! harm, whoever sent it. Nothing is allocated and no version changes: it works on a full disk, and while
+//! updates pend.
+
+use crate::checksum::{BLOCK_BYTES, checksum};
+use crate::engine::{Core, Engine};
+use crate::layout::Layout;
+use std::io::IoSlice;
+use std::sync::Arc;
+use wire::{ChunkId, Code, Result, Version};
+
+/// Bytes of a chunk that are read with one call.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// What reading a whole committed chunk found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// `Version::NONE` for a chunk that does not exist.
+    pub version: Version,
+    pub chunk_length: u32,
+    /// Blocks of 4 KiB that do not match their checksums, in order.
+    pub blocks: Vec<u32>,
+}
+
+impl Engine {
+    /// Reads the whole committed chunk, from the medium as far as the disk can be told so, and names the
+    /// blocks that are damaged.
+    pub fn damage(&self, chunk: ChunkId) -> Result<Damage> {
+        self.core.check()?;
+        self.core.forget_cached(chunk)?;
+        let mut piece = vec![0; PIECE_BYTES];
+        'again: loop {
+            let first = self.core.read(chunk, None, 0, &mut [])?;
+            let mut damage =
+                Damage { version: first.version, chunk_length: first.chunk_length, blocks: Vec::new() };
+            let mut offset = 0;
+            while offset < damage.chunk_length {
+                let part = &mut piece[..PIECE_BYTES.min((damage.chunk_length - offset) as usize)];
+                let read = match self.core.read(chunk, None, offset, part) {
+                    Err(error) if error.code == Code::Corrupt => {
+                        self.each_block(chunk, offset, part, &mut damage)?
+                    }
+                    read => read?.version,
+                };
+                if read != damage.version {
+                    continue 'again;
+                }
+                offset += part.len() as u32;
+            }
+            return Ok(damage);
+        }
+    }
+
+    /// Looks at the blocks of a piece one by one; the version that they were of (any other one if it
+    /// changed).
+    fn each_block(
+        &self,
+        chunk: ChunkId,
+        offset: u32,
+        part: &mut [u8],
+        damage: &mut Damage,
+    ) -> Result<Version> {
+        for (number, block) in part.chunks_mut(BLOCK_BYTES).enumerate() {
+            let at = offset + (number * BLOCK_BYTES) as u32;
+            match self.core.read(chunk, None, at, block) {
+                Err(error) if error.code == Code::Corrupt => damage.blocks.push(at / BLOCK_BYTES as u32),
+                Err(error) => return Err(error),
+                Ok(read) if read.version != damage.version => return Ok(read.version),
+                Ok(_) => {}
+            }
+        }
+        // A damaged block says nothing about its version: a look without bytes does.
+        Ok(self.core.read(chunk, None, 0, &mut [])?.version)
+    }
+
+    /// Rewrites those damaged blocks, from block `first` on, that `bytes` have the right content of: another
+    /// member's, of the version `version`. How many are whole now that were not.
+    pub fn mend(&self, chunk: ChunkId, version: Version, first: u32, bytes: &[u8]) -> Result<u32> {
+        let core = &*self.core;
+        core.check()?;
+        let mended = core.mend(chunk, version, first, bytes)?;
+        if mended > 0 {
+            // No record says that there is something to flush.
+            core.segments.flush()?;
+        }
+        Ok(mended)
+    }
+}
+
+impl Core {
+    fn mend(&self, chunk: ChunkId, version: Version, first: u32, bytes: &[u8]) -> Result<u32> {
+        let _lock = self.index.lock_chunk(chunk);
+        self.activate(chunk)?;
+        let layout = {
+            let mut shard = self.index.shard(chunk);
+            let Some(active) = shard.active(chunk) else { return Ok(0) };
+            let Some(layout) = active.layouts().find(|layout| layout.version == version) else {
+                return Ok(0);
+            };
+            layout.clone()
+        };
+        let mut mended = 0;
+        for (number, content) in bytes.chunks(BLOCK_BYTES).enumerate() {
+            let block = first + number as u32;
+            let right = block < layout.blocks()
+                && content.len() == layout.stored(block)
+                && checksum(content) == layout.crcs[block as usize];
+            if right && self.is_damaged(chunk, &layout, block)? {
+                self.rewrite(chunk, &layout, block, content)?;
+                mended += u32::from(!self.is_damaged(chunk, &layout, block)?);
+            }
+        }
+        Ok(mended)
+    }
+
+    fn is_damaged(&self, chunk: ChunkId, layout: &Arc<Layout>, block: u32) -> Result<bool> {
+        match self.read_block(chunk, layout, block) {
+            Ok(_) => Ok(false),
+            Err(error) if error.code == Code::Corrupt => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The caller holds the chunk's lock: the block stays where it is. Torn by a crash it is still damaged.
+    fn rewrite(&self, chunk: ChunkId, layout: &Layout, block: u32, content: &[u8]) -> Result<()> {
+        let place = {
+            let mut shard = self.index.shard(chunk);
+            let active = shard.active(chunk).expect("a chunk whose lock is held and that has a layout");
+            // What lies in the journal is checked when it is read there, and holes have no bytes.
+            layout.plane(block).filter(|_| !layout.is_overlaid(block)).map(|plane| {
+                let plane = active.planes[plane as usize].as_ref().expect("a used plane is there");
+                (plane.file.clone(), plane.file.offset(plane.address.extent, block))
+            })
+        };
+        let Some((segment, offset)) = place else { return Ok(()) };
+        self.volume.write(&*segment.file, &[IoSlice::new(content)], offset, "a damaged block")?;
+        segment.mark_dirty();
+        Ok(())
+    }
+
+    fn forget_cached(&self, chunk: ChunkId) -> Result<()> {
+        self.activate(chunk)?;
+        let files: Vec<_> = {
+            let mut shard = self.index.shard(chunk);
+            let Some(active) = shard.active(chunk) else { return Ok(()) };
+            let extent = |plane: &crate::chunk::Plane| {
+                (plane.file.clone(), plane.file.offset(plane.address.extent, 0))
+            };
+            active.planes.iter().flatten().map(extent).collect()
+        };
+        for (segment, offset) in files {
+            segment.file.forget_cached(offset, (BLOCK_BYTES as u64) << segment.class);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! Damaged blocks: found, put right from a copy that has the checksum of the own books, carried on honestly
+//! where there is none.
+
+mod support;
+
+use bytes::Bytes;
+use chunk_engine::disk::Crash;
+use chunk_engine::{BLOCK_BYTES, Disk, Engine, MemoryDisk, StageRequest, Update};
+use std::io::IoSlice;
+use std::sync::Arc;
+use support::{content, id, options, pattern, request, version, write};
+use wire::Code;
+
+const BLOCKS: usize = 10;
+
+fn filled() -> (MemoryDisk, Engine, Vec<u8>) {
+    let disk = MemoryDisk::new(64 << 20);
+    let engine = Engine::create(Arc::new(disk.clone()), options()).unwrap();
+    // The last block is short.
+    let model = pattern(1, BLOCKS * BLOCK_BYTES - 100).to_vec();
+    write(&engine, id(1, 0), 0, 0, &model).unwrap();
+    engine.flush().unwrap();
+    (disk, engine, model)
+}
+
+/// Where the chunk's blocks lie: the segment that holds bytes, and its pages in order.
+fn pages(disk: &MemoryDisk) -> (String, Vec<u64>) {
+    let segment = |name: &String| name.starts_with("segment-") && !disk.written_pages(name).is_empty();
+    let name = disk.list().unwrap().into_iter().find(segment).unwrap();
+    let pages = disk.written_pages(&name);
+    (name, pages)
+}
+
+fn overwrite(disk: &MemoryDisk, name: &str, page: u64, bytes: &[u8]) {
+    disk.open(name).unwrap().unwrap().write_at(&[IoSlice::new(bytes)], page).unwrap();
+}
+
+#[test]
+fn every_kind_of_damage_is_found_and_mended_in_place() {
+    let (disk, engine, model) = filled();
+    let (name, pages) = pages(&disk);
+    assert_eq!(pages.len(), BLOCKS);
+    assert_eq!(engine.damage(id(1, 0)).unwrap().blocks, []);
+    assert!(disk.flip_bit(&name, pages[2] + 77, 3));
+    overwrite(&disk, &name, pages[5], &[0; BLOCK_BYTES]);
+    overwrite(&disk, &name, pages[9], &model[..BLOCK_BYTES]);
+    let damage = engine.damage(id(1, 0)).unwrap();
+    assert_eq!((damage.version, damage.chunk_length as usize), (version(1), model.len()));
+    assert_eq!(damage.blocks, [2, 5, 9]);
+    let used = engine.space().unwrap();
+    // Another version's, and bytes that are not the right ones, are not taken.
+    let (whole, block) = (&model[..], &model[2 * BLOCK_BYTES..3 * BLOCK_BYTES]);
+    assert_eq!(engine.mend(id(1, 0), version(7), 0, whole).unwrap(), 0);
+    assert_eq!(engine.mend(id(1, 0), version(1), 5, block).unwrap(), 0);
+    assert_eq!(engine.mend(id(1, 0), version(1), 9, &model[..BLOCK_BYTES]).unwrap(), 0);
+    assert_eq!(engine.damage(id(1, 0)).unwrap().blocks, [2, 5, 9]);
+    assert_eq!(engine.mend(id(1, 0), version(1), 2, block).unwrap(), 1);
+    assert_eq!(engine.mend(id(1, 0), version(1), 0, whole).unwrap(), 2, "the whole ones are left alone");
+    assert_eq!(engine.damage(id(1, 0)).unwrap().blocks, []);
+    assert_eq!(content(&engine, id(1, 0)), model);
+    assert_eq!(engine.space().unwrap(), used, "nothing was allocated");
+    engine.flush().unwrap();
+    drop(engine);
+    let (engine, _) = Engine::open(Arc::new(disk.after(Crash::LoseAll)), options()).unwrap();
+    assert_eq!(content(&engine, id(1, 0)), model, "it is on the medium");
+}
+
+#[test]
+fn a_chunk_can_be_mended_while_an_update_of_it_pends() {
+    let (disk, engine, mut model) = filled();
+    let (name, pages) = pages(&disk);
+    let data = [pattern(2, 50)];
+    engine.stage(&request(id(1, 0), 1, Update::Write { offset: 3 * 4096, data: &data })).unwrap();
+    assert!(disk.flip_bit(&name, pages[6], 0));
+    assert_eq!(engine.mend(id(1, 0), version(1), 0, &model).unwrap(), 1);
+    engine.commit(id(1, 0), version(2)).unwrap();
+    model[3 * 4096..3 * 4096 + 50].copy_from_slice(&data[0]);
+    assert_eq!(content(&engine, id(1, 0)), model);
+}
+
+#[test]
+fn an_update_over_damage_is_refused_or_keeps_it() {
+    let partial = [pattern(3, 100)];
+    let updates: [(Update<'_>, u32); 3] = [
+        (Update::Write { offset: 4 * 4096 + 10, data: &partial }, 4),
+        (Update::Truncate { length: 4 * 4096 + 500 }, 4),
+        // Behind the last byte, in the block that holds it.
+        (Update::Write { offset: (BLOCKS * BLOCK_BYTES - 50) as u32, data: &[] }, 9),
+    ];
+    let appended = [pattern(4, 20)];
+    for (update, block) in updates {
+        let (disk, engine, model) = filled();
+        let (name, pages) = pages(&disk);
+        assert!(disk.flip_bit(&name, pages[block as usize] + 300, 5));
+        let update = match update {
+            Update::Write { offset, data: [] } => Update::Write { offset, data: &appended },
+            update => update,
+        };
+        let staged = engine.stage(&request(id(1, 0), 1, update));
+        if block != 9 {
+            assert_eq!(staged.unwrap_err().code, Code::Corrupt);
+            engine.stage_damaged(&request(id(1, 0), 1, update), &[]).unwrap();
+        }
+        engine.commit(id(1, 0), version(2)).unwrap();
+        assert_eq!(engine.damage(id(1, 0)).unwrap().blocks, [block], "{update:?}");
+        // Everything else is there, also in the next process.
+        engine.flush().unwrap();
+        drop(engine);
+        let (engine, opened) = Engine::open(Arc::new(disk.after(Crash::KeepAll)), options()).unwrap();
+        assert!(opened.complete, "{opened:?}");
+        let mut before = vec![0; block as usize * BLOCK_BYTES];
+        engine.read(id(1, 0), 0, &mut before).unwrap();
+        assert!(before == model[..before.len()]);
+        assert_eq!(engine.damage(id(1, 0)).unwrap().blocks, [block]);
+    }
+}
+
+#[test]
+fn a_replacement_with_damaged_blocks_says_so_and_one_of_the_same_version_heals_it() {
+    let (disk, engine, model) = filled();
+    let payload = [Bytes::from(model.clone())];
+    let replacement =
+        StageRequest { base: None, commit: true, ..request(id(2, 0), 6, Update::Replace { data: &payload }) };
+    engine.stage_damaged(&replacement, &[0, 9]).unwrap();
+    assert_eq!(engine.damage(id(2, 0)).unwrap().blocks, [0, 9]);
+    let read = engine.read(id(2, 0), 0, &mut vec![0; 10]);
+    assert_eq!(read.unwrap_err().code, Code::Corrupt);
+    engine.flush().unwrap();
+    drop(engine);
+    let (engine, _) = Engine::open(Arc::new(disk.after(Crash::LoseAll)), options()).unwrap();
+    assert_eq!(engine.damage(id(2, 0)).unwrap().blocks, [0, 9]);
+    assert_eq!(engine.mend(id(2, 0), version(7), 0, &model).unwrap(), 0, "its books do not know them");
+    engine.stage(&replacement).unwrap();
+    assert_eq!(engine.damage(id(2, 0)).unwrap().blocks, []);
+    assert_eq!(content(&engine, id(2, 0)), model);
+    assert_eq!(engine.meta(id(2, 0)).unwrap().committed, version(7));
+    assert!(engine.check().unwrap().wrong.is_empty());
+}
+
+#[test]
+fn a_disk_that_does_not_read_fails_the_target() {
+    let (disk, engine, model) = filled();
+    disk.fail_at(1, chunk_engine::disk::Fault::Io);
+    assert_eq!(engine.read(id(1, 0), 0, &mut vec![0; model.len()]).unwrap_err().code, Code::TargetOffline);
+    disk.heal();
+    assert!(engine.failure().is_some());
+}
