@@ -14,6 +14,7 @@ import { addNode } from './commands/node.ts';
 import { addNodes } from './commands/nodes.ts';
 import { addRemove } from './commands/remove.ts';
 import { addReplace } from './commands/replace.ts';
+import { addScrub } from './commands/scrub.ts';
 import { addServices } from './commands/services.ts';
 import { addSql } from './commands/sql.ts';
 import { addStatus } from './commands/status.ts';
@@ -48,6 +49,7 @@ for (const add of [
   addSql,
   addBench,
   addDemo,
+  addScrub,
   addVerify,
   addVersion,
 ]) {

@@ -76,6 +76,10 @@ export interface RawStorageSettings {
   readBufferBytes: number;
   resyncBufferBytes: number;
   flushIntervalMs: number;
+  diskTimeoutMs: number;
+  resyncBytesPerSecond: number;
+  scrubBytesPerSecond: number;
+  scrubIntervalHours: number;
 }
 
 export interface RawCounter {

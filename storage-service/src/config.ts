@@ -111,6 +111,50 @@ export const storageConfigSchema = {
     reason: 'Memory for chunks that are copied to a returning target (P24).',
     scope: 'process',
   },
+  diskTimeoutMs: {
+    type: 'integer',
+    default: 8_000,
+    min: 500,
+    max: 25_000,
+    unit: 'ms',
+    reason:
+      'A disk that does not answer for so long (a flush: three times as long) goes offline with its targets. ' +
+      'Below the 10 s that the longest operation of a client may take.',
+    scope: 'process',
+  },
+  resyncBytesPerSecond: {
+    type: 'integer',
+    default: 256 * mebibyte,
+    min: mebibyte,
+    max: 64 * 1024 * mebibyte,
+    unit: 'bytes/s',
+    reason:
+      'Most that is read from one disk to bring other targets up to date; a quarter of it while clients use ' +
+      'the disk. At the default 1 TiB takes about an hour.',
+    scope: 'process',
+  },
+  scrubBytesPerSecond: {
+    type: 'integer',
+    default: 64 * mebibyte,
+    min: mebibyte,
+    max: 64 * 1024 * mebibyte,
+    unit: 'bytes/s',
+    reason:
+      'Most that the background scrub reads from one disk; a quarter of it while clients use the disk. At ' +
+      'the default 1 TiB takes about five hours.',
+    scope: 'process',
+  },
+  scrubIntervalHours: {
+    type: 'integer',
+    default: 168,
+    min: 0,
+    max: 8_760,
+    unit: 'hours',
+    reason:
+      'Everything is read and compared with its checksums again so long after the last time. 0: only when ' +
+      '`catena scrub` asks for it.',
+    scope: 'process',
+  },
   flushIntervalMs: {
     type: 'integer',
     default: 5_000,

@@ -35,6 +35,8 @@ export const MessageKind = {
   KIND_SYNC_CLIENTS: 17,
   KIND_SYNC_DONE: 18,
   KIND_SPACE: 19,
+  KIND_SCRUB: 20,
+  KIND_DIGEST_CHUNKS: 21,
   /** KIND_REGISTER - manager */
   KIND_REGISTER: 40,
   KIND_HEARTBEAT: 41,
@@ -84,6 +86,8 @@ export namespace MessageKind {
   export type KIND_SYNC_CLIENTS = typeof MessageKind.KIND_SYNC_CLIENTS;
   export type KIND_SYNC_DONE = typeof MessageKind.KIND_SYNC_DONE;
   export type KIND_SPACE = typeof MessageKind.KIND_SPACE;
+  export type KIND_SCRUB = typeof MessageKind.KIND_SCRUB;
+  export type KIND_DIGEST_CHUNKS = typeof MessageKind.KIND_DIGEST_CHUNKS;
   export type KIND_REGISTER = typeof MessageKind.KIND_REGISTER;
   export type KIND_HEARTBEAT = typeof MessageKind.KIND_HEARTBEAT;
   export type KIND_ROUTING_PUSH = typeof MessageKind.KIND_ROUTING_PUSH;

@@ -184,6 +184,7 @@ export interface TargetReport {
   diskError: boolean;
   capacityBytes: bigint;
   usedBytes: bigint;
+  /** takes no new chunks of its own accord: for placement */
   noAllocate: boolean;
   /** routing version up to which every fence of a client holds in this chain (P4) */
   fencesHeld: bigint;
@@ -191,6 +192,25 @@ export interface TargetReport {
   stopped: boolean;
   /** by this process: what an earlier one stored under this id is gone */
   created: boolean;
+  /** somebody should make room */
+  lowSpace: boolean;
+  /** known, and not repaired yet */
+  damagedChunks: bigint;
+  scrub: ScrubProgress | undefined;
+}
+
+/** The background pass over everything that a target holds. */
+export interface ScrubProgress {
+  running: boolean;
+  /** wall clock; of the pass that runs, else of the last one */
+  startedMs: bigint;
+  /** of the last complete pass; 0 = none yet */
+  finishedMs: bigint;
+  /** read in this pass */
+  chunks: bigint;
+  bytes: bigint;
+  /** chunks with damage found in this pass */
+  damaged: bigint;
 }
 
 /** Storage and meta services, on the connection that carries their heartbeats. */
@@ -1134,6 +1154,9 @@ function createBaseTargetReport(): TargetReport {
     fencesHeld: 0n,
     stopped: false,
     created: false,
+    lowSpace: false,
+    damagedChunks: 0n,
+    scrub: undefined,
   };
 }
 
@@ -1192,6 +1215,18 @@ export const TargetReport: MessageFns<TargetReport> = {
     }
     if (message.created !== false) {
       writer.uint32(168).bool(message.created);
+    }
+    if (message.lowSpace !== false) {
+      writer.uint32(96).bool(message.lowSpace);
+    }
+    if (message.damagedChunks !== 0n) {
+      if (BigInt.asUintN(64, message.damagedChunks) !== message.damagedChunks) {
+        throw new globalThis.Error("value provided for field message.damagedChunks of type uint64 too large");
+      }
+      writer.uint32(104).uint64(message.damagedChunks);
+    }
+    if (message.scrub !== undefined) {
+      ScrubProgress.encode(message.scrub, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -1313,6 +1348,30 @@ export const TargetReport: MessageFns<TargetReport> = {
             message.created = reader.bool();
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.lowSpace = reader.bool();
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.damagedChunks = reader.uint64() as bigint;
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.scrub = ScrubProgress.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1349,6 +1408,145 @@ export const TargetReport: MessageFns<TargetReport> = {
       : 0n;
     message.stopped = object.stopped ?? false;
     message.created = object.created ?? false;
+    message.lowSpace = object.lowSpace ?? false;
+    message.damagedChunks = (object.damagedChunks !== undefined && object.damagedChunks !== null)
+      ? BigInt(object.damagedChunks)
+      : 0n;
+    message.scrub = (object.scrub !== undefined && object.scrub !== null)
+      ? ScrubProgress.fromPartial(object.scrub)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseScrubProgress(): ScrubProgress {
+  return { running: false, startedMs: 0n, finishedMs: 0n, chunks: 0n, bytes: 0n, damaged: 0n };
+}
+
+export const ScrubProgress: MessageFns<ScrubProgress> = {
+  encode(message: ScrubProgress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.running !== false) {
+      writer.uint32(8).bool(message.running);
+    }
+    if (message.startedMs !== 0n) {
+      if (BigInt.asUintN(64, message.startedMs) !== message.startedMs) {
+        throw new globalThis.Error("value provided for field message.startedMs of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.startedMs);
+    }
+    if (message.finishedMs !== 0n) {
+      if (BigInt.asUintN(64, message.finishedMs) !== message.finishedMs) {
+        throw new globalThis.Error("value provided for field message.finishedMs of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.finishedMs);
+    }
+    if (message.chunks !== 0n) {
+      if (BigInt.asUintN(64, message.chunks) !== message.chunks) {
+        throw new globalThis.Error("value provided for field message.chunks of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.chunks);
+    }
+    if (message.bytes !== 0n) {
+      if (BigInt.asUintN(64, message.bytes) !== message.bytes) {
+        throw new globalThis.Error("value provided for field message.bytes of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.bytes);
+    }
+    if (message.damaged !== 0n) {
+      if (BigInt.asUintN(64, message.damaged) !== message.damaged) {
+        throw new globalThis.Error("value provided for field message.damaged of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.damaged);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ScrubProgress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseScrubProgress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.running = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.startedMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.finishedMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.chunks = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.damaged = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ScrubProgress>): ScrubProgress {
+    return ScrubProgress.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ScrubProgress>): ScrubProgress {
+    const message = createBaseScrubProgress();
+    message.running = object.running ?? false;
+    message.startedMs = (object.startedMs !== undefined && object.startedMs !== null) ? BigInt(object.startedMs) : 0n;
+    message.finishedMs = (object.finishedMs !== undefined && object.finishedMs !== null)
+      ? BigInt(object.finishedMs)
+      : 0n;
+    message.chunks = (object.chunks !== undefined && object.chunks !== null) ? BigInt(object.chunks) : 0n;
+    message.bytes = (object.bytes !== undefined && object.bytes !== null) ? BigInt(object.bytes) : 0n;
+    message.damaged = (object.damaged !== undefined && object.damaged !== null) ? BigInt(object.damaged) : 0n;
     return message;
   },
 };

@@ -8,6 +8,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { ReplyHeader, RequestHeader } from "./common.ts";
+import { ScrubProgress, TargetReport } from "./manager.ts";
 
 export const UpdateKind = {
   /** UPDATE_WRITE - payload bytes at offset; grows the chunk, a gap reads as zeros */
@@ -150,7 +151,7 @@ export interface ListChunksRequest {
   /** 0 = all */
   inode: bigint;
   limit: number;
-  /** fills ChunkInfo.crc (reads the bytes) */
+  /** fills ChunkInfo.crc and digest (reads the bytes) */
   withChecksum: boolean;
 }
 
@@ -164,12 +165,41 @@ export interface ChunkInfo {
   chunkSize: number;
   /** with_checksum: the stored bytes do not match their checksums */
   corrupt: boolean;
+  /** with_checksum: 16 bytes, XXH3-128 of the chunk's bytes as they were read */
+  digest: Buffer;
 }
 
 export interface ListChunksReply {
   header: ReplyHeader | undefined;
   chunks: ChunkInfo[];
   more: boolean;
+}
+
+/** What a member holds, in ranges of consecutive chunks: equal digests need no list (P9). */
+export interface DigestChunksRequest {
+  header: RequestHeader | undefined;
+  chain: number;
+  chainVersion: bigint;
+  target: bigint;
+  /** where the first range begins */
+  from: ChunkId | undefined;
+  chunksPerRange: number;
+}
+
+export interface ChunkRange {
+  /** the next range begins behind it; of the last range, the highest id there is */
+  last:
+    | ChunkId
+    | undefined;
+  /** marks of removals counted */
+  chunks: number;
+  /** of ids, versions and removals */
+  digest: bigint;
+}
+
+export interface DigestChunksReply {
+  header: ReplyHeader | undefined;
+  ranges: ChunkRange[];
 }
 
 /** Resync, predecessor to syncing member (P9). */
@@ -193,6 +223,8 @@ export interface SyncReplaceRequest {
   crc: number;
   removed: boolean;
   chunkSize: number;
+  /** of 4 KiB: no member has good bytes of these; zeros came instead */
+  damagedBlocks: number[];
 }
 
 export interface SyncReplaceReply {
@@ -250,6 +282,20 @@ export interface SpaceReply {
   targets: TargetSpace[];
 }
 
+/** A server's targets read everything they hold and compare it with its checksums. */
+export interface ScrubRequest {
+  header:
+    | RequestHeader
+    | undefined;
+  /** a pass begins now on every target that has none under way */
+  start: boolean;
+}
+
+export interface ScrubReply {
+  header: ReplyHeader | undefined;
+  targets: TargetReport[];
+}
+
 /** Whose directory this is: another cluster's, another node's, or a newer release's is refused. */
 export interface StorageDirectoryRecord {
   recordVersion: number;
@@ -269,6 +315,16 @@ export interface StorageTargetRecord {
   clean: boolean;
   /** made, and without a role in its chain until now */
   unused: boolean;
+}
+
+/** How far the pass came, so that the next process goes on there. */
+export interface StorageScrubRecord {
+  recordVersion: number;
+  progress:
+    | ScrubProgress
+    | undefined;
+  /** the first chunk that was not read yet */
+  next: ChunkId | undefined;
 }
 
 function createBaseChunkId(): ChunkId {
@@ -1622,6 +1678,7 @@ function createBaseChunkInfo(): ChunkInfo {
     pending: false,
     chunkSize: 0,
     corrupt: false,
+    digest: Buffer.alloc(0),
   };
 }
 
@@ -1650,6 +1707,9 @@ export const ChunkInfo: MessageFns<ChunkInfo> = {
     }
     if (message.corrupt !== false) {
       writer.uint32(64).bool(message.corrupt);
+    }
+    if (message.digest.length !== 0) {
+      writer.uint32(74).bytes(message.digest);
     }
     return writer;
   },
@@ -1731,6 +1791,14 @@ export const ChunkInfo: MessageFns<ChunkInfo> = {
             message.corrupt = reader.bool();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.digest = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1760,6 +1828,7 @@ export const ChunkInfo: MessageFns<ChunkInfo> = {
     message.pending = object.pending ?? false;
     message.chunkSize = object.chunkSize ?? 0;
     message.corrupt = object.corrupt ?? false;
+    message.digest = object.digest ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -1841,6 +1910,282 @@ export const ListChunksReply: MessageFns<ListChunksReply> = {
       : undefined;
     message.chunks = object.chunks?.map((e) => ChunkInfo.fromPartial(e)) || [];
     message.more = object.more ?? false;
+    return message;
+  },
+};
+
+function createBaseDigestChunksRequest(): DigestChunksRequest {
+  return { header: undefined, chain: 0, chainVersion: 0n, target: 0n, from: undefined, chunksPerRange: 0 };
+}
+
+export const DigestChunksRequest: MessageFns<DigestChunksRequest> = {
+  encode(message: DigestChunksRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.header !== undefined) {
+      RequestHeader.encode(message.header, writer.uint32(10).fork()).join();
+    }
+    if (message.chain !== 0) {
+      writer.uint32(16).uint32(message.chain);
+    }
+    if (message.chainVersion !== 0n) {
+      if (BigInt.asUintN(64, message.chainVersion) !== message.chainVersion) {
+        throw new globalThis.Error("value provided for field message.chainVersion of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.chainVersion);
+    }
+    if (message.target !== 0n) {
+      if (BigInt.asUintN(64, message.target) !== message.target) {
+        throw new globalThis.Error("value provided for field message.target of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.target);
+    }
+    if (message.from !== undefined) {
+      ChunkId.encode(message.from, writer.uint32(42).fork()).join();
+    }
+    if (message.chunksPerRange !== 0) {
+      writer.uint32(48).uint32(message.chunksPerRange);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DigestChunksRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDigestChunksRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.header = RequestHeader.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.chain = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.chainVersion = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.target = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.from = ChunkId.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.chunksPerRange = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DigestChunksRequest>): DigestChunksRequest {
+    return DigestChunksRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DigestChunksRequest>): DigestChunksRequest {
+    const message = createBaseDigestChunksRequest();
+    message.header = (object.header !== undefined && object.header !== null)
+      ? RequestHeader.fromPartial(object.header)
+      : undefined;
+    message.chain = object.chain ?? 0;
+    message.chainVersion = (object.chainVersion !== undefined && object.chainVersion !== null)
+      ? BigInt(object.chainVersion)
+      : 0n;
+    message.target = (object.target !== undefined && object.target !== null) ? BigInt(object.target) : 0n;
+    message.from = (object.from !== undefined && object.from !== null) ? ChunkId.fromPartial(object.from) : undefined;
+    message.chunksPerRange = object.chunksPerRange ?? 0;
+    return message;
+  },
+};
+
+function createBaseChunkRange(): ChunkRange {
+  return { last: undefined, chunks: 0, digest: 0n };
+}
+
+export const ChunkRange: MessageFns<ChunkRange> = {
+  encode(message: ChunkRange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.last !== undefined) {
+      ChunkId.encode(message.last, writer.uint32(10).fork()).join();
+    }
+    if (message.chunks !== 0) {
+      writer.uint32(16).uint32(message.chunks);
+    }
+    if (message.digest !== 0n) {
+      if (BigInt.asUintN(64, message.digest) !== message.digest) {
+        throw new globalThis.Error("value provided for field message.digest of type fixed64 too large");
+      }
+      writer.uint32(25).fixed64(message.digest);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChunkRange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChunkRange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.last = ChunkId.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.chunks = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.digest = reader.fixed64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ChunkRange>): ChunkRange {
+    return ChunkRange.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ChunkRange>): ChunkRange {
+    const message = createBaseChunkRange();
+    message.last = (object.last !== undefined && object.last !== null) ? ChunkId.fromPartial(object.last) : undefined;
+    message.chunks = object.chunks ?? 0;
+    message.digest = (object.digest !== undefined && object.digest !== null) ? BigInt(object.digest) : 0n;
+    return message;
+  },
+};
+
+function createBaseDigestChunksReply(): DigestChunksReply {
+  return { header: undefined, ranges: [] };
+}
+
+export const DigestChunksReply: MessageFns<DigestChunksReply> = {
+  encode(message: DigestChunksReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.header !== undefined) {
+      ReplyHeader.encode(message.header, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.ranges) {
+      ChunkRange.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DigestChunksReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDigestChunksReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.header = ReplyHeader.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.ranges.push(ChunkRange.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DigestChunksReply>): DigestChunksReply {
+    return DigestChunksReply.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DigestChunksReply>): DigestChunksReply {
+    const message = createBaseDigestChunksReply();
+    message.header = (object.header !== undefined && object.header !== null)
+      ? ReplyHeader.fromPartial(object.header)
+      : undefined;
+    message.ranges = object.ranges?.map((e) => ChunkRange.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1999,6 +2344,7 @@ function createBaseSyncReplaceRequest(): SyncReplaceRequest {
     crc: 0,
     removed: false,
     chunkSize: 0,
+    damagedBlocks: [],
   };
 }
 
@@ -2033,6 +2379,13 @@ export const SyncReplaceRequest: MessageFns<SyncReplaceRequest> = {
     }
     if (message.chunkSize !== 0) {
       writer.uint32(72).uint32(message.chunkSize);
+    }
+    if (message.damagedBlocks.length !== 0) {
+      writer.uint32(82).fork();
+      for (const v of message.damagedBlocks) {
+        writer.uint32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -2122,6 +2475,24 @@ export const SyncReplaceRequest: MessageFns<SyncReplaceRequest> = {
             message.chunkSize = reader.uint32();
             continue;
           }
+          case 10: {
+            if (tag === 80) {
+              message.damagedBlocks.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 82) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.damagedBlocks.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2156,6 +2527,7 @@ export const SyncReplaceRequest: MessageFns<SyncReplaceRequest> = {
     message.crc = object.crc ?? 0;
     message.removed = object.removed ?? false;
     message.chunkSize = object.chunkSize ?? 0;
+    message.damagedBlocks = object.damagedBlocks?.map((e) => e) || [];
     return message;
   },
 };
@@ -2887,6 +3259,144 @@ export const SpaceReply: MessageFns<SpaceReply> = {
   },
 };
 
+function createBaseScrubRequest(): ScrubRequest {
+  return { header: undefined, start: false };
+}
+
+export const ScrubRequest: MessageFns<ScrubRequest> = {
+  encode(message: ScrubRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.header !== undefined) {
+      RequestHeader.encode(message.header, writer.uint32(10).fork()).join();
+    }
+    if (message.start !== false) {
+      writer.uint32(16).bool(message.start);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ScrubRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseScrubRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.header = RequestHeader.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.start = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ScrubRequest>): ScrubRequest {
+    return ScrubRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ScrubRequest>): ScrubRequest {
+    const message = createBaseScrubRequest();
+    message.header = (object.header !== undefined && object.header !== null)
+      ? RequestHeader.fromPartial(object.header)
+      : undefined;
+    message.start = object.start ?? false;
+    return message;
+  },
+};
+
+function createBaseScrubReply(): ScrubReply {
+  return { header: undefined, targets: [] };
+}
+
+export const ScrubReply: MessageFns<ScrubReply> = {
+  encode(message: ScrubReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.header !== undefined) {
+      ReplyHeader.encode(message.header, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.targets) {
+      TargetReport.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ScrubReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseScrubReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.header = ReplyHeader.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.targets.push(TargetReport.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ScrubReply>): ScrubReply {
+    return ScrubReply.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ScrubReply>): ScrubReply {
+    const message = createBaseScrubReply();
+    message.header = (object.header !== undefined && object.header !== null)
+      ? ReplyHeader.fromPartial(object.header)
+      : undefined;
+    message.targets = object.targets?.map((e) => TargetReport.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 function createBaseStorageDirectoryRecord(): StorageDirectoryRecord {
   return { recordVersion: 0, cluster: "", node: 0, incarnation: 0n };
 }
@@ -3097,6 +3607,87 @@ export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
     message.bootId = object.bootId ?? "";
     message.clean = object.clean ?? false;
     message.unused = object.unused ?? false;
+    return message;
+  },
+};
+
+function createBaseStorageScrubRecord(): StorageScrubRecord {
+  return { recordVersion: 0, progress: undefined, next: undefined };
+}
+
+export const StorageScrubRecord: MessageFns<StorageScrubRecord> = {
+  encode(message: StorageScrubRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.recordVersion !== 0) {
+      writer.uint32(8).uint32(message.recordVersion);
+    }
+    if (message.progress !== undefined) {
+      ScrubProgress.encode(message.progress, writer.uint32(18).fork()).join();
+    }
+    if (message.next !== undefined) {
+      ChunkId.encode(message.next, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StorageScrubRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStorageScrubRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.recordVersion = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.progress = ScrubProgress.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.next = ChunkId.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StorageScrubRecord>): StorageScrubRecord {
+    return StorageScrubRecord.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StorageScrubRecord>): StorageScrubRecord {
+    const message = createBaseStorageScrubRecord();
+    message.recordVersion = object.recordVersion ?? 0;
+    message.progress = (object.progress !== undefined && object.progress !== null)
+      ? ScrubProgress.fromPartial(object.progress)
+      : undefined;
+    message.next = (object.next !== undefined && object.next !== null) ? ChunkId.fromPartial(object.next) : undefined;
     return message;
   },
 };

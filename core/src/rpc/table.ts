@@ -79,6 +79,7 @@ export const rpcs = {
   change: rpc(kind.KIND_CHANGE, m.ChangeRequest, m.ChangeReply, 'idempotent', m.Priority.METADATA, 30_000),
   // storage server: what tools ask; bytes of chunks move in native code only
   listChunks: rpc(kind.KIND_LIST_CHUNKS, m.ListChunksRequest, m.ListChunksReply, 'idempotent', SCRUB, 30_000),
+  scrub: rpc(kind.KIND_SCRUB, m.ScrubRequest, m.ScrubReply, 'idempotent', SCRUB, 10_000),
   // metadata service
   hello: metadata(kind.KIND_HELLO, m.HelloRequest, m.HelloReply, 'idempotent', 5_000),
   lookup: metadata(kind.KIND_LOOKUP, m.LookupRequest, m.InodeReply, 'idempotent'),

@@ -27,6 +27,10 @@ pub struct StorageSettings {
     pub read_buffer_bytes: f64,
     pub resync_buffer_bytes: f64,
     pub flush_interval_ms: u32,
+    pub disk_timeout_ms: u32,
+    pub resync_bytes_per_second: f64,
+    pub scrub_bytes_per_second: f64,
+    pub scrub_interval_hours: u32,
 }
 
 impl From<StorageSettings> for Config {
@@ -43,6 +47,10 @@ impl From<StorageSettings> for Config {
             read_bytes: settings.read_buffer_bytes as usize,
             resync_bytes: settings.resync_buffer_bytes as usize,
             flush_interval: Duration::from_millis(settings.flush_interval_ms.into()),
+            disk_timeout: Duration::from_millis(settings.disk_timeout_ms.into()),
+            resync_bytes_per_second: settings.resync_bytes_per_second as u64,
+            scrub_bytes_per_second: settings.scrub_bytes_per_second as u64,
+            scrub_interval: Duration::from_secs(u64::from(settings.scrub_interval_hours) * 3600),
             ..Config::new(settings.node, settings.cluster)
         }
     }

@@ -61,5 +61,7 @@ pub use live_clients::{LiveClients, Standing};
 pub use next_chain::next_chain;
 pub use replica::{Identity, Input, Output, Recovered, RecoveredUpdate, Replica, ReplyTo};
 pub use time::Time;
-pub use update::{Acknowledged, Applied, Channel, Chunks, Committed, Listed, Replacement, Update};
+pub use update::{
+    Acknowledged, Applied, Channel, ChunkRange, Chunks, Committed, Listed, Replacement, Update, range_digest,
+};
 pub use view::{Role, View};

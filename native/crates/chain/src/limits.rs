@@ -25,6 +25,10 @@ pub const FLUSHES_MAX: usize = 4096;
 /// Chunks compared in one step of a resync: one page of a list fits easily into a control message.
 pub const SYNC_PAGE: usize = 256;
 
+/// Chunks whose digest is compared before any list: 40 bytes of an answer stand for them, and a chunk that
+/// differs costs a list of so many rows.
+pub const SYNC_RANGE: usize = 1024;
+
 /// Chunks that a resync copies at once, beyond those that updates wait for: bounds its memory (P24).
 pub const SYNC_COPIES_MAX: usize = 4;
 

@@ -126,12 +126,38 @@ pub struct Listed {
 
 /// A whole chunk as of `version`, to a syncing member (P9). `committed.removed`: the chunk must not exist
 /// there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replacement {
     pub chunk: ChunkId,
     pub committed: Committed,
     /// CRC32C of the payload; 0 for a removal.
     pub crc: u32,
+    /// Blocks of 4 KiB that no member has good bytes of: reads of them must fail here too.
+    pub damaged_blocks: Vec<u32>,
+}
+
+/// Consecutive chunks of another member: how many, up to which id, and the digest of what is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkRange {
+    /// The next range begins behind it; of the last range, the highest id there is.
+    pub last: ChunkId,
+    pub chunks: u32,
+    pub digest: u64,
+}
+
+/// Of ids, versions and removals: FNV-1a, each step spread over the whole word, since neighbours differ little.
+pub fn range_digest(listed: &[Listed]) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for Listed { chunk, committed } in listed {
+        let removed = u64::from(committed.removed);
+        let fields = [chunk.inode, chunk.index, committed.version.chain, committed.version.number, removed];
+        for field in fields {
+            hash = (hash ^ field).wrapping_mul(0x0000_0100_0000_01b3);
+            hash = (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            hash ^= hash >> 32;
+        }
+    }
+    hash
 }
 
 /// The engine as the replica sees it: pure in-memory look-ups.

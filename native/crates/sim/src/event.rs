@@ -2,7 +2,7 @@
 
 use crate::engine::{Body, Cells};
 use chain::manager::Published;
-use chain::{Acknowledged, Channel, Listed, Replacement, Update};
+use chain::{Acknowledged, Channel, ChunkRange, Listed, Replacement, Update};
 use std::rc::Rc;
 use wire::message::TargetReport;
 use wire::{ChunkId, Result, Version};
@@ -61,6 +61,7 @@ pub enum Request {
     SyncReplace { chain_version: u64, replacement: Replacement, body: Body },
     SyncChannels { chain_version: u64, channels: Vec<Channel> },
     SyncDone { chain_version: u64 },
+    Digest { chain_version: u64, from: ChunkId, chunks_per_range: usize },
     List { chain_version: u64, from: ChunkId, limit: usize },
     Heartbeat { node: usize, incarnation: u64, sequence: u64, reports: Vec<TargetReport> },
     Routing,
@@ -81,6 +82,7 @@ pub enum Answer {
     Committed(Result<Version>),
     Flush(Result<u64>),
     Sync(Result<()>),
+    Digest(Result<Vec<ChunkRange>>),
     List(Result<(Vec<Listed>, bool)>),
     Grant(Grant),
     Routing(Rc<Published>),
@@ -124,7 +126,7 @@ impl Message {
                 Answer::Read(_) => Kind::Read,
                 Answer::Committed(_) => Kind::Committed,
                 Answer::Flush(_) => Kind::Flush,
-                Answer::Sync(_) | Answer::List(_) => Kind::SyncAnswer,
+                Answer::Sync(_) | Answer::Digest(_) | Answer::List(_) => Kind::SyncAnswer,
                 Answer::Grant(_) => Kind::Grant,
                 Answer::Routing(_) | Answer::Space(_) => Kind::Other,
             },

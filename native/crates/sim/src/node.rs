@@ -7,7 +7,7 @@ use crate::random::Random;
 use crate::world::{CHAIN, World};
 use chain::manager::Published;
 use chain::museum::{Planted, planted};
-use chain::{Identity, Input, Recovered, RecoveredUpdate, Replica, ReplyTo, Time, limits};
+use chain::{ChunkRange, Identity, Input, Recovered, RecoveredUpdate, Replica, ReplyTo, Time, limits};
 use std::collections::BTreeMap;
 use wire::message::{LocalState, TargetReport};
 use wire::{ChunkId, Code, Error, TargetId, Version};
@@ -37,6 +37,7 @@ pub enum Call {
     Committed { chain_version: u64, chunk: ChunkId },
     Flush { ticket: u64 },
     SyncStart { chain_version: u64 },
+    Digest { chain_version: u64, from: ChunkId },
     List { chain_version: u64, from: ChunkId },
     Replace { chain_version: u64, chunk: ChunkId },
     Channels { chain_version: u64, page: usize },
@@ -307,6 +308,9 @@ impl World {
                 Input::SyncChannels { reply, chain_version, channels }
             }
             Request::SyncDone { chain_version } => Input::SyncDone { reply, chain_version },
+            Request::Digest { chain_version, from, chunks_per_range } => {
+                return self.digest(index, reply, chain_version, (from, chunks_per_range));
+            }
             Request::List { chain_version, from, limit } => {
                 return self.list(index, reply, chain_version, from, limit);
             }
@@ -318,6 +322,30 @@ impl World {
             Request::Heartbeat { .. } | Request::Routing => unreachable!("requests to the manager"),
         };
         self.feed(index, input);
+    }
+
+    /// Two ranges at a time: the source has to ask again.
+    fn digest(&mut self, index: usize, reply: ReplyTo, chain_version: u64, wanted: (ChunkId, usize)) {
+        let node = &self.nodes[index];
+        let replica = node.replica.as_ref().expect("it runs");
+        let (mut from, chunks) = wanted;
+        let ranges = replica.may_list(chain_version).map(|()| {
+            let mut ranges = Vec::new();
+            while ranges.len() < 2 {
+                let listed = chain::Chunks::list(&node.engine, from, chunks);
+                let ends = listed.len() < chunks;
+                let highest = ChunkId { inode: u64::MAX, index: u64::MAX };
+                let last = if ends { highest } else { listed[chunks - 1].chunk };
+                let digest = chain::range_digest(&listed);
+                ranges.push(ChunkRange { last, chunks: listed.len() as u32, digest });
+                if ends {
+                    break;
+                }
+                from = ChunkId { inode: last.inode, index: last.index + 1 };
+            }
+            ranges
+        });
+        self.answer(index, reply, Answer::Digest(ranges));
     }
 
     fn list(&mut self, index: usize, reply: ReplyTo, chain_version: u64, from: ChunkId, limit: usize) {
@@ -342,6 +370,9 @@ impl World {
             }
             Call::Flush { ticket } => Input::FlushAnswer { ticket, result: Err(lost()) },
             Call::SyncStart { chain_version } => Input::SyncStarted { chain_version, result: Err(lost()) },
+            Call::Digest { chain_version, from } => {
+                Input::DigestAnswer { chain_version, from, result: Err(lost()) }
+            }
             Call::List { chain_version, from } => {
                 Input::ListAnswer { chain_version, from, result: Err(lost()) }
             }
@@ -370,6 +401,9 @@ impl World {
             }
             (Call::SyncStart { chain_version }, Answer::Sync(result)) => {
                 Input::SyncStarted { chain_version, result }
+            }
+            (Call::Digest { chain_version, from }, Answer::Digest(result)) => {
+                Input::DigestAnswer { chain_version, from, result }
             }
             (Call::List { chain_version, from }, Answer::List(result)) => {
                 Input::ListAnswer { chain_version, from, result }

@@ -152,10 +152,14 @@ impl World {
             Output::StartSync { to, chain_version } => {
                 (to, Request::SyncStart { chain_version }, Call::SyncStart { chain_version })
             }
+            Output::DigestSuccessor { to, chain_version, from, chunks_per_range } => {
+                let request = Request::Digest { chain_version, from, chunks_per_range };
+                (to, request, Call::Digest { chain_version, from })
+            }
             Output::ListSuccessor { to, chain_version, from, limit } => {
                 (to, Request::List { chain_version, from, limit }, Call::List { chain_version, from })
             }
-            Output::SendReplace { to, chain_version, chunk, committed } => {
+            Output::SendReplace { to, chain_version, chunk, committed, .. } => {
                 let held = chain::Chunks::committed(&self.nodes[index].engine, chunk);
                 if held != committed {
                     let what = format!("node {index} sends {held:?} of {chunk:?} as {committed:?}");
@@ -166,7 +170,7 @@ impl World {
                     return self.call_nobody(index, Call::Replace { chain_version, chunk });
                 }
                 let body = Body::Whole(self.nodes[index].engine.content(chunk));
-                let replacement = chain::Replacement { chunk, committed, crc: 0 };
+                let replacement = chain::Replacement { chunk, committed, crc: 0, damaged_blocks: Vec::new() };
                 let request = Request::SyncReplace { chain_version, replacement, body };
                 (to, request, Call::Replace { chain_version, chunk })
             }

@@ -30,7 +30,7 @@ struct Bench {
 fn main() {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "/tmp/catena-throughput".into()));
     let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new());
-    let manager = TestManager::start(&*transport, new_chains(CHAINS), 300);
+    let manager = TestManager::start(&*transport, new_chains(CHAINS, 1), 300);
     let mut servers = Vec::new();
     for node in 1..=3 {
         let mut config = Config::new(node, "bench");

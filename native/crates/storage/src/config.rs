@@ -66,6 +66,15 @@ pub struct Config {
     pub update_bytes: usize,
     pub read_bytes: usize,
     pub resync_bytes: usize,
+    /// An operation of a disk that takes longer is stuck, and the disk's targets go offline. A flush has three
+    /// times as long.
+    pub disk_timeout: Duration,
+    /// Most that a resync reads from one disk; a quarter of it while clients use the disk.
+    pub resync_bytes_per_second: u64,
+    /// Most that the background scrub reads from one disk; a quarter of it while clients use the disk.
+    pub scrub_bytes_per_second: u64,
+    /// A target is scrubbed again so long after the last pass; zero: only when asked for.
+    pub scrub_interval: Duration,
     /// What was acknowledged is on the medium at the latest after this long (P11).
     pub flush_interval: Duration,
     /// Of each target.
@@ -93,6 +102,13 @@ impl Config {
             update_bytes: 32 << 20,
             read_bytes: 32 << 20,
             resync_bytes: 8 << 20,
+            // Below the 10 s that the longest operation of a client may take.
+            disk_timeout: Duration::from_secs(8),
+            // A lost disk of 1 TiB is whole again in an hour, and an SSD has as much left for clients.
+            resync_bytes_per_second: 256 << 20,
+            // Reads 1 TiB in five hours; of an SSD's rate a few percent.
+            scrub_bytes_per_second: 64 << 20,
+            scrub_interval: Duration::from_secs(7 * 24 * 3600),
             flush_interval: Duration::from_secs(5),
             // Several targets share a small machine: caches for 6 GiB of chunks each.
             engine: chunk_engine::Options {

@@ -113,6 +113,10 @@ impl Directory {
         self.folder(target).join("target")
     }
 
+    pub fn scrub_file(&self, target: TargetId) -> PathBuf {
+        self.folder(target).join("scrub")
+    }
+
     /// The folder of a new empty target; what a crash left there before its record was written goes.
     pub fn create_folder(&self, target: TargetId) -> Result<()> {
         // An empty disk in the place of the one that was opened.

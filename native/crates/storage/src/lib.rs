@@ -5,7 +5,7 @@
 //!   Store ──► lane of the chunk: engine.stage ──► Stored ──► Replica ──► Forward (outbox) ──► successor
 //!   answer of the successor (its reader thread) ──► Replica ──► Commit (engine) ──► ReplyUpdate
 //!   Read ──► reader pool: engine.read, then lease and version are tested, then the answer
-//! manager session: its own thread; ticker: 50 ms
+//! manager session: its own thread, waits for no disk; per disk: control (ticks, views), scrub, and its own pools
 //! ```
 //! ```text
 //! let mut config = storage::Config::new(node, "cluster");   // then address, managers, disks
@@ -18,6 +18,7 @@ mod buffers;
 mod clock;
 mod config;
 mod directory;
+mod disk;
 mod metrics;
 mod peers;
 mod records;

@@ -46,10 +46,22 @@ counters! {
     resync_chunks = "storage_resync_chunks_total",
     /// Bytes of those chunks
     resync_bytes = "storage_resync_bytes_total",
+    /// Chunks found damaged: bytes on the disk that do not match their checksums
+    damaged_chunks = "storage_damaged_chunks_total",
+    /// Damaged chunks that were put right from another member's copy
+    repaired_chunks = "storage_repaired_chunks_total",
+    /// Attempts to repair a chunk that found no good copy
+    repairs_failed = "storage_repairs_failed_total",
+    /// Chunks read by the background scrub
+    scrubbed_chunks = "storage_scrubbed_chunks_total",
+    /// Bytes read by the background scrub
+    scrubbed_bytes = "storage_scrubbed_bytes_total",
     /// Messages to other members that got no answer
     peer_errors = "storage_peer_errors_total",
     /// Targets taken offline by an error of their disk
     targets_offline = "storage_targets_offline_total",
+    /// Targets given up because their disk did not answer
+    targets_hung = "storage_targets_hung_total",
     /// Heartbeats answered with a lease
     heartbeats = "storage_heartbeats_total",
     /// Heartbeats without an answer, and connections to managers that failed

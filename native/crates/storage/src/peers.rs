@@ -24,6 +24,8 @@ pub enum Purpose {
     Forward(usize),
     Control,
     Resync,
+    /// Reads that put damage right.
+    Repair,
 }
 
 pub type Key = (NodeId, Purpose);

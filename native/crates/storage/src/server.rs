@@ -1,36 +1,30 @@
 //! One storage server: opens its data directories, serves them, ends in order or at once.
 
 use crate::Config;
-use crate::buffers::Buffers;
 use crate::directory::Directory;
+use crate::disk::DiskShare;
+use crate::disk::control::Controls;
+use crate::disk::scrubber::Scrubbers;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::routing::RoutingState;
 use crate::service::Service;
 use crate::session::{Bell, Session, SessionConfig};
 use crate::shared::Shared;
-use crate::workers::Workers;
-use chain::Input;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 use transport::{Listener, TcpTransport, Transport};
-use wire::message::{LocalState, TargetReport};
-use wire::{Error, Result};
-
-/// How often a target that failed tries to come back, and one short of space asks whether there is more.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
-
-/// One reads while the other waits for a buffer; more would only take the disk from clients.
-const RESYNC_THREADS: usize = 2;
+use wire::message::TargetReport;
+use wire::{Code, Error, Result};
 
 /// Dropping it ends it as the death of its process would: nothing is flushed, nobody is told.
 pub struct StorageServer {
     service: Arc<Service>,
     session: Arc<Session>,
     listener: Box<dyn Listener>,
-    ticker: Ticker,
+    controls: Controls,
+    scrubbers: Scrubbers,
     address: String,
     stopped: Mutex<bool>,
 }
@@ -48,11 +42,7 @@ impl StorageServer {
     /// As `start`.
     pub fn start_on(config: Config, transport: Arc<dyn Transport>) -> Result<StorageServer> {
         config.check()?;
-        let mut directories = Vec::new();
-        for path in &config.disks {
-            directories.push(Directory::open(path, &config.cluster, config.node)?);
-        }
-        let incarnation = next_incarnation(&mut directories)?;
+        let (incarnation, disks) = open_disks(&config)?;
         let metrics = Arc::new(Metrics::default());
         let bell = Arc::new(Bell::default());
         let ringing = bell.clone();
@@ -64,15 +54,10 @@ impl StorageServer {
             engine_options: config.engine.clone(),
             open_disk: config.open_disk.clone(),
             metrics,
-            buffers: Buffers::new(&config),
             peers,
             routing: Mutex::new(RoutingState::default()),
-            lanes: Workers::lanes("chunk-store", config.store_threads),
-            readers: Workers::pool("chunk-read", config.read_threads),
-            resyncs: Workers::pool("chunk-resync", RESYNC_THREADS),
-            flushers: Workers::pool("chunk-flush", config.disks.len().min(4)),
         });
-        let service = Service::open(shared, config.node, directories)?;
+        let service = Service::open(shared, config.node, disks)?;
         let listener = transport.listen(&config.address, service.clone())?;
         let address = listener.address();
         let advertised = if config.advertise.is_empty() { address.clone() } else { config.advertise.clone() };
@@ -84,10 +69,12 @@ impl StorageServer {
             domain: config.domain.clone(),
         };
         let session = Session::start(service.clone(), transport, bell.clone(), session_config);
-        let ticker = Ticker::start(service.clone(), bell, config.flush_interval);
+        let controls = Controls::start(&service, &bell, config.flush_interval);
+        let scrubbers = Scrubbers::start(&service, config.scrub_interval);
         let (node, listens) = (config.node, address.as_str());
         log::info!(target: "storage", node, address = listens, incarnation; "server.started");
-        Ok(StorageServer { service, session, listener, ticker, address, stopped: Mutex::new(false) })
+        let stopped = Mutex::new(false);
+        Ok(StorageServer { service, session, listener, controls, scrubbers, address, stopped })
     }
 
     /// Where it listens.
@@ -118,18 +105,24 @@ impl StorageServer {
         if std::mem::replace(&mut *self.stopped.lock(), true) {
             return Ok(());
         }
-        let shared = &self.service.shared;
-        shared.buffers.lift_budgets();
+        let disks = self.service.disks();
+        for disk in &disks {
+            disk.buffers.lift_budgets();
+            disk.inbox.close();
+        }
         self.listener.close();
-        self.ticker.stop();
-        self.service.stop_applying();
-        shared.peers.close();
-        shared.lanes.wait_idle();
-        shared.readers.wait_idle();
-        shared.resyncs.wait_idle();
-        shared.flushers.wait_idle();
-        let failures: Vec<Error> =
-            self.service.targets().iter().filter_map(|target| target.stop().err()).collect();
+        self.controls.stop();
+        self.scrubbers.stop();
+        self.service.shared.peers.close();
+        disks.iter().filter(|disk| !disk.hangs()).for_each(|disk| disk.wait_idle());
+        let mut failures: Vec<Error> = Vec::new();
+        for target in self.service.targets() {
+            let stopped = match target.is_hung() {
+                true => Err(Error::new(Code::Io, format!("the disk of target {} hangs", target.id))),
+                false => target.stop(),
+            };
+            failures.extend(stopped.err());
+        }
         self.session.stop(true);
         log::info!(target: "storage", node = self.service.node; "server.stopped");
         failures.into_iter().next().map_or(Ok(()), Err)
@@ -138,82 +131,46 @@ impl StorageServer {
 
 impl Drop for StorageServer {
     fn drop(&mut self) {
-        let shared = &self.service.shared;
-        shared.buffers.lift_budgets();
+        let disks = self.service.disks();
+        disks.iter().for_each(|disk| disk.buffers.lift_budgets());
         self.listener.close();
-        self.ticker.stop();
+        self.controls.stop();
+        self.scrubbers.stop();
         self.session.stop(false);
-        shared.peers.close();
-        shared.lanes.close();
-        shared.readers.close();
-        shared.resyncs.close();
-        shared.flushers.close();
+        self.service.shared.peers.close();
+        disks.iter().for_each(|disk| disk.close());
     }
 }
 
-/// Above every earlier process of this node, also if its directories were emptied in between.
-fn next_incarnation(directories: &mut [Directory]) -> Result<u64> {
-    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_millis());
-    let last = directories.iter().map(Directory::last_incarnation).max().unwrap_or(0);
-    let incarnation = (last + 1).max(u64::try_from(clock).unwrap_or(u64::MAX / 2));
-    directories.iter_mut().try_for_each(|directory| directory.store_incarnation(incarnation))?;
-    Ok(incarnation)
-}
-
-/// What happens by time alone: the replica's ticks, the periodic flush, failed targets, and reports that
-/// changed.
-struct Ticker {
-    stop: Arc<(Mutex<bool>, Condvar)>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Ticker {
-    fn start(service: Arc<Service>, bell: Arc<Bell>, flush_interval: Duration) -> Ticker {
-        let stop: Arc<(Mutex<bool>, Condvar)> = Arc::default();
-        let stopping = stop.clone();
-        let run = move || {
-            let mut flushed = Instant::now();
-            let mut looked = Instant::now();
-            let mut standings: Vec<(LocalState, u64, u64)> = Vec::new();
-            let mut stopped = stopping.0.lock();
-            while !*stopped {
-                stopping.1.wait_for(&mut stopped, Duration::from_millis(chain::limits::TICK_MS));
-                let targets = service.targets();
-                for target in &targets {
-                    target.refresh_space();
-                    target.notice_failure();
-                    target.feed(Input::Tick);
-                }
-                if flushed.elapsed() >= flush_interval {
-                    flushed = Instant::now();
-                    targets.iter().for_each(|target| target.flush_by_itself());
-                }
-                if looked.elapsed() >= LOOK_PAUSE {
-                    looked = Instant::now();
-                    for target in &targets {
-                        target.reopen_if_offline();
-                        target.ask_space();
-                    }
-                }
-                let now: Vec<(LocalState, u64, u64)> =
-                    targets.iter().map(|target| target.standing()).collect();
-                if now != standings {
-                    standings = now;
-                    bell.kick();
-                }
-            }
-        };
-        let builder = std::thread::Builder::new().name("storage-ticker".into());
-        let thread = builder.spawn(run).expect("a thread can be started");
-        Ticker { stop, thread: Mutex::new(Some(thread)) }
-    }
-
-    fn stop(&self) {
-        // The flag is held by the thread while it works: the wait for it ends with the current round.
-        *self.stop.0.lock() = true;
-        self.stop.1.notify_one();
-        if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join();
+/// Opens the data directories, and stores the incarnation of this process in each: above every earlier process
+/// of this node, also if its directories were emptied in between. A disk that fails is left out, and the
+/// others serve.
+fn open_disks(config: &Config) -> Result<(u64, Vec<Arc<DiskShare>>)> {
+    let mut failed = None;
+    let mut working = |disk: usize, result: Result<Directory>| match result {
+        Ok(directory) => Ok(Some((disk, directory))),
+        Err(error) if error.code == Code::Io => {
+            log::error!(target: "storage", disk, error:% = error; "disk.failed");
+            failed = Some(error);
+            Ok(None)
         }
+        Err(error) => Err(error),
+    };
+    let mut opened = Vec::new();
+    for (disk, path) in config.disks.iter().enumerate() {
+        opened.extend(working(disk, Directory::open(path, &config.cluster, config.node))?);
+    }
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_millis());
+    let last = opened.iter().map(|(_, directory)| directory.last_incarnation()).max().unwrap_or(0);
+    let incarnation = (last + 1).max(u64::try_from(clock).unwrap_or(u64::MAX / 2));
+    let mut disks = Vec::new();
+    for (disk, mut directory) in opened {
+        let stored = directory.store_incarnation(incarnation).map(|()| directory);
+        let stored = working(disk, stored)?;
+        disks.extend(stored.map(|(disk, directory)| Arc::new(DiskShare::new(disk, directory, config))));
+    }
+    match (disks.is_empty(), failed) {
+        (true, Some(error)) => Err(error),
+        _ => Ok((incarnation, disks)),
     }
 }

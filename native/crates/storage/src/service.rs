@@ -1,55 +1,69 @@
 //! What arrives: finds the target that a request is for and hands it on. Also opens the targets that the
 //! routing assigns to this node, and brings every new routing to all of them.
 
-use crate::directory::Directory;
+use crate::disk::DiskShare;
 use crate::metrics::add;
 use crate::peers::Key;
 use crate::requests;
 use crate::shared::Shared;
 use crate::target::{self, Target, TargetRecord};
 use chain::{Time, View};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use transport::{EchoHandler, Handler, Incoming};
-use wire::message::{Chain, MessageKind, Routing, TargetReport};
+use wire::message::{Chain, LocalState, MessageKind, Routing, TargetReport};
 use wire::{Code, Error, Result, TargetId};
 
 pub struct Service {
     pub shared: Arc<Shared>,
     pub node: u32,
     pub echo: EchoHandler,
-    directories: Mutex<Vec<Directory>>,
+    /// Those that could be opened.
+    disks: Vec<Arc<DiskShare>>,
     targets: RwLock<BTreeMap<u32, Arc<Target>>>,
-    /// One routing at a time is brought to the targets; none any more once this is true.
-    stopping: Mutex<bool>,
+    /// What could not be opened, as heartbeats say it: offline, until an operator replaces it.
+    unopened: Vec<TargetReport>,
 }
 
 impl Service {
-    /// Opens every target that lies in the data directories.
-    pub fn open(shared: Arc<Shared>, node: u32, directories: Vec<Directory>) -> Result<Arc<Service>> {
-        let mut targets = BTreeMap::new();
-        for directory in &directories {
-            for stored in directory.targets()? {
-                let record = TargetRecord::opened(directory, stored, &shared.boot_id);
-                let folder = directory.data_folder(record.target());
-                let target = Target::open(&shared, &folder, record, false)?;
-                if let Some(other) = targets.insert(target.chain, target) {
-                    let detail = format!("two targets of chain {} on this node", other.chain);
-                    return Err(Error::new(Code::Corrupt, detail));
+    /// Opens every target that lies on the disks. One that cannot be opened is offline; the others serve.
+    pub fn open(shared: Arc<Shared>, node: u32, disks: Vec<Arc<DiskShare>>) -> Result<Arc<Service>> {
+        let (mut targets, mut unopened) = (BTreeMap::new(), Vec::new());
+        for disk in &disks {
+            let stored = disk.directory.lock().targets()?;
+            for stored in stored {
+                let (target, chain) = (stored.target, stored.chain);
+                let record = TargetRecord::opened(&disk.directory.lock(), stored, &shared.boot_id);
+                match Target::open(&shared, disk, record, false) {
+                    Ok(target) => {
+                        if let Some(other) = targets.insert(target.chain, target) {
+                            let detail = format!("two targets of chain {} on this node", other.chain);
+                            return Err(Error::new(Code::Corrupt, detail));
+                        }
+                    }
+                    Err(error) if error.code == Code::NewerData => return Err(error),
+                    Err(error) => {
+                        log::error!(target: "storage", chain, target, error:% = error; "target.unopened");
+                        let state = LocalState::LocalOffline as i32;
+                        let disk_error = true;
+                        unopened.push(TargetReport {
+                            target,
+                            chain,
+                            state,
+                            disk_error,
+                            ..Default::default()
+                        });
+                    }
                 }
             }
         }
-        let service = Service {
-            shared,
-            node,
-            echo: EchoHandler::new(),
-            directories: Mutex::new(directories),
-            targets: RwLock::new(targets),
-            stopping: Mutex::new(false),
-        };
-        Ok(Arc::new(service))
+        let targets = RwLock::new(targets);
+        Ok(Arc::new(Service { shared, node, echo: EchoHandler::new(), disks, targets, unopened }))
+    }
+
+    pub fn disks(&self) -> Vec<Arc<DiskShare>> {
+        self.disks.clone()
     }
 
     pub fn targets(&self) -> Vec<Arc<Target>> {
@@ -65,47 +79,40 @@ impl Service {
     }
 
     pub fn reports(&self) -> Vec<TargetReport> {
-        self.targets().iter().map(|target| target.report()).collect()
+        let opened = self.targets();
+        self.unopened.iter().cloned().chain(opened.iter().map(|target| target.report())).collect()
     }
 
     /// A push, or the routing of a heartbeat's answer, whose lease counts only if the routing could be
-    /// applied (R4).
+    /// applied (R4). Each disk's own thread brings it to the targets there.
     pub fn apply(&self, routing: Option<Routing>, lease_until: Option<Time>) {
-        let stopping = self.stopping.lock();
-        if *stopping {
-            return;
-        }
         let (held, chains, clients) = {
             let mut state = self.shared.routing.lock();
             let held = routing.is_none_or(|routing| state.apply(routing));
             (held, state.chains(), state.clients())
         };
-        // Only what the manager says together with a lease is surely not yesterday's.
-        if held && lease_until.is_some() {
-            chains.iter().for_each(|chain| self.drop_removed(chain));
-        }
-        let own = |chain: Chain| self.own(&chain).map(|target| (target, chain));
-        let own: Vec<(Arc<Target>, Chain)> = chains.into_iter().filter_map(own).collect();
-        self.connect_peers(&own);
-        for (target, chain) in own {
-            // Before the view: who knows the chain's version knows every fence before it (P4).
-            target.feed(chain::Input::Clients(clients.clone()));
-            target.on_view(chain, lease_until.filter(|_| held));
-        }
-    }
-
-    /// From now on views are ignored: one that names a target as serving would undo the mark of its clean
-    /// stop.
-    pub fn stop_applying(&self) {
-        *self.stopping.lock() = true;
-    }
-
-    fn connect_peers(&self, own: &[(Arc<Target>, Chain)]) {
         let mut links = BTreeSet::new();
-        for (target, chain) in own {
-            let view = View::new(chain.clone(), target.id, self.shared.incarnation);
-            links.extend(target::links(&view, target.id));
+        for chain in chains {
+            // Only what the manager says together with a lease is surely not yesterday's.
+            if held && lease_until.is_some() {
+                self.post_removal(&chain);
+            }
+            let Some((disk, target)) = self.place(&chain) else { continue };
+            links.extend(target::links(&View::new(chain.clone(), target, self.shared.incarnation), target));
+            disk.inbox.post(chain, lease_until.filter(|_| held), &clients);
         }
+        self.connect_peers(links);
+    }
+
+    fn post_removal(&self, chain: &Chain) {
+        let held = self.targets.read().get(&chain.id).cloned();
+        let left = |target: &Arc<Target>| chain.members.iter().all(|member| member.target != target.id.0);
+        if let Some(target) = held.filter(left) {
+            target.disk().inbox.post_removal(chain.clone());
+        }
+    }
+
+    fn connect_peers(&self, links: BTreeSet<Key>) {
         let routing = self.shared.routing.lock();
         let with_address = |key: Key| routing.address(key.0).map(|address| (key, address));
         let wanted: Vec<(Key, String)> = links.into_iter().filter_map(with_address).collect();
@@ -113,13 +120,32 @@ impl Service {
         self.shared.peers.want(&wanted);
     }
 
-    /// This node's member of the chain; made if the chain names one that does not exist yet.
-    fn own(&self, chain: &Chain) -> Option<Arc<Target>> {
+    /// The disk of this node's member of the chain, and the member.
+    fn place(&self, chain: &Chain) -> Option<(&Arc<DiskShare>, TargetId)> {
         let member = chain.members.iter().find(|member| member.node == self.node)?;
-        if let Some(target) = self.targets.read().get(&chain.id) {
-            return (target.id.0 == member.target).then(|| target.clone());
+        let held = self.targets.read().get(&chain.id).cloned();
+        if held.as_ref().is_some_and(|target| target.id.0 != member.target) {
+            return None;
         }
-        match self.create(TargetId(member.target), chain.id, member.disk as usize) {
+        let index = held.map_or(member.disk as usize, |target| target.disk_index());
+        let disk = self.disks.iter().find(|disk| disk.index == index);
+        if disk.is_none() {
+            let (chain, target) = (chain.id, member.target);
+            log::debug!(target: "storage", chain, target, disk = index; "target.no_disk");
+        }
+        disk.map(|disk| (disk, TargetId(member.target)))
+    }
+
+    /// This node's member of the chain, on this disk; made if the chain names one that does not exist yet.
+    pub fn own(&self, disk: &Arc<DiskShare>, chain: &Chain) -> Option<Arc<Target>> {
+        if let Some(target) = self.targets.read().get(&chain.id) {
+            return Some(target.clone());
+        }
+        let member = chain.members.iter().find(|member| member.node == self.node)?;
+        if self.unopened.iter().any(|report| report.target == member.target) {
+            return None;
+        }
+        match self.create(TargetId(member.target), chain.id, disk) {
             Ok(target) => Some(target),
             Err(error) => {
                 let (id, target) = (chain.id, member.target);
@@ -131,12 +157,13 @@ impl Service {
 
     /// The stored chain goes on without the target that is here (P3: what a routing says is on the medium):
     /// its data go.
-    fn drop_removed(&self, chain: &Chain) {
+    pub fn drop_removed(&self, disk: &DiskShare, chain: &Chain) {
         let Some(target) = self.targets.read().get(&chain.id).cloned() else { return };
         if chain.members.iter().any(|member| member.target == target.id.0) {
             return;
         }
-        let taken_out = self.take_out(target.id);
+        // Nothing lies there if the disk was replaced.
+        let taken_out = disk.directory.lock().take_out(target.id);
         let left = match taken_out {
             Ok(left) => left,
             Err(error) => {
@@ -147,39 +174,26 @@ impl Service {
         self.targets.write().remove(&chain.id);
         target.leave();
         log::info!(target: "storage", chain = chain.id, target = target.id.0; "target.removed");
-        self.shared.flushers.push(target.id, move || {
+        disk.flushers.push(target.id, move || {
             target.close();
-            for path in left {
-                if let Err(error) = std::fs::remove_dir_all(&path) {
-                    let path = path.display().to_string();
-                    log::warn!(target: "storage", path = path.as_str(), error:% = error; "target.remove");
-                }
+            if let Some(path) = left
+                && let Err(error) = std::fs::remove_dir_all(&path)
+            {
+                let path = path.display().to_string();
+                log::warn!(target: "storage", path = path.as_str(), error:% = error; "target.remove");
             }
         });
     }
 
-    /// It lies in one of the directories, or in none if its disk was replaced.
-    fn take_out(&self, target: TargetId) -> Result<Vec<PathBuf>> {
-        let directories = self.directories.lock();
-        let taken: Result<Vec<Option<PathBuf>>> =
-            directories.iter().map(|directory| directory.take_out(target)).collect();
-        Ok(taken?.into_iter().flatten().collect())
-    }
-
-    fn create(&self, target: TargetId, chain: u32, disk: usize) -> Result<Arc<Target>> {
-        let directories = self.directories.lock();
-        let directory = directories.get(disk).ok_or_else(|| {
-            Error::new(
-                Code::BadConfig,
-                format!("target {target} belongs on disk {disk}, which is not configured"),
-            )
-        })?;
-        directory.create_folder(target)?;
-        // A folder without a record is begun anew.
-        let folder = directory.data_folder(target);
-        let record = TargetRecord::create(directory, target, chain, &self.shared.boot_id)?;
-        let target = Target::open(&self.shared, &folder, record, true)?;
-        log::info!(target: "storage", chain = chain, target = target.id.0, disk = disk; "target.created");
+    fn create(&self, target: TargetId, chain: u32, disk: &Arc<DiskShare>) -> Result<Arc<Target>> {
+        let record = {
+            let directory = disk.directory.lock();
+            directory.create_folder(target)?;
+            // A folder without a record is begun anew.
+            TargetRecord::create(&directory, target, chain, &self.shared.boot_id)?
+        };
+        let target = Target::open(&self.shared, disk, record, true)?;
+        log::info!(target: "storage", chain = chain, target = target.id.0, disk = disk.index; "target.created");
         self.targets.write().insert(chain, target.clone());
         Ok(target)
     }
@@ -206,6 +220,8 @@ impl Handler for Service {
             MessageKind::KindSyncClients => requests::sync::clients(self, &mut incoming),
             MessageKind::KindSyncDone => requests::sync::done(self, &mut incoming),
             MessageKind::KindSpace => requests::space::handle(self, &mut incoming),
+            MessageKind::KindScrub => requests::scrub::handle(self, &mut incoming),
+            MessageKind::KindDigestChunks => requests::digest_chunks::handle(self, &mut incoming),
             MessageKind::KindEcho => requests::echo::handle(self, &mut incoming),
             _ => return incoming.refuse_unknown(),
         };

@@ -143,6 +143,8 @@ pub enum MessageKind {
     KindSyncClients = 17,
     KindSyncDone = 18,
     KindSpace = 19,
+    KindScrub = 20,
+    KindDigestChunks = 21,
     /// manager
     KindRegister = 40,
     KindHeartbeat = 41,
@@ -195,6 +197,8 @@ impl MessageKind {
             Self::KindSyncClients => "KIND_SYNC_CLIENTS",
             Self::KindSyncDone => "KIND_SYNC_DONE",
             Self::KindSpace => "KIND_SPACE",
+            Self::KindScrub => "KIND_SCRUB",
+            Self::KindDigestChunks => "KIND_DIGEST_CHUNKS",
             Self::KindRegister => "KIND_REGISTER",
             Self::KindHeartbeat => "KIND_HEARTBEAT",
             Self::KindRoutingPush => "KIND_ROUTING_PUSH",
@@ -241,6 +245,8 @@ impl MessageKind {
             "KIND_SYNC_CLIENTS" => Some(Self::KindSyncClients),
             "KIND_SYNC_DONE" => Some(Self::KindSyncDone),
             "KIND_SPACE" => Some(Self::KindSpace),
+            "KIND_SCRUB" => Some(Self::KindScrub),
+            "KIND_DIGEST_CHUNKS" => Some(Self::KindDigestChunks),
             "KIND_REGISTER" => Some(Self::KindRegister),
             "KIND_HEARTBEAT" => Some(Self::KindHeartbeat),
             "KIND_ROUTING_PUSH" => Some(Self::KindRoutingPush),
@@ -270,620 +276,6 @@ impl MessageKind {
             "KIND_STAT_FILE_SYSTEM" => Some(Self::KindStatFileSystem),
             "KIND_SET_LAYOUT" => Some(Self::KindSetLayout),
             "KIND_JOB" => Some(Self::KindJob),
-            _ => None,
-        }
-    }
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ChunkId {
-    #[prost(uint64, tag = "1")]
-    pub inode: u64,
-    #[prost(uint64, tag = "2")]
-    pub index: u64,
-}
-/// Compared as a pair (P5).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Version {
-    /// chain version when the head assigned it
-    #[prost(uint64, tag = "1")]
-    pub chain: u64,
-    #[prost(uint64, tag = "2")]
-    pub number: u64,
-}
-/// Names one update of one client for ever (P7).
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Tag {
-    /// 16 bytes
-    #[prost(bytes = "bytes", tag = "1")]
-    pub client: ::prost::bytes::Bytes,
-    /// < 64 per client and chain
-    #[prost(uint32, tag = "2")]
-    pub channel: u32,
-    /// rises by one per update of this channel
-    #[prost(uint64, tag = "3")]
-    pub sequence: u64,
-}
-/// Client to head, and hop to hop with `version` set. The payload follows the message.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UpdateRequest {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<RequestHeader>,
-    #[prost(uint32, tag = "2")]
-    pub chain: u32,
-    /// the sender's view
-    #[prost(uint64, tag = "3")]
-    pub chain_version: u64,
-    #[prost(message, optional, tag = "4")]
-    pub chunk: ::core::option::Option<ChunkId>,
-    #[prost(message, optional, tag = "5")]
-    pub tag: ::core::option::Option<Tag>,
-    #[prost(enumeration = "UpdateKind", tag = "6")]
-    pub kind: i32,
-    #[prost(uint32, tag = "7")]
-    pub offset: u32,
-    #[prost(uint32, tag = "8")]
-    pub length: u32,
-    /// CRC32C of the payload
-    #[prost(fixed32, tag = "9")]
-    pub crc: u32,
-    /// set by the head
-    #[prost(message, optional, tag = "10")]
-    pub version: ::core::option::Option<Version>,
-    /// durability=write: flushed before the ack
-    #[prost(bool, tag = "11")]
-    pub flush: bool,
-    /// of the file's layout: the extent to allocate
-    #[prost(uint32, tag = "12")]
-    pub chunk_size: u32,
-    /// to a syncing member: the payload is the whole chunk as of `version` (P9)
-    #[prost(bool, tag = "13")]
-    pub replace: bool,
-    /// hop to hop: the version this update follows on the sender, so that a gap is seen
-    #[prost(message, optional, tag = "14")]
-    pub base: ::core::option::Option<Version>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UpdateReply {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ReplyHeader>,
-    #[prost(message, optional, tag = "2")]
-    pub version: ::core::option::Option<Version>,
-    #[prost(uint32, tag = "3")]
-    pub chunk_length: u32,
-    /// bytes of blocks gained or lost (P23)
-    #[prost(sint64, tag = "4")]
-    pub allocated_delta: i64,
-    /// P11
-    #[prost(uint64, tag = "5")]
-    pub durability_epoch: u64,
-    /// least bytes that the members after this one may still allocate (P8)
-    #[prost(uint64, tag = "6")]
-    pub allocatable: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReadRequest {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<RequestHeader>,
-    #[prost(uint32, tag = "2")]
-    pub chain: u32,
-    #[prost(uint64, tag = "3")]
-    pub chain_version: u64,
-    #[prost(message, optional, tag = "4")]
-    pub chunk: ::core::option::Option<ChunkId>,
-    #[prost(uint32, tag = "5")]
-    pub offset: u32,
-    #[prost(uint32, tag = "6")]
-    pub length: u32,
-}
-/// The payload follows: `length` bytes, shorter than asked where the chunk ends; a chunk that does not exist has length 0.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReadReply {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ReplyHeader>,
-    #[prost(message, optional, tag = "2")]
-    pub version: ::core::option::Option<Version>,
-    #[prost(uint32, tag = "3")]
-    pub chunk_length: u32,
-    #[prost(uint32, tag = "4")]
-    pub length: u32,
-    /// CRC32C of the payload, checked by the client end to end
-    #[prost(fixed32, tag = "5")]
-    pub crc: u32,
-}
-/// A dirty read asks the last serving member which version is committed (P6).
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CommittedRequest {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<RequestHeader>,
-    #[prost(uint32, tag = "2")]
-    pub chain: u32,
-    #[prost(uint64, tag = "3")]
-    pub chain_version: u64,
-    #[prost(message, optional, tag = "4")]
-    pub chunk: ::core::option::Option<ChunkId>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CommittedReply {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ReplyHeader>,
-    /// absent: no committed version
-    #[prost(message, optional, tag = "2")]
-    pub version: ::core::option::Option<Version>,
-}
-/// Every update acked before it is on the medium of every member when the reply comes. Sent to the head, forwarded down.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct FlushRequest {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<RequestHeader>,
-    #[prost(uint32, tag = "2")]
-    pub chain: u32,
-    #[prost(uint64, tag = "3")]
-    pub chain_version: u64,
-    /// from the member before; else from a client, to the head
-    #[prost(bool, tag = "4")]
-    pub forwarded: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct FlushReply {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ReplyHeader>,
-    #[prost(uint64, tag = "2")]
-    pub durability_epoch: u64,
-}
-/// Committed chunks of a chain in the order of their ids: of one inode, or all (verify, check, resync).
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListChunksRequest {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<RequestHeader>,
-    #[prost(uint32, tag = "2")]
-    pub chain: u32,
-    #[prost(uint64, tag = "3")]
-    pub chain_version: u64,
-    /// which member answers; 0 = any serving
-    #[prost(uint64, tag = "4")]
-    pub target: u64,
-    /// first id wanted
-    #[prost(message, optional, tag = "5")]
-    pub from: ::core::option::Option<ChunkId>,
-    /// 0 = all
-    #[prost(uint64, tag = "6")]
-    pub inode: u64,
-    #[prost(uint32, tag = "7")]
-    pub limit: u32,
-    /// fills ChunkInfo.crc (reads the bytes)
-    #[prost(bool, tag = "8")]
-    pub with_checksum: bool,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ChunkInfo {
-    #[prost(message, optional, tag = "1")]
-    pub chunk: ::core::option::Option<ChunkId>,
-    #[prost(message, optional, tag = "2")]
-    pub version: ::core::option::Option<Version>,
-    #[prost(uint32, tag = "3")]
-    pub length: u32,
-    #[prost(fixed32, tag = "4")]
-    pub crc: u32,
-    #[prost(bool, tag = "5")]
-    pub removed: bool,
-    #[prost(bool, tag = "6")]
-    pub pending: bool,
-    #[prost(uint32, tag = "7")]
-    pub chunk_size: u32,
-    /// with_checksum: the stored bytes do not match their checksums
-    #[prost(bool, tag = "8")]
-    pub corrupt: bool,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListChunksReply {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ReplyHeader>,
-    #[prost(message, repeated, tag = "2")]
-    pub chunks: ::prost::alloc::vec::Vec<ChunkInfo>,
-    #[prost(bool, tag = "3")]
-    pub more: bool,
-}
-/// Resync, predecessor to syncing member (P9).
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SyncStartRequest {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<RequestHeader>,
-    #[prost(uint32, tag = "2")]
-    pub chain: u32,
-    #[prost(uint64, tag = "3")]
-    pub chain_version: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SyncStartReply {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ReplyHeader>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SyncReplaceRequest {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<RequestHeader>,
-    #[prost(uint32, tag = "2")]
-    pub chain: u32,
-    #[prost(uint64, tag = "3")]
-    pub chain_version: u64,
-    #[prost(message, optional, tag = "4")]
-    pub chunk: ::core::option::Option<ChunkId>,
-    #[prost(message, optional, tag = "5")]
-    pub version: ::core::option::Option<Version>,
-    #[prost(uint32, tag = "6")]
-    pub length: u32,
-    #[prost(fixed32, tag = "7")]
-    pub crc: u32,
-    #[prost(bool, tag = "8")]
-    pub removed: bool,
-    #[prost(uint32, tag = "9")]
-    pub chunk_size: u32,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SyncReplaceReply {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ReplyHeader>,
-}
-/// One page of the exactly-once table, copied before syncing becomes serving (P7).
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SyncClientsRequest {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<RequestHeader>,
-    #[prost(uint32, tag = "2")]
-    pub chain: u32,
-    #[prost(uint64, tag = "3")]
-    pub chain_version: u64,
-    #[prost(message, repeated, tag = "4")]
-    pub channels: ::prost::alloc::vec::Vec<ChannelRecord>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ChannelRecord {
-    #[prost(message, optional, tag = "1")]
-    pub tag: ::core::option::Option<Tag>,
-    #[prost(message, optional, tag = "2")]
-    pub chunk: ::core::option::Option<ChunkId>,
-    #[prost(message, optional, tag = "3")]
-    pub version: ::core::option::Option<Version>,
-    #[prost(uint32, tag = "4")]
-    pub chunk_length: u32,
-    #[prost(sint64, tag = "5")]
-    pub allocated_delta: i64,
-    /// tells a retry from another request under the same number
-    #[prost(fixed32, tag = "6")]
-    pub request_crc: u32,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SyncClientsReply {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ReplyHeader>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SyncDoneRequest {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<RequestHeader>,
-    #[prost(uint32, tag = "2")]
-    pub chain: u32,
-    #[prost(uint64, tag = "3")]
-    pub chain_version: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SyncDoneReply {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ReplyHeader>,
-}
-/// Tail to head, after a commit, one way and batched: what is committed everywhere (lets members commit without a round trip).
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SpaceRequest {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<RequestHeader>,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct TargetSpace {
-    #[prost(uint64, tag = "1")]
-    pub target: u64,
-    #[prost(uint64, tag = "2")]
-    pub capacity_bytes: u64,
-    #[prost(uint64, tag = "3")]
-    pub used_bytes: u64,
-    #[prost(uint64, tag = "4")]
-    pub chunks: u64,
-    /// least bytes that it and the members after it may still allocate (P8)
-    #[prost(uint64, tag = "5")]
-    pub allocatable: u64,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SpaceReply {
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ReplyHeader>,
-    #[prost(message, repeated, tag = "2")]
-    pub targets: ::prost::alloc::vec::Vec<TargetSpace>,
-}
-/// Whose directory this is: another cluster's, another node's, or a newer release's is refused.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct StorageDirectoryRecord {
-    #[prost(uint32, tag = "1")]
-    pub record_version: u32,
-    #[prost(string, tag = "2")]
-    pub cluster: ::prost::alloc::string::String,
-    #[prost(uint32, tag = "3")]
-    pub node: u32,
-    /// of the last process that opened it; the next one is higher
-    #[prost(uint64, tag = "4")]
-    pub incarnation: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct StorageTargetRecord {
-    #[prost(uint32, tag = "1")]
-    pub record_version: u32,
-    #[prost(uint64, tag = "2")]
-    pub target: u64,
-    #[prost(uint32, tag = "3")]
-    pub chain: u32,
-    /// of the machine's boot in which it last began to serve; empty: it is not complete (P10)
-    #[prost(string, tag = "4")]
-    pub boot_id: ::prost::alloc::string::String,
-    /// stopped after a flush since then
-    #[prost(bool, tag = "5")]
-    pub clean: bool,
-    /// made, and without a role in its chain until now
-    #[prost(bool, tag = "6")]
-    pub unused: bool,
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum UpdateKind {
-    /// payload bytes at offset; grows the chunk, a gap reads as zeros
-    UpdateWrite = 0,
-    /// stored length becomes `length`: cuts, or extends with zeros
-    UpdateTruncate = 1,
-    /// the chunk is gone; the removal has a version like any update
-    UpdateRemove = 2,
-}
-impl UpdateKind {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::UpdateWrite => "UPDATE_WRITE",
-            Self::UpdateTruncate => "UPDATE_TRUNCATE",
-            Self::UpdateRemove => "UPDATE_REMOVE",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "UPDATE_WRITE" => Some(Self::UpdateWrite),
-            "UPDATE_TRUNCATE" => Some(Self::UpdateTruncate),
-            "UPDATE_REMOVE" => Some(Self::UpdateRemove),
-            _ => None,
-        }
-    }
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct BlockRun {
-    #[prost(uint32, tag = "1")]
-    pub first: u32,
-    #[prost(uint32, tag = "2")]
-    pub count: u32,
-    #[prost(enumeration = "BlockRunKind", tag = "3")]
-    pub kind: i32,
-    #[prost(uint32, tag = "4")]
-    pub plane: u32,
-    /// one per block; absent for holes
-    #[prost(fixed32, repeated, tag = "5")]
-    pub crcs: ::prost::alloc::vec::Vec<u32>,
-}
-/// An extent that a chunk owns. Block b of the chunk may lie at block b of any of its planes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct StoredPlane {
-    #[prost(uint32, tag = "1")]
-    pub plane: u32,
-    #[prost(uint32, tag = "2")]
-    pub segment: u32,
-    #[prost(uint32, tag = "3")]
-    pub extent: u32,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct JournalStage {
-    #[prost(message, optional, tag = "1")]
-    pub chunk: ::core::option::Option<ChunkId>,
-    #[prost(message, optional, tag = "2")]
-    pub version: ::core::option::Option<Version>,
-    #[prost(message, optional, tag = "3")]
-    pub base: ::core::option::Option<Version>,
-    #[prost(uint32, tag = "4")]
-    pub chunk_size: u32,
-    /// of the chunk after this update
-    #[prost(uint32, tag = "5")]
-    pub length: u32,
-    #[prost(bool, tag = "6")]
-    pub removed: bool,
-    /// starts from an empty chunk, not from `base`
-    #[prost(bool, tag = "7")]
-    pub fresh: bool,
-    /// committed by this same record
-    #[prost(bool, tag = "8")]
-    pub commit: bool,
-    #[prost(message, repeated, tag = "9")]
-    pub runs: ::prost::alloc::vec::Vec<BlockRun>,
-    #[prost(message, repeated, tag = "10")]
-    pub planes: ::prost::alloc::vec::Vec<StoredPlane>,
-    #[prost(message, optional, tag = "11")]
-    pub channel: ::core::option::Option<ChannelRecord>,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct JournalCommit {
-    #[prost(message, optional, tag = "1")]
-    pub chunk: ::core::option::Option<ChunkId>,
-    #[prost(message, optional, tag = "2")]
-    pub version: ::core::option::Option<Version>,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct JournalDiscard {
-    #[prost(message, optional, tag = "1")]
-    pub chunk: ::core::option::Option<ChunkId>,
-}
-/// Every record up to `number`, and the bytes that it describes, are on the medium.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct JournalFlushed {
-    #[prost(uint64, tag = "1")]
-    pub number: u64,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct JournalChannels {
-    #[prost(message, repeated, tag = "1")]
-    pub channels: ::prost::alloc::vec::Vec<ChannelRecord>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct JournalForget {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub client: ::prost::bytes::Bytes,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct JournalRecord {
-    #[prost(message, optional, tag = "1")]
-    pub stage: ::core::option::Option<JournalStage>,
-    #[prost(message, optional, tag = "2")]
-    pub commit: ::core::option::Option<JournalCommit>,
-    #[prost(message, optional, tag = "3")]
-    pub discard: ::core::option::Option<JournalDiscard>,
-    #[prost(message, optional, tag = "4")]
-    pub flushed: ::core::option::Option<JournalFlushed>,
-    #[prost(message, optional, tag = "5")]
-    pub channels: ::core::option::Option<JournalChannels>,
-    #[prost(message, optional, tag = "6")]
-    pub forget: ::core::option::Option<JournalForget>,
-}
-/// One chunk, in the table that is read whole when a target opens.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct StoredChunk {
-    #[prost(message, optional, tag = "1")]
-    pub version: ::core::option::Option<Version>,
-    #[prost(uint32, tag = "2")]
-    pub length: u32,
-    #[prost(uint32, tag = "3")]
-    pub chunk_size: u32,
-    #[prost(bool, tag = "4")]
-    pub removed: bool,
-    #[prost(uint32, tag = "5")]
-    pub stored_blocks: u32,
-    /// journal records up to this one are in here already
-    #[prost(uint64, tag = "6")]
-    pub last_record: u64,
-    #[prost(message, repeated, tag = "7")]
-    pub planes: ::prost::alloc::vec::Vec<StoredPlane>,
-    /// false: only pending versions
-    #[prost(bool, tag = "8")]
-    pub exists: bool,
-    /// StoredBlocks holds pending versions or images
-    #[prost(bool, tag = "9")]
-    pub unsettled: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct StoredPending {
-    #[prost(message, optional, tag = "1")]
-    pub version: ::core::option::Option<Version>,
-    #[prost(uint32, tag = "2")]
-    pub length: u32,
-    #[prost(uint32, tag = "3")]
-    pub chunk_size: u32,
-    #[prost(bool, tag = "4")]
-    pub removed: bool,
-    #[prost(bytes = "bytes", tag = "5")]
-    pub slots: ::prost::bytes::Bytes,
-    #[prost(fixed32, repeated, tag = "6")]
-    pub crcs: ::prost::alloc::vec::Vec<u32>,
-    /// the journal record that staged it
-    #[prost(uint64, tag = "7")]
-    pub record: u64,
-    #[prost(message, optional, tag = "8")]
-    pub tag: ::core::option::Option<Tag>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct StoredImage {
-    #[prost(uint32, tag = "1")]
-    pub block: u32,
-    /// the journal record that carried it
-    #[prost(uint64, tag = "2")]
-    pub record: u64,
-    /// absent: that record is in the journal that the target names, and has them
-    #[prost(bytes = "bytes", tag = "3")]
-    pub data: ::prost::bytes::Bytes,
-}
-/// The rest of one chunk, read when it is used.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct StoredBlocks {
-    /// absent: every block in plane 0
-    #[prost(bytes = "bytes", tag = "1")]
-    pub slots: ::prost::bytes::Bytes,
-    #[prost(fixed32, repeated, tag = "2")]
-    pub crcs: ::prost::alloc::vec::Vec<u32>,
-    #[prost(message, repeated, tag = "3")]
-    pub pending: ::prost::alloc::vec::Vec<StoredPending>,
-    #[prost(message, repeated, tag = "4")]
-    pub images: ::prost::alloc::vec::Vec<StoredImage>,
-    /// the journal record that staged the committed version
-    #[prost(uint64, tag = "5")]
-    pub record: u64,
-}
-/// The target itself.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct StoredTarget {
-    #[prost(uint32, tag = "1")]
-    pub format: u32,
-    #[prost(uint64, tag = "2")]
-    pub first_journal: u64,
-    #[prost(uint64, tag = "3")]
-    pub next_record: u64,
-    #[prost(bool, tag = "4")]
-    pub clean: bool,
-    /// the highest version among expired tombstones
-    #[prost(message, optional, tag = "5")]
-    pub forgotten: ::core::option::Option<Version>,
-    #[prost(uint64, tag = "6")]
-    pub segment_bytes: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct StoredChannel {
-    #[prost(message, optional, tag = "1")]
-    pub channel: ::core::option::Option<ChannelRecord>,
-    #[prost(uint64, tag = "2")]
-    pub record: u64,
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum BlockRunKind {
-    /// same place, other checksum (a cut inside the block)
-    RunKeep = 0,
-    /// the bytes were written to this plane before this record
-    RunDirect = 1,
-    /// the bytes follow this message in the journal record
-    RunOverlay = 2,
-    /// no bytes: reads as zeros
-    RunHole = 3,
-}
-impl BlockRunKind {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::RunKeep => "RUN_KEEP",
-            Self::RunDirect => "RUN_DIRECT",
-            Self::RunOverlay => "RUN_OVERLAY",
-            Self::RunHole => "RUN_HOLE",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "RUN_KEEP" => Some(Self::RunKeep),
-            "RUN_DIRECT" => Some(Self::RunDirect),
-            "RUN_OVERLAY" => Some(Self::RunOverlay),
-            "RUN_HOLE" => Some(Self::RunHole),
             _ => None,
         }
     }
@@ -1007,6 +399,7 @@ pub struct TargetReport {
     pub capacity_bytes: u64,
     #[prost(uint64, tag = "9")]
     pub used_bytes: u64,
+    /// takes no new chunks of its own accord: for placement
     #[prost(bool, tag = "10")]
     pub no_allocate: bool,
     /// routing version up to which every fence of a client holds in this chain (P4)
@@ -1018,6 +411,34 @@ pub struct TargetReport {
     /// by this process: what an earlier one stored under this id is gone
     #[prost(bool, tag = "21")]
     pub created: bool,
+    /// somebody should make room
+    #[prost(bool, tag = "12")]
+    pub low_space: bool,
+    /// known, and not repaired yet
+    #[prost(uint64, tag = "13")]
+    pub damaged_chunks: u64,
+    #[prost(message, optional, tag = "14")]
+    pub scrub: ::core::option::Option<ScrubProgress>,
+}
+/// The background pass over everything that a target holds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScrubProgress {
+    #[prost(bool, tag = "1")]
+    pub running: bool,
+    /// wall clock; of the pass that runs, else of the last one
+    #[prost(uint64, tag = "2")]
+    pub started_ms: u64,
+    /// of the last complete pass; 0 = none yet
+    #[prost(uint64, tag = "3")]
+    pub finished_ms: u64,
+    /// read in this pass
+    #[prost(uint64, tag = "4")]
+    pub chunks: u64,
+    #[prost(uint64, tag = "5")]
+    pub bytes: u64,
+    /// chunks with damage found in this pass
+    #[prost(uint64, tag = "6")]
+    pub damaged: u64,
 }
 /// Storage and meta services, on the connection that carries their heartbeats.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1550,6 +971,689 @@ impl ChangeAction {
             "ACTION_ADD" => Some(Self::ActionAdd),
             "ACTION_REMOVE" => Some(Self::ActionRemove),
             "ACTION_ABORT" => Some(Self::ActionAbort),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChunkId {
+    #[prost(uint64, tag = "1")]
+    pub inode: u64,
+    #[prost(uint64, tag = "2")]
+    pub index: u64,
+}
+/// Compared as a pair (P5).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Version {
+    /// chain version when the head assigned it
+    #[prost(uint64, tag = "1")]
+    pub chain: u64,
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+}
+/// Names one update of one client for ever (P7).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Tag {
+    /// 16 bytes
+    #[prost(bytes = "bytes", tag = "1")]
+    pub client: ::prost::bytes::Bytes,
+    /// < 64 per client and chain
+    #[prost(uint32, tag = "2")]
+    pub channel: u32,
+    /// rises by one per update of this channel
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+}
+/// Client to head, and hop to hop with `version` set. The payload follows the message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateRequest {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<RequestHeader>,
+    #[prost(uint32, tag = "2")]
+    pub chain: u32,
+    /// the sender's view
+    #[prost(uint64, tag = "3")]
+    pub chain_version: u64,
+    #[prost(message, optional, tag = "4")]
+    pub chunk: ::core::option::Option<ChunkId>,
+    #[prost(message, optional, tag = "5")]
+    pub tag: ::core::option::Option<Tag>,
+    #[prost(enumeration = "UpdateKind", tag = "6")]
+    pub kind: i32,
+    #[prost(uint32, tag = "7")]
+    pub offset: u32,
+    #[prost(uint32, tag = "8")]
+    pub length: u32,
+    /// CRC32C of the payload
+    #[prost(fixed32, tag = "9")]
+    pub crc: u32,
+    /// set by the head
+    #[prost(message, optional, tag = "10")]
+    pub version: ::core::option::Option<Version>,
+    /// durability=write: flushed before the ack
+    #[prost(bool, tag = "11")]
+    pub flush: bool,
+    /// of the file's layout: the extent to allocate
+    #[prost(uint32, tag = "12")]
+    pub chunk_size: u32,
+    /// to a syncing member: the payload is the whole chunk as of `version` (P9)
+    #[prost(bool, tag = "13")]
+    pub replace: bool,
+    /// hop to hop: the version this update follows on the sender, so that a gap is seen
+    #[prost(message, optional, tag = "14")]
+    pub base: ::core::option::Option<Version>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ReplyHeader>,
+    #[prost(message, optional, tag = "2")]
+    pub version: ::core::option::Option<Version>,
+    #[prost(uint32, tag = "3")]
+    pub chunk_length: u32,
+    /// bytes of blocks gained or lost (P23)
+    #[prost(sint64, tag = "4")]
+    pub allocated_delta: i64,
+    /// P11
+    #[prost(uint64, tag = "5")]
+    pub durability_epoch: u64,
+    /// least bytes that the members after this one may still allocate (P8)
+    #[prost(uint64, tag = "6")]
+    pub allocatable: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadRequest {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<RequestHeader>,
+    #[prost(uint32, tag = "2")]
+    pub chain: u32,
+    #[prost(uint64, tag = "3")]
+    pub chain_version: u64,
+    #[prost(message, optional, tag = "4")]
+    pub chunk: ::core::option::Option<ChunkId>,
+    #[prost(uint32, tag = "5")]
+    pub offset: u32,
+    #[prost(uint32, tag = "6")]
+    pub length: u32,
+}
+/// The payload follows: `length` bytes, shorter than asked where the chunk ends; a chunk that does not exist has length 0.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ReplyHeader>,
+    #[prost(message, optional, tag = "2")]
+    pub version: ::core::option::Option<Version>,
+    #[prost(uint32, tag = "3")]
+    pub chunk_length: u32,
+    #[prost(uint32, tag = "4")]
+    pub length: u32,
+    /// CRC32C of the payload, checked by the client end to end
+    #[prost(fixed32, tag = "5")]
+    pub crc: u32,
+}
+/// A dirty read asks the last serving member which version is committed (P6).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommittedRequest {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<RequestHeader>,
+    #[prost(uint32, tag = "2")]
+    pub chain: u32,
+    #[prost(uint64, tag = "3")]
+    pub chain_version: u64,
+    #[prost(message, optional, tag = "4")]
+    pub chunk: ::core::option::Option<ChunkId>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommittedReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ReplyHeader>,
+    /// absent: no committed version
+    #[prost(message, optional, tag = "2")]
+    pub version: ::core::option::Option<Version>,
+}
+/// Every update acked before it is on the medium of every member when the reply comes. Sent to the head, forwarded down.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FlushRequest {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<RequestHeader>,
+    #[prost(uint32, tag = "2")]
+    pub chain: u32,
+    #[prost(uint64, tag = "3")]
+    pub chain_version: u64,
+    /// from the member before; else from a client, to the head
+    #[prost(bool, tag = "4")]
+    pub forwarded: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FlushReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ReplyHeader>,
+    #[prost(uint64, tag = "2")]
+    pub durability_epoch: u64,
+}
+/// Committed chunks of a chain in the order of their ids: of one inode, or all (verify, check, resync).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListChunksRequest {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<RequestHeader>,
+    #[prost(uint32, tag = "2")]
+    pub chain: u32,
+    #[prost(uint64, tag = "3")]
+    pub chain_version: u64,
+    /// which member answers; 0 = any serving
+    #[prost(uint64, tag = "4")]
+    pub target: u64,
+    /// first id wanted
+    #[prost(message, optional, tag = "5")]
+    pub from: ::core::option::Option<ChunkId>,
+    /// 0 = all
+    #[prost(uint64, tag = "6")]
+    pub inode: u64,
+    #[prost(uint32, tag = "7")]
+    pub limit: u32,
+    /// fills ChunkInfo.crc and digest (reads the bytes)
+    #[prost(bool, tag = "8")]
+    pub with_checksum: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChunkInfo {
+    #[prost(message, optional, tag = "1")]
+    pub chunk: ::core::option::Option<ChunkId>,
+    #[prost(message, optional, tag = "2")]
+    pub version: ::core::option::Option<Version>,
+    #[prost(uint32, tag = "3")]
+    pub length: u32,
+    #[prost(fixed32, tag = "4")]
+    pub crc: u32,
+    #[prost(bool, tag = "5")]
+    pub removed: bool,
+    #[prost(bool, tag = "6")]
+    pub pending: bool,
+    #[prost(uint32, tag = "7")]
+    pub chunk_size: u32,
+    /// with_checksum: the stored bytes do not match their checksums
+    #[prost(bool, tag = "8")]
+    pub corrupt: bool,
+    /// with_checksum: 16 bytes, XXH3-128 of the chunk's bytes as they were read
+    #[prost(bytes = "bytes", tag = "9")]
+    pub digest: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListChunksReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ReplyHeader>,
+    #[prost(message, repeated, tag = "2")]
+    pub chunks: ::prost::alloc::vec::Vec<ChunkInfo>,
+    #[prost(bool, tag = "3")]
+    pub more: bool,
+}
+/// What a member holds, in ranges of consecutive chunks: equal digests need no list (P9).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DigestChunksRequest {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<RequestHeader>,
+    #[prost(uint32, tag = "2")]
+    pub chain: u32,
+    #[prost(uint64, tag = "3")]
+    pub chain_version: u64,
+    #[prost(uint64, tag = "4")]
+    pub target: u64,
+    /// where the first range begins
+    #[prost(message, optional, tag = "5")]
+    pub from: ::core::option::Option<ChunkId>,
+    #[prost(uint32, tag = "6")]
+    pub chunks_per_range: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChunkRange {
+    /// the next range begins behind it; of the last range, the highest id there is
+    #[prost(message, optional, tag = "1")]
+    pub last: ::core::option::Option<ChunkId>,
+    /// marks of removals counted
+    #[prost(uint32, tag = "2")]
+    pub chunks: u32,
+    /// of ids, versions and removals
+    #[prost(fixed64, tag = "3")]
+    pub digest: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DigestChunksReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ReplyHeader>,
+    #[prost(message, repeated, tag = "2")]
+    pub ranges: ::prost::alloc::vec::Vec<ChunkRange>,
+}
+/// Resync, predecessor to syncing member (P9).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SyncStartRequest {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<RequestHeader>,
+    #[prost(uint32, tag = "2")]
+    pub chain: u32,
+    #[prost(uint64, tag = "3")]
+    pub chain_version: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SyncStartReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ReplyHeader>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SyncReplaceRequest {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<RequestHeader>,
+    #[prost(uint32, tag = "2")]
+    pub chain: u32,
+    #[prost(uint64, tag = "3")]
+    pub chain_version: u64,
+    #[prost(message, optional, tag = "4")]
+    pub chunk: ::core::option::Option<ChunkId>,
+    #[prost(message, optional, tag = "5")]
+    pub version: ::core::option::Option<Version>,
+    #[prost(uint32, tag = "6")]
+    pub length: u32,
+    #[prost(fixed32, tag = "7")]
+    pub crc: u32,
+    #[prost(bool, tag = "8")]
+    pub removed: bool,
+    #[prost(uint32, tag = "9")]
+    pub chunk_size: u32,
+    /// of 4 KiB: no member has good bytes of these; zeros came instead
+    #[prost(uint32, repeated, tag = "10")]
+    pub damaged_blocks: ::prost::alloc::vec::Vec<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SyncReplaceReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ReplyHeader>,
+}
+/// One page of the exactly-once table, copied before syncing becomes serving (P7).
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SyncClientsRequest {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<RequestHeader>,
+    #[prost(uint32, tag = "2")]
+    pub chain: u32,
+    #[prost(uint64, tag = "3")]
+    pub chain_version: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub channels: ::prost::alloc::vec::Vec<ChannelRecord>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChannelRecord {
+    #[prost(message, optional, tag = "1")]
+    pub tag: ::core::option::Option<Tag>,
+    #[prost(message, optional, tag = "2")]
+    pub chunk: ::core::option::Option<ChunkId>,
+    #[prost(message, optional, tag = "3")]
+    pub version: ::core::option::Option<Version>,
+    #[prost(uint32, tag = "4")]
+    pub chunk_length: u32,
+    #[prost(sint64, tag = "5")]
+    pub allocated_delta: i64,
+    /// tells a retry from another request under the same number
+    #[prost(fixed32, tag = "6")]
+    pub request_crc: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SyncClientsReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ReplyHeader>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SyncDoneRequest {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<RequestHeader>,
+    #[prost(uint32, tag = "2")]
+    pub chain: u32,
+    #[prost(uint64, tag = "3")]
+    pub chain_version: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SyncDoneReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ReplyHeader>,
+}
+/// Tail to head, after a commit, one way and batched: what is committed everywhere (lets members commit without a round trip).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SpaceRequest {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<RequestHeader>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TargetSpace {
+    #[prost(uint64, tag = "1")]
+    pub target: u64,
+    #[prost(uint64, tag = "2")]
+    pub capacity_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub used_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub chunks: u64,
+    /// least bytes that it and the members after it may still allocate (P8)
+    #[prost(uint64, tag = "5")]
+    pub allocatable: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SpaceReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ReplyHeader>,
+    #[prost(message, repeated, tag = "2")]
+    pub targets: ::prost::alloc::vec::Vec<TargetSpace>,
+}
+/// A server's targets read everything they hold and compare it with its checksums.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScrubRequest {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<RequestHeader>,
+    /// a pass begins now on every target that has none under way
+    #[prost(bool, tag = "2")]
+    pub start: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScrubReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ReplyHeader>,
+    #[prost(message, repeated, tag = "2")]
+    pub targets: ::prost::alloc::vec::Vec<TargetReport>,
+}
+/// Whose directory this is: another cluster's, another node's, or a newer release's is refused.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StorageDirectoryRecord {
+    #[prost(uint32, tag = "1")]
+    pub record_version: u32,
+    #[prost(string, tag = "2")]
+    pub cluster: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub node: u32,
+    /// of the last process that opened it; the next one is higher
+    #[prost(uint64, tag = "4")]
+    pub incarnation: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StorageTargetRecord {
+    #[prost(uint32, tag = "1")]
+    pub record_version: u32,
+    #[prost(uint64, tag = "2")]
+    pub target: u64,
+    #[prost(uint32, tag = "3")]
+    pub chain: u32,
+    /// of the machine's boot in which it last began to serve; empty: it is not complete (P10)
+    #[prost(string, tag = "4")]
+    pub boot_id: ::prost::alloc::string::String,
+    /// stopped after a flush since then
+    #[prost(bool, tag = "5")]
+    pub clean: bool,
+    /// made, and without a role in its chain until now
+    #[prost(bool, tag = "6")]
+    pub unused: bool,
+}
+/// How far the pass came, so that the next process goes on there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StorageScrubRecord {
+    #[prost(uint32, tag = "1")]
+    pub record_version: u32,
+    #[prost(message, optional, tag = "2")]
+    pub progress: ::core::option::Option<ScrubProgress>,
+    /// the first chunk that was not read yet
+    #[prost(message, optional, tag = "3")]
+    pub next: ::core::option::Option<ChunkId>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum UpdateKind {
+    /// payload bytes at offset; grows the chunk, a gap reads as zeros
+    UpdateWrite = 0,
+    /// stored length becomes `length`: cuts, or extends with zeros
+    UpdateTruncate = 1,
+    /// the chunk is gone; the removal has a version like any update
+    UpdateRemove = 2,
+}
+impl UpdateKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::UpdateWrite => "UPDATE_WRITE",
+            Self::UpdateTruncate => "UPDATE_TRUNCATE",
+            Self::UpdateRemove => "UPDATE_REMOVE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "UPDATE_WRITE" => Some(Self::UpdateWrite),
+            "UPDATE_TRUNCATE" => Some(Self::UpdateTruncate),
+            "UPDATE_REMOVE" => Some(Self::UpdateRemove),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlockRun {
+    #[prost(uint32, tag = "1")]
+    pub first: u32,
+    #[prost(uint32, tag = "2")]
+    pub count: u32,
+    #[prost(enumeration = "BlockRunKind", tag = "3")]
+    pub kind: i32,
+    #[prost(uint32, tag = "4")]
+    pub plane: u32,
+    /// one per block; absent for holes
+    #[prost(fixed32, repeated, tag = "5")]
+    pub crcs: ::prost::alloc::vec::Vec<u32>,
+}
+/// An extent that a chunk owns. Block b of the chunk may lie at block b of any of its planes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoredPlane {
+    #[prost(uint32, tag = "1")]
+    pub plane: u32,
+    #[prost(uint32, tag = "2")]
+    pub segment: u32,
+    #[prost(uint32, tag = "3")]
+    pub extent: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JournalStage {
+    #[prost(message, optional, tag = "1")]
+    pub chunk: ::core::option::Option<ChunkId>,
+    #[prost(message, optional, tag = "2")]
+    pub version: ::core::option::Option<Version>,
+    #[prost(message, optional, tag = "3")]
+    pub base: ::core::option::Option<Version>,
+    #[prost(uint32, tag = "4")]
+    pub chunk_size: u32,
+    /// of the chunk after this update
+    #[prost(uint32, tag = "5")]
+    pub length: u32,
+    #[prost(bool, tag = "6")]
+    pub removed: bool,
+    /// starts from an empty chunk, not from `base`
+    #[prost(bool, tag = "7")]
+    pub fresh: bool,
+    /// committed by this same record
+    #[prost(bool, tag = "8")]
+    pub commit: bool,
+    #[prost(message, repeated, tag = "9")]
+    pub runs: ::prost::alloc::vec::Vec<BlockRun>,
+    #[prost(message, repeated, tag = "10")]
+    pub planes: ::prost::alloc::vec::Vec<StoredPlane>,
+    #[prost(message, optional, tag = "11")]
+    pub channel: ::core::option::Option<ChannelRecord>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JournalCommit {
+    #[prost(message, optional, tag = "1")]
+    pub chunk: ::core::option::Option<ChunkId>,
+    #[prost(message, optional, tag = "2")]
+    pub version: ::core::option::Option<Version>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JournalDiscard {
+    #[prost(message, optional, tag = "1")]
+    pub chunk: ::core::option::Option<ChunkId>,
+}
+/// Every record up to `number`, and the bytes that it describes, are on the medium.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JournalFlushed {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JournalChannels {
+    #[prost(message, repeated, tag = "1")]
+    pub channels: ::prost::alloc::vec::Vec<ChannelRecord>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JournalForget {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub client: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JournalRecord {
+    #[prost(message, optional, tag = "1")]
+    pub stage: ::core::option::Option<JournalStage>,
+    #[prost(message, optional, tag = "2")]
+    pub commit: ::core::option::Option<JournalCommit>,
+    #[prost(message, optional, tag = "3")]
+    pub discard: ::core::option::Option<JournalDiscard>,
+    #[prost(message, optional, tag = "4")]
+    pub flushed: ::core::option::Option<JournalFlushed>,
+    #[prost(message, optional, tag = "5")]
+    pub channels: ::core::option::Option<JournalChannels>,
+    #[prost(message, optional, tag = "6")]
+    pub forget: ::core::option::Option<JournalForget>,
+}
+/// One chunk, in the table that is read whole when a target opens.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoredChunk {
+    #[prost(message, optional, tag = "1")]
+    pub version: ::core::option::Option<Version>,
+    #[prost(uint32, tag = "2")]
+    pub length: u32,
+    #[prost(uint32, tag = "3")]
+    pub chunk_size: u32,
+    #[prost(bool, tag = "4")]
+    pub removed: bool,
+    #[prost(uint32, tag = "5")]
+    pub stored_blocks: u32,
+    /// journal records up to this one are in here already
+    #[prost(uint64, tag = "6")]
+    pub last_record: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub planes: ::prost::alloc::vec::Vec<StoredPlane>,
+    /// false: only pending versions
+    #[prost(bool, tag = "8")]
+    pub exists: bool,
+    /// StoredBlocks holds pending versions or images
+    #[prost(bool, tag = "9")]
+    pub unsettled: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoredPending {
+    #[prost(message, optional, tag = "1")]
+    pub version: ::core::option::Option<Version>,
+    #[prost(uint32, tag = "2")]
+    pub length: u32,
+    #[prost(uint32, tag = "3")]
+    pub chunk_size: u32,
+    #[prost(bool, tag = "4")]
+    pub removed: bool,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub slots: ::prost::bytes::Bytes,
+    #[prost(fixed32, repeated, tag = "6")]
+    pub crcs: ::prost::alloc::vec::Vec<u32>,
+    /// the journal record that staged it
+    #[prost(uint64, tag = "7")]
+    pub record: u64,
+    #[prost(message, optional, tag = "8")]
+    pub tag: ::core::option::Option<Tag>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoredImage {
+    #[prost(uint32, tag = "1")]
+    pub block: u32,
+    /// the journal record that carried it
+    #[prost(uint64, tag = "2")]
+    pub record: u64,
+    /// absent: that record is in the journal that the target names, and has them
+    #[prost(bytes = "bytes", tag = "3")]
+    pub data: ::prost::bytes::Bytes,
+}
+/// The rest of one chunk, read when it is used.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoredBlocks {
+    /// absent: every block in plane 0
+    #[prost(bytes = "bytes", tag = "1")]
+    pub slots: ::prost::bytes::Bytes,
+    #[prost(fixed32, repeated, tag = "2")]
+    pub crcs: ::prost::alloc::vec::Vec<u32>,
+    #[prost(message, repeated, tag = "3")]
+    pub pending: ::prost::alloc::vec::Vec<StoredPending>,
+    #[prost(message, repeated, tag = "4")]
+    pub images: ::prost::alloc::vec::Vec<StoredImage>,
+    /// the journal record that staged the committed version
+    #[prost(uint64, tag = "5")]
+    pub record: u64,
+}
+/// The target itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoredTarget {
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    #[prost(uint64, tag = "2")]
+    pub first_journal: u64,
+    #[prost(uint64, tag = "3")]
+    pub next_record: u64,
+    #[prost(bool, tag = "4")]
+    pub clean: bool,
+    /// the highest version among expired tombstones
+    #[prost(message, optional, tag = "5")]
+    pub forgotten: ::core::option::Option<Version>,
+    #[prost(uint64, tag = "6")]
+    pub segment_bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoredChannel {
+    #[prost(message, optional, tag = "1")]
+    pub channel: ::core::option::Option<ChannelRecord>,
+    #[prost(uint64, tag = "2")]
+    pub record: u64,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BlockRunKind {
+    /// same place, other checksum (a cut inside the block)
+    RunKeep = 0,
+    /// the bytes were written to this plane before this record
+    RunDirect = 1,
+    /// the bytes follow this message in the journal record
+    RunOverlay = 2,
+    /// no bytes: reads as zeros
+    RunHole = 3,
+}
+impl BlockRunKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::RunKeep => "RUN_KEEP",
+            Self::RunDirect => "RUN_DIRECT",
+            Self::RunOverlay => "RUN_OVERLAY",
+            Self::RunHole => "RUN_HOLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RUN_KEEP" => Some(Self::RunKeep),
+            "RUN_DIRECT" => Some(Self::RunDirect),
+            "RUN_OVERLAY" => Some(Self::RunOverlay),
+            "RUN_HOLE" => Some(Self::RunHole),
             _ => None,
         }
     }

@@ -71,6 +71,8 @@ requests! {
     KindSyncClients: SyncClientsRequest => SyncClientsReply;
     KindSyncDone: SyncDoneRequest => SyncDoneReply;
     KindSpace: SpaceRequest => SpaceReply;
+    KindScrub: ScrubRequest => ScrubReply;
+    KindDigestChunks: DigestChunksRequest => DigestChunksReply;
     KindRegister: RegisterRequest => RegisterReply;
     KindHeartbeat: HeartbeatRequest => HeartbeatReply;
     KindGiveBack: GiveBackRequest => GiveBackReply;
@@ -103,7 +105,8 @@ requests! {
 
 replies! {
     AnyReply, EchoReply, ReadReply, UpdateReply, CommittedReply, FlushReply, ListChunksReply, SyncStartReply,
-    SyncReplaceReply, SyncClientsReply, SyncDoneReply, SpaceReply, RegisterReply, HeartbeatReply, GiveBackReply,
+    SyncReplaceReply, SyncClientsReply, SyncDoneReply, SpaceReply, ScrubReply,
+    DigestChunksReply, RegisterReply, HeartbeatReply, GiveBackReply,
     SuspectReply, ExitReportReply, RoutingReply, ChangeReply, HelloReply, InodeReply, OpenReply, EmptyReply, ReadDirectoryReply,
     ReadLinkReply, StatFileSystemReply, JobReply,
 }

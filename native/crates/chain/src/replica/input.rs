@@ -3,7 +3,7 @@
 
 use crate::Time;
 use crate::live_clients::LiveClients;
-use crate::update::{Acknowledged, Applied, Channel, Listed, Replacement, Update};
+use crate::update::{Acknowledged, Applied, Channel, ChunkRange, Listed, Replacement, Update};
 use std::sync::Arc;
 use wire::message::Chain;
 use wire::{ChunkId, ClientId, Error, Result, TargetId, Version};
@@ -144,10 +144,16 @@ pub enum Input<P> {
         chain_version: u64,
     },
 
-    /// The answers to `StartSync`, `ListSuccessor`, `SendReplace`, `SendChannels`, `FinishSync`.
+    /// The answers to `StartSync`, `DigestSuccessor`, `ListSuccessor`, `SendReplace`, `SendChannels`, `FinishSync`.
     SyncStarted {
         chain_version: u64,
         result: Result<()>,
+    },
+    /// Ranges from `from` on, each beginning behind the one before; the last one may end at the highest id.
+    DigestAnswer {
+        chain_version: u64,
+        from: ChunkId,
+        result: Result<Vec<ChunkRange>>,
     },
     ListAnswer {
         chain_version: u64,
@@ -261,6 +267,12 @@ pub enum Output<P> {
         to: TargetId,
         chain_version: u64,
     },
+    DigestSuccessor {
+        to: TargetId,
+        chain_version: u64,
+        from: ChunkId,
+        chunks_per_range: usize,
+    },
     ListSuccessor {
         to: TargetId,
         chain_version: u64,
@@ -272,6 +284,8 @@ pub enum Output<P> {
         chain_version: u64,
         chunk: ChunkId,
         committed: crate::Committed,
+        /// An update of a client waits for it.
+        waited_for: bool,
     },
     SendChannels {
         to: TargetId,

@@ -136,6 +136,9 @@ impl<P: Clone> Replica<P> {
             Input::ChannelsStored { ticket, result } => self.on_channels_stored(step, ticket, result),
             Input::SyncDone { reply, chain_version } => self.on_sync_done(step, reply, chain_version),
             Input::SyncStarted { chain_version, result } => self.on_sync_started(step, chain_version, result),
+            Input::DigestAnswer { chain_version, from, result } => {
+                self.on_digest_answer(step, chain_version, from, result);
+            }
             Input::ListAnswer { chain_version, from, result } => {
                 self.on_list_answer(step, chain_version, from, result);
             }

@@ -1,12 +1,13 @@
-//! The predecessor's side of a resync (P9): compare the successor's list page by page with the own one, copy
-//! what differs, then the exactly-once table, then ask it to flush. Traffic goes on: an update of a chunk
-//! that was not compared or copied yet first has the chunk copied, then goes as a plain update. Ends with the
-//! version of the chain; the next version starts a new session.
+//! The predecessor's side of a resync (P9): compare digests of the successor's ranges of chunks with the own
+//! ones, its list page by page where they differ, copy what differs, then the exactly-once table, then ask it
+//! to flush. Traffic goes on: an update of a chunk that was not compared or copied yet first has the chunk
+//! copied, then goes as a plain update. Ends with the version of the chain; the next version starts a new
+//! session.
 
 use super::{Output, Replica, Step};
 use crate::limits;
 use crate::museum::{Planted, page, planted};
-use crate::update::{Channel, Listed};
+use crate::update::{Channel, ChunkRange, Chunks, Listed, range_digest};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::{ChunkId, TargetId, Version};
 
@@ -27,6 +28,10 @@ pub(super) struct SyncSource {
     pub asked: bool,
     /// Every chunk below is equal on both sides. `None`: every chunk is.
     pub cursor: Option<ChunkId>,
+    /// Ranges of the successor from the cursor on, whose digests were not compared yet.
+    pub ranges: VecDeque<ChunkRange>,
+    /// The range that differs ends here: its chunks are listed.
+    pub listing_to: Option<ChunkId>,
     /// Last chunk of the page in work.
     pub page_end: Option<ChunkId>,
     /// Chunks of the page that differ and wait for a copy. At most two pages long.
@@ -58,6 +63,8 @@ impl SyncSource {
             phase: Phase::Start,
             asked: false,
             cursor: Some(FIRST),
+            ranges: VecDeque::new(),
+            listing_to: None,
             page_end: None,
             differing: VecDeque::new(),
             ahead: BTreeSet::new(),
@@ -85,7 +92,7 @@ impl SyncSource {
         let full = ours.len() >= page(limits::SYNC_PAGE);
         let our_end = ours.last().filter(|_| full).map_or(LAST, |last| last.chunk);
         let their_end = theirs.last().filter(|_| more).map_or(LAST, |last| last.chunk);
-        let end = our_end.min(their_end);
+        let end = our_end.min(their_end).min(self.listing_to.unwrap_or(LAST));
         let absent = |chunk: &ChunkId, list: &[Listed]| {
             list.iter()
                 .find(|listed| listed.chunk == *chunk)
@@ -114,6 +121,30 @@ impl SyncSource {
         }
         self.page_end = Some(end);
     }
+
+    /// Goes over ranges that are equal, up to the first that must be listed. Nothing is being copied now.
+    fn compare_ranges(&mut self, chunks: &dyn Chunks) {
+        if self.listing_to.is_some_and(|end| self.cursor.is_none_or(|cursor| cursor > end)) {
+            self.listing_to = None;
+        }
+        while self.listing_to.is_none()
+            && let Some(from) = self.cursor
+            && let Some(range) = self.ranges.pop_front()
+        {
+            match self.is_equal(from, &range, chunks) {
+                true => self.finish_page(range.last),
+                false => self.listing_to = Some(range.last),
+            }
+        }
+    }
+
+    /// Whether the successor has in this range what is committed here. What was copied for an update since
+    /// its digest was taken makes it another one: then the list tells.
+    fn is_equal(&self, from: ChunkId, range: &ChunkRange, chunks: &dyn Chunks) -> bool {
+        let mut ours = chunks.list(from, range.chunks as usize + 1);
+        ours.retain(|listed| listed.chunk <= range.last);
+        ours.len() == range.chunks as usize && range_digest(&ours) == range.digest
+    }
 }
 
 impl<P: Clone> Replica<P> {
@@ -128,19 +159,19 @@ impl<P: Clone> Replica<P> {
             return true;
         }
         if !source.copying.contains(&chunk) {
-            self.start_copy(step, chunk);
+            self.start_copy(step, chunk, true);
         }
         false
     }
 
     /// While a copy is in the air nothing of this chunk can be committed here, since every commit needs the
     /// successor's answer: the bytes that the executor reads are of this version.
-    fn start_copy(&mut self, step: &mut Step<P>, chunk: ChunkId) {
+    fn start_copy(&mut self, step: &mut Step<P>, chunk: ChunkId, waited_for: bool) {
         let committed = step.chunks.committed(chunk);
         let source = self.source.as_mut().expect("copies belong to a session");
         source.copying.insert(chunk);
         let (to, chain_version) = (source.to, source.chain_version);
-        step.out.push(Output::SendReplace { to, chain_version, chunk, committed });
+        step.out.push(Output::SendReplace { to, chain_version, chunk, committed, waited_for });
     }
 
     /// Does everything that has become possible in the session.
@@ -180,7 +211,7 @@ impl<P: Clone> Replica<P> {
             }
             let Some(chunk) = source.differing.pop_front() else { break };
             if !source.is_copied(chunk) && !source.copying.contains(&chunk) {
-                self.start_copy(step, chunk);
+                self.start_copy(step, chunk, false);
             }
         }
         let source = self.source.as_mut().expect("driven with a session");
@@ -190,12 +221,18 @@ impl<P: Clone> Replica<P> {
         if let Some(end) = source.page_end.take() {
             source.finish_page(end);
         }
+        source.compare_ranges(step.chunks);
+        let (to, chain_version) = (source.to, source.chain_version);
         match source.cursor {
-            Some(from) => {
+            Some(from) if source.listing_to.is_some() => {
                 source.asked = true;
-                let (to, chain_version) = (source.to, source.chain_version);
                 let limit = page(limits::SYNC_PAGE);
                 step.out.push(Output::ListSuccessor { to, chain_version, from, limit });
+            }
+            Some(from) => {
+                source.asked = true;
+                let chunks_per_range = page(limits::SYNC_RANGE);
+                step.out.push(Output::DigestSuccessor { to, chain_version, from, chunks_per_range });
             }
             None => {
                 source.phase = Phase::Channels;
@@ -249,6 +286,69 @@ mod tests {
         let (differing, _, end) = compared(&full, &[listed(1000, 1)], false);
         assert_eq!(differing.len(), limits::SYNC_PAGE, "chunk 1000 lies behind this page");
         assert_eq!(end, Some(full[limits::SYNC_PAGE - 1].chunk));
+    }
+
+    struct Rows(Vec<Listed>);
+
+    impl Chunks for Rows {
+        fn committed(&self, _: ChunkId) -> Committed {
+            Committed::default()
+        }
+        fn list(&self, from: ChunkId, limit: usize) -> Vec<Listed> {
+            self.0.iter().filter(|row| row.chunk >= from).take(limit).copied().collect()
+        }
+        fn allocatable_bytes(&self) -> u64 {
+            0
+        }
+    }
+
+    /// As the successor would answer: ranges of two, the last one up to the end of all.
+    fn ranges(rows: &[Listed]) -> VecDeque<ChunkRange> {
+        let pairs: Vec<&[Listed]> = rows.chunks(2).collect();
+        let range = |(number, pair): (usize, &&[Listed])| ChunkRange {
+            last: if number + 1 == pairs.len() { LAST } else { pair.last().expect("not empty").chunk },
+            chunks: pair.len() as u32,
+            digest: range_digest(pair),
+        };
+        pairs.iter().enumerate().map(range).collect()
+    }
+
+    /// Where the cursor is then, and to where chunks must be listed.
+    fn after_ranges(ours: &[Listed], theirs: &[Listed]) -> (Option<u64>, Option<u64>) {
+        let mut source = SyncSource::new(TargetId(2), 1);
+        source.ranges = ranges(theirs);
+        source.compare_ranges(&Rows(ours.to_vec()));
+        (source.cursor.map(|chunk| chunk.index), source.listing_to.map(|chunk| chunk.index))
+    }
+
+    #[test]
+    fn equal_ranges_are_passed_over_up_to_the_first_that_differs() {
+        let rows = |numbers: &[u64]| -> Vec<Listed> {
+            numbers.iter().enumerate().map(|(index, number)| listed(index as u64 + 1, *number)).collect()
+        };
+        let all = rows(&[5, 5, 5, 5, 5]);
+        assert_eq!(after_ranges(&all, &all), (None, None), "nothing is listed");
+        assert_eq!(after_ranges(&rows(&[5, 6, 5, 5, 5]), &all), (Some(0), Some(2)), "another version");
+        assert_eq!(after_ranges(&rows(&[5, 5, 5, 6, 5]), &all), (Some(3), Some(4)));
+        assert_eq!(after_ranges(&rows(&[5, 5, 5, 5]), &all), (Some(5), Some(u64::MAX)), "one is gone here");
+        assert_eq!(after_ranges(&rows(&[5; 6]), &all), (Some(5), Some(u64::MAX)), "one is only here");
+        let mut marked = all.clone();
+        marked[1] = mark(2, 5);
+        assert_eq!(after_ranges(&marked, &all), (Some(0), Some(2)), "a removal of the same version");
+        let mut renamed = all.clone();
+        renamed[4].chunk.inode = 2;
+        assert_eq!(after_ranges(&renamed, &all), (Some(5), Some(u64::MAX)));
+        assert_eq!(after_ranges(&[], &all), (Some(0), Some(2)));
+    }
+
+    #[test]
+    fn a_list_goes_no_further_than_the_range_that_differs() {
+        let mut source = SyncSource::new(TargetId(2), 1);
+        source.listing_to = Some(ChunkId { inode: 1, index: 2 });
+        let theirs = [listed(1, 5), listed(2, 4), listed(3, 4)];
+        source.compare(&[listed(1, 5), listed(2, 5), listed(3, 5)], &theirs, false);
+        assert_eq!(source.differing, [ChunkId { inode: 1, index: 2 }], "the next range may be equal");
+        assert_eq!(source.page_end, source.listing_to);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::sync_source::{Phase, SyncSource};
 use super::{Replica, Step};
 use crate::limits;
 use crate::museum::page;
-use crate::update::Listed;
+use crate::update::{ChunkRange, Listed};
 use wire::{ChunkId, Result};
 
 impl<P: Clone> Replica<P> {
@@ -27,6 +27,25 @@ impl<P: Clone> Replica<P> {
         self.drive_source(step);
     }
 
+    pub(super) fn on_digest_answer(
+        &mut self,
+        step: &mut Step<P>,
+        chain_version: u64,
+        from: ChunkId,
+        result: Result<Vec<ChunkRange>>,
+    ) {
+        let Some(source) = self.source_in(chain_version, Phase::Scan) else { return };
+        // A list was asked for meanwhile, or another digest: it was late.
+        if source.cursor != Some(from) || !source.asked || source.listing_to.is_some() {
+            return;
+        }
+        source.asked = false;
+        if let Ok(ranges) = result {
+            source.ranges = ranges.into();
+            self.drive_source(step);
+        }
+    }
+
     pub(super) fn on_list_answer(
         &mut self,
         step: &mut Step<P>,
@@ -35,7 +54,7 @@ impl<P: Clone> Replica<P> {
         result: Result<(Vec<Listed>, bool)>,
     ) {
         let Some(source) = self.source_in(chain_version, Phase::Scan) else { return };
-        if source.cursor != Some(from) || source.page_end.is_some() {
+        if source.cursor != Some(from) || source.page_end.is_some() || source.listing_to.is_none() {
             return;
         }
         source.asked = false;

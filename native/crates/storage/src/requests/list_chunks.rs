@@ -19,7 +19,8 @@ pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
     let limit = if request.limit == 0 { PAGE_MAX } else { request.limit.min(PAGE_MAX) } as usize;
     let replier = incoming.replier();
     // Checksums read the disk: never on a connection's thread.
-    service.shared.readers.push((), move || {
+    let disk = target.disk_share();
+    disk.readers.push((), move || {
         let from = request.from.unwrap_or_default().into();
         let inode = (request.inode != 0).then_some(request.inode);
         let in_resync = request.target != 0;

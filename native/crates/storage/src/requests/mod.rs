@@ -2,10 +2,12 @@
 //! error that is returned is the request's answer.
 
 pub mod committed;
+pub mod digest_chunks;
 pub mod echo;
 pub mod flush;
 pub mod list_chunks;
 pub mod read;
+pub mod scrub;
 pub mod space;
 pub mod sync;
 pub mod update;

@@ -22,7 +22,7 @@ pub fn replace(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
     let Some(chunk) = request.chunk else {
         return Err(Error::new(Code::InvalidArgument, "resync: no chunk"));
     };
-    let payload = incoming.pull(&service.shared.buffers.resync_in)?;
+    let payload = incoming.pull(&target.disk().buffers.resync_in)?;
     if payload.len() != request.length as usize {
         return Err(Error::new(Code::InvalidArgument, "resync: the payload is not the whole chunk"));
     }
@@ -35,7 +35,8 @@ pub fn replace(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
         removed: request.removed,
         chunk_size: request.chunk_size,
     };
-    let replacement = Replacement { chunk: chunk.into(), committed, crc: request.crc };
+    let (crc, damaged_blocks) = (request.crc, request.damaged_blocks);
+    let replacement = Replacement { chunk: chunk.into(), committed, crc, damaged_blocks };
     let chain_version = request.chain_version;
     target.ask(Waiting::SyncReplace(incoming.replier()), |reply| Input::SyncReplace {
         reply,

@@ -15,7 +15,7 @@ pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
     let target = service.target(request.chain)?;
     let update = checked(&request, incoming.payload_bytes())?;
     let metrics = &service.shared.metrics;
-    let buffers = &service.shared.buffers;
+    let buffers = &target.disk().buffers;
     let pool = match request.version {
         None => &buffers.client,
         Some(_) => buffers.forwarded(target.position()),

@@ -1,17 +1,17 @@
 //! What the replica wants done. Under its lock: commits, and queueing of everything that takes time.
 
-use super::store::Store;
+use super::store::{OldDamage, Store};
 use super::{After, State, Target, Waiting};
 use crate::metrics::add;
 use bytes::Bytes;
-use chain::{Acknowledged, Input, Output, ReplyTo};
+use chain::{Acknowledged, Applied, Channel, Input, Output, ReplyTo, Update};
 use std::sync::Arc;
 use transport::ReplySender;
 use wire::message::{
     CommittedReply, FlushReply, SyncClientsReply, SyncDoneReply, SyncReplaceReply, SyncStartReply,
     UpdateReply,
 };
-use wire::{Error, Result};
+use wire::{Code, Error, Result, Version};
 
 impl Target {
     pub(super) fn carry_out(self: &Arc<Self>, state: &mut State, output: Output<Bytes>, after: &mut After) {
@@ -52,11 +52,9 @@ impl Target {
         let generation = *self.generation.read();
         match output {
             Output::Store { chunk, version, base, update, channel, payload } => {
-                self.shared.lanes.push((self.id, chunk), move || {
+                self.disk.lanes.push((self.id, chunk), move || {
                     let flush = update.flush;
-                    let stored = target.in_generation(generation, |store| {
-                        store.stage(chunk, (version, base), &update, channel, &payload)
-                    });
+                    let stored = target.store_update(generation, (version, base), &update, channel, &payload);
                     let Some(stored) = stored else { return };
                     add(&target.shared.metrics.stored_bytes, payload.len() as u64);
                     drop(payload);
@@ -70,7 +68,7 @@ impl Target {
             }
             Output::Replace { replacement, payload } => {
                 let chunk = replacement.chunk;
-                self.shared.lanes.push((self.id, chunk), move || {
+                self.disk.lanes.push((self.id, chunk), move || {
                     let replaced =
                         target.in_generation(generation, |store| store.replace(&replacement, &payload));
                     let Some(result) = replaced else { return };
@@ -81,7 +79,7 @@ impl Target {
                 });
             }
             Output::StoreChannels { ticket, channels } => {
-                self.shared.lanes.push(self.id, move || {
+                self.disk.lanes.push(self.id, move || {
                     let stored = target.in_generation(generation, |store| store.install_channels(&channels));
                     let Some(result) = stored else { return };
                     target.feed_stored(generation, Input::ChannelsStored { ticket, result });
@@ -91,9 +89,37 @@ impl Target {
         }
     }
 
+    /// An update that needs old bytes which are damaged waits for their repair. Without one it is stored all
+    /// the same (P8), and its block stays damaged here.
+    fn store_update(
+        self: &Arc<Self>,
+        generation: u64,
+        versions: (Version, Version),
+        update: &Update,
+        channel: Channel,
+        payload: &Bytes,
+    ) -> Option<Result<Applied>> {
+        let chunk = update.chunk;
+        let stage = |damage: OldDamage| {
+            let stage = |store: &Store| store.stage(chunk, versions, update, channel, payload, damage);
+            self.in_generation(generation, stage)
+        };
+        let is_damaged = |result: &Option<Result<Applied>>| matches!(result, Some(Err(error)) if error.code == Code::Corrupt);
+        let mut stored = stage(OldDamage::Refused);
+        if is_damaged(&stored) {
+            self.mend_for_update(chunk);
+            stored = stage(OldDamage::Refused);
+        }
+        if is_damaged(&stored) {
+            stored = stage(OldDamage::Kept);
+            self.found_damage(chunk);
+        }
+        stored
+    }
+
     /// None, and nothing is done: what was queued belongs to a store whose staged updates were discarded
     /// since.
-    fn in_generation<T>(&self, generation: u64, work: impl FnOnce(&Store) -> T) -> Option<T> {
+    pub(super) fn in_generation<T>(&self, generation: u64, work: impl FnOnce(&Store) -> T) -> Option<T> {
         let current = self.generation.read();
         (*current == generation).then(|| work(&self.store))
     }
@@ -105,7 +131,8 @@ impl Target {
             Output::ReadCommitted { reply, chain_version, chunk } => {
                 let Waiting::Read(sender, range) = take(reply) else { unreachable!("a read's answer") };
                 let target = self.clone();
-                self.shared.readers.push((), move || target.read(sender, chain_version, chunk, range));
+                add(&self.disk.traffic, 1);
+                self.disk.readers.push((), move || target.read(sender, chain_version, chunk, range));
             }
             Output::ReplyRead { reply, error } => {
                 let Waiting::Read(sender, _) = take(reply) else { unreachable!("a read's answer") };
@@ -116,6 +143,7 @@ impl Target {
                 let Waiting::Update(sender, from_client) = take(reply) else {
                     unreachable!("an update's answer")
                 };
+                add(&self.disk.traffic, 1);
                 if from_client {
                     let metrics = &self.shared.metrics;
                     add(if result.is_ok() { &metrics.updates } else { &metrics.updates_refused }, 1);

@@ -4,24 +4,31 @@
 
 mod carry_out;
 mod flusher;
+mod hang;
 mod outbox;
 mod read;
 mod record;
+mod repair;
 mod report;
+mod scrub;
 mod store;
 mod to_peers;
 
+use crate::disk::DiskShare;
 use crate::shared::Shared;
 use bytes::Bytes;
 use chain::{Identity, Input, Output, Replica, ReplyTo, Role, Time};
 use flusher::Flusher;
 use outbox::Outbox;
 use parking_lot::{Mutex, RwLock};
+use record::Marks;
 pub use record::TargetRecord;
+use repair::Repairs;
+use report::Known;
+use scrub::Scrub;
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use store::Store;
 pub use to_peers::{channels, links};
 use transport::ReplySender;
@@ -72,11 +79,13 @@ pub struct Target {
     pub id: TargetId,
     pub chain: u32,
     shared: Arc<Shared>,
+    disk: Arc<DiskShare>,
     state: Mutex<State>,
     store: Store,
     outbox: Mutex<Outbox>,
     flusher: Flusher,
     record: Mutex<TargetRecord>,
+    marks: Arc<Marks>,
     /// Raised when what is staged is discarded: a store that was queued before must not happen after. Held
     /// for reading while one happens.
     generation: RwLock<u64>,
@@ -85,6 +94,13 @@ pub struct Target {
     allocatable_bytes: AtomicU64,
     /// On the way of an update; the head is 0.
     position: AtomicUsize,
+    /// What others may know, taken over after each step: they never wait for the disk.
+    known: Mutex<Known>,
+    repairs: Mutex<Repairs>,
+    scrub: Scrub,
+    /// The disk does not answer: nothing is asked of the target and nothing said by it until it does.
+    hung: AtomicBool,
+    reopening: AtomicBool,
 }
 
 /// What is left to do when the replica's lock is released.
@@ -95,15 +111,19 @@ struct After {
 }
 
 impl Target {
-    /// Opens the store in `folder`, or makes it there.
+    /// Opens the store in the target's folder, or makes it there.
     pub fn open(
         shared: &Arc<Shared>,
-        folder: &Path,
+        disk: &Arc<DiskShare>,
         mut record: TargetRecord,
         created: bool,
     ) -> Result<Arc<Target>> {
-        let (store, recovered, whole) =
-            Store::open(folder, shared.engine_options.clone(), shared.open_disk.clone())?;
+        let (folder, scrub_file) = {
+            let directory = disk.directory.lock();
+            (directory.data_folder(record.target()), directory.scrub_file(record.target()))
+        };
+        let (options, opener) = (shared.engine_options.clone(), shared.open_disk.clone());
+        let (store, recovered, whole) = Store::open(&folder, options, opener, disk.clone())?;
         if !whole {
             record.lose()?;
         }
@@ -118,17 +138,25 @@ impl Target {
             id: record.target(),
             chain: record.chain(),
             shared: shared.clone(),
+            disk: disk.clone(),
             state: Mutex::new(state),
             store,
             outbox: Mutex::default(),
             flusher: Flusher::default(),
+            marks: record.marks(),
             record: Mutex::new(record),
             generation: RwLock::new(0),
             created,
             allocatable_bytes: AtomicU64::new(0),
             position: AtomicUsize::new(0),
+            known: Mutex::default(),
+            repairs: Mutex::default(),
+            scrub: Scrub::open(scrub_file),
+            hung: AtomicBool::new(false),
+            reopening: AtomicBool::new(false),
         });
         target.refresh_space();
+        target.step(|_| None);
         Ok(target)
     }
 
@@ -139,18 +167,19 @@ impl Target {
 
     /// A request that the replica answers through `waiting`.
     pub fn ask(self: &Arc<Self>, waiting: Waiting, input: impl FnOnce(ReplyTo) -> Input<Bytes>) {
-        let mut refused = None;
+        let mut refused = Some(waiting);
         self.step(|state| {
             if state.stopped {
-                refused = Some(waiting);
                 return None;
             }
             state.next_reply += 1;
-            state.waiting.insert(state.next_reply, waiting);
+            state.waiting.insert(state.next_reply, refused.take()?);
             Some(input(ReplyTo(state.next_reply)))
         });
         if let Some(waiting) = refused {
-            waiting.sender().fail(&Error::new(Code::TargetOffline, "the target is closed"));
+            waiting
+                .sender()
+                .fail(&Error::new(Code::TargetOffline, "the target is closed, or its disk hangs"));
         }
     }
 
@@ -183,14 +212,20 @@ impl Target {
     fn step(self: &Arc<Self>, input: impl FnOnce(&mut State) -> Option<Input<Bytes>>) {
         let mut after = After::default();
         {
-            let mut state = self.state.lock();
-            let Some(input) = input(&mut state) else { return };
-            let mut outputs: Vec<Output<Bytes>> = Vec::new();
-            let chunks = self.look();
-            state.replica.handle(crate::clock::now(), input, &chunks, &mut outputs);
-            for output in outputs {
-                self.carry_out(&mut state, output, &mut after);
+            let Some(mut state) = self.lock_state() else { return };
+            if let Some(input) = input(&mut state) {
+                let mut outputs: Vec<Output<Bytes>> = Vec::new();
+                let chunks = self.chunks();
+                state.replica.handle(crate::clock::now(), input, &chunks, &mut outputs);
+                for output in outputs {
+                    self.carry_out(&mut state, output, &mut after);
+                }
             }
+            self.learn(&state.replica);
+        }
+        if self.is_hung() {
+            // While it waited for the disk the chain may have gone on without it: what it would say is old.
+            return;
         }
         self.deliver();
         for answer in after.answers {
@@ -201,7 +236,7 @@ impl Target {
         }
     }
 
-    fn look(&self) -> store::Look<'_> {
+    fn chunks(&self) -> store::Look<'_> {
         store::Look::new(&self.store, &self.allocatable_bytes)
     }
 
@@ -214,7 +249,7 @@ impl Target {
     /// it does so is on the medium (P10).
     pub fn on_view(self: &Arc<Self>, chain: Chain, lease_until: Option<Time>) {
         let view = chain::View::new(chain.clone(), self.id, self.shared.incarnation);
-        let newer = view.version > self.state.lock().replica.view().version;
+        let newer = view.version > self.known().chain_version();
         if newer {
             self.position
                 .store(to_peers::place(&view, self.id).map_or(0, |(_, place)| place), Ordering::Relaxed);
@@ -231,13 +266,37 @@ impl Target {
         self.feed(Input::View { chain, lease_until });
     }
 
-    /// A failure that no request has met yet, such as one in the background.
-    pub fn notice_failure(self: &Arc<Self>) {
+    /// Every `chain::limits::TICK_MS`, on the disk's own thread.
+    pub fn tick(self: &Arc<Self>) {
+        self.end_hang();
+        self.refresh_space();
+        // A failure that no request has met yet, such as one in the background.
         if let Some(error) = self.store.failure()
             && self.standing().0 != LocalState::LocalOffline
         {
             self.fail(error);
         }
+        self.feed(Input::Tick);
+    }
+
+    /// Now and then, on the disk's own thread.
+    pub fn look(self: &Arc<Self>) {
+        self.reopen_if_offline();
+        self.ask_space();
+        self.repair_damaged();
+        self.reclaim_space();
+    }
+
+    pub fn disk_index(&self) -> usize {
+        self.disk.index
+    }
+
+    pub fn disk_share(&self) -> Arc<DiskShare> {
+        self.disk.clone()
+    }
+
+    pub fn disk(&self) -> &DiskShare {
+        &self.disk
     }
 
     pub fn position(&self) -> usize {
@@ -246,21 +305,29 @@ impl Target {
 
     /// After a failure, when the manager has taken the target out: opens the store anew, verified, so that
     /// it can come back through a resync (P11).
-    pub fn reopen_if_offline(self: &Arc<Self>) {
+    fn reopen_if_offline(self: &Arc<Self>) {
         {
-            let state = self.state.lock();
+            let Some(state) = self.lock_state() else { return };
             let offline = state.replica.report().0 == LocalState::LocalOffline;
-            if !offline || state.replica.view().role != Role::Idle {
+            if !offline
+                || state.replica.view().role != Role::Idle
+                || self.reopening.swap(true, Ordering::AcqRel)
+            {
                 return;
             }
         }
-        // Nothing that was queued before may reach the new store.
-        *self.generation.write() += 1;
-        match self.store.reopen() {
-            Ok(recovered) => self.feed(Input::Reopen { recovered }),
-            Err(error) => {
-                log::warn!(target: "storage", target = self.id.0, error:% = error; "target.reopen");
+        let target = self.clone();
+        // It may take seconds, in which the other targets of the disk go on.
+        self.disk.resyncs.push((), move || {
+            // Nothing that was queued before may reach the new store.
+            *target.generation.write() += 1;
+            match target.store.reopen() {
+                Ok(recovered) => target.feed(Input::Reopen { recovered }),
+                Err(error) => {
+                    log::warn!(target: "storage", target = target.id.0, error:% = error; "target.reopen");
+                }
             }
-        }
+            target.reopening.store(false, Ordering::Release);
+        });
     }
 }

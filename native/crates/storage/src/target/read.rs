@@ -3,10 +3,12 @@
 
 use super::{ReadRange, Target};
 use crate::metrics::add;
+use bytes::Bytes;
+use chain::Listed;
 use std::sync::Arc;
 use transport::ReplySender;
 use wire::message::{ChunkInfo, ReadReply};
-use wire::{ChunkId, Code, Result};
+use wire::{ChunkId, Code, Error, Result};
 
 impl Target {
     pub(super) fn read(
@@ -17,8 +19,13 @@ impl Target {
         range: ReadRange,
     ) {
         let metrics = &self.shared.metrics;
-        let read = self.store.read(chunk, range, &self.shared.buffers.read);
-        let valid = self.state.lock().replica.read_still_valid(crate::clock::now(), chain_version);
+        let read = self.store.read(chunk, range, &self.disk.buffers.read);
+        let Some(state) = self.lock_state() else {
+            add(&metrics.reads_refused, 1);
+            return sender.fail(&Error::new(Code::TargetOffline, "its disk hangs"));
+        };
+        let valid = state.replica.read_still_valid(crate::clock::now(), chain_version);
+        drop(state);
         if let Err(error) = valid {
             add(&metrics.reads_refused, 1);
             return sender.fail(&error);
@@ -28,7 +35,7 @@ impl Target {
             Err(error) => {
                 if error.code == Code::Corrupt {
                     add(&metrics.read_corrupt, 1);
-                    log::warn!(target: "storage", target = self.id.0, error:% = error; "chunk.corrupt");
+                    self.found_damage(chunk);
                 }
                 return sender.fail(&error);
             }
@@ -49,16 +56,26 @@ impl Target {
     /// Whether this target's list of chunks may be shown: to a client as for a read, to a predecessor in its
     /// resync.
     pub fn may_list(&self, chain_version: u64, in_resync: bool) -> Result<()> {
-        let state = self.state.lock();
+        let hangs = || Error::new(Code::TargetOffline, "its disk hangs");
+        let state = self.lock_state().ok_or_else(hangs)?;
         if in_resync && state.replica.may_list(chain_version).is_ok() {
             return Ok(());
         }
         state.replica.read_still_valid(crate::clock::now(), chain_version)
     }
 
+    /// `count` chunks from `from` on, and where the next ones begin; fewer, and nothing: there are no more.
+    pub fn list_range(&self, from: ChunkId, count: usize) -> Result<(Vec<Listed>, Option<ChunkId>)> {
+        let rows = self.store.list(from, None, count)?;
+        let listed: Vec<Listed> = rows.iter().map(super::to_peers::listed).collect();
+        let next =
+            listed.last().filter(|_| listed.len() == count).and_then(|last| super::store::after(last.chunk));
+        Ok((listed, next))
+    }
+
     /// Chunks from `from` on in the order of their ids; `with_checksum` reads their bytes.
     pub fn list(
-        &self,
+        self: &Arc<Self>,
         from: ChunkId,
         inode: Option<u64>,
         limit: usize,
@@ -68,10 +85,19 @@ impl Target {
         if with_checksum {
             for row in rows.iter_mut().filter(|row| !row.removed) {
                 let chunk = row.chunk.unwrap_or_default().into();
-                let whole = ReadRange { offset: 0, length: row.length };
-                match self.store.read(chunk, whole, &self.shared.buffers.read) {
-                    Ok(read) => row.crc = read.crc,
-                    Err(error) if error.code == Code::Corrupt => row.corrupt = true,
+                let whole = ReadRange { offset: 0, length: u32::MAX };
+                match self.store.read(chunk, whole, &self.disk.buffers.read) {
+                    Ok(read) => {
+                        row.crc = read.crc;
+                        row.version = Some(read.version.into());
+                        row.length = read.chunk_length;
+                        let digest = xxhash_rust::xxh3::xxh3_128(&read.payload);
+                        row.digest = Bytes::copy_from_slice(&digest.to_be_bytes());
+                    }
+                    Err(error) if error.code == Code::Corrupt => {
+                        row.corrupt = true;
+                        self.found_damage(chunk);
+                    }
                     Err(error) => return Err(error),
                 }
             }

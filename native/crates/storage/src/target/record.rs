@@ -6,6 +6,8 @@ use crate::directory::Directory;
 use crate::records;
 use chain::{Role, View};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use wire::message::StorageTargetRecord;
 use wire::{Result, TargetId};
 
@@ -13,8 +15,26 @@ pub struct TargetRecord {
     path: PathBuf,
     stored: StorageTargetRecord,
     boot_id: String,
+    marks: Arc<Marks>,
+}
+
+/// What others may know of the record without waiting for it.
+#[derive(Debug, Default)]
+pub struct Marks {
+    complete: AtomicBool,
+    unused: AtomicBool,
+}
+
+impl Marks {
     /// It had everything when this process began, and nothing has happened since that could change that.
-    complete: bool,
+    pub fn complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
+    /// It never had a role: nothing of its chain is in it.
+    pub fn unused(&self) -> bool {
+        self.unused.load(Ordering::Acquire)
+    }
 }
 
 impl TargetRecord {
@@ -23,7 +43,8 @@ impl TargetRecord {
         let same_boot = !stored.boot_id.is_empty() && stored.boot_id == boot_id;
         let complete = same_boot || (stored.clean && !stored.boot_id.is_empty());
         let path = directory.record_file(TargetId(stored.target));
-        TargetRecord { path, stored, boot_id: boot_id.to_string(), complete }
+        let marks = Marks { complete: complete.into(), unused: stored.unused.into() };
+        TargetRecord { path, stored, boot_id: boot_id.to_string(), marks: Arc::new(marks) }
     }
 
     pub fn create(
@@ -45,19 +66,14 @@ impl TargetRecord {
         self.stored.chain
     }
 
-    pub fn is_complete(&self) -> bool {
-        self.complete
+    pub fn marks(&self) -> Arc<Marks> {
+        self.marks.clone()
     }
 
     /// Something is missing, or the disk failed: also for later processes, until it serves again.
     pub fn lose(&mut self) -> Result<()> {
-        self.complete = false;
+        self.marks.complete.store(false, Ordering::Release);
         if self.stored.unused { Ok(()) } else { self.store("", false) }
-    }
-
-    /// It never had a role: nothing of its chain is in it.
-    pub fn is_unused(&self) -> bool {
-        self.stored.unused
     }
 
     fn store(&mut self, boot_id: &str, clean: bool) -> Result<()> {
@@ -67,6 +83,7 @@ impl TargetRecord {
         let boot_id = boot_id.to_string();
         let stored = StorageTargetRecord { boot_id, clean, unused: false, ..self.stored.clone() };
         records::write(&self.path, &stored)?;
+        self.marks.unused.store(false, Ordering::Release);
         self.stored = stored;
         Ok(())
     }
@@ -76,11 +93,11 @@ impl TargetRecord {
             Role::Serving => {
                 let boot_id = self.boot_id.clone();
                 self.store(&boot_id, false)?;
-                self.complete = true;
+                self.marks.complete.store(true, Ordering::Release);
             }
             // What a resync writes makes it a mixture until it serves.
             Role::Syncing => {
-                self.complete = false;
+                self.marks.complete.store(false, Ordering::Release);
                 self.store("", false)?;
             }
             Role::Idle => {}
@@ -91,7 +108,7 @@ impl TargetRecord {
     /// After the last flush of an orderly stop.
     fn stopped(&mut self) -> Result<()> {
         let boot_id = self.stored.boot_id.clone();
-        if self.complete && !boot_id.is_empty() { self.store(&boot_id, true) } else { Ok(()) }
+        if self.marks.complete() && !boot_id.is_empty() { self.store(&boot_id, true) } else { Ok(()) }
     }
 }
 
@@ -131,27 +148,30 @@ mod tests {
     fn complete_means_same_boot_or_clean_stop_since_it_served() {
         let folder = tempfile::tempdir().unwrap();
         let (directory, mut record) = made(folder.path());
-        assert!(!record.is_complete(), "it never served");
-        assert!(!reopen(&directory, "boot-1").is_complete());
+        assert!(!record.marks.complete(), "it never served");
+        assert!(!reopen(&directory, "boot-1").marks.complete());
         record.lose().unwrap();
-        assert!(record.is_unused() && reopen(&directory, "boot-1").is_unused(), "there was nothing to lose");
+        assert!(
+            record.marks.unused() && reopen(&directory, "boot-1").marks.unused(),
+            "there was nothing to lose"
+        );
         record.take_role(Role::Serving).unwrap();
-        assert!(!record.is_unused() && !reopen(&directory, "boot-1").is_unused());
-        assert!(reopen(&directory, "boot-1").is_complete(), "killed in the same boot");
-        assert!(!reopen(&directory, "boot-2").is_complete(), "power lost");
+        assert!(!record.marks.unused() && !reopen(&directory, "boot-1").marks.unused());
+        assert!(reopen(&directory, "boot-1").marks.complete(), "killed in the same boot");
+        assert!(!reopen(&directory, "boot-2").marks.complete(), "power lost");
         // Opened in the next boot without serving: it is still not complete at the start after that.
         let mut after_power_loss = reopen(&directory, "boot-2");
         after_power_loss.take_role(Role::Idle).unwrap();
         after_power_loss.stopped().unwrap();
-        assert!(!reopen(&directory, "boot-2").is_complete());
+        assert!(!reopen(&directory, "boot-2").marks.complete());
         record.stopped().unwrap();
-        assert!(reopen(&directory, "boot-2").is_complete(), "stopped after a flush");
+        assert!(reopen(&directory, "boot-2").marks.complete(), "stopped after a flush");
         let mut next = reopen(&directory, "boot-2");
         next.take_role(Role::Serving).unwrap();
-        assert!(!reopen(&directory, "boot-3").is_complete(), "a clean stop counts once");
+        assert!(!reopen(&directory, "boot-3").marks.complete(), "a clean stop counts once");
         next.take_role(Role::Syncing).unwrap();
-        assert!(!reopen(&directory, "boot-2").is_complete(), "killed in a resync");
+        assert!(!reopen(&directory, "boot-2").marks.complete(), "killed in a resync");
         next.stopped().unwrap();
-        assert!(!reopen(&directory, "boot-2").is_complete(), "stopped in a resync");
+        assert!(!reopen(&directory, "boot-2").marks.complete(), "stopped in a resync");
     }
 }

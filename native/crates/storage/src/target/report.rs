@@ -1,64 +1,140 @@
-//! What heartbeats say of a target, and its space.
+//! What heartbeats say of a target, and its space. Answered from what the last step left, without the target's
+//! lock: whoever asks must not wait for a disk.
 
-use super::Target;
+use super::store::Space;
+use super::{Replica, Target};
+use bytes::Bytes;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wire::message::{LocalState, TargetReport, TargetSpace};
 
-/// Below this share of free space a disk takes no new targets and files (placement alone looks at it, P8).
-const NO_ALLOCATE_DIVISOR: u64 = 50;
+/// Below these shares of free space, in percent: a disk takes no new targets and files (placement alone looks
+/// at it, P8) ...
+const NO_ALLOCATE_PERCENT: u64 = 2;
+
+/// ... an operator should make room ...
+const LOW_SPACE_PERCENT: u64 = 4;
+
+/// ... and what was removed is given back at once instead of with the next periodic flush.
+const RECLAIM_PERCENT: u64 = 5;
+
+/// As of the last step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// State, chain version, fences that hold.
+    standing: (LocalState, u64, u64),
+    /// Under that version the chain told it to stop.
+    stops: bool,
+    /// Of this member and those after it.
+    chain_allocatable_bytes: u64,
+    space: Space,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Known {
+            standing: (LocalState::LocalOnline, 0, 0),
+            stops: false,
+            chain_allocatable_bytes: 0,
+            space: Space::default(),
+        }
+    }
+}
+
+impl Known {
+    pub fn chain_version(&self) -> wire::ChainVersion {
+        wire::ChainVersion(self.standing.1)
+    }
+
+    /// What hangs is offline, whatever the last step said.
+    fn standing(&self, hung: bool) -> (LocalState, u64, u64) {
+        let (state, chain_version, fences_held) = self.standing;
+        match hung {
+            true => (LocalState::LocalOffline, chain_version, 0),
+            false => (state, chain_version, fences_held),
+        }
+    }
+}
+
+fn below(space: &Space, allocatable_bytes: u64, percent: u64) -> bool {
+    allocatable_bytes <= space.capacity_bytes / 100 * percent
+}
 
 impl Target {
+    pub(super) fn known(&self) -> Known {
+        *self.known.lock()
+    }
+
+    /// After a step, under the replica's lock.
+    pub(super) fn learn(&self, replica: &Replica<Bytes>) {
+        let chain_allocatable_bytes = replica.allocatable_bytes(&self.chunks());
+        let (state, chain_version) = replica.report();
+        let mut known = self.known.lock();
+        known.stops = replica.view().stops;
+        known.standing = (state, chain_version, replica.fences_held());
+        known.chain_allocatable_bytes = chain_allocatable_bytes;
+    }
+
+    fn allocatable_bytes(&self) -> u64 {
+        self.allocatable_bytes.load(Ordering::Relaxed)
+    }
+
     pub fn report(&self) -> TargetReport {
-        let ((state, chain_version), fences_held, stopped) = {
-            let replica = &self.state.lock().replica;
-            (replica.report(), replica.fences_held(), replica.view().stops)
-        };
-        let failed = self.store.failure().is_some();
-        let (complete, fresh) = {
-            let record = self.record.lock();
-            (record.is_complete() && !failed, record.is_unused())
-        };
-        let space = self.store.space();
+        let known = self.known();
+        let hung = self.is_hung();
+        let (state, chain_version, fences_held) = known.standing(hung);
+        let failed = self.store.failure().is_some() || hung;
+        let space = known.space;
+        // What the replica goes by, so that both say the same.
+        let allocatable_bytes = self.allocatable_bytes();
         TargetReport {
             target: self.id.0,
             chain: self.chain,
             chain_version,
             state: state as i32,
-            complete,
-            fresh,
+            complete: self.marks.complete() && !failed,
+            fresh: self.marks.unused(),
             disk_error: failed || state == LocalState::LocalOffline,
             capacity_bytes: space.capacity_bytes,
             used_bytes: space.used_bytes,
-            // What the replica goes by, so that both say the same.
-            no_allocate: self.allocatable_bytes.load(Ordering::Relaxed)
-                <= space.capacity_bytes / NO_ALLOCATE_DIVISOR,
+            no_allocate: below(&space, allocatable_bytes, NO_ALLOCATE_PERCENT),
+            low_space: below(&space, allocatable_bytes, LOW_SPACE_PERCENT),
+            damaged_chunks: self.repairs.lock().count() as u64,
+            scrub: Some(self.scrub.progress()),
             fences_held,
-            stopped,
+            stopped: known.stops && !hung,
             created: self.created,
         }
     }
 
     pub fn space(&self) -> TargetSpace {
-        let space = self.store.space();
+        let known = self.known();
         TargetSpace {
             target: self.id.0,
-            capacity_bytes: space.capacity_bytes,
-            used_bytes: space.used_bytes,
-            chunks: space.chunks,
-            allocatable: self.state.lock().replica.allocatable_bytes(&self.look()),
+            capacity_bytes: known.space.capacity_bytes,
+            used_bytes: known.space.used_bytes,
+            chunks: known.space.chunks,
+            allocatable: known.chain_allocatable_bytes,
         }
     }
 
     /// State, chain version and fences that hold: if one changes the manager must hear at once.
     pub fn standing(&self) -> (LocalState, u64, u64) {
-        let state = self.state.lock();
-        let (local, chain_version) = state.replica.report();
-        (local, chain_version, state.replica.fences_held())
+        self.known().standing(self.is_hung())
     }
 
     /// The replica looks at the disk's free space with every update; asking the file system each time would
     /// cost a call.
-    pub fn refresh_space(&self) {
-        self.allocatable_bytes.store(self.store.space().allocatable_bytes, Ordering::Relaxed);
+    pub(super) fn refresh_space(&self) {
+        let space = self.store.space();
+        self.allocatable_bytes.store(space.allocatable_bytes, Ordering::Relaxed);
+        self.known.lock().space = space;
+    }
+
+    /// A flush gives the blocks of removed chunks back (P12).
+    pub(super) fn reclaim_space(self: &Arc<Self>) {
+        if below(&self.known().space, self.allocatable_bytes(), RECLAIM_PERCENT) {
+            self.flush_by_itself();
+        }
     }
 }

@@ -3,11 +3,15 @@
 
 use super::ReadRange;
 use crate::config::DiskOpener;
+use crate::disk::DiskShare;
 use bytes::Bytes;
 use chain::{Applied, Channel, Chunks, Committed, Listed, Recovered, RecoveredUpdate, Replacement};
-use chunk_engine::{ChannelUpdate, Engine, ListedChunk, Options, StageRequest, Update};
+use chunk_engine::{
+    BLOCK_BYTES, ChannelUpdate, ChunkMeta, Damage, Engine, ListedChunk, Options, StageRequest, Update,
+};
 use parking_lot::RwLock;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wire::limits::CHUNK_BYTES_MIN;
 use wire::message::{ChunkInfo, UpdateKind};
@@ -19,11 +23,13 @@ const PAGE: usize = 1024;
 const FIRST: ChunkId = ChunkId { inode: 0, index: 0 };
 
 pub(super) struct Store {
-    /// Absent once it is closed, or could not be opened again.
-    engine: RwLock<Option<Engine>>,
+    /// Absent once it is closed, while it is opened again, or if it could not be. Held for a moment only,
+    /// never while the disk works.
+    engine: RwLock<Option<Arc<Engine>>>,
     folder: PathBuf,
     options: Options,
     open_disk: DiskOpener,
+    disk: Arc<DiskShare>,
 }
 
 pub(super) struct Read {
@@ -31,6 +37,15 @@ pub(super) struct Read {
     pub chunk_length: u32,
     pub payload: Bytes,
     pub crc: u32,
+}
+
+/// What becomes of an update that needs old bytes which are damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OldDamage {
+    /// `Corrupt`: they may still be repaired.
+    Refused,
+    /// It is stored, and the block stays damaged.
+    Kept,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,35 +59,65 @@ pub(super) struct Space {
 impl Store {
     /// Opens what lies in the folder, or makes it. False beside it: something that was there before is
     /// missing.
-    pub fn open(folder: &Path, options: Options, open_disk: DiskOpener) -> Result<(Store, Recovered, bool)> {
+    pub fn open(
+        folder: &Path,
+        options: Options,
+        open_disk: DiskOpener,
+        disk: Arc<DiskShare>,
+    ) -> Result<(Store, Recovered, bool)> {
         let (engine, whole) = open_engine(&open_disk, folder, &options)?;
         let recovered = recovered(&engine)?;
-        let store =
-            Store { engine: RwLock::new(Some(engine)), folder: folder.to_path_buf(), options, open_disk };
-        Ok((store, recovered, whole))
+        let engine = RwLock::new(Some(Arc::new(engine)));
+        Ok((Store { engine, folder: folder.to_path_buf(), options, open_disk, disk }, recovered, whole))
     }
 
-    /// Not to be called within `work`.
-    fn with<T>(&self, work: impl FnOnce(&Engine) -> Result<T>) -> Result<T> {
-        match &*self.engine.read() {
-            Some(engine) => work(engine),
+    /// What the engine knows in memory.
+    fn look<T>(&self, look: impl FnOnce(&Engine) -> Result<T>) -> Result<T> {
+        let engine = self.engine.read().clone();
+        match &engine {
+            Some(engine) => look(engine),
             None => Err(Error::new(Code::TargetOffline, "the target is closed")),
         }
     }
 
-    /// As after the death of the process: everything is read and verified again.
+    /// What may wait for the disk, and is missed if it takes too long.
+    fn with<T>(&self, work: impl FnOnce(&Engine) -> Result<T>) -> Result<T> {
+        let _running = self.disk.operations.begin();
+        self.look(work)
+    }
+
+    /// As after the death of the process: everything is read and verified again. `Busy` while somebody still
+    /// works with the old one.
     pub fn reopen(&self) -> Result<Recovered> {
-        let mut held = self.engine.write();
-        drop(held.take());
+        self.retire()?;
         let (engine, _) = open_engine(&self.open_disk, &self.folder, &self.options)?;
         let recovered = recovered(&engine)?;
-        *held = Some(engine);
+        *self.engine.write() = Some(Arc::new(engine));
         Ok(recovered)
     }
 
-    /// Flushed, with nothing to replay.
+    /// Takes the engine out, with nobody left who works with it.
+    fn retire(&self) -> Result<Option<Engine>> {
+        let mut held = self.engine.write();
+        let Some(engine) = held.take() else { return Ok(None) };
+        match Arc::try_unwrap(engine) {
+            Ok(engine) => Ok(Some(engine)),
+            Err(engine) => {
+                *held = Some(engine);
+                Err(Error::new(Code::Busy, "the disk still works for the target"))
+            }
+        }
+    }
+
+    /// Flushed, with nothing to replay. For a target that nobody asks any more.
     pub fn close(&self) -> Result<()> {
-        self.engine.write().take().map_or(Ok(()), Engine::close)
+        loop {
+            match self.retire() {
+                // A scrub or a repair ends soon.
+                Err(error) if error.code == Code::Busy => std::thread::yield_now(),
+                retired => return retired?.map_or(Ok(()), Engine::close),
+            }
+        }
     }
 
     pub fn stage(
@@ -82,6 +127,7 @@ impl Store {
         update: &chain::Update,
         channel: Channel,
         payload: &Bytes,
+        damage: OldDamage,
     ) -> Result<Applied> {
         let data = std::slice::from_ref(payload);
         let change = match update.kind {
@@ -95,7 +141,7 @@ impl Store {
                 Version::NONE => engine.meta(chunk).map_or(Version::NONE, |meta| meta.tip()),
                 base => base,
             };
-            let staged = engine.stage(&StageRequest {
+            let request = StageRequest {
                 chunk,
                 version,
                 base: Some(base),
@@ -104,7 +150,11 @@ impl Store {
                 channel: Some(ChannelUpdate { tag: channel.tag, request_crc: channel.fingerprint }),
                 crc: None,
                 commit: false,
-            })?;
+            };
+            let staged = match damage {
+                OldDamage::Refused => engine.stage(&request)?,
+                OldDamage::Kept => engine.stage_damaged(&request, &[])?,
+            };
             Ok(Applied { chunk_length: staged.chunk_length, allocated_delta: staged.allocated_delta })
         })
     }
@@ -131,7 +181,62 @@ impl Store {
             crc: None,
             commit: true,
         };
-        self.with(|engine| engine.stage(&request).map(|_| ()))
+        self.with(|engine| engine.stage_damaged(&request, &replacement.damaged_blocks).map(|_| ()))
+    }
+
+    /// The committed version again, with good bytes: another member's. False: it is not the committed one any
+    /// more, or something pends. Nothing may be staged meanwhile.
+    pub fn restore(&self, chunk: ChunkId, version: Version, payload: &Bytes) -> Result<bool> {
+        self.with(|engine| {
+            let meta = engine.meta(chunk);
+            let same = |meta: &ChunkMeta| {
+                meta.committed == version
+                    && meta.pending.is_empty()
+                    && !meta.removed
+                    && meta.length as usize == payload.len()
+            };
+            let Some(meta) = meta.filter(same) else { return Ok(false) };
+            let request = StageRequest {
+                chunk,
+                version,
+                base: None,
+                update: Update::Replace { data: std::slice::from_ref(payload) },
+                chunk_size: meta.chunk_size,
+                channel: None,
+                crc: None,
+                commit: true,
+            };
+            match engine.stage(&request) {
+                // Damaged still, on a full disk: the reserve is for updates.
+                Err(error) if error.code == Code::NoSpace => Ok(false),
+                staged => staged.map(|_| true),
+            }
+        })
+    }
+
+    /// Blocks of the committed chunk that are damaged.
+    pub fn damage(&self, chunk: ChunkId) -> Result<Damage> {
+        self.with(|engine| engine.damage(chunk))
+    }
+
+    /// How many blocks `bytes` put right.
+    pub fn mend(&self, chunk: ChunkId, version: Version, first: u32, bytes: &[u8]) -> Result<u32> {
+        self.with(|engine| engine.mend(chunk, version, first, bytes))
+    }
+
+    /// The whole committed chunk, with zeros for damaged blocks, and which these are.
+    pub fn read_around_damage(&self, chunk: ChunkId, pool: &BufferPool) -> Result<(Read, Vec<u32>)> {
+        loop {
+            let damage = self.damage(chunk)?;
+            let mut buffer = pool.take(damage.chunk_length as usize);
+            let read = self.with(|engine| read_around(engine, chunk, &damage, &mut buffer))?;
+            if read {
+                let crc = crc32c::crc32c(&buffer);
+                let payload = if buffer.is_empty() { Bytes::new() } else { buffer.freeze() };
+                let (version, chunk_length) = (damage.version, damage.chunk_length);
+                return Ok((Read { version, chunk_length, payload, crc }, damage.blocks));
+            }
+        }
     }
 
     pub fn discard_pending(&self) -> Result<()> {
@@ -169,16 +274,17 @@ impl Store {
     }
 
     pub fn flush(&self) -> Result<()> {
-        self.with(Engine::flush)
+        let _running = self.disk.flushes.begin();
+        self.look(Engine::flush)
     }
 
     pub fn failure(&self) -> Option<Error> {
-        self.with(|engine| engine.failure().map_or(Ok(()), Err)).err()
+        self.look(|engine| engine.failure().map_or(Ok(()), Err)).err()
     }
 
     /// Committed bytes; fewer than asked for only where the chunk ends.
     pub fn read(&self, chunk: ChunkId, range: ReadRange, pool: &BufferPool) -> Result<Read> {
-        self.with(|engine| read(engine, chunk, range, pool))
+        self.look(|engine| read(engine, chunk, range, pool, &self.disk))
     }
 
     /// Committed chunks and marks of removals from `from` on: `limit` of them, or all that there are.
@@ -198,7 +304,7 @@ impl Store {
             }
             Ok(listed.len() < limit)
         };
-        self.with(|engine| each_row(engine, from, inode, visit))?;
+        self.look(|engine| each_row(engine, from, inode, visit))?;
         Ok(listed)
     }
 
@@ -274,12 +380,22 @@ fn each_row(
     Ok(())
 }
 
-fn read(engine: &Engine, chunk: ChunkId, range: ReadRange, pool: &BufferPool) -> Result<Read> {
+fn read(
+    engine: &Engine,
+    chunk: ChunkId,
+    range: ReadRange,
+    pool: &BufferPool,
+    disk: &DiskShare,
+) -> Result<Read> {
     loop {
         let length = engine.meta(chunk).filter(|meta| !meta.removed).map_or(0, |meta| meta.length);
         let wanted = length.saturating_sub(range.offset).min(range.length);
+        // To wait for a buffer is not to wait for the disk.
         let mut buffer = pool.take(wanted as usize);
-        let info = engine.read(chunk, range.offset, &mut buffer)?;
+        let info = {
+            let _running = disk.operations.begin();
+            engine.read(chunk, range.offset, &mut buffer)?
+        };
         // It grew in between: the buffer is too small for what is there now.
         if info.length < info.chunk_length.saturating_sub(range.offset).min(range.length) {
             continue;
@@ -290,7 +406,22 @@ fn read(engine: &Engine, chunk: ChunkId, range: ReadRange, pool: &BufferPool) ->
     }
 }
 
-fn after(chunk: ChunkId) -> Option<ChunkId> {
+/// False if the chunk is not what `damage` says any more.
+fn read_around(engine: &Engine, chunk: ChunkId, damage: &Damage, buffer: &mut [u8]) -> Result<bool> {
+    for (block, part) in buffer.chunks_mut(BLOCK_BYTES).enumerate() {
+        if damage.blocks.binary_search(&(block as u32)).is_ok() {
+            part.fill(0);
+            continue;
+        }
+        let read = engine.read(chunk, (block * BLOCK_BYTES) as u32, part)?;
+        if read.version != damage.version || read.length as usize != part.len() {
+            return Ok(false);
+        }
+    }
+    Ok(engine.meta(chunk).is_some_and(|meta| meta.committed == damage.version))
+}
+
+pub(super) fn after(chunk: ChunkId) -> Option<ChunkId> {
     match (chunk.index.checked_add(1), chunk.inode.checked_add(1)) {
         (Some(index), _) => Some(ChunkId { inode: chunk.inode, index }),
         (None, Some(inode)) => Some(ChunkId { inode, index: 0 }),
@@ -337,7 +468,7 @@ impl<'a> Look<'a> {
 
 impl Chunks for Look<'_> {
     fn committed(&self, chunk: ChunkId) -> Committed {
-        match self.store.with(|engine| Ok(engine.meta(chunk))).expect(OPEN) {
+        match self.store.look(|engine| Ok(engine.meta(chunk))).expect(OPEN) {
             Some(meta) => Committed {
                 version: meta.committed,
                 length: meta.length,
@@ -354,7 +485,7 @@ impl Chunks for Look<'_> {
     }
 
     fn forgotten(&self) -> Version {
-        self.store.with(|engine| Ok(engine.forgotten())).expect(OPEN)
+        self.store.look(|engine| Ok(engine.forgotten())).expect(OPEN)
     }
 
     fn allocatable_bytes(&self) -> u64 {

@@ -1,21 +1,26 @@
 //! Messages to other members of the chain, and their answers back to the replica. Each message has exactly
 //! one answer, if only an error of the transport.
 
-use super::{ReadRange, State, Target};
+use super::{State, Target};
 use crate::metrics::add;
 use crate::peers::{Key, Purpose};
 use bytes::Bytes;
-use chain::{Acknowledged, Applied, Channel, Committed, Input, Listed, Output, Role, Update, View};
+use chain::{
+    Acknowledged, Applied, Channel, ChunkRange, Committed, Input, Listed, Output, Role, Update, View,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::message::{self as m, PublicState};
-use wire::{ChunkId, NodeId, Result, TargetId, Version};
+use wire::{ChunkId, Code, NodeId, Result, TargetId, Version};
 
 /// Longer than a lease: by then a member that does not answer has left the chain, and its messages with it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A flush waits for a disk that may have much to write.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A chunk waits at most this long for its turn: a copy that an update waits for may be behind it.
+const PACE_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// Where a member is: its node, and its position on the way of an update.
 pub(super) fn place(view: &View, target: TargetId) -> Option<(NodeId, usize)> {
@@ -43,6 +48,7 @@ pub fn links(view: &View, own: TargetId) -> Vec<Key> {
     // A member that was just synced asks its predecessor whether it may serve.
     let predecessor = view.predecessor.filter(|_| view.role == Role::Serving);
     links.extend(predecessor.and_then(|one| place(view, one)).map(|(node, _)| (node, Purpose::Control)));
+    links.extend(super::repair::links(view, own));
     links
 }
 
@@ -83,8 +89,14 @@ impl Target {
                     },
                 );
             }
-            Output::SendReplace { to, chain_version, chunk, committed } => {
-                self.post_replace(place(to).0, chain_version, chunk, committed);
+            Output::SendReplace { to, chain_version, chunk, committed, waited_for } => {
+                let (key, bytes) = ((place(to).0, Purpose::Resync), u64::from(committed.length));
+                let pace = &self.disk.resync_pace;
+                if waited_for {
+                    pace.charge(bytes);
+                }
+                let wait = if waited_for { Duration::ZERO } else { pace.grant(bytes) };
+                self.post_replace(key, chain_version, chunk, committed, wait);
             }
             other => self.post_resync(place, other),
         }
@@ -97,6 +109,20 @@ impl Target {
                 let request = m::SyncStartRequest { header: None, chain, chain_version };
                 self.post_control(place(to).0, request, move |result| {
                     target.feed(Input::SyncStarted { chain_version, result: result.map(|_| ()) });
+                });
+            }
+            Output::DigestSuccessor { to, chain_version, from, chunks_per_range } => {
+                let request = m::DigestChunksRequest {
+                    chain,
+                    chain_version,
+                    target: to.0,
+                    from: Some(from.into()),
+                    chunks_per_range: u32::try_from(chunks_per_range).expect("a range is small"),
+                    ..Default::default()
+                };
+                self.post_control(place(to).0, request, move |result| {
+                    let result = result.map(|(reply, _)| reply.ranges.iter().map(range).collect());
+                    target.feed(Input::DigestAnswer { chain_version, from, result });
                 });
             }
             Output::ListSuccessor { to, chain_version, from, limit } => {
@@ -140,13 +166,15 @@ impl Target {
     /// The bytes are read on a thread of the resync; few of these are under way at once (`SYNC_COPIES_MAX`).
     fn post_replace(
         self: &Arc<Self>,
-        node: NodeId,
+        key: Key,
         chain_version: u64,
         chunk: ChunkId,
         committed: Committed,
+        wait: Duration,
     ) {
         let target = self.clone();
-        self.shared.resyncs.push((), move || {
+        self.disk.resyncs.push((), move || {
+            std::thread::sleep(wait.min(PACE_PAUSE_MAX));
             let answered = target.clone();
             let done = move |result: Result<()>| {
                 answered.feed(Input::ReplaceAnswer { chain_version, chunk, result });
@@ -154,15 +182,17 @@ impl Target {
             match target.replacement(chain_version, chunk, committed) {
                 Err(error) => done(Err(error)),
                 Ok((request, payload)) => {
-                    let metrics = &target.shared.metrics;
-                    add(&metrics.resync_chunks, 1);
-                    add(&metrics.resync_bytes, payload.len() as u64);
+                    let metrics = target.shared.metrics.clone();
+                    let bytes = payload.len() as u64;
                     let payload = if payload.is_empty() { Vec::new() } else { vec![payload] };
-                    let key = (node, Purpose::Resync);
-                    target
-                        .shared
-                        .peers
-                        .call(key, request, payload, ANSWER_TIMEOUT, move |result| done(result.map(|_| ())));
+                    target.shared.peers.call(key, request, payload, ANSWER_TIMEOUT, move |result| {
+                        // Without a connection nothing was sent.
+                        if !matches!(&result, Err(error) if error.code == Code::Unreachable) {
+                            add(&metrics.resync_chunks, 1);
+                            add(&metrics.resync_bytes, bytes);
+                        }
+                        done(result.map(|_| ()));
+                    });
                 }
             }
         });
@@ -170,7 +200,7 @@ impl Target {
 
     /// The chunk as it is committed now, which may be newer than when the replica asked.
     fn replacement(
-        &self,
+        self: &Arc<Self>,
         chain_version: u64,
         chunk: ChunkId,
         committed: Committed,
@@ -188,8 +218,8 @@ impl Target {
         if committed.is_absent() {
             return Ok((request, Bytes::new()));
         }
-        let whole = ReadRange { offset: 0, length: u32::MAX };
-        let read = self.store.read(chunk, whole, &self.shared.buffers.resync_out)?;
+        let (read, damaged_blocks) = self.read_for_resync(chunk)?;
+        request.damaged_blocks = damaged_blocks;
         request.version = Some(read.version.into());
         request.length = read.chunk_length;
         request.crc = read.crc;
@@ -200,7 +230,7 @@ impl Target {
     /// write would not hear it otherwise.
     pub fn ask_space(self: &Arc<Self>) {
         let (node, to, chain_version) = {
-            let state = self.state.lock();
+            let Some(state) = self.lock_state() else { return };
             let Some((to, chain_version)) = state.replica.asks_space_of() else { return };
             let Some((node, _)) = place(state.replica.view(), to) else { return };
             (node, to, chain_version)
@@ -211,7 +241,9 @@ impl Target {
         self.shared.peers.call(key, request, Vec::new(), ANSWER_TIMEOUT, move |result| {
             let Ok((reply, _)) = result else { return };
             if let Some(space) = reply.targets.iter().find(|space| space.target == to.0) {
-                target.state.lock().replica.learn_space(to, chain_version, space.allocatable);
+                let Some(mut state) = target.lock_state() else { return };
+                state.replica.learn_space(to, chain_version, space.allocatable);
+                target.learn(&state.replica);
             }
         });
     }
@@ -282,6 +314,10 @@ pub(super) fn listed(row: &m::ChunkInfo) -> Listed {
             chunk_size: row.chunk_size,
         },
     }
+}
+
+fn range(range: &m::ChunkRange) -> ChunkRange {
+    ChunkRange { last: range.last.unwrap_or_default().into(), chunks: range.chunks, digest: range.digest }
 }
 
 /// One record of the exactly-once table as it came.

@@ -88,6 +88,11 @@ impl TestClient {
         Ok(connection)
     }
 
+    /// Any request to a node.
+    pub fn ask<R: wire::Request + 'static>(&self, node: u32, request: R) -> Result<R::Reply> {
+        call_wait(&*self.connection(node)?, request, Vec::new(), ATTEMPT * 10).map(|(reply, _)| reply)
+    }
+
     pub fn serving(&self, chain: u32) -> (u64, Vec<Member>) {
         let chain = self.manager.chain(chain);
         let members = chain.members.iter().filter(|member| member.state() == PublicState::PublicServing);
@@ -147,9 +152,20 @@ impl TestClient {
     /// The whole chunk from one member, verified end to end; again while the routing changes, never after
     /// damage.
     pub fn read_from(&self, member: usize, chain: u32, chunk: ChunkId) -> Result<(m::ReadReply, Bytes)> {
+        self.read_range_from(member, chain, chunk, (0, CHUNK_SIZE))
+    }
+
+    /// As `read_from`, of a part: offset and length.
+    pub fn read_range_from(
+        &self,
+        member: usize,
+        chain: u32,
+        chunk: ChunkId,
+        range: (u32, u32),
+    ) -> Result<(m::ReadReply, Bytes)> {
         let begun = Instant::now();
         loop {
-            match self.try_read_from(member, chain, chunk) {
+            match self.try_read_from(member, chain, chunk, range) {
                 Err(error)
                     if error.code.retryable()
                         && error.code != Code::Corrupt
@@ -162,7 +178,13 @@ impl TestClient {
         }
     }
 
-    fn try_read_from(&self, member: usize, chain: u32, chunk: ChunkId) -> Result<(m::ReadReply, Bytes)> {
+    fn try_read_from(
+        &self,
+        member: usize,
+        chain: u32,
+        chunk: ChunkId,
+        (offset, length): (u32, u32),
+    ) -> Result<(m::ReadReply, Bytes)> {
         let (chain_version, serving) = self.serving(chain);
         let member =
             serving.get(member).ok_or_else(|| Error::new(Code::NotServing, "too few members serve"))?;
@@ -170,8 +192,8 @@ impl TestClient {
             chain,
             chain_version,
             chunk: Some(chunk.into()),
-            offset: 0,
-            length: CHUNK_SIZE,
+            offset,
+            length,
             ..Default::default()
         };
         let (reply, payload) = call_wait(&*self.connection(member.node)?, request, Vec::new(), ATTEMPT)?;
@@ -186,7 +208,7 @@ impl TestClient {
         let mut member = 0;
         let begun = Instant::now();
         loop {
-            match self.try_read_from(member, chain, chunk) {
+            match self.try_read_from(member, chain, chunk, (0, CHUNK_SIZE)) {
                 Ok((_, payload)) => return Ok(payload),
                 Err(error) if begun.elapsed() > PATIENCE => return Err(error),
                 Err(_) => {

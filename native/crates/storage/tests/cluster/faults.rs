@@ -1,11 +1,13 @@
 //! Servers that die, come back, fall silent; bytes that rot.
 
 use crate::client::Change;
-use crate::harness::{CHAINS, Cluster, MemoryDisks, Model, chain_of, chunk, flip_bit, pattern};
+use crate::hanging_disk::Gate;
+use crate::harness::{CHAINS, Cluster, MemoryDisks, Model, chain_of, chunk, pattern};
+use chunk_engine::MemoryDisk;
 use chunk_engine::disk::Fault;
-use chunk_engine::{Disk, MemoryDisk};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use transport::TcpTransport;
 use wire::Code;
 
@@ -87,30 +89,6 @@ fn a_server_cut_off_from_the_manager_stops_serving_and_returns() {
 }
 
 #[test]
-fn a_flipped_bit_is_found_and_another_copy_is_read() {
-    let cluster = Cluster::start();
-    let client = cluster.client(1);
-    let bytes = pattern(42, 500_000);
-    client.update(chain_of(3), 0, chunk(3), &Change::write(0, bytes.clone())).unwrap();
-    client.flush(chain_of(3)).unwrap();
-    assert_eq!(flip_bit(&cluster.disk(2), &bytes[100_000..100_064]), 1);
-    let (_, serving) = client.serving(chain_of(3));
-    for (place, member) in serving.iter().enumerate() {
-        let read = client.read_from(place, chain_of(3), chunk(3)).map(|(_, payload)| payload);
-        if member.node == 2 {
-            assert_eq!(read.unwrap_err().code, Code::Corrupt);
-        } else {
-            assert_eq!(read.unwrap(), bytes);
-        }
-    }
-    assert_eq!(cluster.metric(2, "storage_read_corrupt_total"), 1);
-    assert_eq!(client.read(chain_of(3), chunk(3)).unwrap(), bytes);
-    let bad =
-        (0..3).filter(|&member| client.copy(chain_of(3), member).unwrap().iter().any(|row| row.corrupt));
-    assert_eq!(bad.count(), 1);
-}
-
-#[test]
 fn a_server_with_an_empty_disk_gets_everything_back() {
     let mut cluster = Cluster::start();
     let client = cluster.client(1);
@@ -154,46 +132,68 @@ fn a_disk_that_fails_leaves_its_chains_and_returns_verified() {
 }
 
 #[test]
-fn a_full_disk_refuses_writes_before_they_have_a_version() {
-    let disks = MemoryDisks::default();
-    let cluster = Cluster::start_with(Arc::new(TcpTransport::new()), BTreeMap::from([(3, disks.clone())]));
+fn a_disk_that_hangs_stops_its_own_targets_and_nothing_else() {
+    let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 2);
+    let gate = Arc::new(Gate::default());
+    cluster.gates.insert(cluster.disk_at(2, 0), gate.clone());
+    cluster.adjust = |config| config.disk_timeout = Duration::from_secs(2);
+    cluster.start_servers();
     let client = cluster.client(1);
     let mut model = Model::default();
-    (0..8).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 500_000))));
-    for disk in disks.lock().values() {
-        // Full to the last page; the reserve is all that is left.
-        let space = disk.space().unwrap();
-        disk.set_capacity(space.capacity - space.free);
-    }
-    let full = |report: &wire::message::TargetReport| report.no_allocate;
-    while !cluster.servers[&3].targets().iter().all(full) {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    // The head learns with the next answers how little room its successors have (P8).
-    let mut refused = 0;
-    for index in 8..40 {
-        let answer =
-            client.update(chain_of(index), 1, chunk(index), &Change::write(0, pattern(index, 100_000)));
-        match answer {
-            Ok(_) => drop(model.0.insert(index, pattern(index, 100_000).to_vec())),
-            Err(error) => {
-                assert_eq!(error.code, Code::NoSpace);
-                refused += 1;
+    (0..16).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 50_000))));
+    // Chains with an even number lie on disk 0.
+    let versions = |cluster: &Cluster| [1, 3].map(|chain| cluster.manager.chain(chain).version);
+    let before = versions(&cluster);
+    // In the middle of traffic, so that something holds the targets' locks.
+    let traffic = std::thread::scope(|scope| {
+        let changed = scope.spawn(|| {
+            let client = cluster.client(2);
+            let mut changed = Model(model.0.clone());
+            for round in 0..40u64 {
+                let index = round % 16;
+                changed.change(&client, index, &Change::write(round as u32 * 10, pattern(round, 30_000)));
             }
-        }
+            changed
+        });
+        gate.close();
+        changed.join().unwrap()
+    });
+    model = traffic;
+    cluster.wait_serving(3 * CHAINS as usize - 2);
+    let heartbeats = cluster.metric(2, "storage_heartbeats_total");
+    while cluster.metric(2, "storage_heartbeats_total") < heartbeats + 30 {
+        std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(refused > 0);
-    assert_eq!(cluster.metric(3, "storage_targets_offline_total"), 0, "refused in time");
-    for disk in disks.lock().values() {
-        disk.set_capacity(1 << 30);
-    }
-    // Once there is room again, writes go on.
-    while client
-        .update(1, 2, chunk(100), &Change::write(0, pattern(100, 100_000)))
-        .is_err_and(|error| error.code == Code::NoSpace)
-    {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    (0..16).for_each(|index| model.change(&client, index, &Change::write(7, pattern(index + 70, 5000))));
+    assert_eq!(versions(&cluster), before, "the node's other disk never left its chains");
+    assert_eq!(cluster.manager.serving(), 3 * CHAINS as usize - 2);
+    assert_eq!(cluster.metric(2, "storage_targets_hung_total"), 2);
+    let offline = cluster.servers[&2].targets().into_iter().filter(|report| report.disk_error).count();
+    assert_eq!(offline, 2);
+    gate.open();
+    cluster.wait_serving(3 * CHAINS as usize);
+    model.check(&client);
+}
+
+#[test]
+fn a_disk_that_cannot_be_used_at_a_start_leaves_the_others_serving() {
+    let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 2);
+    cluster.start_servers();
+    let client = cluster.client(1);
+    let mut model = Model::default();
+    (0..8).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 50_000))));
+    cluster.kill(2, true);
+    // A file stands where the directory was.
+    let (path, aside) = (cluster.disk_at(2, 0), cluster.disk_at(2, 9));
+    std::fs::rename(&path, &aside).unwrap();
+    std::fs::write(&path, b"").unwrap();
+    cluster.start_server(2);
+    cluster.wait_serving(3 * CHAINS as usize - 2);
+    (0..8).for_each(|index| model.change(&client, index, &Change::write(9, pattern(index + 9, 50_000))));
+    cluster.kill(2, true);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::rename(&aside, &path).unwrap();
+    cluster.start_server(2);
     cluster.wait_serving(3 * CHAINS as usize);
     model.check(&client);
 }

@@ -1,6 +1,7 @@
 //! Three storage servers in this process, over one transport, on directories of their own.
 
 use crate::client::{Change, TestClient};
+use crate::hanging_disk::{Gate, HangingDisk};
 use crate::manager::{TestManager, new_chains};
 use bytes::Bytes;
 use chunk_engine::MemoryDisk;
@@ -26,6 +27,11 @@ pub struct Cluster {
     pub boot_id: String,
     /// Nodes whose targets lie on disks in memory, by folder.
     pub memory_disks: BTreeMap<u32, MemoryDisks>,
+    pub disks: u32,
+    /// A disk in memory that can be made to hang, by data directory.
+    pub gates: BTreeMap<PathBuf, Arc<Gate>>,
+    /// Changes what the servers are started with.
+    pub adjust: fn(&mut Config),
 }
 
 impl Cluster {
@@ -38,24 +44,45 @@ impl Cluster {
     }
 
     pub fn start_with(transport: Arc<dyn Transport>, memory_disks: BTreeMap<u32, MemoryDisks>) -> Cluster {
-        let manager = Arc::new(TestManager::start(&*transport, new_chains(CHAINS), 300));
-        let folder = TempDir::new().unwrap();
-        let boot_id = "boot-1".to_string();
-        let mut cluster =
-            Cluster { manager, servers: BTreeMap::new(), transport, folder, boot_id, memory_disks };
-        (1..=3).for_each(|node| cluster.start_server(node));
-        cluster.wait_serving(3 * CHAINS as usize);
+        let mut cluster = Cluster::prepare(transport, 1);
+        cluster.memory_disks = memory_disks;
+        cluster.start_servers();
         cluster
     }
 
+    /// Nothing runs yet but the manager.
+    pub fn prepare(transport: Arc<dyn Transport>, disks: u32) -> Cluster {
+        Cluster {
+            manager: Arc::new(TestManager::start(&*transport, new_chains(CHAINS, disks), 300)),
+            servers: BTreeMap::new(),
+            transport,
+            folder: TempDir::new().unwrap(),
+            boot_id: "boot-1".to_string(),
+            memory_disks: BTreeMap::new(),
+            disks,
+            gates: BTreeMap::new(),
+            adjust: |_| {},
+        }
+    }
+
+    pub fn start_servers(&mut self) {
+        (1..=3).for_each(|node| self.start_server(node));
+        self.wait_serving(3 * CHAINS as usize);
+    }
+
+    /// The first data directory of a node.
     pub fn disk(&self, node: u32) -> PathBuf {
-        self.folder.path().join(format!("storage-{node}")).join("disk-0")
+        self.disk_at(node, 0)
+    }
+
+    pub fn disk_at(&self, node: u32, disk: u32) -> PathBuf {
+        self.folder.path().join(format!("storage-{node}")).join(format!("disk-{disk}"))
     }
 
     pub fn config(&self, node: u32) -> Config {
         let mut config = Config::new(node, "test");
         config.managers = vec![self.manager.address.clone()];
-        config.disks = vec![self.disk(node)];
+        config.disks = (0..self.disks).map(|disk| self.disk_at(node, disk)).collect();
         config.boot_id = self.boot_id.clone();
         config.flush_interval = Duration::from_millis(500);
         config.engine.reserve_bytes = 1 << 20;
@@ -67,6 +94,19 @@ impl Cluster {
                 Ok(Arc::new(disk.clone()))
             });
         }
+        let gates = self.gates.clone();
+        if gates.keys().any(|path| config.disks.contains(path)) {
+            let disks = MemoryDisks::default();
+            config.open_disk = DiskOpener::new(move |folder| {
+                let mut disks = disks.lock();
+                let disk =
+                    disks.entry(folder.to_path_buf()).or_insert_with(|| MemoryDisk::new(1 << 30)).clone();
+                let gate =
+                    gates.iter().find(|(path, _)| folder.starts_with(path)).map(|(_, gate)| gate.clone());
+                Ok(Arc::new(HangingDisk { disk, gate: gate.unwrap_or_default() }))
+            });
+        }
+        (self.adjust)(&mut config);
         config
     }
 

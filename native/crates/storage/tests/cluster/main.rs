@@ -2,12 +2,16 @@
 //! all copies are equal.
 
 mod client;
+mod hanging_disk;
 mod harness;
 mod manager;
 
 mod change;
+mod damage;
 mod exactly_once;
 mod faults;
 mod fencing;
+mod full_disks;
 mod outage;
+mod resync;
 mod updates;

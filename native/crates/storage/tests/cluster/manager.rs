@@ -235,13 +235,14 @@ impl Handler for Answers {
     }
 }
 
-/// `count` chains of three members on nodes 1, 2, 3, each chain beginning at another node.
-pub fn new_chains(count: u32) -> Vec<Chain> {
+/// `count` chains of three members on nodes 1, 2, 3, each chain beginning at another node, and on the disks of
+/// the nodes in turn.
+pub fn new_chains(count: u32, disks: u32) -> Vec<Chain> {
     (1..=count)
         .map(|id| {
             let member = |place: u32| {
                 let node = (id + place) % 3 + 1;
-                Member { target: u64::from(id * 10 + node), node, ..Default::default() }
+                Member { target: u64::from(id * 10 + node), node, disk: id % disks, ..Default::default() }
             };
             let members: Vec<Member> = (0..3).map(member).collect();
             let preferred = members.iter().map(|member| member.target).collect();

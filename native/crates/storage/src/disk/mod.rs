@@ -1,0 +1,101 @@
+//! What the targets of one data directory share, and others do not: threads, memory, the bound on background
+//! work. A disk that hangs stops these, and nothing of another disk.
+
+pub mod control;
+pub mod pace;
+pub mod progress;
+pub mod scrubber;
+
+use crate::Config;
+use crate::buffers::Buffers;
+use crate::directory::Directory;
+use crate::workers::Workers;
+use control::Inbox;
+use pace::Pace;
+use parking_lot::Mutex;
+use progress::Progress;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// One reads while the other waits for a buffer; more would only take the disk from clients.
+const RESYNC_THREADS: usize = 2;
+
+/// A flush may have much to write: it is stuck only after so many times the limit of other operations.
+const FLUSH_PATIENCE: u32 = 3;
+
+pub struct DiskShare {
+    pub index: usize,
+    pub path: PathBuf,
+    pub directory: Mutex<Directory>,
+    /// Stores, in order per chunk.
+    pub lanes: Workers,
+    pub readers: Workers,
+    /// Reads for a resync wait for its buffers: clients' reads must not wait behind them.
+    pub resyncs: Workers,
+    /// Repairs wait for other members.
+    pub repairs: Workers,
+    pub flushers: Workers,
+    pub buffers: Buffers,
+    pub operations: Progress,
+    pub flushes: Progress,
+    /// Whoever waits for this disk gives up after this long.
+    pub patience: Duration,
+    /// Requests of clients so far.
+    pub traffic: Arc<AtomicU64>,
+    pub resync_pace: Pace,
+    pub scrub_pace: Pace,
+    pub inbox: Inbox,
+    hangs: AtomicBool,
+}
+
+impl DiskShare {
+    pub fn new(index: usize, directory: Directory, config: &Config) -> DiskShare {
+        let traffic: Arc<AtomicU64> = Arc::default();
+        DiskShare {
+            index,
+            path: config.disks[index].clone(),
+            directory: Mutex::new(directory),
+            lanes: Workers::lanes("chunk-store", config.store_threads),
+            readers: Workers::pool("chunk-read", config.read_threads),
+            resyncs: Workers::pool("chunk-resync", RESYNC_THREADS),
+            repairs: Workers::pool("chunk-repair", 1),
+            flushers: Workers::pool("chunk-flush", 1),
+            buffers: Buffers::new(config),
+            operations: Progress::new(config.disk_timeout),
+            flushes: Progress::new(config.disk_timeout * FLUSH_PATIENCE),
+            patience: config.disk_timeout,
+            resync_pace: Pace::new(config.resync_bytes_per_second, traffic.clone()),
+            scrub_pace: Pace::new(config.scrub_bytes_per_second, traffic.clone()),
+            traffic,
+            inbox: Inbox::default(),
+            hangs: AtomicBool::new(false),
+        }
+    }
+
+    /// The watchdog's look, which never waits for the disk. True while it hangs.
+    pub fn watch(&self) -> bool {
+        // Both advance.
+        let hangs = self.operations.advance() | self.flushes.advance();
+        self.hangs.store(hangs, Ordering::Release);
+        hangs
+    }
+
+    pub fn hangs(&self) -> bool {
+        self.hangs.load(Ordering::Acquire)
+    }
+
+    /// Nothing is queued or running on any thread of the disk, for a moment at least. Not for one that hangs.
+    pub fn wait_idle(&self) {
+        for workers in [&self.lanes, &self.readers, &self.resyncs, &self.repairs, &self.flushers] {
+            workers.wait_idle();
+        }
+    }
+
+    pub fn close(&self) {
+        for workers in [&self.lanes, &self.readers, &self.resyncs, &self.repairs, &self.flushers] {
+            workers.close();
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! One target's part of the background scrub: where it stands, chunk by chunk, also across processes.
+
+use super::Target;
+use crate::metrics::add;
+use crate::records;
+use parking_lot::Mutex;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+use wire::message::{ScrubProgress, StorageScrubRecord};
+use wire::{ChunkId, Code};
+
+const RECORD_VERSION: u32 = 1;
+
+/// The record is written at most this often: so much is read again after a kill.
+const REMEMBER_PAUSE: Duration = Duration::from_secs(10);
+
+/// Chunks whose ids are held at a time.
+const PAGE: usize = 256;
+
+pub(super) struct Scrub {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    progress: ScrubProgress,
+    next: Option<ChunkId>,
+    /// The next ids, last first.
+    page: Vec<ChunkId>,
+    /// `None`: something happened that the record must say soon.
+    remembered: Option<Instant>,
+}
+
+fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+}
+
+impl Scrub {
+    /// A target that was never scrubbed is due an interval after it was made (or first seen).
+    pub fn open(path: PathBuf) -> Scrub {
+        // A damaged record costs a pass that begins again.
+        let stored = records::read::<StorageScrubRecord>(&path).ok().flatten();
+        let stored = stored.filter(|stored| stored.record_version <= RECORD_VERSION);
+        let never = ScrubProgress { started_ms: wall_ms(), ..Default::default() };
+        let (progress, next) = match stored {
+            Some(stored) => (stored.progress.unwrap_or(never), stored.next.map(Into::into)),
+            None => {
+                let first =
+                    StorageScrubRecord { record_version: RECORD_VERSION, progress: Some(never), next: None };
+                // Without it the next process counts from its own start.
+                let _ = records::write(&path, &first);
+                (never, None)
+            }
+        };
+        let state = State { progress, next, page: Vec::new(), remembered: Some(Instant::now()) };
+        Scrub { path, state: Mutex::new(state) }
+    }
+
+    pub fn progress(&self) -> ScrubProgress {
+        self.state.lock().progress
+    }
+}
+
+impl State {
+    fn begin(&mut self) {
+        let finished_ms = self.progress.finished_ms;
+        self.progress =
+            ScrubProgress { running: true, started_ms: wall_ms(), finished_ms, ..Default::default() };
+        self.next = Some(ChunkId { inode: 0, index: 0 });
+        self.page.clear();
+        self.remembered = None;
+    }
+}
+
+impl Target {
+    /// A pass begins, unless one is under way.
+    pub fn begin_scrub(&self) {
+        let mut state = self.scrub.state.lock();
+        if !state.progress.running {
+            state.begin();
+        }
+    }
+
+    pub fn begin_scrub_if_due(&self, interval: Duration) {
+        let mut state = self.scrub.state.lock();
+        let last = state.progress.started_ms.max(state.progress.finished_ms);
+        let due = last.saturating_add(interval.as_millis() as u64);
+        if !interval.is_zero() && !state.progress.running && wall_ms() >= due {
+            state.begin();
+        }
+    }
+
+    /// Reads one chunk; its bytes. `None`: no pass is under way, or it just ended, or the target is offline.
+    pub fn scrub_next(self: &std::sync::Arc<Self>) -> Option<u64> {
+        let chunk = self.next_to_scrub()?;
+        let damage = match self.store.damage(chunk) {
+            Ok(damage) => damage,
+            // Closed, or failed: the pass goes on when it is open again.
+            Err(error) if error.code != Code::Corrupt => return None,
+            Err(_) => chunk_engine::Damage::default(),
+        };
+        let bytes = u64::from(damage.chunk_length);
+        let damaged = !damage.blocks.is_empty();
+        let metrics = &self.shared.metrics;
+        add(&metrics.scrubbed_chunks, 1);
+        add(&metrics.scrubbed_bytes, bytes);
+        if damaged {
+            self.found_damage(chunk);
+        }
+        let mut state = self.scrub.state.lock();
+        state.page.pop();
+        state.next = super::store::after(chunk);
+        state.progress.chunks += 1;
+        state.progress.bytes += bytes;
+        state.progress.damaged += u64::from(damaged);
+        let remember = state.remembered.is_none_or(|at| at.elapsed() >= REMEMBER_PAUSE);
+        drop(state);
+        if remember {
+            self.remember_scrub();
+        }
+        Some(bytes)
+    }
+
+    fn next_to_scrub(&self) -> Option<ChunkId> {
+        let mut state = self.scrub.state.lock();
+        if !state.progress.running || self.is_hung() {
+            return None;
+        }
+        if state.page.is_empty()
+            && let Some(from) = state.next
+        {
+            let rows = self.store.list(from, None, PAGE).ok()?;
+            state.page = rows.iter().rev().map(|row| row.chunk.unwrap_or_default().into()).collect();
+        }
+        let next = state.page.last().copied();
+        if next.is_none() {
+            state.progress.running = false;
+            state.progress.finished_ms = wall_ms();
+            state.next = None;
+            let ScrubProgress { chunks, bytes, damaged, .. } = state.progress;
+            drop(state);
+            log::info!(target: "storage", target = self.id.0, chunks, bytes, damaged; "scrub.finished");
+            self.remember_scrub();
+        }
+        next
+    }
+
+    /// So that the next process goes on here.
+    pub fn remember_scrub(&self) {
+        let record = {
+            let mut state = self.scrub.state.lock();
+            state.remembered = Some(Instant::now());
+            let next = state.next.map(Into::into);
+            StorageScrubRecord { record_version: RECORD_VERSION, progress: Some(state.progress), next }
+        };
+        if let Err(error) = records::write(&self.scrub.path, &record) {
+            log::warn!(target: "storage", target = self.id.0, error:% = error; "scrub.record");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_pass_stands_survives_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scrub");
+        let first = Scrub::open(path.clone()).progress();
+        assert!(!first.running && first.finished_ms == 0 && first.started_ms > 0);
+        assert_eq!(Scrub::open(path.clone()).progress(), first);
+        let progress = ScrubProgress { running: true, chunks: 7, damaged: 1, ..Default::default() };
+        let next = ChunkId { inode: 3, index: 4 };
+        let record =
+            StorageScrubRecord { record_version: 1, progress: Some(progress), next: Some(next.into()) };
+        records::write(&path, &record).unwrap();
+        let opened = Scrub::open(path.clone());
+        assert_eq!(opened.progress(), progress);
+        assert_eq!(opened.state.lock().next, Some(next));
+        std::fs::write(&path, b"damaged").unwrap();
+        assert!(!Scrub::open(path).progress().running);
+    }
+}

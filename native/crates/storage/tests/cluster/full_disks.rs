@@ -1,0 +1,80 @@
+//! A full disk is not an outage (P8): writes are refused before they have a version, everything else goes on.
+
+use crate::client::Change;
+use crate::harness::{CHAINS, Cluster, MemoryDisks, Model, chain_of, chunk, pattern};
+use chunk_engine::Disk;
+use std::sync::Arc;
+use std::time::Duration;
+use transport::TcpTransport;
+use wire::Code;
+use wire::message::TargetReport;
+
+fn pause() {
+    std::thread::sleep(Duration::from_millis(5));
+}
+
+fn full_on(nodes: &[u32]) {
+    let disks: Vec<MemoryDisks> = nodes.iter().map(|_| MemoryDisks::default()).collect();
+    let by_node = nodes.iter().copied().zip(disks.iter().cloned()).collect();
+    let cluster = Cluster::start_with(Arc::new(TcpTransport::new()), by_node);
+    let client = cluster.client(1);
+    let mut model = Model::default();
+    (0..8).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 500_000))));
+    for chain in 1..=CHAINS {
+        client.flush(chain).unwrap();
+    }
+    for disk in disks.iter().flat_map(|disks| disks.lock().values().cloned().collect::<Vec<_>>()) {
+        // Full to the last page; the reserve is all that is left.
+        let space = disk.space().unwrap();
+        disk.set_capacity(space.capacity - space.free);
+    }
+    let reports =
+        || nodes.iter().flat_map(|node| cluster.servers[node].targets()).collect::<Vec<TargetReport>>();
+    while !reports().iter().all(|report| report.no_allocate && report.low_space) {
+        pause();
+    }
+    // The head learns with the next answers how little room its successors have.
+    let mut refused = 0;
+    for index in 8..40 {
+        let change = Change::write(0, pattern(index, 100_000));
+        match client.update(chain_of(index), 1, chunk(index), &change) {
+            Ok(_) => drop(model.0.insert(index, pattern(index, 100_000).to_vec())),
+            Err(error) => {
+                assert_eq!(error.code, Code::NoSpace);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0);
+    model.check(&client);
+    // What was there can be removed, and then there is room.
+    (0..8).for_each(|index| model.change(&client, index, &Change::remove()));
+    for index in 100..108 {
+        let change = Change::write(0, pattern(index, 200_000));
+        while let Err(error) = client.update(chain_of(index), 2, chunk(index), &change) {
+            assert_eq!(error.code, Code::NoSpace);
+            pause();
+        }
+        model.0.insert(index, pattern(index, 200_000).to_vec());
+    }
+    for node in 1..=3 {
+        assert_eq!(cluster.metric(node, "storage_targets_offline_total"), 0, "refused in time");
+    }
+    assert_eq!(cluster.manager.serving(), 3 * CHAINS as usize);
+    model.check(&client);
+}
+
+#[test]
+fn one_full_member() {
+    (1..=3).for_each(|node| full_on(&[node]));
+}
+
+#[test]
+fn two_full_members() {
+    full_on(&[1, 2]);
+}
+
+#[test]
+fn all_members_full() {
+    full_on(&[1, 2, 3]);
+}

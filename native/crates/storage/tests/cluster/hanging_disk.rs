@@ -1,0 +1,107 @@
+//! A disk in memory whose operations can be made to wait, all of them, until they are let go.
+
+use chunk_engine::disk::DiskSpace;
+use chunk_engine::{Disk, DiskFile, MemoryDisk};
+use parking_lot::{Condvar, Mutex};
+use std::io::{IoSlice, IoSliceMut, Result};
+use std::sync::Arc;
+
+#[derive(Debug, Default)]
+pub struct Gate {
+    closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    pub fn close(&self) {
+        *self.closed.lock() = true;
+    }
+
+    pub fn open(&self) {
+        *self.closed.lock() = false;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut closed = self.closed.lock();
+        while *closed {
+            self.opened.wait(&mut closed);
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct HangingDisk {
+    pub disk: MemoryDisk,
+    pub gate: Arc<Gate>,
+}
+
+#[derive(Debug)]
+struct HangingFile {
+    file: Arc<dyn DiskFile>,
+    gate: Arc<Gate>,
+}
+
+impl HangingDisk {
+    fn file(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(HangingFile { file, gate: self.gate.clone() })
+    }
+}
+
+impl Disk for HangingDisk {
+    fn open(&self, name: &str) -> Result<Option<Arc<dyn DiskFile>>> {
+        self.gate.pass();
+        Ok(self.disk.open(name)?.map(|file| self.file(file)))
+    }
+    fn create(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
+        self.gate.pass();
+        Ok(self.file(self.disk.create(name)?))
+    }
+    fn remove(&self, name: &str) -> Result<()> {
+        self.gate.pass();
+        self.disk.remove(name)
+    }
+    fn list(&self) -> Result<Vec<String>> {
+        self.gate.pass();
+        self.disk.list()
+    }
+    fn flush_names(&self) -> Result<()> {
+        self.gate.pass();
+        self.disk.flush_names()
+    }
+    fn space(&self) -> Result<DiskSpace> {
+        self.gate.pass();
+        self.disk.space()
+    }
+}
+
+impl DiskFile for HangingFile {
+    fn read_at(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
+        self.gate.pass();
+        self.file.read_at(parts, offset)
+    }
+    fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        self.gate.pass();
+        self.file.write_at(parts, offset)
+    }
+    fn flush(&self) -> Result<()> {
+        self.gate.pass();
+        self.file.flush()
+    }
+    fn allocate(&self, offset: u64, length: u64) -> Result<()> {
+        self.gate.pass();
+        self.file.allocate(offset, length)
+    }
+    fn punch(&self, offset: u64, length: u64) -> Result<()> {
+        self.gate.pass();
+        self.file.punch(offset, length)
+    }
+    fn set_length(&self, length: u64) -> Result<()> {
+        self.gate.pass();
+        self.file.set_length(length)
+    }
+    fn length(&self) -> Result<u64> {
+        self.gate.pass();
+        self.file.length()
+    }
+}

@@ -1,0 +1,69 @@
+//! What a returning member is sent: what changed, not more, however often it is interrupted.
+
+use crate::client::{Change, TestClient};
+use crate::harness::{CHAINS, Cluster, Model, pattern};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+fn sent_bytes(cluster: &Cluster) -> u64 {
+    cluster.servers.keys().map(|node| cluster.metric(*node, "storage_resync_bytes_total")).sum()
+}
+
+/// Changes about half of the chunks; the bytes of those that are there afterwards.
+fn change_some(model: &mut Model, client: &TestClient, salt: u64) -> u64 {
+    let mut changed = BTreeSet::new();
+    for round in 0..200u64 {
+        let index = (round * 37 + salt) % 400;
+        let change = match round % 9 {
+            0 => Change::remove(),
+            1 => Change::truncate((round * 500 % 40_000) as u32),
+            2 | 3 => Change::write(100, pattern(round, 4096)),
+            _ => Change::write(0, pattern(round + salt, 60_000)),
+        };
+        model.change(client, index, &change);
+        changed.insert(index);
+    }
+    assert!(changed.len() >= 150);
+    changed.iter().map(|index| model.0[index].len() as u64).sum()
+}
+
+#[test]
+fn only_changed_chunks_are_copied_also_with_kills_in_between() {
+    let mut cluster = Cluster::start();
+    let client = cluster.client(1);
+    let mut model = Model::default();
+    (0..400).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 30_000))));
+    cluster.kill(2, true);
+    let changed_bytes = change_some(&mut model, &client, 1000);
+    let before = sent_bytes(&cluster);
+    cluster.start_server(2);
+    cluster.wait_serving(3 * CHAINS as usize);
+    let sent = sent_bytes(&cluster) - before;
+    assert!(sent > 0 && sent as f64 <= 1.2 * changed_bytes as f64, "{sent} for {changed_bytes}");
+    model.check(&client);
+
+    cluster.kill(2, true);
+    let changed_bytes = change_some(&mut model, &client, 2000);
+    let before = sent_bytes(&cluster);
+    // Three lives end in the middle of the resync, the fourth one ends it.
+    for part in 1..=3 {
+        cluster.start_server(2);
+        let begun = || sent_bytes(&cluster) - before >= changed_bytes * part / 5;
+        while !begun() && cluster.manager.serving() < 3 * CHAINS as usize {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        cluster.kill(2, true);
+    }
+    cluster.start_server(2);
+    cluster.wait_serving(3 * CHAINS as usize);
+    let sent = sent_bytes(&cluster) - before;
+    // What was on its way to a life that ended is sent again: a few chunks of each chain each time.
+    let interrupted = 3 * u64::from(CHAINS) * 4 * 60_000;
+    assert!(sent as f64 <= 1.2 * changed_bytes as f64 + interrupted as f64, "{sent} for {changed_bytes}");
+    model.check(&client);
+    let before = sent_bytes(&cluster);
+    cluster.kill(2, true);
+    cluster.start_server(2);
+    cluster.wait_serving(3 * CHAINS as usize);
+    assert_eq!(sent_bytes(&cluster), before, "nothing changed, nothing is sent");
+}
