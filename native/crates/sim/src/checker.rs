@@ -94,7 +94,7 @@ fn change(step: &Step, state: &Cells) -> Option<Cells> {
 }
 
 /// Every open read that saw just this state took effect: a read changes nothing, so the earliest moment that
-/// explains it is as good as any later one.
+/// explains it is no worse than a later one.
 fn take_reads(history: &[Interval], slots: &[Option<usize>], taken: u64, state: &Cells) -> u64 {
     let mut taken = taken;
     for (slot, index) in slots.iter().enumerate() {

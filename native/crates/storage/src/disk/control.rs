@@ -97,10 +97,13 @@ impl Inbox {
     }
 }
 
+/// And the disk that it works for: none for the watchdog.
+type DiskThread = (Option<Arc<DiskShare>>, JoinHandle<()>);
+
 /// The threads of all disks, and the watchdog over them.
 pub struct Controls {
     service: Arc<Service>,
-    threads: Mutex<Vec<(Option<Arc<DiskShare>>, JoinHandle<()>)>>,
+    threads: Mutex<Vec<DiskThread>>,
     stopped: Arc<(Mutex<bool>, Condvar)>,
 }
 

@@ -4,6 +4,7 @@ use chunk_engine::disk::DiskSpace;
 use chunk_engine::{Disk, DiskFile, MemoryDisk};
 use parking_lot::{Condvar, Mutex};
 use std::io::{IoSlice, IoSliceMut, Result};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 #[derive(Debug, Default)]
@@ -103,5 +104,9 @@ impl DiskFile for HangingFile {
     fn length(&self) -> Result<u64> {
         self.gate.pass();
         self.file.length()
+    }
+    fn allocated(&self) -> Result<RangeInclusive<u64>> {
+        self.gate.pass();
+        self.file.allocated()
     }
 }
