@@ -6,6 +6,7 @@
 use crate::checksum::{BLOCK_BYTES, checksum};
 use crate::engine::{Core, Engine};
 use crate::layout::Layout;
+use crate::stage::{StageRequest, Staged};
 use std::io::IoSlice;
 use std::sync::Arc;
 use wire::{ChunkId, Code, Result, Version};
@@ -72,6 +73,13 @@ impl Engine {
         }
         // A damaged block says nothing about its version: a look without bytes does.
         Ok(self.core.read(chunk, None, 0, &mut [])?.version)
+    }
+
+    /// As `stage`, for an update that no good bytes can be had for: old blocks that it changes in part and
+    /// that are damaged stay damaged, and so do `damaged` blocks of its own payload. Reads of these blocks
+    /// give `Corrupt`, until they are overwritten whole or the chunk is replaced.
+    pub fn stage_damaged(&self, request: &StageRequest<'_>, damaged: &[u32]) -> Result<Staged> {
+        self.stage_with(request, Some(damaged))
     }
 
     /// Rewrites those damaged blocks, from block `first` on, that `bytes` have the right content of: another

@@ -81,9 +81,10 @@ fn a_chunk_can_be_mended_while_an_update_of_it_pends() {
 #[test]
 fn an_update_over_damage_is_refused_or_keeps_it() {
     let partial = [pattern(3, 100)];
-    let updates: [(Update<'_>, u32); 3] = [
+    let updates: [(Update<'_>, u32); 4] = [
         (Update::Write { offset: 4 * 4096 + 10, data: &partial }, 4),
         (Update::Truncate { length: 4 * 4096 + 500 }, 4),
+        (Update::Punch { offset: 4 * 4096 + 10, length: 100 }, 4),
         // Behind the last byte, in the block that holds it.
         (Update::Write { offset: (BLOCKS * BLOCK_BYTES - 50) as u32, data: &[] }, 9),
     ];

@@ -94,14 +94,7 @@ impl Engine {
         self.stage_with(request, None)
     }
 
-    /// As `stage`, for an update that no good bytes can be had for: old blocks that it changes in part and
-    /// that are damaged stay damaged, and so do `damaged` blocks of its own payload. Reads of these blocks
-    /// give `Corrupt`, until they are overwritten whole or the chunk is replaced.
-    pub fn stage_damaged(&self, request: &StageRequest<'_>, damaged: &[u32]) -> Result<Staged> {
-        self.stage_with(request, Some(damaged))
-    }
-
-    fn stage_with(&self, request: &StageRequest<'_>, damaged: Option<&[u32]>) -> Result<Staged> {
+    pub(crate) fn stage_with(&self, request: &StageRequest<'_>, damaged: Option<&[u32]>) -> Result<Staged> {
         let core = &*self.core;
         core.check()?;
         core.throttle()?;

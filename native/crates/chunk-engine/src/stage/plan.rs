@@ -229,9 +229,9 @@ fn punch(core: &Core, tip: &Tip, stored: u32, offset: usize, length: usize) -> R
         let planned = if from == 0 && to == held {
             BlockPlan { block, place: Place::Hole, crc: of_zeros(held), skip: 0, content: Content::None }
         } else {
-            let mut bytes = core.read_block(tip.chunk, &tip.layout, block)?;
+            let (mut bytes, damaged) = tip.old_bytes(core, block)?;
             bytes[from..to].fill(0);
-            let crc = checksum(&bytes);
+            let crc = mark(checksum(&bytes), damaged);
             BlockPlan { block, place: Place::Overlay, crc, skip: 0, content: Content::Owned(bytes) }
         };
         plan.blocks.push(planned);
