@@ -2,6 +2,7 @@
 //! blocks, or behind the chunk's end), then the journal record that makes them count; small overwrites are in
 //! the record itself (P12). Nothing that another version needs is overwritten here.
 
+mod group;
 mod plan;
 
 use crate::BLOCK_BYTES;
@@ -10,9 +11,10 @@ use crate::chunk::{Entry, Image, Placed, Plane};
 use crate::engine::{Core, Engine};
 use crate::index::Index;
 use crate::layout::{Layout, Presence};
-use crate::segments::{ExtentAddress, SegmentFile, class_of};
+use crate::segments::{ExtentAddress, class_of};
 use bytes::Bytes;
-use plan::{Content, Payload, Place, Plan};
+use group::Group;
+use plan::{Payload, Place, Plan};
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -437,70 +439,4 @@ fn runs(plan: &Plan, placement: &Placement) -> Vec<BlockRun> {
         }
     }
     runs
-}
-
-enum Piece<'a> {
-    Zeros(usize),
-    Payload(std::ops::Range<usize>),
-    Owned(&'a [u8]),
-}
-
-/// Bytes that lie next to each other on the disk.
-struct Group<'a> {
-    plane: u8,
-    file: Arc<SegmentFile>,
-    first: u32,
-    /// Where block `first` begins.
-    origin: u64,
-    start: u64,
-    end: u64,
-    pieces: Vec<Piece<'a>>,
-}
-
-impl<'a> Group<'a> {
-    fn new(plane: u8, file: Arc<SegmentFile>, first: u32, origin: u64, skip: u64) -> Group<'a> {
-        let start = origin + skip;
-        Group { plane, file, first, origin, start, end: start, pieces: Vec::new() }
-    }
-
-    fn place_of(&self, block: u32) -> u64 {
-        self.origin + u64::from(block - self.first) * BLOCK_BYTES as u64
-    }
-
-    fn push(&mut self, content: &'a Content) {
-        self.end += content.len() as u64;
-        match content {
-            Content::None => {}
-            Content::Owned(bytes) => self.pieces.push(Piece::Owned(bytes)),
-            Content::Payload { before, range, after } => {
-                self.push_zeros(*before);
-                match self.pieces.last_mut() {
-                    Some(Piece::Payload(last)) if last.end == range.start => last.end = range.end,
-                    _ if range.is_empty() => {}
-                    _ => self.pieces.push(Piece::Payload(range.clone())),
-                }
-                self.push_zeros(*after);
-            }
-        }
-    }
-
-    fn push_zeros(&mut self, count: usize) {
-        if count > 0 {
-            self.pieces.push(Piece::Zeros(count));
-        }
-    }
-
-    fn write(self, core: &Core, payload: &Payload<'_>) -> Result<()> {
-        let mut parts = Vec::with_capacity(self.pieces.len());
-        for piece in &self.pieces {
-            match piece {
-                Piece::Zeros(count) => parts.push(IoSlice::new(crate::checksum::zeros(*count))),
-                Piece::Payload(range) => payload.slices(range.clone(), &mut parts),
-                Piece::Owned(bytes) => parts.push(IoSlice::new(bytes)),
-            }
-        }
-        core.volume.write(&*self.file.file, &parts, self.start, "a segment")?;
-        self.file.mark_dirty();
-        Ok(())
-    }
 }
