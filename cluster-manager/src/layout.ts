@@ -47,6 +47,8 @@ export class Layout {
   /** Highest number of a target ever seen on a disk, and replicas that are there or come. */
   readonly #numbers = new Map<string, number>();
   readonly #load = new Map<string, number>();
+  /** Chains that two nodes share; counted when the first place is looked for. */
+  #shared: Map<string, number> | undefined;
 
   constructor({ chains, disks, reported }: LayoutParts) {
     this.disks = disks;
@@ -83,16 +85,25 @@ export class Layout {
     });
   }
 
-  /** The least loaded of the disks that may take it; of equal ones the first. */
+  /**
+   * The least loaded of the disks that may take it; of equal ones that whose node shares the fewest chains with those
+   * that stay, so that the loss of one goes on to burden all others alike.
+   */
   bestDisk(
     chain: message.Chain,
     leaving: message.Member,
     allowed: (disk: Disk) => boolean = () => true,
   ): Disk | undefined {
+    const others = chain.members.filter((member) => stays(member) && member.target !== leaving.target);
     let best: Disk | undefined;
+    let [leastLoad, leastShared] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
     for (const disk of this.disks) {
-      if (best !== undefined && this.load(disk) >= this.load(best)) continue;
-      if (allowed(disk) && this.mayTake(chain, leaving, disk)) best = disk;
+      const load = this.load(disk);
+      if (load > leastLoad || !allowed(disk)) continue;
+      const shared = others.reduce((sum, { node }) => sum + this.#sharedBy(disk.node, node), 0);
+      if (load === leastLoad && shared >= leastShared) continue;
+      if (!this.mayTake(chain, leaving, disk)) continue;
+      [best, leastLoad, leastShared] = [disk, load, shared];
     }
     return best;
   }
@@ -112,6 +123,10 @@ export class Layout {
     this.#numbers.set(keyOf(disk), Math.max(this.#numbers.get(keyOf(disk)) ?? 0, number));
     this.#addLoad(leaving, -1);
     this.#addLoad(join, 1);
+    for (const other of chain.members.filter((one) => stays(one) && one.target !== leaving.target)) {
+      this.#addShared(leaving.node, other.node, -1);
+      this.#addShared(join.node, other.node, 1);
+    }
     const left = chain.members.flatMap((member) => {
       if (member.target !== leaving.target) return [member];
       return serves(member) ? [{ ...member, tenure: LEAVES }] : [];
@@ -141,9 +156,31 @@ export class Layout {
     return undefined;
   }
 
+  #sharedBy(one: number, other: number): number {
+    if (this.#shared === undefined) {
+      this.#shared = new Map();
+      for (const chain of this.#chains.values()) {
+        const nodes = chain.members.filter(stays).map((member) => member.node);
+        for (const [index, node] of nodes.entries()) {
+          for (const partner of nodes.slice(0, index)) this.#addShared(node, partner, 1);
+        }
+      }
+    }
+    return this.#shared.get(pairOf(one, other)) ?? 0;
+  }
+
+  #addShared(one: number, other: number, change: number): void {
+    const pair = pairOf(one, other);
+    this.#shared?.set(pair, (this.#shared.get(pair) ?? 0) + change);
+  }
+
   #addLoad(at: { readonly node: number; readonly disk: number }, change: number): void {
     this.#load.set(keyOf(at), (this.#load.get(keyOf(at)) ?? 0) + change);
   }
+}
+
+function pairOf(one: number, other: number): string {
+  return one < other ? `${one}-${other}` : `${other}-${one}`;
 }
 
 function keyOf(at: { readonly node: number; readonly disk: number }): string {

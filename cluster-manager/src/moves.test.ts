@@ -248,6 +248,29 @@ test('lost replicas are made anew in their place, whatever else serves, and a dr
   );
 });
 
+test('what is drained is spread so that the next loss burdens all others nearly alike', () => {
+  const count = 10;
+  const world = new World(
+    Array.from({ length: count }, (_, rack) => ({ disks: 1, rack })),
+    45,
+    3,
+  );
+  world.order({ action: ACTION_DRAIN, place: { node: 1, disk: undefined } });
+  world.run(() => world.check());
+  const shared = new Map<string, number>();
+  for (const chain of world.chains) {
+    const nodes = chain.members.map((member) => member.node).sort((a, b) => a - b);
+    for (const a of nodes)
+      for (const b of nodes) if (a < b) shared.set(`${a}-${b}`, (shared.get(`${a}-${b}`) ?? 0) + 1);
+  }
+  // 150 chains of 3 pairs over 36 pairs of nodes: 12.5 each.
+  expect(shared.size).toBe(36);
+  for (const [pair, chains] of shared) {
+    expect(chains, pair).toBeGreaterThanOrEqual(11);
+    expect(chains, pair).toBeLessThanOrEqual(14);
+  }
+});
+
 test('a new node gets its share, and no more moves than that', () => {
   for (const [count, each] of [
     [3, 4],

@@ -28,14 +28,13 @@ export function plan(changes: readonly message.Change[], layout: Layout): Plan {
       change.kind === CHANGE_BALANCE ? surplus(change, layout, mayBegin) : candidates(change, layout);
     for (const { chain, member } of next) {
       if (orders.has(chain.id) || !mayBegin(chain, member)) continue;
-      const disk = layout.bestDisk(chain, member, (disk) => isWanted(change, member, disk));
+      // A lost replica does not wait for others to move.
+      const mayTakePart = (node: number): boolean =>
+        !serves(member) || (busy.get(node) ?? 0) < movesPerNodeMax;
+      if (!mayTakePart(member.node)) continue;
+      const isMeant = (disk: Disk): boolean => isWanted(change, member, disk) && mayTakePart(disk.node);
+      const disk = layout.bestDisk(chain, member, isMeant);
       if (disk === undefined) continue;
-      if (
-        serves(member) &&
-        [member.node, disk.node].some((node) => (busy.get(node) ?? 0) >= movesPerNodeMax)
-      ) {
-        continue;
-      }
       for (const node of new Set([member.node, disk.node])) busy.set(node, (busy.get(node) ?? 0) + 1);
       orders.set(chain.id, layout.move(chain, member, disk));
     }
