@@ -1,6 +1,6 @@
-//! Fixed threads for work that waits for disks. Lanes keep the order of what has the same key; a pool does
-//! not. Queues are bounded by who fills them: the replica's limits of pending updates, and the requests in
-//! flight of all connections.
+//! Fixed threads for work that waits for disks. Lanes keep the order of what has the same key, and send the
+//! messages of a few tasks together when many wait; a pool does neither. Queues are bounded by who fills
+//! them: the replica's limits of pending updates, and the requests in flight of all connections.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 pub type Task = Box<dyn FnOnce() + Send>;
+
+/// Tasks of one lane whose messages go out together: a few, because the first waits for the last.
+const TOGETHER_MAX: usize = 8;
 
 #[derive(Default)]
 struct State {
@@ -35,21 +38,28 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    fn work(&self) {
+    /// Runs up to `at_once` tasks, and then sends what they had to send.
+    fn work(&self, at_once: usize) {
+        let mut tasks = Vec::with_capacity(at_once);
         let mut state = self.state.lock();
         loop {
             if state.closed {
                 return;
             }
-            let Some(task) = state.tasks.pop_front() else {
+            let count = state.tasks.len().min(at_once);
+            if count == 0 {
                 self.arrived.wait(&mut state);
                 continue;
-            };
-            state.running += 1;
+            }
+            tasks.extend(state.tasks.drain(..count));
+            state.running += count;
             drop(state);
-            task();
+            match count {
+                1 => tasks.pop().expect("there is one")(),
+                _ => transport::together(|| tasks.drain(..).for_each(|task| task())),
+            }
             state = self.state.lock();
-            state.running -= 1;
+            state.running -= count;
             if state.running == 0 && state.tasks.is_empty() {
                 self.finished.notify_all();
             }
@@ -85,21 +95,21 @@ pub struct Workers {
 impl Workers {
     /// One queue per thread: tasks of one key run in their order.
     pub fn lanes(name: &str, threads: usize) -> Self {
-        Workers::start(name, (0..threads).map(|_| Arc::default()).collect(), 1)
+        Workers::start(name, (0..threads).map(|_| Arc::default()).collect(), 1, TOGETHER_MAX)
     }
 
     /// One queue for all threads.
     pub fn pool(name: &str, threads: usize) -> Self {
-        Workers::start(name, vec![Arc::default()], threads)
+        Workers::start(name, vec![Arc::default()], threads, 1)
     }
 
-    fn start(name: &str, queues: Vec<Arc<Queue>>, threads_per_queue: usize) -> Self {
+    fn start(name: &str, queues: Vec<Arc<Queue>>, threads_per_queue: usize, at_once: usize) -> Self {
         let mut threads = Vec::new();
         for queue in &queues {
             for _ in 0..threads_per_queue {
                 let queue = queue.clone();
                 let builder = std::thread::Builder::new().name(name.to_string());
-                threads.push(builder.spawn(move || queue.work()).expect("a thread can be started"));
+                threads.push(builder.spawn(move || queue.work(at_once)).expect("a thread can be started"));
             }
         }
         Workers { queues, threads: Mutex::new(threads), hasher: RandomState::new() }

@@ -45,7 +45,7 @@ impl Link {
         configured.map_err(|error| Error::new(Code::Unreachable, format!("{peer}: {error}")))?;
         let socket = Arc::new(socket);
         let number = threads::next_link_number();
-        let writer = Arc::new(Writer::new(socket.clone(), number));
+        let writer = Arc::new(Writer::new(socket.clone()));
         let link = Arc::new(Link { core: Core::new(peer, pool, timer.clone()), socket, writer, number });
         let reading = link.clone();
         let thread = std::thread::Builder::new()
@@ -59,7 +59,7 @@ impl Link {
     fn read(self: &Arc<Self>, handler: &dyn Handler) {
         threads::become_reader_of(self.number);
         let ending = Ending { link: &**self, handler };
-        let mut reader = Reader::new(&self.socket, &self.writer, self.core.calls.lost());
+        let mut reader = Reader::new(&self.socket, self.core.calls.lost());
         let error = loop {
             if let Err(error) = self.read_frame(&mut reader, handler) {
                 break error;
@@ -69,6 +69,7 @@ impl Link {
             log::warn!(target: "transport", peer = self.core.peer.as_str(), error:% = error; "connection.refused");
         }
         drop(ending);
+        threads::flush_held();
     }
 
     fn read_frame(self: &Arc<Self>, reader: &mut Reader<'_>, handler: &dyn Handler) -> Result<()> {

@@ -1,13 +1,12 @@
 //! Reads frames off one socket. Small ones come many to a system call through a buffer; of large ones only
 //! the head does, and the payload goes straight to where it belongs.
 
-use super::writer::Writer;
 use crate::incoming::PayloadSource;
+use crate::threads;
 use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::net::TcpStream;
-use std::sync::Arc;
 use wire::{Error, FRAME_HEADER_BYTES, FrameHeader, Result};
 
 /// Many small frames fit; a connection costs this much memory.
@@ -22,7 +21,6 @@ const HEAD_BYTES: usize = 256;
 
 pub(super) struct Reader<'a> {
     socket: &'a TcpStream,
-    writer: &'a Arc<Writer>,
     lost: Error,
     buffer: Box<[u8]>,
     start: usize,
@@ -31,9 +29,9 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(socket: &'a TcpStream, writer: &'a Arc<Writer>, lost: Error) -> Self {
+    pub fn new(socket: &'a TcpStream, lost: Error) -> Self {
         let buffer = vec![0; BUFFER_BYTES].into_boxed_slice();
-        Reader { socket, writer, lost, buffer, start: 0, end: 0, read_ahead_bytes: HEAD_BYTES }
+        Reader { socket, lost, buffer, start: 0, end: 0, read_ahead_bytes: HEAD_BYTES }
     }
 
     pub fn header(&mut self) -> Result<FrameHeader> {
@@ -67,7 +65,7 @@ impl<'a> Reader<'a> {
     }
 
     fn receive(&mut self, into: std::ops::Range<usize>) -> Result<usize> {
-        self.writer.flush();
+        threads::flush_held();
         loop {
             match recv(self.socket, &mut self.buffer[into.clone()], RecvFlags::empty()) {
                 Ok((_, 0)) => return Err(self.lost.clone()),
@@ -86,7 +84,7 @@ impl PayloadSource for Reader<'_> {
         self.start += buffered;
         let mut filled = buffered;
         if filled < buffer.len() {
-            self.writer.flush();
+            threads::flush_held();
         }
         while filled < buffer.len() {
             match recv(self.socket, &mut buffer[filled..], RecvFlags::WAITALL) {
@@ -111,6 +109,6 @@ impl PayloadSource for Reader<'_> {
     }
 
     fn before_wait(&mut self) {
-        self.writer.flush();
+        threads::flush_held();
     }
 }

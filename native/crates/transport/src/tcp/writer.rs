@@ -4,7 +4,7 @@
 //! do.
 
 use super::out_frame::OutFrame;
-use crate::threads;
+use crate::threads::{self, SendQueue};
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
@@ -21,8 +21,11 @@ const QUEUED_BYTES_MAX: usize = 8 << 20;
 /// Slices in one system call; IOV_MAX is 1024, and more than this saves nothing.
 const SLICES_MAX: usize = 64;
 
-/// Answers of the reader thread wait for each other while more requests are already read, up to this many.
-const CORKED_FRAMES_MAX: usize = 16;
+/// Frames of a thread that has more to send at once wait for each other (`threads::together`), up to this
+/// many and this long: one system call and one wake-up of the peer for all of them. Large payloads gain
+/// nothing by it.
+const HELD_FRAMES_MAX: usize = 16;
+const HELD_BYTES_MAX: usize = 64 << 10;
 
 /// System calls that a caller makes for others before the thread takes over.
 const ROUNDS_MAX: usize = 8;
@@ -44,10 +47,20 @@ struct State {
 
 pub(super) struct Writer {
     socket: Arc<TcpStream>,
-    link: u64,
     state: Mutex<State>,
     room: Condvar,
     work: Condvar,
+}
+
+impl SendQueue for Writer {
+    fn flush(self: Arc<Self>) {
+        let mut state = self.state.lock();
+        if state.owner == Owner::Nobody && !state.queue.is_empty() {
+            state.owner = Owner::Caller;
+            drop(state);
+            self.write_as_caller();
+        }
+    }
 }
 
 enum Written {
@@ -57,7 +70,7 @@ enum Written {
 }
 
 impl Writer {
-    pub fn new(socket: Arc<TcpStream>, link: u64) -> Self {
+    pub fn new(socket: Arc<TcpStream>) -> Self {
         let state = State {
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -65,7 +78,7 @@ impl Writer {
             thread_runs: false,
             closed: false,
         };
-        Writer { socket, link, state: Mutex::new(state), room: Condvar::new(), work: Condvar::new() }
+        Writer { socket, state: Mutex::new(state), room: Condvar::new(), work: Condvar::new() }
     }
 
     /// A request: waits for room in the queue, except on threads that must not. False if the link is closed.
@@ -90,23 +103,13 @@ impl Writer {
         }
         state.queued_bytes += frame.left_bytes();
         state.queue.push_back(frame);
-        let corked = threads::is_reader_of(self.link) && state.queue.len() < CORKED_FRAMES_MAX;
-        if state.owner == Owner::Nobody && !corked {
+        let small = state.queue.len() < HELD_FRAMES_MAX && state.queued_bytes < HELD_BYTES_MAX;
+        if state.owner == Owner::Nobody && !(small && threads::may_hold(self)) {
             state.owner = Owner::Caller;
             drop(state);
             self.write_as_caller();
         }
         true
-    }
-
-    /// Writes what the reader thread held back.
-    pub fn flush(self: &Arc<Self>) {
-        let mut state = self.state.lock();
-        if state.owner == Owner::Nobody && !state.queue.is_empty() {
-            state.owner = Owner::Caller;
-            drop(state);
-            self.write_as_caller();
-        }
     }
 
     pub fn close(&self) {
