@@ -85,7 +85,7 @@ impl Core {
         // A record in the old journal must show in memory by now, or what follows would miss it.
         let rotation = {
             let _quiet = self.recording.write();
-            self.journal.rotate(prepared)
+            self.journal.rotate(prepared)?
         };
         self.flush()?;
         self.volume.refill_reserve()?;

@@ -4,6 +4,7 @@ use crate::catalog::Catalog;
 use crate::chunk::{Active, Entry, Image, Plane, Retired};
 use crate::engine::{Core, Engine};
 use crate::index::Shard;
+use crate::journal::Journal;
 use crate::layout::{HOLE, Layout, Presence, blocks_of};
 use crate::segments::{ExtentAddress, Segments};
 use std::collections::VecDeque;
@@ -15,6 +16,22 @@ use wire::{ChunkId, Code, Error, Result, Tag, Version};
 impl Engine {
     /// Makes `version`, and every pending version before it, committed. Committed already: nothing to do.
     pub fn commit(&self, chunk: ChunkId, version: Version) -> Result<()> {
+        self.commit_recorded(chunk, version, |journal, record| journal.append(record, &[]))
+    }
+
+    /// `commit` without a system call: reads see it at once, and the record goes out with the next one, or
+    /// the next flush. After the death of the process the version may be pending again, and then it is the
+    /// last thing that happened to this target.
+    pub fn commit_soon(&self, chunk: ChunkId, version: Version) -> Result<()> {
+        self.commit_recorded(chunk, version, Journal::append_later)
+    }
+
+    fn commit_recorded(
+        &self,
+        chunk: ChunkId,
+        version: Version,
+        append: impl FnOnce(&Journal, &JournalRecord) -> Result<u64>,
+    ) -> Result<()> {
         let core = &*self.core;
         core.check()?;
         let _lock = core.index.lock_chunk(chunk);
@@ -32,7 +49,7 @@ impl Engine {
         let commit = JournalCommit { chunk: Some(chunk.into()), version: Some(version.into()) };
         let _recording = core.recording.read();
         let record =
-            core.journal.append(&JournalRecord { commit: Some(commit), ..JournalRecord::default() }, &[])?;
+            append(&core.journal, &JournalRecord { commit: Some(commit), ..JournalRecord::default() })?;
         let mut shard = core.index.shard(chunk);
         core.commit_up_to(&mut shard, chunk, version, record);
         Ok(())

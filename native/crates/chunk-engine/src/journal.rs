@@ -22,6 +22,9 @@ const FORMAT: u32 = 1;
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Longest data of a record: 64 KiB of overwritten bytes touch 17 blocks, and one tail block.
 const DATA_BYTES_MAX: usize = 18 * 4096;
+/// Records that wait for the next one are written at the latest when they are this long: some seventy
+/// commits.
+const WAITING_BYTES_MAX: usize = 4096;
 /// Bytes read at once on opening.
 const READ_BYTES: usize = 128 << 10;
 
@@ -37,7 +40,12 @@ pub(crate) fn parse(name: &str) -> Option<u64> {
 struct Tail {
     file: Arc<dyn DiskFile>,
     number: u64,
+    /// Where the next bytes go.
     offset: u64,
+    /// Records that go out with the next one; they have their numbers.
+    waiting: Vec<u8>,
+    /// The first record of this file.
+    first_record: u64,
     next_record: u64,
     /// The last record that says something about a chunk or a client.
     last_update: u64,
@@ -78,7 +86,9 @@ impl Journal {
         let file = volume.create(&name_of(number))?;
         let last_update = next_record - 1;
         let unflushed = vec![file.clone()];
-        let tail = Tail { file, number, offset: 0, next_record, last_update, unflushed };
+        let (waiting, first_record) = (Vec::new(), next_record);
+        let tail =
+            Tail { file, number, offset: 0, waiting, first_record, next_record, last_update, unflushed };
         Ok(Journal { volume, tail: Mutex::new(tail) })
     }
 
@@ -94,15 +104,15 @@ impl Journal {
         for part in data {
             crc = combine(crc, checksum(part), part.len());
         }
-        let mut parts = Vec::with_capacity(data.len() + 2);
+        let mut parts = Vec::with_capacity(data.len() + 3);
         let mut tail = self.tail.lock();
         let number = tail.next_record;
         let head = head(number, &message, data_bytes, crc);
-        parts.push(IoSlice::new(&head));
-        parts.push(IoSlice::new(&message));
+        parts.extend([IoSlice::new(&tail.waiting), IoSlice::new(&head), IoSlice::new(&message)]);
         parts.extend_from_slice(data);
         self.volume.write(&*tail.file, &parts, tail.offset, "the journal")?;
-        tail.offset += (HEAD_BYTES + message.len() + data_bytes) as u64;
+        tail.offset += (tail.waiting.len() + HEAD_BYTES + message.len() + data_bytes) as u64;
+        tail.waiting.clear();
         tail.next_record += 1;
         if record.flushed.is_none() {
             tail.last_update = number;
@@ -110,18 +120,45 @@ impl Journal {
         Ok(number)
     }
 
+    /// Numbers a record that is written with the next one, or the next flush: the death of the process may
+    /// lose it, but never a later one without it.
+    pub fn append_later(&self, record: &JournalRecord) -> Result<u64> {
+        let message = record.encode_to_vec();
+        let mut tail = self.tail.lock();
+        let number = tail.next_record;
+        tail.waiting.extend(head(number, &message, 0, checksum(&message)));
+        tail.waiting.extend(message);
+        tail.next_record += 1;
+        tail.last_update = number;
+        if tail.waiting.len() >= WAITING_BYTES_MAX {
+            self.write_waiting(&mut tail)?;
+        }
+        Ok(number)
+    }
+
+    fn write_waiting(&self, tail: &mut Tail) -> Result<()> {
+        if !tail.waiting.is_empty() {
+            self.volume.write(&*tail.file, &[IoSlice::new(&tail.waiting)], tail.offset, "the journal")?;
+            tail.offset += tail.waiting.len() as u64;
+            tail.waiting.clear();
+        }
+        Ok(())
+    }
+
     pub fn last_update(&self) -> u64 {
         self.tail.lock().last_update
     }
 
     pub fn bytes(&self) -> u64 {
-        self.tail.lock().offset
+        let tail = self.tail.lock();
+        tail.offset + tail.waiting.len() as u64
     }
 
     /// Puts every file that may hold unflushed records on the medium.
     pub fn flush(&self) -> Result<()> {
         let (files, current) = {
-            let tail = self.tail.lock();
+            let mut tail = self.tail.lock();
+            self.write_waiting(&mut tail)?;
             (tail.unflushed.clone(), tail.file.clone())
         };
         for file in &files {
@@ -141,7 +178,7 @@ impl Journal {
     pub fn prepare(&self) -> Result<Option<Arc<dyn DiskFile>>> {
         let number = {
             let tail = self.tail.lock();
-            if tail.offset == 0 {
+            if tail.next_record == tail.first_record {
                 return Ok(None);
             }
             tail.number + 1
@@ -150,13 +187,16 @@ impl Journal {
     }
 
     /// Following records go to the prepared file. No append may be without its effect in memory meanwhile.
-    pub fn rotate(&self, prepared: Option<Arc<dyn DiskFile>>) -> Rotation {
+    /// Without one the current file goes on, with what came since `prepare` found it empty.
+    pub fn rotate(&self, prepared: Option<Arc<dyn DiskFile>>) -> Result<Rotation> {
         let mut tail = self.tail.lock();
         if let Some(file) = prepared {
+            self.write_waiting(&mut tail)?;
             tail.unflushed.push(file.clone());
             (tail.file, tail.number, tail.offset) = (file, tail.number + 1, 0);
+            tail.first_record = tail.next_record;
         }
-        Rotation { journal: tail.number, first_record: tail.next_record }
+        Ok(Rotation { journal: tail.number, first_record: tail.first_record })
     }
 
     /// Removes the files before `journal`.
@@ -290,6 +330,46 @@ mod tests {
                 "the record with the flipped bit and all after it are cut"
             );
         }
+    }
+
+    #[test]
+    fn what_waits_is_written_before_the_next_record() {
+        let disk = MemoryDisk::new(1 << 30);
+        let journal = Journal::start(Arc::new(Volume::new(Arc::new(disk.clone()))), 1, 10).unwrap();
+        assert_eq!(journal.append_later(&commit(10)).unwrap(), 10);
+        assert_eq!(journal.append_later(&commit(11)).unwrap(), 11);
+        assert_eq!(journal.last_update(), 11);
+        assert_eq!(read_all(&disk, 10).len(), 0, "the death of the process loses both");
+        assert_eq!(journal.append(&commit(12), &[]).unwrap(), 12);
+        let numbers = |records: Vec<ReadRecord>| records.iter().map(|read| read.number).collect::<Vec<_>>();
+        assert_eq!(numbers(read_all(&disk, 10)), [10, 11, 12]);
+        assert_eq!(journal.bytes(), disk.open(&name_of(1)).unwrap().unwrap().length().unwrap());
+
+        journal.append_later(&commit(13)).unwrap();
+        let prepared = journal.prepare().unwrap();
+        let rotation = journal.rotate(prepared).unwrap();
+        assert_eq!((rotation.journal, rotation.first_record), (2, 14));
+        assert_eq!(numbers(read_all(&disk, 10)), [10, 11, 12, 13]);
+
+        for number in 14.. {
+            journal.append_later(&commit(number)).unwrap();
+            let mut reader = JournalReader::new(disk.open(&name_of(2)).unwrap().unwrap(), 14);
+            if reader.next().unwrap().is_some() {
+                assert!((100..200).contains(&number), "they wait for {number} records");
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn a_journal_that_goes_on_keeps_what_came_since_it_was_found_empty() {
+        let disk = MemoryDisk::new(1 << 30);
+        let journal = Journal::start(Arc::new(Volume::new(Arc::new(disk.clone()))), 1, 10).unwrap();
+        let prepared = journal.prepare().unwrap();
+        assert!(prepared.is_none());
+        journal.append(&commit(10), &[]).unwrap();
+        let rotation = journal.rotate(prepared).unwrap();
+        assert_eq!((rotation.journal, rotation.first_record), (1, 10), "else it would not be read again");
     }
 
     #[test]

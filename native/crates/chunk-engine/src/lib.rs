@@ -4,8 +4,8 @@
 //!
 //! # For the storage server
 //! - [`Engine::stage`] holds an update as the newest *pending* version (P5); [`Engine::commit`] makes it
-//!   readable; [`Engine::discard_pending`] is for resync only. `StageRequest::commit` does both with one
-//!   journal record (the tail).
+//!   readable, [`Engine::commit_soon`] without a write of its own; [`Engine::discard_pending`] is for resync
+//!   only. `StageRequest::commit` does both with one journal record (the tail).
 //! - [`Engine::read`] gives the committed version, verified, with the CRC32C of what it returns;
 //!   [`Engine::read_version`] also a pending one (to re-drive it); [`Engine::meta`] and [`Engine::list`]
 //!   answer

@@ -39,6 +39,52 @@ fn sound(engine: &Engine) {
 }
 
 #[test]
+fn a_commit_without_a_record_of_its_own_may_be_pending_again_but_is_never_lost() {
+    let (disk, engine) = fresh();
+    let (chunk, other) = (id(7, 3), id(7, 4));
+    write(&engine, chunk, 0, 0, b"old").unwrap();
+    let new = [Bytes::from_static(b"new")];
+    let staged = request(chunk, 1, Update::Write { offset: 0, data: &new });
+    engine.stage(&with_tag(staged, tag(1, 2, 3))).unwrap();
+    let operations = disk.operations();
+    engine.commit_soon(chunk, version(2)).unwrap();
+    assert_eq!(disk.operations(), operations, "no system call");
+    assert_eq!(content(&engine, chunk), b"new");
+    engine.commit_soon(chunk, version(2)).unwrap();
+
+    let reopened = |disk: &MemoryDisk, crash: Crash| {
+        let (engine, opened) = Engine::open(Arc::new(disk.after(crash)), options()).unwrap();
+        assert!(opened.complete);
+        engine
+    };
+    let after = reopened(&disk, Crash::KeepAll);
+    let meta = after.meta(chunk).unwrap();
+    assert_eq!(
+        (meta.committed, meta.tip(), meta.pending[0].tag),
+        (version(1), version(2), Some(tag(1, 2, 3)))
+    );
+    assert_eq!(content(&after, chunk), b"old");
+    after.commit_soon(chunk, version(2)).unwrap();
+    assert_eq!(content(&after, chunk), b"new", "rolled forward");
+    sound(&after);
+
+    // Whatever comes after it carries it along.
+    write(&engine, other, 0, 0, b"x").unwrap();
+    assert_eq!(content(&reopened(&disk, Crash::KeepAll), chunk), b"new");
+    let newer = [Bytes::from_static(b"newer")];
+    engine.stage(&request(chunk, 2, Update::Write { offset: 0, data: &newer })).unwrap();
+    engine.commit_soon(chunk, version(3)).unwrap();
+    engine.flush().unwrap();
+    assert_eq!(content(&reopened(&disk, Crash::LoseAll), chunk), b"newer");
+    engine.stage(&request(chunk, 3, Update::Truncate { length: 1 })).unwrap();
+    engine.commit_soon(chunk, version(4)).unwrap();
+    engine.checkpoint().unwrap();
+    let after = reopened(&disk, Crash::LoseAll);
+    assert_eq!(content(&after, chunk), b"n");
+    sound(&after);
+}
+
+#[test]
 fn a_chunk_lives_through_its_updates() {
     on_all(|disk| {
         let engine = Engine::create(disk.clone(), options()).unwrap();

@@ -60,10 +60,20 @@ pub const RESERVE_BYTES: u64 = 64 * 8200;
 /// A disk that is never full.
 pub const ROOMY_BYTES: u64 = 1 << 40;
 
+/// What a commit changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Commit {
+    staged: Staged,
+    before: Option<Stored>,
+    channel_before: Option<Channel>,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Engine {
     pub state: State,
     pub durable: State,
+    /// Commits since the last thing that wrote a record of its own: theirs go out with the next one.
+    pub(crate) unrecorded: Vec<Commit>,
     /// Rises with each discard: work that was started before counts no more.
     pub generation: u64,
     /// The boot in which this target last began to serve (P10); 0 = never.
@@ -101,6 +111,7 @@ impl Engine {
         channel: Channel,
         operation: u32,
     ) -> Result<Applied, String> {
+        self.unrecorded.clear();
         let chunk = update.chunk;
         let newest = self.newest(chunk);
         let absent = newest.removed || newest.version == Version::NONE;
@@ -147,14 +158,50 @@ impl Engine {
         if staged.is_empty() {
             self.state.staged.remove(&chunk);
         }
+        let key = (next.channel.tag.client, next.channel.tag.channel);
+        let channel_before = self.state.channels.get(&key).copied();
         self.learn(next.channel);
-        let (removed, damaged) = (next.removed, next.damaged);
-        let stored = Stored { version, removed, content: next.content, damaged, since: now };
-        self.state.chunks.insert(chunk, stored);
+        let stored = Stored {
+            version,
+            removed: next.removed,
+            content: next.content.clone(),
+            damaged: next.damaged,
+            since: now,
+        };
+        let before = self.state.chunks.insert(chunk, stored);
+        self.unrecorded.push(Commit { staged: next, before, channel_before });
         Ok(())
     }
 
-    pub fn learn(&mut self, channel: Channel) {
+    /// The process died. Commits whose records were not written yet are pending again.
+    pub fn lose_process(&mut self) {
+        while let Some(Commit { staged, before, channel_before }) = self.unrecorded.pop() {
+            let (chunk, tag) = (staged.channel.chunk, staged.channel.tag);
+            match before {
+                Some(before) => self.state.chunks.insert(chunk, before),
+                None => self.state.chunks.remove(&chunk),
+            };
+            match channel_before {
+                Some(channel) => self.state.channels.insert((tag.client, tag.channel), channel),
+                None => self.state.channels.remove(&(tag.client, tag.channel)),
+            };
+            self.state.staged.entry(chunk).or_default().insert(0, staged);
+        }
+    }
+
+    /// Entries of the exactly-once table from another member.
+    pub fn install_channels(&mut self, channels: Vec<Channel>) {
+        self.unrecorded.clear();
+        channels.into_iter().for_each(|channel| self.learn(channel));
+    }
+
+    /// No entry at all, or none of one client.
+    pub fn drop_channels(&mut self, client: Option<ClientId>) {
+        self.unrecorded.clear();
+        self.state.channels.retain(|(owner, _), _| client.is_some_and(|client| *owner != client));
+    }
+
+    fn learn(&mut self, channel: Channel) {
         let key = (channel.tag.client, channel.tag.channel);
         let known = self.state.channels.entry(key).or_insert(channel);
         if known.tag.sequence <= channel.tag.sequence {
@@ -163,6 +210,7 @@ impl Engine {
     }
 
     pub fn replace(&mut self, replacement: &Replacement, content: Content, now: u64) {
+        self.unrecorded.clear();
         self.state.staged.remove(&replacement.chunk);
         let committed = replacement.committed;
         let removed = committed.is_absent();
@@ -171,6 +219,7 @@ impl Engine {
     }
 
     pub fn discard_staged(&mut self) {
+        self.unrecorded.clear();
         if planted(Planted::DiscardFirstOnly) {
             self.state.staged.pop_first();
         } else {
@@ -180,6 +229,7 @@ impl Engine {
     }
 
     pub fn snapshot(&mut self) -> State {
+        self.unrecorded.clear();
         self.state.number += 1;
         self.state.clone()
     }

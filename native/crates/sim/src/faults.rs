@@ -83,6 +83,7 @@ impl World {
         let incarnation = self.nodes[index].incarnation;
         let ran = self.nodes[index].replica.is_some();
         self.end_node(index);
+        self.nodes[index].engine.lose_process();
         if power {
             let all_kept = self.random.chance(30.0);
             self.nodes[index].boot += 1;

@@ -100,10 +100,10 @@ impl World {
             Output::DiscardPending => self.nodes[index].engine.discard_staged(),
             Output::ClearChannels => {
                 self.nodes[index].engine.frozen = false;
-                self.nodes[index].engine.state.channels.clear();
+                self.nodes[index].engine.drop_channels(None);
             }
             Output::DropChannels { client } => {
-                self.nodes[index].engine.state.channels.retain(|(owner, _), _| *owner != client);
+                self.nodes[index].engine.drop_channels(Some(client));
             }
             Output::TakeOffline { reason } => {
                 self.note(|| format!("node {index} takes its target offline: {reason}"));
@@ -265,7 +265,7 @@ impl World {
             }
             DiskWork::StoreChannels { ticket, channels } => {
                 if !stale {
-                    channels.into_iter().for_each(|channel| node.engine.learn(channel));
+                    node.engine.install_channels(channels);
                 }
                 Input::ChannelsStored { ticket, result: if failed { Err(broken()) } else { Ok(()) } }
             }

@@ -159,8 +159,10 @@ impl Store {
         })
     }
 
+    /// Under the replica's lock, so without a system call. A process that dies may find the version pending
+    /// again, and rolls it forward like every other (P6).
     pub fn commit(&self, chunk: ChunkId, version: Version) -> Result<()> {
-        self.with(|engine| engine.commit(chunk, version))
+        self.with(|engine| engine.commit_soon(chunk, version))
     }
 
     /// The chunk becomes these bytes, committed by the same record.
