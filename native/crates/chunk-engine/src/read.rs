@@ -34,6 +34,10 @@ enum Source {
     Hole,
 }
 
+/// Blocks read with one call: few enough that their checksums are computed while they are in the processor's
+/// own cache, and enough to make the calls cheap.
+const RUN_BLOCKS_MAX: u32 = 32;
+
 /// Consecutive blocks that are read with one call.
 #[derive(Debug)]
 struct Run {
@@ -208,8 +212,11 @@ impl Snapshot {
         let mut last_plane = None;
         for block in blocks {
             let plane = layout.plane(block).filter(|_| !layout.is_overlaid(block));
-            if plane.is_some() && plane == last_plane {
-                runs.last_mut().expect("a run before").count += 1;
+            if plane.is_some()
+                && plane == last_plane
+                && let Some(last) = runs.last_mut().filter(|last| last.count < RUN_BLOCKS_MAX)
+            {
+                last.count += 1;
                 continue;
             }
             last_plane = plane;
