@@ -23,6 +23,8 @@ export interface BenchOptions {
   readonly fsyncAtEnd: boolean;
   readonly verify: boolean;
   readonly seed: number;
+  /** posix: past the page cache (O_DIRECT). */
+  readonly direct: boolean;
 }
 
 export const defaults: BenchOptions = {
@@ -39,6 +41,7 @@ export const defaults: BenchOptions = {
   fsyncAtEnd: true,
   verify: false,
   seed: 1,
+  direct: false,
 };
 
 const units: Record<string, number> = { '': 1, k: 1 << 10, m: 1 << 20, g: 1 << 30, t: 2 ** 40 };

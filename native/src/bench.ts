@@ -16,6 +16,8 @@ export interface BenchSettings {
   readonly fsyncAtEnd: boolean;
   readonly verify: boolean;
   readonly seed: number;
+  /** posix: past the page cache (O_DIRECT). */
+  readonly direct: boolean;
 }
 
 export interface Latencies {

@@ -8,6 +8,8 @@ export interface Figure {
   readonly goal?: { readonly atMost: number } | { readonly atLeast: number };
   /** The baseline of the same run, in words and numbers. */
   readonly baseline?: string;
+  /** More numbers of the same measurement, for programs; a unit is in each name. */
+  readonly details?: Readonly<Record<string, number>>;
 }
 
 export function reached(figure: Figure): boolean | undefined {

@@ -10,7 +10,7 @@ import { defaults } from '../options.ts';
 import { runBench } from '../report.ts';
 import { MeasuredCluster, makeFolder, root } from './cluster.ts';
 import { type Figure, formatTable } from './figure.ts';
-import { creates, memory, random, sequential, shareOfTcp } from './measures.ts';
+import { creates, memory, operations, sequential, shareOfTcp } from './measures.ts';
 import { metadataCreates, shuffle } from './programs.ts';
 
 /** Everything has settled: chains serve, caches of the start are gone. */
@@ -45,7 +45,7 @@ try {
     if (wanted('sequential')) figures.push(...(await sequential(cluster, folder)));
     if (wanted('tcp')) figures.push(await shareOfTcp(cluster));
     if (wanted('creates')) figures.push(await creates(cluster, folder));
-    if (wanted('random')) figures.push(...(await random(cluster)));
+    if (wanted('operations')) figures.push(...(await operations(cluster, folder)));
     if (wanted('memory'))
       await runBench({ ...defaults, directory: cluster.mount, rw: 'write', jobs: 4, depth: 4 });
   };

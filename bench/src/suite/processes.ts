@@ -1,5 +1,6 @@
-// What processes cost: CPU seconds from /proc/PID/stat, and memory as PSS, which counts a shared page once.
-import { readFileSync } from 'node:fs';
+// What processes cost: CPU seconds from /proc/PID/stat, memory as PSS, which counts a shared page once, and bytes
+// that the disks took.
+import { readFileSync, statSync } from 'node:fs';
 
 /** USER_HZ, which Linux fixes at 100 for everything that leaves the kernel. */
 const ticksPerSecond = 100;
@@ -28,4 +29,16 @@ export function pssMiB(pids: readonly number[]): number {
     } catch {}
   }
   return kib / 1024;
+}
+
+/** What the device below a folder has taken since the machine started, in bytes; NaN if that is no disk. */
+export function bytesWritten(folder: string): number {
+  const device = BigInt(statSync(folder).dev);
+  // As glibc's gnu_dev_major and gnu_dev_minor.
+  const major = ((device >> 8n) & 0xfffn) | ((device >> 32n) & ~0xfffn);
+  const minor = (device & 0xffn) | ((device >> 12n) & ~0xffn);
+  const rows = readFileSync('/proc/diskstats', 'utf8').trim().split('\n');
+  const fields = rows.map((row) => row.trim().split(/\s+/));
+  const own = fields.find((each) => each[0] === `${major}` && each[1] === `${minor}`);
+  return Number(own?.[9] ?? Number.NaN) * 512;
 }

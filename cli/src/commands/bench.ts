@@ -30,6 +30,7 @@ interface Flags {
   runtime: number;
   fsync: number;
   endFsync: boolean;
+  direct?: true;
   verify?: true;
   seed: number;
   quick?: true;
@@ -56,6 +57,7 @@ export function addBench(program: Command): void {
     .option('--runtime <time>', 'stop after this long; without it each block is done once', parseTime, 0)
     .option('--fsync <n>', 'operations between two fsyncs', wholeNumber(0, 1e9), 0)
     .option('--no-end-fsync', 'no fsync after the last write')
+    .option('--direct', 'posix: past the page cache (O_DIRECT)')
     .option('--verify', 'check what is read; read back what was written')
     .option('--seed <n>', 'seed of content and offsets', wholeNumber(0, 2 ** 31), defaults.seed)
     .option('--quick', 'a first impression in some ten seconds: write, read, random 4 KiB')
@@ -76,6 +78,7 @@ export function addBench(program: Command): void {
         fsyncAtEnd: flags.endFsync,
         verify: flags.verify === true,
         seed: flags.seed,
+        direct: flags.direct === true,
       };
       const runs = flags.quick === true ? quickRuns(base) : [base];
       const reports: { options: BenchOptions; report: BenchReport }[] = [];

@@ -30,6 +30,7 @@ pub struct BenchSettings {
     pub fsync_at_end: bool,
     pub verify: bool,
     pub seed: f64,
+    pub direct: bool,
 }
 
 #[napi(object)]
@@ -78,9 +79,16 @@ fn measure(settings: &BenchSettings) -> Result<Report> {
         verify: settings.verify,
         seed: settings.seed as u64,
     };
+    if settings.direct && settings.engine != "posix" {
+        return Err(Error::new(
+            Code::InvalidArgument,
+            "direct: only the posix engine has a page cache to pass",
+        ));
+    }
     match settings.engine.as_str() {
         "posix" => {
-            run(&job, &(Arc::new(PosixEngine::new(Path::new(&settings.directory))) as Arc<dyn Engine>))
+            let engine = PosixEngine::new(Path::new(&settings.directory), settings.direct);
+            run(&job, &(Arc::new(engine) as Arc<dyn Engine>))
         }
         "noop" => run(&job, &(Arc::new(NoopEngine::start(NOOP_CONNECTIONS)?) as Arc<dyn Engine>)),
         "client" => {

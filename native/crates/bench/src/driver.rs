@@ -77,7 +77,9 @@ fn all_jobs(job: &Job, engine: &Arc<dyn Engine>, started: Instant) -> Vec<Arc<La
 /// Issues operations of one job until it is over, then waits for the last of them.
 fn issue(job: &Job, engine: &Arc<dyn Engine>, each: u32, lane: &Arc<Lane>, started: Instant) {
     let seed = job.content_seed(each);
-    // Without verification every write sends the same bytes, so that making them costs nothing.
+    // Without verification every sequential write sends the same bytes, so that making them costs nothing.
+    // Random ones leave most of their file as it was, and it stays good for reads.
+    let made = job.verify || job.pattern.random();
     let shared = pattern::make(seed, 0, job.block_bytes as usize);
     loop {
         let number = lane.next.fetch_add(1, Ordering::Relaxed);
@@ -104,7 +106,7 @@ fn issue(job: &Job, engine: &Arc<dyn Engine>, each: u32, lane: &Arc<Lane>, start
         if reads {
             engine.read(each, offset, block, Box::new(finish));
         } else {
-            let data = if verify { pattern::make(seed, offset, block as usize) } else { shared.clone() };
+            let data = if made { pattern::make(seed, offset, block as usize) } else { shared.clone() };
             engine.write(each, offset, data, Box::new(move |result| finish(result.map(|()| Vec::new()))));
         }
         if job.fsync_every > 0 && !reads && (number + 1).is_multiple_of(job.fsync_every) {

@@ -91,6 +91,12 @@ impl Job {
         Ok(())
     }
 
+    /// Whether the files must be there, whole and with the content of their seed, before the job begins: reads
+    /// compare it, and random writes are to overwrite.
+    pub fn expects_content(&self) -> bool {
+        self.pattern.reads() || self.pattern.random()
+    }
+
     pub fn blocks(&self) -> u64 {
         self.size_bytes / u64::from(self.block_bytes)
     }

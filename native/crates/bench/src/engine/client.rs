@@ -38,7 +38,7 @@ impl ClientEngine {
         let name = format!("bench.{each}");
         let (file, _created) =
             self.client.create(&self.caller, parent, name.as_bytes(), 0o644, READ_WRITE)?;
-        Ok(if job.pattern.reads() || file.attributes().length == 0 {
+        Ok(if job.expects_content() || file.attributes().length == 0 {
             file
         } else {
             let truncate = READ_WRITE | rustix::fs::OFlags::TRUNC.bits();
@@ -47,7 +47,7 @@ impl ClientEngine {
         })
     }
 
-    /// Writes the content that reads expect, unless an earlier run of the same seed left it.
+    /// Writes the content that the job expects, unless an earlier run of the same seed left it.
     fn lay_out(&self, job: &Job, each: u32, file: &Arc<OpenFile>) -> Result<()> {
         let seed = job.content_seed(each);
         let last = (job.size_bytes - 512) & !7;
@@ -80,7 +80,7 @@ impl Engine for ClientEngine {
         })?;
         let files: Vec<_> = (0..job.jobs).map(|each| self.open(parent, job, each)).collect::<Result<_>>()?;
         *self.files.write() = files.clone();
-        if job.pattern.reads() {
+        if job.expects_content() {
             for (each, file) in files.iter().enumerate() {
                 self.lay_out(job, each as u32, file)?;
             }
