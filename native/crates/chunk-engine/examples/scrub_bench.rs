@@ -3,6 +3,8 @@
 //!
 //!     cargo run --release -p chunk-engine --example scrub_bench -- FOLDER [MIB]
 
+#![allow(clippy::print_stdout)]
+
 use bytes::Bytes;
 use chunk_engine::{Engine, FileDisk, Options, StageRequest, Update};
 use rustix::time::{ClockId, clock_gettime};
@@ -44,7 +46,7 @@ fn main() {
     let mebibytes: usize = arguments.next().map_or(512, |text| text.parse().expect("MiB"));
     let disk = FileDisk::open(Path::new(&folder).join("target")).expect("the folder");
     let engine = Engine::create(Arc::new(disk), Options::default()).expect("a new target");
-    let data = Bytes::from((0..CHUNK).map(|at| (at * 2_654_435_761 >> 7) as u8).collect::<Vec<u8>>());
+    let data = Bytes::from((0..CHUNK).map(|at| ((at * 2_654_435_761) >> 7) as u8).collect::<Vec<u8>>());
     let id = |number: usize| ChunkId { inode: 1, index: number as u64 };
     for number in 0..mebibytes {
         let request = StageRequest {

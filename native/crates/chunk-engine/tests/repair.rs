@@ -124,7 +124,7 @@ fn a_replacement_with_damaged_blocks_says_so_and_one_of_the_same_version_heals_i
         StageRequest { base: None, commit: true, ..request(id(2, 0), 6, Update::Replace { data: &payload }) };
     engine.stage_damaged(&replacement, &[0, 9]).unwrap();
     assert_eq!(engine.damage(id(2, 0)).unwrap().blocks, [0, 9]);
-    let read = engine.read(id(2, 0), 0, &mut vec![0; 10]);
+    let read = engine.read(id(2, 0), 0, &mut [0; 10]);
     assert_eq!(read.unwrap_err().code, Code::Corrupt);
     engine.flush().unwrap();
     drop(engine);

@@ -58,7 +58,7 @@ fn resident_bytes() -> usize {
 #[test]
 fn sixty_four_clients_at_depth_sixty_four_neither_deadlock_nor_grow_memory() {
     let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new());
-    let manager = Arc::new(TestManager::start(&*transport, new_chains(CHAINS), 300));
+    let manager = Arc::new(TestManager::start(&*transport, new_chains(CHAINS, 1), 300));
     let folder = tempfile::tempdir().unwrap();
     let start =
         |node| StorageServer::start_on(config(node, folder.path(), &manager), transport.clone()).unwrap();

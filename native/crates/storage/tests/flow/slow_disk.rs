@@ -3,6 +3,7 @@
 use chunk_engine::disk::DiskSpace;
 use chunk_engine::{Disk, DiskFile, FileDisk};
 use std::io::{IoSlice, IoSliceMut, Result};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,5 +77,9 @@ impl DiskFile for SlowFile {
 
     fn length(&self) -> Result<u64> {
         self.0.length()
+    }
+
+    fn allocated(&self) -> Result<RangeInclusive<u64>> {
+        self.0.allocated()
     }
 }
