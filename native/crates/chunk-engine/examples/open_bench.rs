@@ -14,6 +14,8 @@ use wire::{ChunkId, Version};
 /// Set in the process that only opens.
 const OPEN_ONLY: &str = "OPEN_BENCH_OPEN_ONLY";
 const INODE_CHUNKS: u64 = 64;
+/// One chunk in so many has bytes.
+const STEP: u64 = 8;
 
 fn make(folder: &str, chunks: u64, length: u32) {
     let disk = Arc::new(FileDisk::open(folder).expect("the folder"));
@@ -21,7 +23,10 @@ fn make(folder: &str, chunks: u64, length: u32) {
     let block = [Bytes::from(vec![0x5a; 4096])];
     for number in 0..chunks {
         let chunk = ChunkId { inode: 1 + number / INODE_CHUNKS, index: number % INODE_CHUNKS };
-        let update = Update::Write { offset: length - 4096, data: &block };
+        let update = match number % STEP {
+            0 => Update::Write { offset: length - 4096, data: &block },
+            _ => Update::Truncate { length },
+        };
         let (version, base) = (Version { chain: 1, number: 1 }, Some(Version::NONE));
         let (chunk_size, commit) = (1 << 20, true);
         let request =
@@ -41,7 +46,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().expect("usage: open_bench FOLDER [CHUNKS [KiB]]");
     let mut number = |default: u64| arguments.next().map_or(default, |text| text.parse().expect("a number"));
-    let (chunks, length) = (number(1_000_000), (number(100) << 10) as u32);
+    let (chunks, length) = (number(1_000_000), (number(105) << 10) as u32);
     if std::env::var_os(OPEN_ONLY).is_none() {
         let began = Instant::now();
         make(&folder, chunks, length);
@@ -61,8 +66,8 @@ fn main() {
     assert!(opened.clean && held == chunks, "{opened:?} with {held} chunks");
     writeln!(out, "opened {held} chunks in {took:?}, {}, {}", memory("VmRSS"), memory("VmHWM"))
         .expect("stdout takes a line");
-    let (info, bytes) = engine
-        .read_all(ChunkId { inode: 1 + (chunks - 1) / INODE_CHUNKS, index: (chunks - 1) % INODE_CHUNKS })
-        .expect("a read");
+    let last = (chunks - 1) / STEP * STEP;
+    let chunk = ChunkId { inode: 1 + last / INODE_CHUNKS, index: last % INODE_CHUNKS };
+    let (info, bytes) = engine.read_all(chunk).expect("a read");
     assert!(info.length == length && bytes.iter().filter(|byte| **byte == 0x5a).count() == 4096);
 }
