@@ -29,6 +29,10 @@ catena_prerequisites() {
     command -v mkfs.ext4 > /dev/null || packages="$packages e2fsprogs"
     command -v unshare > /dev/null || packages="$packages util-linux"
     command -v etcd > /dev/null || packages="$packages etcd-server"
+    # nft is in a folder that not every user's PATH has.
+    command -v nft > /dev/null || [ -x /usr/sbin/nft ] || packages="$packages nftables"
+    command -v ip > /dev/null || packages="$packages iproute2"
+    command -v losetup > /dev/null || packages="$packages mount"
   fi
   if [ "$(id -u)" != 0 ] && ! command -v fusermount3 > /dev/null && [ "$mount" = yes ]; then packages="$packages fuse3"; fi
 
@@ -49,6 +53,10 @@ catena_prerequisites() {
   if [ ! -e /dev/fuse ] && [ "$mode" = test ]; then
     missing="$missing
   /dev/fuse is missing; the tests mount real file systems: modprobe fuse, or give the container the device"
+  fi
+  if [ ! -e /dev/loop-control ] && [ "$mode" = test ]; then
+    missing="$missing
+  /dev/loop-control is missing; the tests put file systems on loop devices: modprobe loop, or give the container the device"
   fi
   if [ "$(id -u)" != 0 ] && [ "$mode" = test ]; then
     missing="$missing

@@ -19,6 +19,13 @@ export function setup(): void {
   } catch {
     throw new Error('/dev/fuse is missing or closed: modprobe fuse, or give the container the device');
   }
+  try {
+    accessSync('/dev/loop-control', constants.R_OK | constants.W_OK);
+  } catch {
+    throw new Error(
+      '/dev/loop-control is missing or closed: modprobe loop, or give the container the device',
+    );
+  }
   const missing = programs.filter(([name]) => spawnSync('which', [name]).status !== 0);
   if (missing.length > 0) {
     const names = missing.map(([name]) => name).join(', ');

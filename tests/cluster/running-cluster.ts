@@ -82,6 +82,10 @@ export class RunningCluster {
     return pid;
   }
 
+  get name(): string {
+    return (JSON.parse(readFileSync(join(this.directory, 'cluster.json'), 'utf8')) as { name: string }).name;
+  }
+
   supervisorPid(): number {
     return this.#pidIn('supervisor.pid');
   }

@@ -1,10 +1,22 @@
 // A further mount of a running cluster, by default one that caches nothing (P20), so that several mounts may be
 // compared with each other.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type RunningCluster, root } from '../cluster/running-cluster.ts';
 import { Program } from './program.ts';
+
+export interface ExtraMountOptions {
+  /** Where its mount point, configuration and log are. */
+  readonly folder: string;
+  readonly number: number;
+  /** Name of the cluster. */
+  readonly cluster: string;
+  readonly manager: string;
+  readonly http: string;
+  /** Words before the command: where it runs. */
+  readonly prefix?: readonly string[];
+}
 
 export class ExtraMount {
   readonly path: string;
@@ -16,26 +28,27 @@ export class ExtraMount {
   }
 
   /** `number` tells the mounts of a cluster apart: 1, 2 ... */
-  static async start(cluster: RunningCluster, number: number): Promise<ExtraMount> {
-    const folder = dirname(cluster.directory);
+  static start(cluster: RunningCluster, number: number): Promise<ExtraMount> {
+    return ExtraMount.startAt({
+      folder: dirname(cluster.directory),
+      number,
+      cluster: cluster.name,
+      manager: `127.0.0.1:${cluster.basePort}`,
+      http: `127.0.0.1:${cluster.basePort + 120 + number}`,
+    });
+  }
+
+  static async startAt(options: ExtraMountOptions): Promise<ExtraMount> {
+    const { folder, number, cluster, manager, http } = options;
     const path = join(folder, `mnt-${number}`);
     const config = join(folder, `mnt-${number}.toml`);
     mkdirSync(path, { recursive: true });
-    const { name } = JSON.parse(readFileSync(join(cluster.directory, 'cluster.json'), 'utf8')) as {
-      name: string;
-    };
-    const values = {
-      cluster: name,
-      managers: [`127.0.0.1:${cluster.basePort}`],
-      http: `127.0.0.1:${cluster.basePort + 120 + number}`,
-      mountpoint: path,
-      cache: 'none',
-    };
+    const values = { cluster, managers: [manager], http, mountpoint: path, cache: 'none' };
     const lines = Object.entries(values).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
     writeFileSync(config, `${lines.join('\n')}\n`);
-    const log = join(cluster.directory, 'logs', `mnt-${number}.log`);
     const main = join(root, 'fuse-client/dist/main.js');
-    const program = new Program(`mount ${number}`, [process.execPath, main, '--config', config], log);
+    const command = [...(options.prefix ?? []), process.execPath, main, '--config', config];
+    const program = new Program(`mount ${number}`, command, join(folder, `mnt-${number}.log`));
     await program.until('session.started');
     return new ExtraMount(path, program);
   }

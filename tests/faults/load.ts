@@ -23,7 +23,7 @@ interface Timed {
 }
 
 export interface LoadOptions {
-  readonly cluster: RunningCluster;
+  readonly cluster: { readonly directory: string; readonly mount: string; logs(): string };
   /** Mounts that cache nothing. */
   readonly mounts: readonly ExtraMount[];
   readonly seed: number;

@@ -16,6 +16,13 @@ export function command(...words: readonly string[]): string {
   return done.stdout.trim();
 }
 
+/** The same for a command that may fail. */
+export function tryCommand(...words: readonly string[]): { status: number | null; said: string } {
+  const [program = '', ...parameters] = words;
+  const done = spawnSync(program, parameters, { encoding: 'utf8', timeout: 120_000, maxBuffer: 64 << 20 });
+  return { status: done.status, said: `${done.stdout}${done.stderr}` };
+}
+
 /** What the last user of a device still has to write. */
 const detachMs = 20_000;
 
