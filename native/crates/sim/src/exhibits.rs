@@ -23,7 +23,7 @@ const fn rare(planted: Planted, profile: Profile, first: u64, budget: u64) -> Ex
     Exhibit { planted, profile, first, budget }
 }
 
-/// Blind spots: planted, and not found in ten thousand worlds. Without the marks a removal that pends elsewhere
+/// Blind spots: planted, and not found in some thousand worlds. Without the marks a removal that pends elsewhere
 /// must meet a resync and a promotion; since worlds clean up marks themselves, no profile aims at that.
 pub const UNSEEN: &[Planted] = &[Planted::NoMarks];
 
@@ -65,7 +65,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::RetryAsNew, Profile::Network, 100),
     exhibit(Planted::FlushHeadOnly, Profile::Outage, 1500),
     exhibit(Planted::FlushErrorIgnored, Profile::Outage, 3000),
-    exhibit(Planted::OfflineStaysComplete, Profile::Outage, 1000),
+    rare(Planted::OfflineStaysComplete, Profile::Outage, 1000, 2000),
     exhibit(Planted::FlushAnsweredEarly, Profile::Outage, 500),
     exhibit(Planted::EpochNotRaised, Profile::Outage, 200),
     exhibit(Planted::TornAccepted, Profile::Outage, 1000),

@@ -4,6 +4,7 @@
 use crate::event::{Address, Event, Fault};
 use crate::history::Action;
 use crate::world::World;
+use chain::museum::{Planted, planted};
 use wire::message::PublicState;
 
 #[derive(Clone, Copy)]
@@ -106,6 +107,10 @@ impl World {
         let snapshot = self.nodes[index].engine.snapshot();
         let flushed = self.nodes[index].engine.flush(snapshot);
         self.nodes[index].engine.clean = serves && flushed;
+        // The system took for written what is not: the same boot says nothing any more (P11).
+        if !flushed && !planted(Planted::OfflineStaysComplete) {
+            self.nodes[index].engine.lose();
+        }
         let delay = self.random.between(100, 5000);
         self.schedule(delay, Event::Fault(Fault::ExitReport { node: index, incarnation }));
         self.restart_later(index);

@@ -127,10 +127,17 @@ fn whoever_was_told_to_stop_is_kept_when_others_die() {
             "A serving 1 leaves, C serving 1, D serving 4, B offline 1; last ACD; epoch 7",
         ),
         case(
-            "all die with it: it is one of the last",
+            "all others die after it has stopped: it has what they had, serves again, and no outage is counted",
             told,
             "ABCD",
             "A 1 online stopped, B 1 gone, C 1 gone, D 4 gone",
+            "A serving 1 leaves, B offline 1, C offline 1, D offline 4; last A; epoch 7",
+        ),
+        case(
+            "all die with it: it is one of the last",
+            told,
+            "ABCD",
+            "A 1 gone, B 1 gone, C 1 gone, D 4 gone",
             "A lastsrv 1 leaves, B lastsrv 1, C lastsrv 1, D lastsrv 4; last ABCD; epoch 7",
         ),
         case(

@@ -189,15 +189,21 @@ impl<'a> Transition<'a> {
         let version = self.chain.version;
         let synced =
             self.places(|known| known.state() == PublicState::PublicSyncing && known.is_synced(version));
-        let lost = self.places(|known| {
-            known.state() == PublicState::PublicServing && (known.is_lost() || known.has_stopped(version))
-        });
-        let left = self.places(|known| known.state() == PublicState::PublicServing).len() - lost.len();
+        let serves = |known: &Known| known.state() == PublicState::PublicServing;
+        let mut lost = self.places(|known| serves(known) && known.is_lost());
+        let stopped = self.places(|known| serves(known) && !known.is_lost() && known.has_stopped(version));
+        let left = self.places(serves).len() - lost.len() - stopped.len();
         for place in &synced {
             self.set(*place, PublicState::PublicServing);
         }
         // R5: a member that was synced in this very moment serves, so the lost ones are no longer the last.
-        let someone_serves = left > 0 || (!synced.is_empty() && !planted(Planted::R5));
+        let mut someone_serves = left > 0 || (!synced.is_empty() && !planted(Planted::R5));
+        if someone_serves {
+            lost.extend(stopped);
+        } else {
+            // It has all that those had who died meanwhile: it is told to serve again, and never left.
+            someone_serves = !stopped.is_empty();
+        }
         for place in lost {
             let state = if someone_serves { PublicState::PublicOffline } else { PublicState::PublicLastsrv };
             self.set(place, state);

@@ -121,9 +121,14 @@ impl Target {
     /// Flushes and closes the store; then the record says so.
     pub fn stop(&self) -> Result<()> {
         self.state.lock().stopped = true;
-        self.store.flush()?;
-        self.store.close()?;
-        self.record.lock().stopped()
+        let flushed = self.store.flush().and_then(|()| self.store.close());
+        let mut record = self.record.lock();
+        if flushed.is_err() {
+            // Linux marks pages that it could not write as clean: the same boot says nothing any more (P11).
+            record.lose()?;
+            return flushed;
+        }
+        record.stopped()
     }
 }
 
