@@ -95,6 +95,11 @@ export interface ReadRequest {
   chunk: ChunkId | undefined;
   offset: number;
   length: number;
+  /**
+   * The server compares the bytes with their checksums itself, and repairs: for whoever got some that did not match.
+   * Otherwise it may leave that to the caller, who must compare.
+   */
+  verify: boolean;
 }
 
 /** The payload follows: `length` bytes, shorter than asked where the chunk ends; a chunk that does not exist has length 0. */
@@ -934,7 +939,7 @@ export const UpdateReply: MessageFns<UpdateReply> = {
 };
 
 function createBaseReadRequest(): ReadRequest {
-  return { header: undefined, chain: 0, chainVersion: 0n, chunk: undefined, offset: 0, length: 0 };
+  return { header: undefined, chain: 0, chainVersion: 0n, chunk: undefined, offset: 0, length: 0, verify: false };
 }
 
 export const ReadRequest: MessageFns<ReadRequest> = {
@@ -959,6 +964,9 @@ export const ReadRequest: MessageFns<ReadRequest> = {
     }
     if (message.length !== 0) {
       writer.uint32(48).uint32(message.length);
+    }
+    if (message.verify !== false) {
+      writer.uint32(56).bool(message.verify);
     }
     return writer;
   },
@@ -1024,6 +1032,14 @@ export const ReadRequest: MessageFns<ReadRequest> = {
             message.length = reader.uint32();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.verify = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1053,6 +1069,7 @@ export const ReadRequest: MessageFns<ReadRequest> = {
       : undefined;
     message.offset = object.offset ?? 0;
     message.length = object.length ?? 0;
+    message.verify = object.verify ?? false;
     return message;
   },
 };

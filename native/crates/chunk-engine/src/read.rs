@@ -28,7 +28,7 @@ pub struct ReadInfo {
 }
 
 #[derive(Debug)]
-enum Source {
+pub(crate) enum Source {
     Disk { file: Arc<SegmentFile>, offset: u64 },
     Image(Arc<[u8]>),
     Hole,
@@ -40,17 +40,17 @@ const RUN_BLOCKS_MAX: u32 = 32;
 
 /// Consecutive blocks that are read with one call.
 #[derive(Debug)]
-struct Run {
-    first: u32,
-    count: u32,
-    source: Source,
+pub(crate) struct Run {
+    pub first: u32,
+    pub count: u32,
+    pub source: Source,
 }
 
 #[derive(Debug)]
-struct Snapshot {
-    layout: Arc<Layout>,
-    runs: Vec<Run>,
-    generation: u64,
+pub(crate) struct Snapshot {
+    pub layout: Arc<Layout>,
+    pub runs: Vec<Run>,
+    pub generation: u64,
 }
 
 impl Engine {
@@ -119,7 +119,7 @@ impl Core {
         buffer: &mut [u8],
     ) -> Result<ReadInfo> {
         for _ in 0..ATTEMPTS {
-            let Some(snapshot) = self.snapshot(chunk, version, offset, buffer.len())? else {
+            let Some(snapshot) = self.snapshot(chunk, version, offset, buffer.len(), RUN_BLOCKS_MAX)? else {
                 let version =
                     self.index.shard(chunk).entries.get(&chunk).map_or(Version::NONE, |entry| entry.version);
                 return Ok(ReadInfo { version, ..ReadInfo::default() });
@@ -148,7 +148,7 @@ impl Core {
                 let shard = self.index.shard(chunk);
                 let entry = shard.entries.get(&chunk).expect("a chunk that is changed is there");
                 let active = entry.active.as_ref().expect("a chunk that is changed is active");
-                Snapshot::new(entry, active, layout.clone(), block..block + 1)
+                Snapshot::new(entry, active, layout.clone(), block..block + 1, 1)
             };
             let result = read_runs(&snapshot, block as usize * BLOCK_BYTES, &mut bytes);
             let generation = self.index.shard(chunk).entries.get(&chunk).map(|entry| entry.generation);
@@ -159,7 +159,7 @@ impl Core {
     }
 
     /// Damage is of one chunk; a disk that does not read is the end of the target.
-    fn unread(&self, chunk: ChunkId, unread: Unread) -> Error {
+    pub fn unread(&self, chunk: ChunkId, unread: Unread) -> Error {
         let place = format!("chunk {}.{}", chunk.inode, chunk.index);
         match unread {
             Unread::Damaged(reason) => Error::new(Code::Corrupt, format!("{place}, {reason}")),
@@ -168,12 +168,13 @@ impl Core {
     }
 
     /// `None`: the chunk does not exist (or is a tombstone).
-    fn snapshot(
+    pub fn snapshot(
         &self,
         chunk: ChunkId,
         version: Option<Version>,
         offset: u32,
         wanted: usize,
+        run_blocks_max: u32,
     ) -> Result<Option<Snapshot>> {
         loop {
             {
@@ -187,7 +188,7 @@ impl Core {
                     let end = (offset as usize + wanted).min(layout.length as usize);
                     let first = offset as usize / BLOCK_BYTES;
                     let blocks = first as u32..end.div_ceil(BLOCK_BYTES).max(first) as u32;
-                    return Ok(Some(Snapshot::new(entry, active, layout.clone(), blocks)));
+                    return Ok(Some(Snapshot::new(entry, active, layout.clone(), blocks, run_blocks_max)));
                 }
                 match (entry, version) {
                     (None, None) => return Ok(None),
@@ -207,14 +208,20 @@ fn missing(version: Option<Version>) -> Error {
 }
 
 impl Snapshot {
-    fn new(entry: &Entry, active: &Active, layout: Arc<Layout>, blocks: std::ops::Range<u32>) -> Snapshot {
+    fn new(
+        entry: &Entry,
+        active: &Active,
+        layout: Arc<Layout>,
+        blocks: std::ops::Range<u32>,
+        run_blocks_max: u32,
+    ) -> Snapshot {
         let mut runs: Vec<Run> = Vec::new();
         let mut last_plane = None;
         for block in blocks {
             let plane = layout.plane(block).filter(|_| !layout.is_overlaid(block));
             if plane.is_some()
                 && plane == last_plane
-                && let Some(last) = runs.last_mut().filter(|last| last.count < RUN_BLOCKS_MAX)
+                && let Some(last) = runs.last_mut().filter(|last| last.count < run_blocks_max)
             {
                 last.count += 1;
                 continue;
@@ -239,7 +246,7 @@ impl Snapshot {
 
 /// Why bytes could not be had.
 #[derive(Debug)]
-enum Unread {
+pub(crate) enum Unread {
     Damaged(String),
     Failed(String),
 }

@@ -22,6 +22,8 @@ macro_rules! counters {
 counters! {
     /// Reads answered with bytes
     reads = "storage_reads_total",
+    /// Reads answered with pages of the cache, which the reader verifies
+    reads_of_pages = "storage_reads_of_pages_total",
     /// Bytes of answered reads
     read_bytes = "storage_read_bytes_total",
     /// Reads that found bytes not matching their checksums

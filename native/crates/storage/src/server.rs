@@ -11,12 +11,17 @@ use crate::routing::RoutingState;
 use crate::service::Service;
 use crate::session::{Bell, Session, SessionConfig};
 use crate::shared::Shared;
+use pages::PagePool;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::SystemTime;
 use transport::{Listener, TcpTransport, Transport};
 use wire::message::TargetReport;
 use wire::{Code, Error, Result};
+
+/// Answers of pages under way at once, a MiB each: they fill the links of a node, and three servers of one user stay
+/// below what a host grants it (64 MiB, `pipe-user-pages-soft`). Further reads are copied.
+const PIPES_MAX: usize = 16;
 
 /// Dropping it ends it as the death of its process would: nothing is flushed, nobody is told.
 pub struct StorageServer {
@@ -54,6 +59,7 @@ impl StorageServer {
             engine_options: config.engine.clone(),
             open_disk: config.open_disk.clone(),
             metrics,
+            pages: PagePool::new(PIPES_MAX),
             peers,
             routing: Mutex::new(RoutingState::default()),
         });

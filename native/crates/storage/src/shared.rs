@@ -5,6 +5,7 @@ use crate::config::DiskOpener;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::routing::RoutingState;
+use pages::PagePool;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ pub struct Shared {
     pub engine_options: chunk_engine::Options,
     pub open_disk: DiskOpener,
     pub metrics: Arc<Metrics>,
+    /// For reads whose bytes are not copied.
+    pub pages: PagePool,
     pub peers: Arc<Peers>,
     pub routing: Mutex<RoutingState>,
 }

@@ -2,6 +2,7 @@
 //! answer. A request is answered exactly once: a dropped sender answers `Internal`.
 
 use bytes::Bytes;
+use pages::Part;
 use std::sync::Arc;
 use wire::request::{self, ReplyMessage};
 use wire::{BufferPool, Code, Error, Result};
@@ -12,7 +13,7 @@ use crate::slots::{Owed, Slots};
 /// The side of a connection that answers go to.
 pub(crate) trait AnswerPath: Send + Sync {
     /// Errors are of no use to the handler: the caller is gone.
-    fn answer(&self, kind: u8, message: Vec<u8>, payload: Vec<Bytes>, owed: Option<Owed>);
+    fn answer(&self, kind: u8, message: Vec<u8>, payload: Vec<Part>, owed: Option<Owed>);
     fn slots(&self) -> &Arc<Slots>;
     /// The request no longer counts against the limit of unanswered ones.
     fn release(&self);
@@ -124,6 +125,11 @@ impl ReplySender {
 
     /// Done, with this reply. The payload is pushed with it.
     pub fn send<R: ReplyMessage>(self, reply: R, payload: Vec<Bytes>) {
+        self.send_parts(reply, payload.into_iter().map(Part::from).collect());
+    }
+
+    /// As `send`, of memory and of pages that leave without being copied.
+    pub fn send_parts<R: ReplyMessage>(self, reply: R, payload: Vec<Part>) {
         let message = request::encode_reply(reply, self.request_id);
         self.finish(message, payload);
     }
@@ -141,11 +147,11 @@ impl ReplySender {
         }
     }
 
-    fn finish(mut self, message: Vec<u8>, payload: Vec<Bytes>) {
+    fn finish(mut self, message: Vec<u8>, payload: Vec<Part>) {
         self.answer(message, payload);
     }
 
-    fn answer(&mut self, message: Vec<u8>, payload: Vec<Bytes>) {
+    fn answer(&mut self, message: Vec<u8>, payload: Vec<Part>) {
         let Some(path) = self.path.take() else { return };
         if !self.one_way {
             path.answer(self.kind, message, payload, self.owed.take());

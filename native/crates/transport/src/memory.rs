@@ -8,6 +8,7 @@ use crate::slots::{Owed, Slots};
 use crate::timer::Timer;
 use crate::{Connection, Done, Handler, Listener, Outgoing, Transport, threads};
 use bytes::{Buf, Bytes};
+use pages::Part;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -224,7 +225,9 @@ impl Connection for MemoryLink {
 }
 
 impl AnswerPath for MemoryLink {
-    fn answer(&self, kind: u8, message: Vec<u8>, payload: Vec<Bytes>, owed: Option<Owed>) {
+    fn answer(&self, kind: u8, message: Vec<u8>, payload: Vec<Part>, owed: Option<Owed>) {
+        let bytes = |part: Part| part.into_bytes().expect("pages that were filled can be read");
+        let payload = payload.into_iter().map(bytes).collect();
         let frame = MemoryFrame::new(kind, Flags::REPLY, message, payload);
         self.outgoing.push(MemoryFrame { owed, ..frame }, false);
     }

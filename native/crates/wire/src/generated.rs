@@ -1075,6 +1075,10 @@ pub struct ReadRequest {
     pub offset: u32,
     #[prost(uint32, tag = "6")]
     pub length: u32,
+    /// The server compares the bytes with their checksums itself, and repairs: for whoever got some that did not match.
+    /// Otherwise it may leave that to the caller, who must compare.
+    #[prost(bool, tag = "7")]
+    pub verify: bool,
 }
 /// The payload follows: `length` bytes, shorter than asked where the chunk ends; a chunk that does not exist has length 0.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

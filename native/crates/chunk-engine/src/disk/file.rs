@@ -2,6 +2,7 @@
 //! fdatasync. One process at a time: the folder is locked while the disk is open.
 
 use super::{Disk, DiskFile, DiskSpace};
+use pages::Pages;
 use rustix::fs::{FallocateFlags, FlockOperation};
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
@@ -121,6 +122,10 @@ impl DiskFile for OpenFile {
             }
         }
         Ok(done)
+    }
+
+    fn share(&self, offset: u64, length: usize, pages: &mut Pages) -> Result<usize> {
+        pages.fill(&self.0, offset, length)
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {

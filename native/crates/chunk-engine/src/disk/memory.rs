@@ -6,6 +6,7 @@ mod image;
 
 use super::{Disk, DiskFile, DiskSpace};
 use image::{Change, Image, PAGE_BYTES, Page, written_pages};
+use pages::Pages;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
@@ -376,6 +377,13 @@ impl DiskFile for MemoryFile {
         let mut state = self.disk.0.lock();
         state.begin()?;
         Ok(state.files[self.file].now.read(parts, offset))
+    }
+
+    fn share(&self, offset: u64, length: usize, pages: &mut Pages) -> Result<usize> {
+        let mut bytes = vec![0; length];
+        let count = self.read_at(&mut [IoSliceMut::new(&mut bytes)], offset)?;
+        pages.copy_in(&bytes[..count])?;
+        Ok(count)
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {

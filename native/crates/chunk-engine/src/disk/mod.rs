@@ -13,6 +13,7 @@ pub use file::FileDisk;
 pub use media::Media;
 pub use memory::{Crash, Fault, MemoryDisk};
 
+use pages::Pages;
 use std::fmt::Debug;
 use std::io::{IoSlice, IoSliceMut, Result};
 use std::ops::RangeInclusive;
@@ -43,6 +44,11 @@ pub trait Disk: Debug + Send + Sync + 'static {
 pub trait DiskFile: Debug + Send + Sync + 'static {
     /// Fills `parts` in order; returns fewer bytes only where the file ends.
     fn read_at(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize>;
+    /// Adds the cached pages of a range that begins at a page to `pages`, as `read_at` would read them; they may
+    /// change until they are sent. Fails with `Unsupported` where there are none to share: then they are read.
+    fn share(&self, _offset: u64, _length: usize, _pages: &mut Pages) -> Result<usize> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
     /// Writes all bytes or fails. They survive the process at once, the power only after `flush`.
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()>;
     /// Writes to several places that do not overlap, in any order, as `write_at` does: a disk may do them

@@ -1,6 +1,7 @@
 //! What every `Disk` must do. The engine relies on exactly this; a new medium runs it before anything else.
 
 use super::Disk;
+use pages::PagePool;
 use std::io::{IoSlice, IoSliceMut};
 
 /// Runs the whole suite on an empty disk.
@@ -13,6 +14,7 @@ pub fn run(disk: &dyn Disk) {
     pieces(disk);
     many(disk);
     lengths(disk);
+    shared(disk);
     blocks(disk);
 }
 
@@ -54,6 +56,24 @@ fn bytes(disk: &dyn Disk) {
     file.write_at(&parts, 1).unwrap();
     file.flush().unwrap();
     assert_eq!(read(disk, "bytes", 1, 9_000), many.concat());
+}
+
+/// What is shared is what is read, or nothing is.
+fn shared(disk: &dyn Disk) {
+    let file = disk.create("shared").unwrap();
+    let content: Vec<u8> = (0..50_000u32).map(|place| (place >> 4) as u8).collect();
+    file.write_at(&[IoSlice::new(&content)], 0).unwrap();
+    let pool = PagePool::new(1);
+    for (offset, length) in [(0, 50_000), (8192, 4096), (40_960, 20_000), (53_248, 4096)] {
+        let mut pages = pool.try_take().unwrap();
+        match file.share(offset, length, &mut pages) {
+            Ok(count) => {
+                assert_eq!(pages.copy_out().unwrap(), read(disk, "shared", offset, length));
+                assert_eq!(count, 50_000usize.saturating_sub(offset as usize).min(length));
+            }
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::Unsupported),
+        }
+    }
 }
 
 /// Ranges that begin and end anywhere, over each other, against a plain copy.

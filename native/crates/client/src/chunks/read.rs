@@ -22,6 +22,8 @@ struct ReadPiece {
     /// Which replica is asked first.
     first: u64,
     limits: Limits,
+    /// Bytes that came did not match: the server is to look at them itself.
+    verify: bool,
     done: Done<Vec<Bytes>>,
 }
 
@@ -48,6 +50,7 @@ impl ChainOperation for ReadPiece {
             chunk: Some(self.chunk.into()),
             offset: self.piece.offset,
             length: self.piece.length,
+            verify: self.verify,
         }
     }
 
@@ -58,6 +61,11 @@ impl ChainOperation for ReadPiece {
             return Err(Error::new(Code::Corrupt, detail));
         }
         if crc32c::crc32c(payload) != reply.crc {
+            if !std::mem::replace(&mut self.verify, true) {
+                // The server sent pages that it had not looked at: they may have been overwritten on their way,
+                // or are damaged, which it finds out when it is asked again.
+                return Err(Error::new(Code::Busy, format!("bytes of chunk {:?} changed", self.chunk)));
+            }
             return Err(Error::new(Code::Corrupt, format!("{length} bytes of chunk {:?}", self.chunk)));
         }
         Ok(())
@@ -148,7 +156,7 @@ impl Chunks {
                 Ok(chain) => {
                     let first = spread(chunk, salt);
                     let limits = limits.clone();
-                    start(&self.core, ReadPiece { chain, chunk, piece, first, limits, done });
+                    start(&self.core, ReadPiece { chain, chunk, piece, first, limits, verify: false, done });
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! A client's read of one chunk.
 
 use crate::service::Service;
-use crate::target::{ReadRange, Waiting};
+use crate::target::{ReadRange, Verified, Waiting};
 use chain::Input;
 use transport::Incoming;
 use wire::limits::CHUNK_BYTES_MAX;
@@ -21,8 +21,9 @@ pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
     }
     incoming.announce_answer(request.length as usize, UNREAD_BYTES_MAX);
     let range = ReadRange { offset: request.offset, length: request.length };
+    let verified = if request.verify { Verified::Here } else { Verified::ByReader };
     let chain_version = request.chain_version;
-    target.ask(Waiting::Read(incoming.replier(), range), |reply| Input::Read {
+    target.ask(Waiting::Read(incoming.replier(), range, verified), |reply| Input::Read {
         reply,
         chain_version,
         chunk: chunk.into(),

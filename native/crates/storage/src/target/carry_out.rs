@@ -129,13 +129,17 @@ impl Target {
             |reply: ReplyTo| state.waiting.remove(&reply.0).expect("every request is answered once");
         match output {
             Output::ReadCommitted { reply, chain_version, chunk } => {
-                let Waiting::Read(sender, range) = take(reply) else { unreachable!("a read's answer") };
+                let Waiting::Read(sender, range, verified) = take(reply) else {
+                    unreachable!("a read's answer")
+                };
                 let target = self.clone();
                 add(&self.disk.traffic, 1);
-                self.disk.readers.push((), move || target.read(sender, chain_version, chunk, range));
+                self.disk
+                    .readers
+                    .push((), move || target.read(sender, chain_version, chunk, range, verified));
             }
             Output::ReplyRead { reply, error } => {
-                let Waiting::Read(sender, _) = take(reply) else { unreachable!("a read's answer") };
+                let Waiting::Read(sender, _, _) = take(reply) else { unreachable!("a read's answer") };
                 add(&self.shared.metrics.reads_refused, 1);
                 after.answers.push(Box::new(move || sender.fail(&error)));
             }

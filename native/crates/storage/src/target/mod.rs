@@ -38,7 +38,7 @@ use wire::{Code, Error, Result, TargetId};
 /// A request that waits for the replica's answer.
 pub enum Waiting {
     Update(ReplySender, bool),
-    Read(ReplySender, ReadRange),
+    Read(ReplySender, ReadRange, Verified),
     Committed(ReplySender),
     Flush(ReplySender),
     SyncStart(ReplySender),
@@ -50,7 +50,7 @@ pub enum Waiting {
 impl Waiting {
     fn sender(self) -> ReplySender {
         match self {
-            Waiting::Update(sender, _) | Waiting::Read(sender, _) => sender,
+            Waiting::Update(sender, _) | Waiting::Read(sender, _, _) => sender,
             Waiting::Committed(sender)
             | Waiting::Flush(sender)
             | Waiting::SyncStart(sender)
@@ -65,6 +65,14 @@ impl Waiting {
 pub struct ReadRange {
     pub offset: u32,
     pub length: u32,
+}
+
+/// Who compares the bytes of a read with their checksums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verified {
+    Here,
+    /// The reader, who comes back for `Here` if they do not match.
+    ByReader,
 }
 
 struct State {

@@ -204,6 +204,7 @@ impl Target {
             chunk: Some(chunk.into()),
             offset,
             length,
+            verify: true,
         };
         let (done, answer) = sync_channel(1);
         let key = (node, Purpose::Repair);

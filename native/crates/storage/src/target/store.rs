@@ -1,21 +1,21 @@
-//! The only file that touches the chunk engine: its calls in the words of the chain, and the chain's
+//! The only place that touches the chunk engine: its calls in the words of the chain, and the chain's
 //! look-ups in the words of the engine. It decides nothing and keeps no state of its own.
 
-use super::ReadRange;
+mod read;
+
 use crate::config::DiskOpener;
 use crate::disk::DiskShare;
 use bytes::Bytes;
 use chain::{Applied, Channel, Chunks, Committed, Listed, Recovered, RecoveredUpdate, Replacement};
-use chunk_engine::{
-    BLOCK_BYTES, ChannelUpdate, ChunkMeta, Damage, Engine, ListedChunk, Options, StageRequest, Update,
-};
+use chunk_engine::{ChannelUpdate, ChunkMeta, Damage, Engine, ListedChunk, Options, StageRequest, Update};
 use parking_lot::RwLock;
+pub use read::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wire::limits::CHUNK_BYTES_MIN;
 use wire::message::{ChunkInfo, UpdateKind};
-use wire::{BufferPool, ChunkId, ClientId, Code, Error, Result, Tag, Version};
+use wire::{ChunkId, ClientId, Code, Error, Result, Tag, Version};
 
 /// Rows asked of the engine at a time.
 const PAGE: usize = 1024;
@@ -30,13 +30,6 @@ pub(super) struct Store {
     options: Options,
     open_disk: DiskOpener,
     disk: Arc<DiskShare>,
-}
-
-pub(super) struct Read {
-    pub version: Version,
-    pub chunk_length: u32,
-    pub payload: Bytes,
-    pub crc: u32,
 }
 
 /// What becomes of an update that needs old bytes which are damaged.
@@ -226,21 +219,6 @@ impl Store {
         self.with(|engine| engine.mend(chunk, version, first, bytes))
     }
 
-    /// The whole committed chunk, with zeros for damaged blocks, and which these are.
-    pub fn read_around_damage(&self, chunk: ChunkId, pool: &BufferPool) -> Result<(Read, Vec<u32>)> {
-        loop {
-            let damage = self.damage(chunk)?;
-            let mut buffer = pool.take(damage.chunk_length as usize);
-            let read = self.with(|engine| read_around(engine, chunk, &damage, &mut buffer))?;
-            if read {
-                let crc = crc32c::crc32c(&buffer);
-                let payload = if buffer.is_empty() { Bytes::new() } else { buffer.freeze() };
-                let (version, chunk_length) = (damage.version, damage.chunk_length);
-                return Ok((Read { version, chunk_length, payload, crc }, damage.blocks));
-            }
-        }
-    }
-
     pub fn discard_pending(&self) -> Result<()> {
         self.with(|engine| {
             each_row(engine, FIRST, None, |row| {
@@ -282,11 +260,6 @@ impl Store {
 
     pub fn failure(&self) -> Option<Error> {
         self.look(|engine| engine.failure().map_or(Ok(()), Err)).err()
-    }
-
-    /// Committed bytes; fewer than asked for only where the chunk ends.
-    pub fn read(&self, chunk: ChunkId, range: ReadRange, pool: &BufferPool) -> Result<Read> {
-        self.look(|engine| read(engine, chunk, range, pool, &self.disk))
     }
 
     /// Committed chunks and marks of removals from `from` on: `limit` of them, or all that there are.
@@ -380,47 +353,6 @@ fn each_row(
         next = page.last().filter(|_| page.len() == PAGE).and_then(|last| after(last.chunk));
     }
     Ok(())
-}
-
-fn read(
-    engine: &Engine,
-    chunk: ChunkId,
-    range: ReadRange,
-    pool: &BufferPool,
-    disk: &DiskShare,
-) -> Result<Read> {
-    loop {
-        let length = engine.meta(chunk).filter(|meta| !meta.removed).map_or(0, |meta| meta.length);
-        let wanted = length.saturating_sub(range.offset).min(range.length);
-        // To wait for a buffer is not to wait for the disk.
-        let mut buffer = pool.take(wanted as usize);
-        let info = {
-            let _running = disk.operations.begin();
-            engine.read(chunk, range.offset, &mut buffer)?
-        };
-        // It grew in between: the buffer is too small for what is there now.
-        if info.length < info.chunk_length.saturating_sub(range.offset).min(range.length) {
-            continue;
-        }
-        buffer.truncate(info.length as usize);
-        let payload = if info.length == 0 { Bytes::new() } else { buffer.freeze() };
-        return Ok(Read { version: info.version, chunk_length: info.chunk_length, payload, crc: info.crc });
-    }
-}
-
-/// False if the chunk is not what `damage` says any more.
-fn read_around(engine: &Engine, chunk: ChunkId, damage: &Damage, buffer: &mut [u8]) -> Result<bool> {
-    for (block, part) in buffer.chunks_mut(BLOCK_BYTES).enumerate() {
-        if damage.blocks.binary_search(&(block as u32)).is_ok() {
-            part.fill(0);
-            continue;
-        }
-        let read = engine.read(chunk, (block * BLOCK_BYTES) as u32, part)?;
-        if read.version != damage.version || read.length as usize != part.len() {
-            return Ok(false);
-        }
-    }
-    Ok(engine.meta(chunk).is_some_and(|meta| meta.committed == damage.version))
 }
 
 pub(super) fn after(chunk: ChunkId) -> Option<ChunkId> {

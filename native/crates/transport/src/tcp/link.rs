@@ -11,6 +11,7 @@ use crate::threads;
 use crate::timer::Timer;
 use crate::{Connection, Done, Handler, Outgoing};
 use bytes::Bytes;
+use pages::Part;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -89,7 +90,7 @@ impl Connection for Link {
         if !self.core.begin(request_id, &out, done) {
             return;
         }
-        let frame = OutFrame::new(out.kind as u8, Flags::NONE, out.message, out.payload);
+        let frame = OutFrame::new(out.kind as u8, Flags::NONE, out.message, parts(out.payload));
         if !self.writer.send(frame) {
             // Closed in between: whoever closed it ended the calls, or is about to.
             self.close();
@@ -97,7 +98,7 @@ impl Connection for Link {
     }
 
     fn send_one_way(&self, out: Outgoing) -> Result<()> {
-        let frame = OutFrame::new(out.kind as u8, Flags::ONE_WAY, out.message, out.payload);
+        let frame = OutFrame::new(out.kind as u8, Flags::ONE_WAY, out.message, parts(out.payload));
         if self.writer.send(frame) { Ok(()) } else { Err(self.core.calls.lost()) }
     }
 
@@ -118,8 +119,12 @@ impl Connection for Link {
     }
 }
 
+fn parts(payload: Vec<Bytes>) -> Vec<Part> {
+    payload.into_iter().map(Part::from).collect()
+}
+
 impl AnswerPath for Link {
-    fn answer(&self, kind: u8, message: Vec<u8>, payload: Vec<Bytes>, owed: Option<Owed>) {
+    fn answer(&self, kind: u8, message: Vec<u8>, payload: Vec<Part>, owed: Option<Owed>) {
         // False: the caller is gone, and with it the interest in the answer.
         self.writer.send_answer(OutFrame::new(kind, Flags::REPLY, message, payload).owing(owed));
     }

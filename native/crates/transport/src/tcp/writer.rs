@@ -1,7 +1,7 @@
 //! The send queue of one link. Whoever sends first writes, without waiting for the socket, also what others
-//! queue meanwhile (their frames share its system call); when the socket is full a thread of the link takes
-//! over. So no caller ever waits for a slow peer in here, except for room in the queue, and answers never
-//! do.
+//! queue meanwhile (their frames share its system call); when the socket is full, or pages of a file are next, a
+//! thread of the link takes over. So no caller ever waits for a slow peer in here, except for room in the queue,
+//! and answers never do.
 
 use super::out_frame::OutFrame;
 use crate::threads::{self, SendQueue};
@@ -65,7 +65,8 @@ impl SendQueue for Writer {
 
 enum Written {
     All,
-    SocketFull,
+    /// The socket is full, or pages are next: a socket that may wait cannot be told not to take them.
+    MustWait,
     Failed,
 }
 
@@ -127,7 +128,7 @@ impl Writer {
             let Some(mut batch) = self.next_batch() else { return };
             match self.write(&mut batch, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Written::All => {}
-                Written::SocketFull => {
+                Written::MustWait => {
                     let mut state = self.state.lock();
                     while let Some(frame) = batch.pop_back() {
                         state.queue.push_front(frame);
@@ -195,31 +196,56 @@ impl Writer {
     }
 
     fn write(&self, batch: &mut VecDeque<OutFrame>, flags: SendFlags) -> Written {
-        while !batch.is_empty() {
-            let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(SLICES_MAX.min(3 * batch.len() + 8));
-            for frame in batch.iter() {
-                if !frame.slices(&mut slices, SLICES_MAX) {
-                    break;
-                }
+        while let Some(first) = batch.front_mut() {
+            if first.has_pages() && flags.contains(SendFlags::DONTWAIT) {
+                return Written::MustWait;
             }
-            let mut written =
-                match sendmsg(&*self.socket, &slices, &mut SendAncillaryBuffer::default(), flags) {
-                    Ok(written) => written,
-                    Err(Errno::INTR) => continue,
-                    Err(Errno::AGAIN) => return Written::SocketFull,
+            if let Some((pages, more)) = first.next_pages() {
+                match pages.send(&*self.socket, more) {
+                    Ok(written) => {
+                        self.account(written);
+                        first.advance_pages(written);
+                    }
+                    Err(Errno::INTR) => {}
                     Err(_) => return Written::Failed,
-                };
-            drop(slices);
-            self.account(written);
-            while let Some(frame) = batch.front_mut() {
-                written = frame.advance(written);
-                if frame.left_bytes() > 0 {
-                    break;
                 }
+            } else if let Err(outcome) = self.write_memory(batch, flags) {
+                return outcome;
+            }
+            if batch.front().is_some_and(|frame| frame.left_bytes() == 0) {
                 batch.pop_front();
             }
         }
         Written::All
+    }
+
+    /// One system call for all that lies in memory before the next pages.
+    fn write_memory(
+        &self,
+        batch: &mut VecDeque<OutFrame>,
+        mut flags: SendFlags,
+    ) -> std::result::Result<(), Written> {
+        let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(SLICES_MAX.min(3 * batch.len() + 8));
+        let complete = batch.iter().all(|frame| frame.slices(&mut slices, SLICES_MAX));
+        if !complete {
+            flags |= SendFlags::MORE;
+        }
+        let mut written = match sendmsg(&*self.socket, &slices, &mut SendAncillaryBuffer::default(), flags) {
+            Ok(written) => written,
+            Err(Errno::INTR) => return Ok(()),
+            Err(Errno::AGAIN) => return Err(Written::MustWait),
+            Err(_) => return Err(Written::Failed),
+        };
+        drop(slices);
+        self.account(written);
+        while let Some(frame) = batch.front_mut() {
+            written = frame.advance(written);
+            if frame.left_bytes() > 0 {
+                break;
+            }
+            batch.pop_front();
+        }
+        Ok(())
     }
 
     fn account(&self, written_bytes: usize) {

@@ -3,6 +3,7 @@
 
 mod calls;
 mod flow;
+mod pages;
 mod server;
 mod tcp_faults;
 
@@ -54,4 +55,7 @@ contract! {
     flow::a_closed_listener_ends_its_connections_and_its_address_is_free,
     flow::closing_releases_writers_that_wait,
     flow::answers_pass_writers_that_wait,
+    pages::pages_and_memory_arrive_in_their_order,
+    pages::many_answers_of_pages_share_a_connection,
+    pages::closing_gives_pages_back,
 }
