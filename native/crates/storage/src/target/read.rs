@@ -59,7 +59,7 @@ impl Target {
         sender.send_parts(reply, read.payload);
     }
 
-    /// Large reads of what lies in whole blocks go out as pages, without a copy and without a look (0004).
+    /// Large reads of what lies in whole blocks go out as pages, without a copy and without a look (0005).
     fn read_for_client(
         &self,
         chunk: ChunkId,
