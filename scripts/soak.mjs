@@ -1,81 +1,71 @@
 // npm run soak: what takes long, one after another; prints the figures and adds them to bench/results/soak.json.
-//   --only kills,power,simulator,engine,hardships   choose (default: all)
+//   --only kills,network,power,hardships,simulator,engine   choose (default: all)
 //   --minutes N                                     of each timed part (default: 10)
+//   --results FOLDER                                where figures go (default: bench/results)
 // A part that fails prints the command that repeats it, and does not keep the others from running.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
+import { figuresOf, nextSeed, recordedRanges, sumOfRanges } from './soak-figures.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const resultsPath = join(root, 'bench/results/soak.json');
 /** Runs kept in the file: the newest. */
 const runsMax = 50;
+/** Characters that are kept of what a failed part said last. */
+const saidMax = 4_000;
+/** Seeds of one call of the simulator, which are one line of its results: about a minute. */
+const seedsPerRange = 5_000;
+/** Where recorded seeds begin; those before are everyone's. */
+const firstSeed = 1_000_000;
 
 const vitest = (file) => ['node_modules/.bin/vitest', 'run', '--config', 'tests/vitest.config.ts', file];
-const cargoTest = (crate, ...rest) => ['cargo', 'test', '--release', '-q', '-p', crate, ...rest];
-/** Worlds of the simulator in one call; the next run goes on behind the last one recorded. */
-const seedsPerMinute = 20_000;
+const cargo = (...words) => ['cargo', ...words, '--release', '-q'];
 
 const parts = {
   kills: {
-    sentence: 'a random service is killed every 2 to 5 s under verifying load',
-    steps: (minutes) => [
-      { command: vitest('tests/faults/random-kills.test.ts'), env: { CATENA_FAULT_SECONDS: minutes * 60 } },
-    ],
+    sentence: 'a random service of three and of five storage servers is killed every 2 to 5 s',
+    run: ({ minutes }) =>
+      run(vitest('tests/faults/random-kills.test.ts'), { CATENA_FAULT_SECONDS: minutes * 60 }),
+  },
+  network: {
+    sentence: 'hosts are cut off from each other for half a minute each, and lose packets',
+    run: () => run(vitest('tests/faults/network.test.ts'), { CATENA_CUT_MS: 30_000 }),
   },
   power: {
     sentence: 'the power of a machine is cut a hundred times',
-    steps: () => [
-      {
-        command: vitest('tests/faults/power-cut.test.ts'),
-        env: { CATENA_POWER_RUNS: 10, CATENA_POWER_CUTS_PER_RUN: 10 },
-      },
-    ],
+    run: () =>
+      run(vitest('tests/faults/power-cut.test.ts'), {
+        CATENA_POWER_RUNS: 10,
+        CATENA_POWER_CUTS_PER_RUN: 10,
+      }),
   },
   hardships: {
-    sentence: 'a server is paused, its disk is slow, its disk is empty, for half a minute each',
-    steps: () => [{ command: vitest('tests/faults/hardships.test.ts'), env: { CATENA_HARDSHIP_MS: 30_000 } }],
+    sentence: 'a server is paused, its disk is slow, full, empty and broken, for half a minute each',
+    run: () => run(vitest('tests/faults/hardships.test.ts'), { CATENA_HARDSHIP_MS: 30_000 }),
   },
   simulator: {
     sentence: 'worlds of the chain protocol, seeds that no run before has seen',
-    steps: (minutes, before) => {
-      const from = before.reduce((most, run) => Math.max(most, run.figures?.seedsTo ?? 0), 1_000_000);
-      const to = from + minutes * seedsPerMinute;
-      const command = [
-        'cargo',
-        'run',
-        '--release',
-        '-q',
-        '-p',
-        'sim',
-        '--',
-        'chain',
-        '--seeds',
-        `${from}..${to}`,
-      ];
-      return [{ command, figures: { seedsFrom: from, seedsTo: to } }];
-    },
+    run: simulate,
   },
   engine: {
     sentence: "the chunk engine's crash states and failed operations, all of them",
-    steps: () => [
-      { command: cargoTest('chunk-engine'), env: { CATENA_EXHAUSTIVE: 1, PROPTEST_CASES: 20_000 } },
-    ],
+    run: () => run(cargo('test', '-p', 'chunk-engine'), { CATENA_EXHAUSTIVE: 1, PROPTEST_CASES: 20_000 }),
   },
 };
 
 function parse(words) {
-  const options = { only: Object.keys(parts), minutes: 10 };
+  const options = { only: Object.keys(parts), minutes: 10, results: join(root, 'bench/results') };
   for (let index = 0; index < words.length; index += 2) {
     const [name, value] = [words[index], words[index + 1]];
     if (name === '--only' && value !== undefined) options.only = value.split(',');
     else if (name === '--minutes' && Number(value) > 0) options.minutes = Number(value);
+    else if (name === '--results' && value !== undefined) options.results = resolve(value);
     else
       throw new Error(
-        `soak: '${name} ${value ?? ''}': expected --only ${Object.keys(parts).join(',')} or --minutes N`,
+        `soak: '${name} ${value ?? ''}': expected --only ${Object.keys(parts).join(',')}, --minutes N or --results FOLDER`,
       );
   }
   const unknown = options.only.find((name) => !(name in parts));
@@ -84,9 +74,11 @@ function parse(words) {
   return options;
 }
 
-function run({ command, env = {} }) {
+/** Shows what it prints; its exit code and all that it said. */
+function run(command, env = {}) {
+  console.log(`   ${command.join(' ')}`);
   const given = Object.fromEntries(Object.entries(env).map(([name, value]) => [name, String(value)]));
-  return new Promise((resolve) => {
+  return new Promise((done) => {
     const child = spawn(command[0], command.slice(1), {
       cwd: root,
       env: { ...process.env, NO_COLOR: '1', ...given },
@@ -99,29 +91,46 @@ function run({ command, env = {} }) {
         process.stdout.write(chunk);
       });
     }
-    child.on('error', (error) => resolve({ code: 1, text: String(error) }));
-    child.on('close', (code) => resolve({ code: code ?? 1, text: stripVTControlCharacters(text) }));
+    child.on('error', (error) => done({ code: 1, text: String(error) }));
+    child.on('close', (code) => done({ code: code ?? 1, text: stripVTControlCharacters(text) }));
   });
 }
 
-/** Lines that end with a JSON object, or that sum a run up: what a reader of the results wants. */
-function figureLines(text) {
-  const wanted = /\{".*\}$|^\d+ seeds: |^test result: |to repeat: |^without flushes/;
-  return text
-    .split('\n')
-    .filter((line) => wanted.test(line))
-    .map((line) => line.slice(0, 1_000));
+/** On every core, range after range behind the last one in the file, until the time is over or a seed breaks a rule. */
+async function simulate({ minutes, results }) {
+  const built = await run(cargo('build', '-p', 'sim'));
+  if (built.code !== 0) return built;
+  const file = join(results, 'sim-chain.jsonl');
+  const recorded = () => (existsSync(file) ? recordedRanges(readFileSync(file, 'utf8')) : []);
+  const from = nextSeed(recorded(), firstSeed);
+  const program = join(root, process.env.CARGO_TARGET_DIR ?? 'target', 'release', 'sim');
+  const deadline = performance.now() + minutes * 60_000;
+  let next = from;
+  const ended = [];
+  const worker = async () => {
+    while (performance.now() < deadline && ended.every(({ code }) => code === 0)) {
+      const first = next;
+      next += seedsPerRange;
+      ended.push(await run([program, 'chain', '--record', file, '--seeds', `${first}..${next}`]));
+    }
+  };
+  await Promise.all(cpus().map(worker));
+  const all = recorded();
+  const figures = {
+    from,
+    to: next,
+    run: sumOfRanges(all.filter(({ first }) => first >= from)),
+    recorded: sumOfRanges(all),
+  };
+  const text = ended.map((each) => each.text).join('');
+  return { code: Math.max(0, ...ended.map(({ code }) => code)), text, figures };
 }
 
-function load() {
-  return existsSync(resultsPath) ? JSON.parse(readFileSync(resultsPath, 'utf8')) : { runs: [] };
-}
-
-function save(entry) {
-  const results = load();
-  results.runs = [...results.runs, entry].slice(-runsMax);
-  mkdirSync(dirname(resultsPath), { recursive: true });
-  writeFileSync(resultsPath, `${JSON.stringify(results, undefined, 2)}\n`);
+function save(results, entry) {
+  const path = join(results, 'soak.json');
+  const before = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')).runs : [];
+  const runs = [...before, entry].slice(-runsMax);
+  writeFileSync(path, `${JSON.stringify({ runs }, undefined, 2)}\n`);
 }
 
 let options;
@@ -131,25 +140,23 @@ try {
   console.error(error.message);
   process.exit(2);
 }
+mkdirSync(options.results, { recursive: true });
 const failed = [];
 for (const name of options.only) {
-  const { sentence, steps } = parts[name];
-  const before = load().runs.filter((entry) => entry.part === name && entry.passed);
-  for (const step of steps(options.minutes, before)) {
-    console.log(`\n== ${name}: ${sentence}\n   ${step.command.join(' ')}`);
-    const started = performance.now();
-    const { code, text } = await run(step);
-    if (code !== 0) failed.push(name);
-    save({
-      part: name,
-      at: new Date().toISOString(),
-      passed: code === 0,
-      seconds: Math.round((performance.now() - started) / 1000),
-      machine: { cpus: cpus().length, cpu: cpus()[0]?.model, memoryGiB: Math.round(totalmem() / 2 ** 30) },
-      ...(step.figures === undefined ? {} : { figures: step.figures }),
-      lines: figureLines(text),
-    });
-  }
+  const part = parts[name];
+  console.log(`\n== ${name}: ${part.sentence}`);
+  const started = performance.now();
+  const { code, text, figures = figuresOf(text) } = await part.run(options);
+  if (code !== 0) failed.push(name);
+  save(options.results, {
+    part: name,
+    at: new Date().toISOString(),
+    passed: code === 0,
+    seconds: Math.round((performance.now() - started) / 1000),
+    machine: { cpus: cpus().length, cpu: cpus()[0]?.model, memoryGiB: Math.round(totalmem() / 2 ** 30) },
+    figures,
+    ...(code === 0 ? {} : { said: text.slice(-saidMax) }),
+  });
 }
 console.log(
   failed.length === 0 ? `\nsoak: ${options.only.join(', ')} passed` : `\nsoak: failed: ${failed.join(', ')}`,

@@ -1,0 +1,43 @@
+import { expect, test } from 'vitest';
+import { figuresOf, nextSeed, recordedRanges, sumOfRanges } from './soak-figures.mjs';
+
+test('figures are found in what the runners print', () => {
+  const text = [
+    'stdout | tests/faults/random-kills.test.ts > five',
+    'seed 7; to repeat: CATENA_SEED=7 node_modules/.bin/vitest run x.test.ts',
+    'kills: {"operations":12,"longestMs":3.5}',
+    'kills: {"operations":13,"longestMs":4.5}',
+    'slow-disk: {"equalMs":9}',
+    'test result: ok. 7 passed; 0 failed; 1 ignored; 0 measured',
+    'test result: FAILED. 2 passed; 1 failed; 0 ignored',
+    'error: {this is no figure}',
+  ].join('\n');
+  expect(figuresOf(text)).toEqual({
+    kills: [
+      { operations: 12, longestMs: 3.5 },
+      { operations: 13, longestMs: 4.5 },
+    ],
+    'slow-disk': { equalMs: 9 },
+    repeat: 'CATENA_SEED=7 node_modules/.bin/vitest run x.test.ts',
+    tests: { passed: 9, failed: 1 },
+  });
+  expect(figuresOf('nothing here\n')).toEqual({});
+});
+
+test('ranges of seeds go on behind the last one, and add up', () => {
+  const line = (first: number, last: number, kept: boolean): string =>
+    JSON.stringify({ commit: 'a', first, last, events: 10, operations: 3, faults: 2, cpuSeconds: 1.5, kept });
+  const text = `${line(100, 200, true)}\n${line(300, 350, false)}\n${line(200, 300, true)}\n{"first":900,"la`;
+  const ranges = recordedRanges(text);
+  expect(ranges).toHaveLength(3);
+  expect(nextSeed(ranges, 0)).toBe(350);
+  expect(nextSeed(recordedRanges(''), 1_000)).toBe(1_000);
+  expect(sumOfRanges(ranges)).toEqual({
+    seeds: 250,
+    events: 30,
+    operations: 9,
+    faults: 6,
+    cpuSeconds: 5,
+    broken: 1,
+  });
+});
