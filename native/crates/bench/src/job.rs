@@ -65,6 +65,9 @@ pub struct Job {
 /// Operations in the air over all jobs: each holds a block in memory.
 const IN_FLIGHT_BYTES_MAX: u64 = 1 << 30;
 
+/// Blocks of all jobs that a verifying writer remembers: 1 GiB of four bytes each.
+const REMEMBERED_BLOCKS_MAX: u64 = 1 << 28;
+
 impl Job {
     /// # Errors
     /// `InvalidArgument` naming the option that is out of bounds.
@@ -88,6 +91,13 @@ impl Job {
                 "bs x iodepth x numjobs must be at most 1 GiB: each block in the air is held in memory",
             );
         }
+        let remembered = self.blocks().saturating_mul(u64::from(self.jobs));
+        if self.verify && !self.pattern.reads() && remembered > REMEMBERED_BLOCKS_MAX {
+            return refuse(
+                "size / bs x numjobs must be at most 268,435,456 with verify: what was written last is \
+                 remembered of each block",
+            );
+        }
         Ok(())
     }
 
@@ -106,13 +116,16 @@ impl Job {
         mix(self.seed ^ (u64::from(job) << 32))
     }
 
-    /// Offset of the n-th operation of a job.
-    pub fn offset(&self, job: u32, number: u64) -> u64 {
-        let block = if self.pattern.random() {
+    /// Block of the n-th operation of a job.
+    pub fn block(&self, job: u32, number: u64) -> u64 {
+        if self.pattern.random() {
             mix(self.content_seed(job) ^ mix(number)) % self.blocks()
         } else {
             number % self.blocks()
-        };
+        }
+    }
+
+    pub fn offset_of(&self, block: u64) -> u64 {
         block * u64::from(self.block_bytes)
     }
 }
@@ -140,15 +153,15 @@ mod tests {
     #[test]
     fn sequential_offsets_visit_each_block_in_order_and_wrap() {
         let job = job(Pattern::Read);
-        let offsets: Vec<u64> = (0..257).map(|number| job.offset(0, number)).collect();
+        let offsets: Vec<u64> = (0..257).map(|number| job.offset_of(job.block(0, number))).collect();
         assert_eq!((offsets[0], offsets[255], offsets[256]), (0, 255 * 4096, 0));
     }
 
     #[test]
-    fn random_offsets_stay_inside_and_differ_between_jobs() {
+    fn random_blocks_stay_inside_and_differ_between_jobs() {
         let job = job(Pattern::RandomRead);
-        let of = |each: u32| -> Vec<u64> { (0..1000).map(|number| job.offset(each, number)).collect() };
-        assert!(of(0).iter().all(|offset| offset % 4096 == 0 && offset + 4096 <= job.size_bytes));
+        let of = |each: u32| -> Vec<u64> { (0..1000).map(|number| job.block(each, number)).collect() };
+        assert!(of(0).iter().all(|block| job.offset_of(block + 1) <= job.size_bytes));
         assert_ne!(of(0), of(1));
         let mut distinct = of(0);
         distinct.sort_unstable();
@@ -163,5 +176,8 @@ mod tests {
         let wrong = Job { block_bytes: 100, ..job(Pattern::Read) };
         assert!(wrong.check().unwrap_err().detail.contains("bs"));
         assert!(job(Pattern::Write).check().is_ok());
+        let large = Job { size_bytes: 1 << 40, ..job(Pattern::RandomWrite) };
+        assert!(large.check().unwrap_err().detail.contains("with verify"));
+        assert!(Job { verify: false, ..large }.check().is_ok());
     }
 }

@@ -4,6 +4,7 @@
 mod creates;
 mod driver;
 mod engine;
+mod generations;
 mod histogram;
 mod job;
 mod pattern;

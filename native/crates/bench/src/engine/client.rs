@@ -53,7 +53,7 @@ impl ClientEngine {
         let last = (job.size_bytes - 512) & !7;
         let holds = |offset| -> Result<bool> {
             let got = read_wait(self, each, offset, 512)?.concat();
-            Ok(got.len() == 512 && pattern::first_wrong(seed, offset, &got).is_none())
+            Ok(got.len() == 512 && pattern::first_wrong(seed, offset, None, &got).is_none())
         };
         if file.attributes().length >= job.size_bytes && holds(0)? && holds(last)? {
             return Ok(());
@@ -61,7 +61,7 @@ impl ClientEngine {
         let mut offset = 0;
         while offset < job.size_bytes {
             let len = (job.size_bytes - offset).min(PIECE_BYTES).next_multiple_of(8);
-            write_wait(self, each, offset, pattern::make(seed, offset, len as usize))?;
+            write_wait(self, each, offset, pattern::make(seed, offset, 0, len as usize))?;
             offset += len;
         }
         file.fsync(&self.caller)

@@ -64,7 +64,7 @@ impl PosixEngine {
             let mut offset = 0;
             while offset < job.size_bytes {
                 let len = (job.size_bytes - offset).min(PIECE_BYTES as u64).next_multiple_of(8) as usize;
-                pattern::fill(job.content_seed(each), offset, &mut piece[..len]);
+                pattern::fill(job.content_seed(each), offset, 0, &mut piece[..len]);
                 file.write_all_at(&piece[..len], offset).map_err(context)?;
                 offset += len as u64;
             }
@@ -84,7 +84,7 @@ fn holds_pattern(job: &Job, each: u32, file: &File) -> bool {
     [0, last].into_iter().all(|offset| {
         let mut block = [0; 512];
         file.read_exact_at(&mut block, offset).is_ok()
-            && pattern::first_wrong(job.content_seed(each), offset, &block).is_none()
+            && pattern::first_wrong(job.content_seed(each), offset, None, &block).is_none()
     })
 }
 
