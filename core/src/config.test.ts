@@ -35,6 +35,16 @@ const schema = {
     reason: 'Which.',
     scope: 'process',
   },
+  media: {
+    type: 'textList',
+    default: ['slow'],
+    min: 1,
+    max: 2,
+    oneOf: ['slow', 'fast'],
+    unit: 'media',
+    reason: 'How.',
+    scope: 'process',
+  },
 } as const satisfies ConfigSchema;
 
 function refusal(text: string): string {
@@ -62,6 +72,7 @@ test('values of the file, defaults for the rest, each with its type', () => {
     cache: 'some',
     listen: '127.0.0.1:1',
     disks: ['b', 'c'],
+    media: ['slow'],
   });
   expectTypeOf(config.leaseMs).toEqualTypeOf<number>();
   expectTypeOf(config.disks).toEqualTypeOf<readonly string[]>();
@@ -86,6 +97,8 @@ test('everything else refuses with one sentence that names the key', () => {
   expect(refusal(`${ok}listen = "localhost"`)).toMatch(/"listen" must be an address/);
   expect(refusal(`${ok}disks = []`)).toMatch(/"disks" must be a list of 1 to 2/);
   expect(refusal(`${ok}disks = ["a", 1]`)).toMatch(/"disks"/);
+  expect(refusal(`${ok}media = ["fast", "slow"]`)).toBe('accepted');
+  expect(refusal(`${ok}media = ["fast", "fsat"]`)).toMatch(/"media" must be a list of slow, fast, not/);
   expect(refusal('directory = 5')).toMatch(/"directory" must be a text in quotes/);
   expect(refusal('directory = ')).toMatch(/^x\.toml:1:/);
   expect(refusal(`${ok}__proto__ = 5`)).toMatch(/unknown key|__proto__|x\.toml:2/);

@@ -24,6 +24,8 @@ export type AddressKey = KeyBase<'address', string>;
 export type TextListKey = KeyBase<'textList', readonly string[]> & {
   readonly min: number;
   readonly max: number;
+  /** What each entry may be. */
+  readonly oneOf?: readonly string[];
 };
 export type ConfigKey = IntegerKey | BooleanKey | TextKey | AddressKey | TextListKey;
 export type ConfigSchema = Readonly<Record<string, ConfigKey>>;
@@ -101,9 +103,12 @@ function complaint(key: ConfigKey, value: unknown): string | undefined {
         ? undefined
         : `an address "host:port", not ${shown}`;
     case 'textList': {
+      const { min, max, unit, oneOf } = key;
       const isList = Array.isArray(value) && value.every((entry) => typeof entry === 'string');
-      if (isList && value.length >= key.min && value.length <= key.max) return undefined;
-      return `a list of ${key.min} to ${key.max} texts (${key.unit}), not ${shown}`;
+      if (!isList || value.length < min || value.length > max)
+        return `a list of ${min} to ${max} texts (${unit}), not ${shown}`;
+      if (oneOf === undefined || value.every((entry) => oneOf.includes(entry))) return undefined;
+      return `a list of ${oneOf.join(', ')}, not ${shown}`;
     }
   }
 }
@@ -144,7 +149,10 @@ function boundsOf(key: ConfigKey): string {
   const usual = key.default === undefined ? 'must be set' : `default ${JSON.stringify(key.default)}`;
   if (key.type === 'integer') return `${key.unit}, ${key.min} to ${key.max}, ${usual}`;
   if (key.type === 'text' && key.oneOf !== undefined) return `${key.oneOf.join(' | ')}, ${usual}`;
-  if (key.type === 'textList') return `${key.unit}, ${key.min} to ${key.max} of them, ${usual}`;
+  if (key.type === 'textList') {
+    const entries = key.oneOf?.join(' | ') ?? key.unit;
+    return `${entries}, ${key.min} to ${key.max} of them, ${usual}`;
+  }
   return `${key.unit}, ${usual}`;
 }
 

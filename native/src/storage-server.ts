@@ -4,10 +4,12 @@ import { binding } from './binding.ts';
 import { settled } from './failure.ts';
 import type { RawCounter, RawStorageServer, RawStorageSettings } from './raw.ts';
 
-export type StorageServerOptions = Omit<RawStorageSettings, 'managers' | 'disks'> & {
+export type StorageServerOptions = Omit<RawStorageSettings, 'managers' | 'disks' | 'media'> & {
   readonly managers: readonly string[];
   /** Data directories; their order is their number in the chain table. */
   readonly disks: readonly string[];
+  /** `buffered` or `direct`, of each disk. */
+  readonly media: readonly string[];
 };
 
 export class StorageServer {
@@ -15,7 +17,8 @@ export class StorageServer {
 
   /** Opens every target, listens, and registers with the manager when that answers. */
   static async start(options: StorageServerOptions): Promise<StorageServer> {
-    const settings = { ...options, managers: [...options.managers], disks: [...options.disks] };
+    const { managers, disks, media } = options;
+    const settings = { ...options, managers: [...managers], disks: [...disks], media: [...media] };
     return new StorageServer(await settled(() => binding().NativeStorageServer.start(settings)));
   }
 

@@ -1,5 +1,5 @@
 // The configuration of a storage node.
-import type { ConfigOf, ConfigSchema } from '@catena/core';
+import { type ConfigOf, type ConfigSchema, FsError } from '@catena/core';
 
 const mebibyte = 1 << 20;
 
@@ -25,6 +25,18 @@ export const storageConfigSchema = {
     unit: 'path',
     reason:
       'Data directories, one per disk. Their order is their number in the chain table, so it must not change.',
+    scope: 'process',
+  },
+  media: {
+    type: 'textList',
+    default: ['buffered'],
+    min: 1,
+    max: 64,
+    oneOf: ['buffered', 'direct'],
+    unit: 'media',
+    reason:
+      'How chunks go to the disks: one for all of them, or one per disk in their order. buffered: through the ' +
+      'page cache. direct: past it with O_DIRECT and io_uring, for fast disks whose bytes are seldom read twice.',
     scope: 'process',
   },
   managers: {
@@ -167,3 +179,15 @@ export const storageConfigSchema = {
 } as const satisfies ConfigSchema;
 
 export type StorageConfig = ConfigOf<typeof storageConfigSchema>;
+
+export function checkStorageConfig({ disks, media }: StorageConfig): void {
+  if (media.length !== 1 && media.length !== disks.length) {
+    const detail = `"media" has ${media.length} entries for ${disks.length} disks: give one for all, or one per disk`;
+    throw new FsError('BAD_CONFIG', detail);
+  }
+}
+
+/** What the configuration says of each disk, in the order of the disks. */
+export function mediaOfDisks({ disks, media }: StorageConfig): string[] {
+  return disks.map((_, index) => media[media.length === 1 ? 0 : index] ?? 'buffered');
+}

@@ -1,7 +1,6 @@
 // The running storage node: the native server, and a window for people and Prometheus. Reads and writes never
 // come here.
 import {
-  type ConfigOf,
   type HttpServer,
   type Metrics,
   message,
@@ -10,17 +9,14 @@ import {
   startHttp,
 } from '@catena/core';
 import { StorageServer } from '@catena/native';
-import type { storageConfigSchema } from './config.ts';
+import { mediaOfDisks, type StorageConfig } from './config.ts';
 
 const localStates = ['offline', 'online', 'uptodate'] as const;
 
-export async function startStorage(
-  config: ConfigOf<typeof storageConfigSchema>,
-  context: ServiceContext,
-): Promise<RunningService> {
+export async function startStorage(config: StorageConfig, context: ServiceContext): Promise<RunningService> {
   const { metrics, log } = context;
   const { http: httpAddress, ...settings } = config;
-  const server = await StorageServer.start(settings);
+  const server = await StorageServer.start({ ...settings, media: mediaOfDisks(config) });
   showCounters(server, metrics);
   let http: HttpServer;
   try {

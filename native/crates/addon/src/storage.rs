@@ -3,7 +3,7 @@
 
 use crate::promise::promise;
 use crate::work;
-use ::storage::{Config, StorageServer};
+use ::storage::{Config, DiskOpener, Media, StorageServer};
 use napi::Env;
 use napi::bindgen_prelude::{BigInt, Buffer, Object};
 use napi_derive::napi;
@@ -11,6 +11,7 @@ use prost::Message;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use wire::{Code, Error, Result};
 
 #[napi(object)]
 pub struct StorageSettings {
@@ -21,6 +22,8 @@ pub struct StorageSettings {
     pub domain: String,
     pub managers: Vec<String>,
     pub disks: Vec<String>,
+    /// Of each disk.
+    pub media: Vec<String>,
     pub store_threads: u32,
     pub read_threads: u32,
     pub update_buffer_bytes: f64,
@@ -33,14 +36,33 @@ pub struct StorageSettings {
     pub scrub_interval_hours: u32,
 }
 
-impl From<StorageSettings> for Config {
-    fn from(settings: StorageSettings) -> Config {
-        Config {
+/// Targets' folders lie in a disk's folder. What is in none is buffered.
+fn opener(disks: Vec<PathBuf>, names: &[String]) -> Result<DiskOpener> {
+    let media: Vec<Media> = names
+        .iter()
+        .map(|name| name.parse().map_err(|error| Error::new(Code::BadConfig, format!("`media`: {error}"))))
+        .collect::<Result<_>>()?;
+    if media.len() != disks.len() {
+        let detail = format!("`media` has {} entries for {} disks", media.len(), disks.len());
+        return Err(Error::new(Code::BadConfig, detail));
+    }
+    Ok(DiskOpener::of(move |folder| {
+        let found = disks.iter().position(|disk| folder.starts_with(disk));
+        found.map_or(Media::Buffered, |index| media[index])
+    }))
+}
+
+impl TryFrom<StorageSettings> for Config {
+    type Error = Error;
+    fn try_from(settings: StorageSettings) -> Result<Config> {
+        let disks: Vec<PathBuf> = settings.disks.into_iter().map(PathBuf::from).collect();
+        Ok(Config {
+            open_disk: opener(disks.clone(), &settings.media)?,
+            disks,
             address: settings.listen,
             advertise: settings.advertise,
             domain: settings.domain,
             managers: settings.managers,
-            disks: settings.disks.into_iter().map(PathBuf::from).collect(),
             store_threads: settings.store_threads as usize,
             read_threads: settings.read_threads as usize,
             update_bytes: settings.update_buffer_bytes as usize,
@@ -52,7 +74,7 @@ impl From<StorageSettings> for Config {
             scrub_bytes_per_second: settings.scrub_bytes_per_second as u64,
             scrub_interval: Duration::from_secs(u64::from(settings.scrub_interval_hours) * 3600),
             ..Config::new(settings.node, settings.cluster)
-        }
+        })
     }
 }
 
@@ -73,7 +95,7 @@ impl NativeStorageServer {
     pub fn start(env: &Env, settings: StorageSettings) -> napi::Result<Object<'_>> {
         let (settle, object) = promise::<NativeStorageServer>(env)?;
         work::run(move || {
-            let started = StorageServer::start(settings.into());
+            let started = Config::try_from(settings).and_then(StorageServer::start);
             settle.settle(started.map(|server| NativeStorageServer(Arc::new(server))));
         });
         Ok(object)

@@ -31,5 +31,6 @@ mod shared;
 mod target;
 mod workers;
 
+pub use chunk_engine::Media;
 pub use config::{Config, DiskOpener, boot_id};
 pub use server::StorageServer;
