@@ -2,6 +2,7 @@
 //! not keep its word, 2 if the program could not do its work.
 //!
 //!   operations --mount DIR [--mount DIR] --name FILE --seed N --seconds N [--operations N]
+//!              [--may-be-full true]
 //!   history --mount DIR [--mount DIR] --name FILE --seed N --seconds N [--operations N] [--at-least N]
 //!           [--threads N] [--registers N] [--direct true] --out FILE
 //!   history-check --in FILE
@@ -89,14 +90,16 @@ fn run_operations(mut given: Arguments) -> Answer {
         seed: given.one("seed")?,
         duration: seconds(&mut given)?,
         operations_max: given.optional("operations")?.unwrap_or(u64::MAX),
+        may_be_full: given.optional("may-be-full")?.unwrap_or(false),
     };
     given.end()?;
     let mut outcome = operations::run(&options);
     let failure = list(outcome.failure.as_slice());
     let line = format!(
-        "{{\"seed\": {}, {}, \"longest\": {}, \"failures\": {failure}}}",
+        "{{\"seed\": {}, {}, \"refused\": {}, \"longest\": {}, \"failures\": {failure}}}",
         options.seed,
         outcome.latencies.json(),
+        outcome.refused,
         quoted(&outcome.longest)
     );
     Ok((line, outcome.failure.is_none()))

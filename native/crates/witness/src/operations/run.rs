@@ -21,12 +21,16 @@ pub struct Options {
     pub seed: u64,
     pub duration: Duration,
     pub operations_max: u64,
+    /// An operation may find the disk full: then each byte is as before it or as after it.
+    pub may_be_full: bool,
 }
 
 pub struct Outcome {
     pub latencies: Latencies,
     /// The slowest operation, in words.
     pub longest: String,
+    /// Operations that found the disk full.
+    pub refused: u64,
     /// What was wrong, with the operations before it. The run ends there.
     pub failure: Option<String>,
 }
@@ -44,6 +48,29 @@ struct Run {
     latencies: Latencies,
     longest: (u64, String),
     last: VecDeque<String>,
+    refused: u64,
+}
+
+/// Why an operation was not done.
+enum Failure {
+    /// For want of room.
+    Full,
+    Other(String),
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull => Failure::Full,
+            _ => Failure::Other(error.to_string()),
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(what: String) -> Self {
+        Failure::Other(what)
+    }
 }
 
 fn open(path: &PathBuf) -> std::io::Result<Mounted> {
@@ -59,13 +86,14 @@ pub fn run(options: &Options) -> Outcome {
         latencies: Latencies::default(),
         longest: (0, String::new()),
         last: VecDeque::new(),
+        refused: 0,
     };
     let failure = run.all(options).err();
     let failure = failure.map(|what| {
         let before: Vec<_> = run.last.iter().map(String::as_str).collect();
         format!("seed {}: {what}; the last operations: {}", options.seed, before.join(", "))
     });
-    Outcome { latencies: run.latencies, longest: run.longest.1, failure }
+    Outcome { latencies: run.latencies, longest: run.longest.1, refused: run.refused, failure }
 }
 
 impl Run {
@@ -88,67 +116,78 @@ impl Run {
             }
             self.last.push_back(name.clone());
             let started = boot_ns();
-            let done = self.one(mount, operation, mix(options.seed) ^ number);
+            let done = self.one(mount, operation, content_seed(options.seed, number));
             let took = boot_ns() - started;
             self.latencies.add(took);
             if took > self.longest.0 {
                 self.longest = (took, format!("{name}, at {started} ns of the boot clock"));
             }
-            done.map_err(|what| format!("operation {name}: {what}"))?;
+            let settled = match done {
+                Err(Failure::Full) if options.may_be_full => {
+                    self.refused += 1;
+                    self.settle(mount, operation, content_seed(options.seed, number))
+                }
+                Err(Failure::Full) => Err("no space is left".into()),
+                Err(Failure::Other(what)) => Err(what),
+                Ok(()) => Ok(()),
+            };
+            settled.map_err(|what| format!("operation {name}: {what}"))?;
         }
         (0..self.mounts.len()).try_for_each(|mount| self.compare(mount, 0, LENGTH_MAX + 1))
     }
 
-    fn one(&mut self, mount: usize, operation: Operation, seed: u64) -> Result<(), String> {
+    fn one(&mut self, mount: usize, operation: Operation, seed: u64) -> Result<(), Failure> {
         let Mounted { path, file, appending } = &self.mounts[mount];
-        let failed = |error: std::io::Error| error.to_string();
         match operation {
             Operation::Write { offset, length } => {
-                let bytes = content(seed, length as usize);
-                file.write_all_at(&bytes, offset).map_err(failed)?;
-                self.model_write(offset as usize, &bytes);
+                file.write_all_at(&content(seed, length as usize), offset)?;
             }
             Operation::Append { length } => {
-                let bytes = content(seed, length as usize);
-                std::io::Write::write_all(&mut &*appending, &bytes).map_err(failed)?;
-                self.model_write(self.model.len(), &bytes);
+                std::io::Write::write_all(&mut &*appending, &content(seed, length as usize))?;
             }
-            Operation::Truncate { length } => {
-                file.set_len(length).map_err(failed)?;
-                self.model.resize(length as usize, 0);
-            }
+            Operation::Truncate { length } => file.set_len(length)?,
             Operation::Extend { length } => {
                 rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length)
-                    .map_err(|e| failed(e.into()))?;
-                self.model.resize(self.model.len().max(length as usize), 0);
+                    .map_err(std::io::Error::from)?;
             }
             Operation::Read { offset, length } => self.compare(mount, offset, length)?,
             Operation::Stat => {
-                let found = file.metadata().map_err(failed)?.len();
+                let found = file.metadata()?.len();
                 if found != self.model.len() as u64 {
-                    return Err(format!("the length is {found}, and should be {}", self.model.len()));
+                    return Err(format!("the length is {found}, and should be {}", self.model.len()).into());
                 }
             }
-            Operation::Fsync => file.sync_all().map_err(failed)?,
+            Operation::Fsync => file.sync_all()?,
             Operation::Reopen => {
                 let path = path.clone();
-                self.mounts[mount] = open(&path).map_err(failed)?;
+                self.mounts[mount] = open(&path)?;
             }
         }
+        apply(&mut self.model, operation, seed);
         Ok(())
     }
 
-    fn model_write(&mut self, offset: usize, bytes: &[u8]) {
-        let end = offset + bytes.len();
-        if self.model.len() < end {
-            self.model.resize(end, 0);
+    /// What is there after an operation that found the disk full becomes the model, if each of its bytes is as
+    /// before or as after the operation.
+    fn settle(&mut self, mount: usize, operation: Operation, seed: u64) -> Result<(), String> {
+        let mut after = self.model.clone();
+        apply(&mut after, operation, seed);
+        let got = self.read(mount, 0, LENGTH_MAX + 1)?;
+        let lengths = self.model.len().min(after.len())..=self.model.len().max(after.len());
+        if !lengths.contains(&got.len()) {
+            return Err(format!("on a full disk: {} bytes are there, and should be {lengths:?}", got.len()));
         }
-        self.model[offset..end].copy_from_slice(bytes);
+        let of = |bytes: &[u8], at: usize| bytes.get(at).copied().unwrap_or(0);
+        let is_wrong = |(at, &have): (usize, &u8)| have != of(&self.model, at) && have != of(&after, at);
+        if let Some((at, _)) = got.iter().enumerate().find(|&place| is_wrong(place)) {
+            return Err(format!("on a full disk: byte {at} is neither as before nor as after"));
+        }
+        self.model = got;
+        Ok(())
     }
 
-    fn compare(&self, mount: usize, offset: u64, length: u64) -> Result<(), String> {
-        let (from, end) = (offset as usize, (offset + length) as usize);
-        let wanted = &self.model[from.min(self.model.len())..end.min(self.model.len())];
+    /// As much as is there.
+    fn read(&self, mount: usize, offset: u64, length: u64) -> Result<Vec<u8>, String> {
         let mut got = vec![0; length as usize];
         let mut filled = 0;
         while filled < got.len() {
@@ -159,6 +198,13 @@ impl Run {
             }
         }
         got.truncate(filled);
+        Ok(got)
+    }
+
+    fn compare(&self, mount: usize, offset: u64, length: u64) -> Result<(), String> {
+        let (from, end) = (offset as usize, (offset + length) as usize);
+        let wanted = &self.model[from.min(self.model.len())..end.min(self.model.len())];
+        let got = self.read(mount, offset, length)?;
         if let Some(at) = got.iter().zip(wanted).position(|(have, want)| have != want) {
             let right = got[at..].iter().zip(&wanted[at..]).position(|(have, want)| have == want);
             let extent = right.map_or(got.len() - at, |right| right);
@@ -179,6 +225,23 @@ impl Run {
     }
 }
 
+fn content_seed(seed: u64, number: u64) -> u64 {
+    mix(seed) ^ number
+}
+
+/// What the operation makes of the bytes of a file.
+fn apply(model: &mut Vec<u8>, operation: Operation, seed: u64) {
+    let (offset, length) = match operation {
+        Operation::Write { offset, length } => (offset as usize, length as usize),
+        Operation::Append { length } => (model.len(), length as usize),
+        Operation::Truncate { length } => return model.resize(length as usize, 0),
+        Operation::Extend { length } => return model.resize(model.len().max(length as usize), 0),
+        Operation::Read { .. } | Operation::Stat | Operation::Fsync | Operation::Reopen => return,
+    };
+    model.resize(model.len().max(offset + length), 0);
+    model[offset..offset + length].copy_from_slice(&content(seed, length));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,6 +254,7 @@ mod tests {
             seed: 3,
             duration: Duration::from_secs(60),
             operations_max: 2_000,
+            may_be_full: false,
         }
     }
 
@@ -210,19 +274,25 @@ mod tests {
         assert!(failure.starts_with("seed 3: operation "), "{failure}");
     }
 
-    #[test]
-    fn a_byte_that_changes_by_itself_is_found_where_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = open(&folder.path().join("file")).unwrap();
+    fn run_on(folder: &std::path::Path) -> (Run, File) {
+        let mounted = open(&folder.join("file")).unwrap();
         let spoiler = File::options().write(true).open(&mounted.path).unwrap();
-        let mut run = Run {
+        let run = Run {
             mounts: vec![mounted],
             model: Vec::new(),
             latencies: Latencies::default(),
             longest: (0, String::new()),
             last: VecDeque::new(),
+            refused: 0,
         };
-        run.one(0, Operation::Write { offset: 5, length: 3_000 }, 1).unwrap();
+        (run, spoiler)
+    }
+
+    #[test]
+    fn a_byte_that_changes_by_itself_is_found_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut run, spoiler) = run_on(folder.path());
+        assert!(run.one(0, Operation::Write { offset: 5, length: 3_000 }, 1).is_ok());
         run.compare(0, 0, LENGTH_MAX).unwrap();
         let stale = [run.model[777] ^ 1];
         spoiler.write_all_at(&stale, 777).unwrap();
@@ -230,5 +300,25 @@ mod tests {
         assert!(error.contains("from offset 777 on (some 1)"), "{error}");
         spoiler.set_len(3_004).unwrap();
         assert!(run.compare(0, 1_000, 3_000).unwrap_err().contains("2004 bytes read"), "a lost tail");
+    }
+
+    #[test]
+    fn after_a_refused_write_each_byte_is_as_before_or_as_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut run, file) = run_on(folder.path());
+        assert!(run.one(0, Operation::Write { offset: 0, length: 2_000 }, 1).is_ok());
+        let refused = Operation::Write { offset: 1_000, length: 2_000 };
+        run.settle(0, refused, 2).unwrap();
+        assert_eq!(run.model.len(), 2_000, "nothing of it was done");
+        // A part in the middle, and a part of what would have grown.
+        file.write_all_at(&content(2, 2_000)[500..1_400], 1_500).unwrap();
+        run.settle(0, refused, 2).unwrap();
+        assert_eq!(run.model.len(), 2_400);
+        assert_eq!(run.model[1_499..1_501], [content(1, 2_000)[1_499], content(2, 2_000)[500]]);
+        file.write_all_at(&[run.model[999] ^ 1], 999).unwrap();
+        assert!(run.settle(0, refused, 2).unwrap_err().contains("byte 999 is neither"));
+        file.write_all_at(&[run.model[999]], 999).unwrap();
+        file.set_len(3_001).unwrap();
+        assert!(run.settle(0, refused, 2).unwrap_err().contains("3001 bytes are there"));
     }
 }
