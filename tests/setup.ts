@@ -10,6 +10,7 @@ const programs: [name: string, fromPackage: string][] = [
   ['mkfs.ext4', 'e2fsprogs'],
   ['nft', 'nftables'],
   ['nsenter', 'util-linux'],
+  ['tc', 'iproute2'],
 ];
 
 export function setup(): void {

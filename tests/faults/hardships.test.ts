@@ -1,7 +1,8 @@
 // One server at a time has a hard time under verifying readers and writers: it is paused beyond its lease, its disk
-// is slow, its disk is found empty. No client sees an error or a wrong byte, and the copies are equal afterwards.
+// is slow, full, found empty. No client sees an error (but ENOSPC for what needs room on a full disk) or a wrong byte,
+// and the copies are equal afterwards.
 
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -10,6 +11,7 @@ import { ExtraMount } from './extra-mount.ts';
 import {
   equalWithinMs,
   Load,
+  type LoadFigures,
   longestMsMax,
   longestMsMaxWithoutManager,
   overTwoSecondsPartMax,
@@ -21,10 +23,12 @@ import { fromEnvironment, seedOf } from './schedule.ts';
 
 /** Beyond the lease of 5 s and its margin. */
 const hardMs = fromEnvironment('CATENA_HARDSHIP_MS', 8_000);
-const diskBytes = 2 ** 31;
+const diskBytes = 2 ** 30;
 let cluster: RunningCluster;
 let slowDisk: Program;
 let faultPath: string;
+/** The data directory that is a file system of its own. */
+let place: string;
 const mounts: ExtraMount[] = [];
 const undo: (() => Promise<void> | void)[] = [];
 
@@ -43,7 +47,7 @@ beforeAll(async () => {
   });
   await slowDisk.until('mounted');
   faultPath = join(disk, 'fault');
-  const place = join(cluster.directory, 'storage-2', 'disk-0');
+  place = join(cluster.directory, 'storage-2', 'disk-0');
   const fileSystem = LoopFileSystem.mount(join(disk, 'disk'), place, true);
   // An ext4 brings a folder of its own, which is nobody's data.
   rmSync(join(place, 'lost+found'), { recursive: true });
@@ -63,10 +67,11 @@ afterAll(async () => {
 async function underLoad(
   name: string,
   hardship: () => Promise<void>,
-  longestMs = longestMsMax,
-): Promise<void> {
+  { longestMs = longestMsMax, mayBeFull = false } = {},
+): Promise<LoadFigures> {
   const seed = seedOf('tests/faults/hardships.test.ts', `CATENA_HARDSHIP_MS=${hardMs}`);
-  const load = new Load({ cluster, mounts, seed, seconds: Math.ceil(hardMs / 1_000) + 4, name });
+  const seconds = Math.ceil(hardMs / 1_000) + 4;
+  const load = new Load({ cluster, mounts, seed, seconds, name, mayBeFull });
   await sleep(1_500);
   await hardship();
   const figures = await load.judge();
@@ -75,6 +80,7 @@ async function underLoad(
   expect(figures.overTwoSecondsPart).toBeLessThanOrEqual(overTwoSecondsPartMax);
   expect(figures.longestMs).toBeLessThanOrEqual(longestMs);
   expect(equalMs).toBeLessThanOrEqual(equalWithinMs);
+  return figures;
 }
 
 async function paused(name: string): Promise<void> {
@@ -84,21 +90,63 @@ async function paused(name: string): Promise<void> {
   process.kill(pid, 'SIGCONT');
 }
 
-test('a storage server is paused beyond its lease', () =>
-  underLoad('paused-storage', () => paused('storage-1')));
+test('a storage server is paused beyond its lease', async () => {
+  await underLoad('paused-storage', () => paused('storage-1'));
+});
 
-test('the manager is paused beyond its lease', () =>
-  underLoad('paused-manager', () => paused('manager'), longestMsMaxWithoutManager));
+test('the manager is paused beyond its lease', async () => {
+  await underLoad('paused-manager', () => paused('manager'), { longestMs: longestMsMaxWithoutManager });
+});
 
-test('a disk is slow', () =>
-  underLoad('slow-disk', async () => {
+test('a disk is slow', async () => {
+  await underLoad('slow-disk', async () => {
     writeFileSync(faultPath, 'delay-ms 20');
     await sleep(hardMs);
     writeFileSync(faultPath, 'none');
-  }));
+  });
+});
 
-test('a disk is found empty when its server comes back', () =>
-  underLoad('empty-disk', async () => {
+/** Takes all that is left of the file system: large pieces, then small ones. */
+function fill(path: string): void {
+  const fd = openSync(path, 'w');
+  try {
+    for (const pieceBytes of [2 ** 20, 4096]) {
+      const piece = Buffer.alloc(pieceBytes, 1);
+      try {
+        for (;;) writeSync(fd, piece);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+      }
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+test('a disk is full: what needs no room goes on, and the rest as soon as there is some', async () => {
+  const filler = join(place, 'filler');
+  const pid = cluster.pidOf('storage-2');
+  const { refused } = await underLoad(
+    'full-disk',
+    async () => {
+      fill(filler);
+      // Space that is given back meanwhile is taken again.
+      for (const until = performance.now() + hardMs; performance.now() < until; ) {
+        await sleep(500);
+        fill(`${filler}-more`);
+      }
+      for (const path of [filler, `${filler}-more`]) rmSync(path);
+    },
+    { mayBeFull: true },
+  );
+  expect(refused).toBeGreaterThan(0);
+  // A full disk is no failed one.
+  expect(cluster.pidOf('storage-2')).toBe(pid);
+  writeFileSync(join(cluster.mount, 'after'), Buffer.alloc(32 << 20, 7), { flush: true });
+});
+
+test('a disk is found empty when its server comes back', async () => {
+  await underLoad('empty-disk', async () => {
     const supervisor = cluster.supervisorPid();
     process.kill(supervisor, 'SIGSTOP');
     expect(cluster.tryKill('storage-3')).toBe(true);
@@ -107,4 +155,5 @@ test('a disk is found empty when its server comes back', () =>
     process.kill(supervisor, 'SIGCONT');
     await sleep(1_000);
     expect(catena('status', '--json', '--dir', cluster.directory).stdout).toContain('storage-3');
-  }));
+  });
+});

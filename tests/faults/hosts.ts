@@ -187,6 +187,36 @@ export class Hosts {
     command(...this.on(host, 'nft', 'delete table inet cut'));
   }
 
+  /** Of the packets that reach and leave this host, so many of a thousand are lost at random. */
+  lose(host: Host, perMille: number): void {
+    const chain = (hook: 'input' | 'output', device: string): string =>
+      `chain ${hook} { type filter hook ${hook} priority 0; ` +
+      `${device} != "lo" numgen random mod 1000 < ${perMille} drop; };`;
+    const chains = `${chain('input', 'iifname')} ${chain('output', 'oifname')}`;
+    command(...this.on(host, 'nft', `table inet loss { ${chains} }`));
+  }
+
+  keepPackets(host: Host): void {
+    command(...this.on(host, 'nft', 'delete table inet loss'));
+  }
+
+  /** What this host sends waits behind a narrow link, up to `delayMs`; what would wait longer is lost. */
+  narrow(host: Host, rate: string, delayMs: number): void {
+    const queue = ['rate', rate, 'burst', '64kb', 'latency', `${delayMs}ms`];
+    command(...this.on(host, 'tc', 'qdisc', 'add', 'dev', 'eth0', 'root', 'tbf', ...queue));
+  }
+
+  widen(host: Host): void {
+    command(...this.on(host, 'tc', 'qdisc', 'delete', 'dev', 'eth0', 'root'));
+  }
+
+  /** Segments that TCP on this host sent again. */
+  retransmissions(host: Host): number {
+    const words = command(...this.on(host, 'cat', '/proc/net/snmp')).split('\n');
+    const [names = '', values = ''] = words.filter((line) => line.startsWith('Tcp:'));
+    return Number(values.split(' ')[names.split(' ').indexOf('RetransSegs')]);
+  }
+
   logs(): string {
     return hosts.map((host) => `=== ${host}\n${logsOf(this.#folderOf(host))}`).join('\n');
   }

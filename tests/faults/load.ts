@@ -18,6 +18,8 @@ export const equalWithinMs = 30_000;
 interface Timed {
   readonly operations: number;
   readonly overTwoSeconds: number;
+  /** For want of space. */
+  readonly refused: number;
   readonly longestMs: number;
   readonly failures: readonly string[];
 }
@@ -32,6 +34,8 @@ export interface LoadOptions {
   readonly name: string;
   /** The history goes on until it has so many. */
   readonly historyOperations?: number;
+  /** What needs new space may be refused for want of it. */
+  readonly mayBeFull?: boolean;
 }
 
 export interface LoadFigures {
@@ -40,6 +44,8 @@ export interface LoadFigures {
   /** Of all operations, the part that took longer. */
   readonly overTwoSecondsPart: number;
   readonly longestMs: number;
+  /** Operations that found a disk full. */
+  readonly refused: number;
 }
 
 export class Load {
@@ -47,24 +53,26 @@ export class Load {
   readonly #options: LoadOptions;
   readonly #operations: Program[];
   readonly #history: Program;
-  readonly #bench: Program;
+  /** None where a disk may be full: it knows no refusals. */
+  readonly #bench: Program | undefined;
 
   /** Starts: random operations on the mounts together and on the ordinary one, a history of shared blocks, a bench. */
   constructor(options: LoadOptions) {
     const { cluster, seed, seconds, name } = options;
     this.#options = options;
     const mount = options.mounts.map((each) => each.path);
+    const shared = { seconds, 'may-be-full': String(options.mayBeFull ?? false) };
     this.historyPath = join(dirname(cluster.directory), `${name}.history`);
     this.#operations = [
-      witness('operations', { mount, name: `${name}-a`, seed, seconds }),
-      witness('operations', { mount: cluster.mount, name: `${name}-b`, seed: seed + 1, seconds }),
+      witness('operations', { mount, name: `${name}-a`, seed, ...shared }),
+      witness('operations', { mount: cluster.mount, name: `${name}-b`, seed: seed + 1, ...shared }),
     ];
     const history = {
       mount: [cluster.mount, ...mount],
       direct: 'true',
       name: `${name}-h`,
       seed,
-      seconds,
+      ...shared,
       threads: 12,
       'at-least': options.historyOperations,
       out: this.historyPath,
@@ -83,6 +91,7 @@ export class Load {
       `${seconds}s`,
     ];
     const where = ['--dir', cluster.directory, '--engine', 'posix', '--directory', cluster.mount];
+    if (options.mayBeFull === true) return;
     this.#bench = new Program('bench', [
       join(root, 'catena'),
       'bench',
@@ -95,17 +104,12 @@ export class Load {
 
   /** Waits for the end; no error, no wrong byte, and an order that explains the history. */
   async judge(): Promise<LoadFigures> {
-    const history = await findings<Timed & { errors: number; torn: number }>(this.#history);
+    const history = await findings<Timed>(this.#history);
     const timed = [history];
     for (const program of this.#operations) timed.push(await findings(program));
-    const bench = await this.#bench.ended;
     const failures = timed.flatMap((each) => each.failures);
     expect(failures, `${failures.join('\n')}\n${this.#options.cluster.logs()}`).toEqual([]);
-    expect(bench.code, bench.stdout + bench.stderr).toBe(0);
-    const [found] = JSON.parse(bench.stdout) as {
-      report: { errors: number; latencyUs: { p99: number; max: number } };
-    }[];
-    expect(found?.report.errors, bench.stdout).toBe(0);
+    const benchLongestMs = await this.#judgeBench();
     const checked = checkHistory(this.historyPath);
     expect(checked.failures).toEqual([]);
     expect(checked.operations).toBe(history.operations);
@@ -115,13 +119,25 @@ export class Load {
       operations,
       historyOperations: history.operations,
       overTwoSecondsPart: over / operations,
-      longestMs: Math.max(...timed.map((each) => each.longestMs), (found?.report.latencyUs.max ?? 0) / 1000),
+      longestMs: Math.max(benchLongestMs, ...timed.map((each) => each.longestMs)),
+      refused: timed.reduce((sum, each) => sum + each.refused, 0),
     };
+  }
+
+  async #judgeBench(): Promise<number> {
+    if (this.#bench === undefined) return 0;
+    const bench = await this.#bench.ended;
+    expect(bench.code, bench.stdout + bench.stderr).toBe(0);
+    const [found] = JSON.parse(bench.stdout) as { report: { errors: number; latencyUs: { max: number } } }[];
+    expect(found?.report.errors, bench.stdout).toBe(0);
+    return (found?.report.latencyUs.max ?? 0) / 1000;
   }
 
   /** For a test that failed: nothing goes on. */
   async kill(): Promise<void> {
-    for (const program of [...this.#operations, this.#history, this.#bench]) {
+    for (const program of [...this.#operations, this.#history, this.#bench].filter(
+      (each) => each !== undefined,
+    )) {
       program.signal('SIGKILL');
       await program.ended;
     }

@@ -4,7 +4,7 @@
 //!   operations --mount DIR [--mount DIR] --name FILE --seed N --seconds N [--operations N]
 //!              [--may-be-full true]
 //!   history --mount DIR [--mount DIR] --name FILE --seed N --seconds N [--operations N] [--at-least N]
-//!           [--threads N] [--registers N] [--direct true] --out FILE
+//!           [--threads N] [--registers N] [--direct true] [--may-be-full true] --out FILE
 //!   history-check --in FILE
 //!   disk --mount DIR --image FILE --bytes N [--log FILE]     until its standard input ends
 //!   cut --log FILE --image FILE --bytes N --from-ns N --to-ns N --seed N [--flushes-ignored-ns N]
@@ -116,14 +116,16 @@ fn record_history(mut given: Arguments) -> Answer {
         duration: seconds(&mut given)?,
         operations_min: given.optional("at-least")?.unwrap_or(0),
         operations_max: given.optional("operations")?.unwrap_or(u64::MAX),
+        may_be_full: given.optional("may-be-full")?.unwrap_or(false),
         history: given.one("out")?,
     };
     given.end()?;
     let mut found = history::record(&options).map_err(told)?;
     let line = format!(
-        "{{\"seed\": {}, {}, \"errors\": {}, \"torn\": {}, \"failures\": {}}}",
+        "{{\"seed\": {}, {}, \"refused\": {}, \"errors\": {}, \"torn\": {}, \"failures\": {}}}",
         options.seed,
         found.latencies.json(),
+        found.refused,
         found.errors.len(),
         found.torn.len(),
         list(&[found.torn.clone(), found.errors.clone()].concat())

@@ -8,7 +8,7 @@ use crate::random::{Random, mix};
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use std::fs::File;
-use std::io::Result;
+use std::io::{ErrorKind, Result};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -36,6 +36,8 @@ pub struct RecorderOptions {
     pub operations_min: u64,
     /// Ends earlier after so many.
     pub operations_max: u64,
+    /// Writes may find the disk full: each is done, or not, sooner or later.
+    pub may_be_full: bool,
     pub history: PathBuf,
 }
 
@@ -44,6 +46,8 @@ pub struct RecorderOptions {
 pub struct Recorded {
     pub latencies: Latencies,
     pub errors: Vec<String>,
+    /// Writes that found the disk full, and may.
+    pub refused: u64,
     /// Reads that saw parts of two values, or of none: blocks are written whole.
     pub torn: Vec<String>,
 }
@@ -71,6 +75,7 @@ pub fn record(options: &RecorderOptions) -> Result<Recorded> {
             let found = thread.join().expect("a recording thread does not panic")?;
             all.latencies.merge(found.latencies);
             all.errors.extend(found.errors);
+            all.refused += found.refused;
             all.torn.extend(found.torn);
         }
         Ok(())
@@ -125,7 +130,7 @@ fn run_thread(
             0 => (Kind::Write, u64::from(thread + 1) << 40 | number),
             _ => (Kind::Read, 0),
         };
-        let operation = run_one(&file, register, kind, value, &mut found);
+        let operation = run_one(&file, register, kind, value, options.may_be_full, &mut found);
         if let Some(operation) = operation {
             history.lock().write(&operation)?;
         }
@@ -134,7 +139,14 @@ fn run_thread(
 }
 
 /// None: a read that failed says nothing.
-fn run_one(file: &File, register: u32, kind: Kind, value: u64, found: &mut Recorded) -> Option<Operation> {
+fn run_one(
+    file: &File,
+    register: u32,
+    kind: Kind,
+    value: u64,
+    may_be_full: bool,
+    found: &mut Recorded,
+) -> Option<Operation> {
     let offset = u64::from(register / REGISTERS_PER_CHUNK) * CHUNK_BYTES
         + u64::from(register % REGISTERS_PER_CHUNK) * BLOCK_BYTES as u64;
     let mut block = if kind == Kind::Write { block_of(value) } else { vec![0; BLOCK_BYTES] };
@@ -146,7 +158,10 @@ fn run_one(file: &File, register: u32, kind: Kind, value: u64, found: &mut Recor
     let returned_ns = boot_ns();
     found.latencies.add(returned_ns - called_ns);
     let whole = matches!(done, Ok(BLOCK_BYTES));
-    if !whole {
+    let is_full = done.as_ref().is_err_and(|error| error.kind() == ErrorKind::StorageFull);
+    if is_full && may_be_full {
+        found.refused += 1;
+    } else if !whole {
         let how = done.map_or_else(|error| error.to_string(), |bytes| format!("{bytes} bytes"));
         found.errors.push(format!("{kind:?} of register {register} at {called_ns}: {how}"));
     }
@@ -214,6 +229,7 @@ mod tests {
             duration: Duration::from_secs(60),
             operations_min: 0,
             operations_max: 20_000,
+            may_be_full: false,
             history: folder.path().join("history"),
         };
         let found = record(&options).unwrap();
@@ -227,7 +243,7 @@ mod tests {
         let mut writes = text.lines().filter(|line| line.starts_with("w 0 "));
         let old: u64 = writes.next().unwrap().split(' ').nth(2).unwrap().parse().unwrap();
         file.write_at(&block_of(old), 0).unwrap();
-        let seen = run_one(&file, 0, Kind::Read, 0, &mut Recorded::default()).unwrap();
+        let seen = run_one(&file, 0, Kind::Read, 0, false, &mut Recorded::default()).unwrap();
         let line = format!("r 0 {} {} {}\n", seen.value, seen.called_ns, seen.returned_ns.unwrap());
         std::fs::write(&options.history, text + &line).unwrap();
         assert_eq!(check_file(&options.history).unwrap().1.len(), 1);

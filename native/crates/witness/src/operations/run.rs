@@ -125,6 +125,9 @@ impl Run {
             let settled = match done {
                 Err(Failure::Full) if options.may_be_full => {
                     self.refused += 1;
+                    if let Some(last) = self.last.back_mut() {
+                        last.push_str(" (refused)");
+                    }
                     self.settle(mount, operation, content_seed(options.seed, number))
                 }
                 Err(Failure::Full) => Err("no space is left".into()),
@@ -180,7 +183,14 @@ impl Run {
         let of = |bytes: &[u8], at: usize| bytes.get(at).copied().unwrap_or(0);
         let is_wrong = |(at, &have): (usize, &u8)| have != of(&self.model, at) && have != of(&after, at);
         if let Some((at, _)) = got.iter().enumerate().find(|&place| is_wrong(place)) {
-            return Err(format!("on a full disk: byte {at} is neither as before nor as after"));
+            let extent = got.iter().enumerate().skip(at).take_while(|&place| is_wrong(place)).count();
+            return Err(format!(
+                "on a full disk: byte {at} (some {extent}) is neither as before nor as after: {:02x?}, \
+                 before {:02x?}, after {:02x?}",
+                &got[at..(at + 8).min(got.len())],
+                &self.model[at.min(self.model.len())..(at + 8).min(self.model.len())],
+                &after[at.min(after.len())..(at + 8).min(after.len())]
+            ));
         }
         self.model = got;
         Ok(())
@@ -316,7 +326,7 @@ mod tests {
         assert_eq!(run.model.len(), 2_400);
         assert_eq!(run.model[1_499..1_501], [content(1, 2_000)[1_499], content(2, 2_000)[500]]);
         file.write_all_at(&[run.model[999] ^ 1], 999).unwrap();
-        assert!(run.settle(0, refused, 2).unwrap_err().contains("byte 999 is neither"));
+        assert!(run.settle(0, refused, 2).unwrap_err().contains("byte 999 (some 1) is neither"));
         file.write_all_at(&[run.model[999]], 999).unwrap();
         file.set_len(3_001).unwrap();
         assert!(run.settle(0, refused, 2).unwrap_err().contains("3001 bytes are there"));
