@@ -1,13 +1,14 @@
 import { mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, expect, test } from 'vitest';
+import { afterAll, afterEach, expect, test } from 'vitest';
 import { FsError } from './errors.ts';
 import { type AllocateBlocks, reservePieceBytes, SpaceReserve } from './space-reserve.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'catena-reserve-'));
 const path = join(folder, 'reserve');
 afterEach(() => rmSync(path, { force: true }));
+afterAll(() => rmSync(folder, { recursive: true }));
 
 let freePieces = 0;
 /** A disk of so many free pieces. */

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { catena, RunningCluster } from './running-cluster.ts';
 
 let cluster: RunningCluster;
@@ -10,6 +10,18 @@ beforeAll(() => {
   cluster = RunningCluster.start();
 });
 afterAll(() => cluster.stop());
+
+/** Clusters of single tests: most are refused, and none runs afterwards. */
+const others: RunningCluster[] = [];
+afterEach(() => {
+  for (const other of others.splice(0)) other.remove();
+});
+
+function prepareOther(): RunningCluster {
+  const other = RunningCluster.prepare();
+  others.push(other);
+  return other;
+}
 
 test('everything serves, and the status says so', () => {
   const status = cluster.status();
@@ -59,7 +71,7 @@ test('the supervisor killed: its children live on, and the next up adopts them',
 });
 
 test('a taken port is named, and nothing stays started', async () => {
-  const other = RunningCluster.prepare();
+  const other = prepareOther();
   const server = createServer().listen(other.basePort, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
   const done = await new Promise<{ status: number | null; stderr: string }>((resolve) => {
@@ -76,7 +88,7 @@ test('a taken port is named, and nothing stays started', async () => {
 });
 
 test('a folder that holds something else is refused', () => {
-  const other = RunningCluster.prepare();
+  const other = prepareOther();
   mkdirSync(other.directory);
   writeFileSync(join(other.directory, 'precious.txt'), 'mine');
   const done = other.tryUp();
@@ -90,7 +102,7 @@ test.each([
   ['a wrong type', (text: string) => text.replace(/^listen = .*$/m, 'listen = 7400'), 'listen'],
   ['no TOML', () => '= = =', 'manager.toml'],
 ])('%s in a configuration refuses to start in one line', (_name, spoil, word) => {
-  const other = RunningCluster.prepare();
+  const other = prepareOther();
   expect(
     catena('init', '--dir', other.directory, '--mount', other.mount, '--base-port', `${other.basePort}`)
       .status,
@@ -128,7 +140,7 @@ test.each([
     /meta refused to start: .*meta\.toml/,
   ],
 ])('%s is refused in one line, and nothing stays started', (_name, spoil, sentence) => {
-  const other = RunningCluster.prepare();
+  const other = prepareOther();
   const place = ['--dir', other.directory, '--mount', other.mount];
   expect(catena('init', ...place, '--base-port', `${other.basePort}`).status).toBe(0);
   const whole = readFileSync(join(other.directory, 'cluster.json'));
@@ -143,7 +155,7 @@ test.each([
 });
 
 test('a cluster whose making was ended in the middle is made anew', () => {
-  const other = RunningCluster.prepare();
+  const other = prepareOther();
   const place = ['--dir', other.directory, '--mount', other.mount];
   expect(catena('init', ...place, '--base-port', `${other.basePort}`).status).toBe(0);
   // As kill -9 before the last step leaves it, and in the middle of the manager's first state.
@@ -155,7 +167,7 @@ test('a cluster whose making was ended in the middle is made anew', () => {
 });
 
 test('a data directory of another cluster is refused and not touched', () => {
-  const other = RunningCluster.prepare();
+  const other = prepareOther();
   expect(
     catena('init', '--dir', other.directory, '--mount', other.mount, '--base-port', `${other.basePort}`)
       .status,

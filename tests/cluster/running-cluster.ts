@@ -129,6 +129,11 @@ export class RunningCluster {
 
   stop(): void {
     this.down();
+    this.remove();
+  }
+
+  /** The folder of one that does not run. */
+  remove(): void {
     rmSync(dirname(this.directory), { recursive: true, force: true });
   }
 }

@@ -1,10 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { identify, isAlive, load, signal, store } from './process-identity.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'catena-identity-'));
+afterAll(() => rmSync(folder, { recursive: true }));
 
 test('a process is known until it ends, and a reused pid is not taken for it', async () => {
   const child = spawn('sleep', ['60'], { stdio: 'ignore' });
@@ -16,7 +19,7 @@ test('a process is known until it ends, and a reused pid is not taken for it', a
   expect(isAlive(reused)).toBe(false);
   expect(signal(reused, 'SIGKILL')).toBe(false);
 
-  const path = join(mkdtempSync(join(tmpdir(), 'catena-identity-')), 'child.pid');
+  const path = join(folder, 'child.pid');
   store(path, identity);
   expect(load(path)).toEqual(identity);
   expect(signal(identity, 'SIGKILL')).toBe(true);
@@ -25,7 +28,7 @@ test('a process is known until it ends, and a reused pid is not taken for it', a
 });
 
 test('a file with garbage names nobody', () => {
-  const path = join(mkdtempSync(join(tmpdir(), 'catena-identity-')), 'child.pid');
+  const path = join(folder, 'child.pid');
   writeFileSync(path, '{"pid":');
   expect(load(path)).toBeUndefined();
 });
