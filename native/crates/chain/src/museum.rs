@@ -98,6 +98,9 @@ violations! {
     FlushErrorIgnored = "flush-error-ignored",
     /// P11: a target whose flush failed still calls itself complete after a restart.
     OfflineStaysComplete = "offline-stays-complete",
+    /// P11/P12: a target whose flush failed is opened as it shows itself, and its resync compares versions: what
+    /// the page cache shows and the medium has not is never written again.
+    LostPagesTrusted = "lost-pages-trusted",
     /// P11: a flush is answered before it is on the medium.
     FlushAnsweredEarly = "flush-answered-early",
     /// P10/P11: the durability epoch is not raised when an incomplete member resumes.

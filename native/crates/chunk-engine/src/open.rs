@@ -1,7 +1,8 @@
 //! Making a target, and opening one: the catalogue, then the journal on top of it. Records covered by a flush
-//! mark are taken as they are; of later ones every directly written block is verified, and a chunk that fails
-//! returns to its last good version (P12). Opening ends with a checkpoint, so that nothing dropped can come
-//! back.
+//! mark are taken as they are; of later ones every directly written block is verified and written again, and a
+//! chunk that fails returns to its last good version (P12). Written again, because a flush that failed may have
+//! left a block in the page cache alone, where it counts as clean: no later flush would write it. Opening ends
+//! with a checkpoint, so that nothing dropped can come back.
 
 mod replay;
 
@@ -132,6 +133,8 @@ impl Engine {
             options,
         };
         core.count(loaded.settled_blocks);
+        // The process before may have died between the making of a file and the flush of its name.
+        core.volume.flush_names("the names of files")?;
         // What was replayed need not be on the medium yet. No block goes in place or back to the file system,
         // and no mark covers a record that was dropped, before the catalogue holds what the replay made of
         // the journal.

@@ -205,6 +205,8 @@ impl Segments {
     /// Flushes every segment written since the last flush.
     pub fn flush(&self) -> Result<()> {
         let _one = self.flushing.lock();
+        // After a flush that failed its segments count as clean here, and are not.
+        self.volume.check()?;
         let dirty: Vec<Arc<SegmentFile>> = self
             .files
             .read()
@@ -255,7 +257,8 @@ impl Segments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::MemoryDisk;
+    use crate::disk::{Fault, MemoryDisk};
+    use std::io::IoSlice;
 
     #[test]
     fn classes_hold_their_chunks() {
@@ -283,5 +286,23 @@ mod tests {
             again.mark_used(ExtentAddress { segment: 999, extent: 0 }).unwrap_err().code,
             Code::Corrupt
         );
+    }
+    /// As a checkpoint does while the flush of another thread fails: the segments are not flushed because
+    /// nobody marked them since.
+    #[test]
+    fn a_flush_after_a_failed_one_fails() {
+        let disk = MemoryDisk::new(1 << 30);
+        let segments = Segments::open(Arc::new(Volume::new(Arc::new(disk.clone()))), 1 << 20).unwrap();
+        let (address, file) = segments.allocate(4, 0).unwrap();
+        let write = || {
+            let parts = [IoSlice::new(b"bytes")];
+            segments.volume.write(&*file.file, &parts, file.offset(address.extent, 0), "a segment")
+        };
+        write().unwrap();
+        file.mark_dirty();
+        disk.fail_flush("segment-", Fault::Io);
+        assert_eq!(segments.flush().unwrap_err().code, Code::TargetOffline);
+        assert_eq!(segments.flush().unwrap_err().code, Code::TargetOffline);
+        assert_eq!(write().unwrap_err().code, Code::TargetOffline);
     }
 }

@@ -74,6 +74,7 @@ impl Volume {
     }
 
     fn spending(&self, what: &str, attempt: impl Fn() -> std::io::Result<()>) -> Result<()> {
+        self.check()?;
         loop {
             match attempt() {
                 Ok(()) => return Ok(()),
@@ -90,8 +91,16 @@ impl Volume {
         }
     }
 
+    /// Never after a failure: one that succeeds would say nothing of what the failed one was to write.
     pub fn flush(&self, file: &dyn DiskFile, what: &str) -> Result<()> {
+        self.check()?;
         file.flush().map_err(|error| self.fail(what, &error))
+    }
+
+    /// Creations and removals are on the medium.
+    pub fn flush_names(&self, what: &str) -> Result<()> {
+        self.check()?;
+        self.disk.flush_names().map_err(|error| self.fail(what, &error))
     }
 
     pub fn create(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
@@ -100,7 +109,7 @@ impl Volume {
             *created.lock() = Some(self.disk.create(name)?);
             Ok(())
         })?;
-        self.disk.flush_names().map_err(|error| self.fail(name, &error))?;
+        self.flush_names(name)?;
         Ok(created.into_inner().expect("a created file"))
     }
 

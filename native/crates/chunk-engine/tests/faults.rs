@@ -54,6 +54,10 @@ fn fail_one(name: &str, script: &[Step], fault: Fault, at: u64) -> bool {
     for crash in [Crash::KeepAll, Crash::LoseAll, Crash::Random(at)] {
         world.check_after(crash);
     }
+    // The next process of the same boot sees what the page cache shows, not what the medium has. When it has
+    // opened the target and flushed once, what it shows is on the medium.
+    world.engine = None;
+    world.check_disk(world.disk.fork(), false, "another process");
     reached
 }
 
@@ -85,6 +89,11 @@ fn fail_each(fault: Fault) {
 #[test]
 fn an_io_error_at_every_operation() {
     fail_each(Fault::Io);
+}
+
+#[test]
+fn an_io_error_at_every_operation_that_empties_the_page_cache() {
+    fail_each(Fault::IoDropsPages);
 }
 
 #[test]
@@ -176,6 +185,80 @@ fn a_failed_flush_is_the_end() {
     assert_eq!(engine.flush().unwrap_err().code, Code::TargetOffline);
     assert_eq!(engine.flush().unwrap_err().code, Code::TargetOffline, "a flush is never retried");
     assert_eq!(write(&engine, id(1, 0), 1, 0, b"after").unwrap_err().code, Code::TargetOffline);
+}
+
+/// A flush failed; the same boot opens the target again, and the power goes at each operation of that. What was
+/// flushed before is there, and what was not is whole or not there.
+#[test]
+fn a_loss_of_power_while_a_failed_target_is_opened_again() {
+    let (mut count, mut failures) = (0, 0);
+    let stride = if is_exhaustive() { 1 } else { 7 };
+    for (number, (name, script)) in scripts().iter().enumerate() {
+        for (file, fault) in [
+            ("segment-", Fault::Io),
+            ("segment-", Fault::IoDropsPages),
+            ("journal-", Fault::Io),
+            ("journal-", Fault::IoDropsPages),
+            ("catalog", Fault::Io),
+            ("catalog", Fault::IoDropsPages),
+        ] {
+            let mut world = World::new(MemoryDisk::new(1 << 30), small());
+            world.faulty = true;
+            for (place, step) in script.iter().enumerate() {
+                if place == number % script.len() {
+                    world.disk.fail_flush(file, fault);
+                }
+                if world.step(step).is_err() {
+                    break;
+                }
+            }
+            world.disk.heal();
+            if world.engine.as_ref().is_some_and(|engine| engine.failure().is_none()) {
+                continue;
+            }
+            failures += 1;
+            world.engine = None;
+            for at in (1 + number..).step_by(stride) {
+                let disk = world.disk.fork();
+                let before = disk.operations();
+                disk.fail_at(at as u64, Fault::PowerOff);
+                drop(Engine::open(Arc::new(disk.clone()), small()));
+                let reached = disk.operations() - before >= at as u64;
+                disk.heal();
+                for crash in [Crash::LoseAll, Crash::Random(at as u64)] {
+                    let what = format!("{name}, {fault:?} of {file}, power lost at {at}, {crash:?}");
+                    world.check_disk(disk.after(crash), false, &what);
+                }
+                if !reached {
+                    break;
+                }
+                count += 1;
+            }
+        }
+    }
+    assert!(failures > 50 && count > 200, "{failures} failed, {count} losses of power are too few");
+}
+
+/// What a failed flush forgot is on the medium when the target is open again, however the page cache shows it.
+#[test]
+fn what_a_failed_flush_forgot_is_written_again() {
+    for (fault, kept) in [(Fault::Io, true), (Fault::IoDropsPages, false)] {
+        let disk = MemoryDisk::new(1 << 30);
+        let engine = Engine::create(Arc::new(disk.clone()), options()).unwrap();
+        write(&engine, id(1, 0), 0, 0, &pattern(1, 50_000)).unwrap();
+        engine.flush().unwrap();
+        write(&engine, id(1, 0), 1, 50_000, &pattern(2, 10_000)).unwrap();
+        disk.fail_flush("segment-", fault);
+        assert_eq!(engine.flush().unwrap_err().code, Code::TargetOffline);
+        drop(engine);
+        let (engine, opened) = Engine::open(Arc::new(disk.clone()), options()).unwrap();
+        assert_eq!(opened.complete, kept, "{fault:?}");
+        let shown = content(&engine, id(1, 0));
+        assert_eq!(shown.len(), if kept { 60_000 } else { 50_000 });
+        // Without a flush: what an opened target shows is on the medium.
+        let (engine, _) = Engine::open(Arc::new(disk.after(Crash::LoseAll)), options()).unwrap();
+        assert!(content(&engine, id(1, 0)) == shown, "{fault:?}");
+    }
 }
 
 #[test]

@@ -83,10 +83,14 @@ pub struct Engine {
     pub used: bool,
     /// Bytes left, the reserve among them.
     pub room: u64,
-    /// The next flush fails. What it was to write is not on the medium and never will be, whatever later
-    /// flushes say: the system took it for written (P11). Until the target was brought up to date again.
+    /// The next flush fails. What it was to write is not on the medium, whatever later flushes say: the system
+    /// took it for written (P11).
     pub flush_fails: bool,
+    /// A flush failed, and the target was not opened since.
     pub frozen: bool,
+    /// Only planted: chunks that the medium does not have as they are shown; no flush brings them, unless they
+    /// are written again.
+    pub(crate) unwritten: BTreeMap<ChunkId, Version>,
     /// The newest version of the marks that are gone.
     pub forgotten: Version,
 }
@@ -251,9 +255,45 @@ impl Engine {
     }
 
     pub fn flushed(&mut self, snapshot: State) {
-        if snapshot.number > self.durable.number {
-            self.durable = snapshot;
+        if snapshot.number <= self.durable.number {
+            return;
         }
+        let mut before = std::mem::replace(&mut self.durable, snapshot);
+        let chunks = &mut self.durable.chunks;
+        self.unwritten.retain(|chunk, version| chunks.get(chunk).is_some_and(|now| now.version == *version));
+        for chunk in self.unwritten.keys() {
+            match before.chunks.remove(chunk) {
+                Some(kept) => chunks.insert(*chunk, kept),
+                None => chunks.remove(chunk),
+            };
+        }
+    }
+
+    /// By a new process, or again after a failure. What a failed flush left in the page cache alone is verified,
+    /// written again and flushed; if it is gone from there too (`dropped`), the target goes back to what was
+    /// flushed (P12).
+    pub fn open(&mut self, dropped: bool) {
+        if !std::mem::take(&mut self.frozen) {
+            return;
+        }
+        if dropped {
+            self.go_back();
+        } else if planted(Planted::LostPagesTrusted) {
+            let durable = &self.durable.chunks;
+            let is_lost = |(chunk, stored): &(&ChunkId, &Stored)| {
+                durable.get(chunk).is_none_or(|durable| durable.version != stored.version)
+            };
+            let lost = self.state.chunks.iter().filter(is_lost);
+            self.unwritten = lost.map(|(chunk, stored)| (*chunk, stored.version)).collect();
+        } else {
+            self.durable = self.snapshot();
+        }
+    }
+
+    fn go_back(&mut self) {
+        self.unrecorded.clear();
+        let number = self.state.number;
+        self.state = State { number, ..self.durable.clone() };
     }
 
     /// Marks of removals that nobody can ask for any more go: of an older version of the chain, and older than
@@ -302,15 +342,16 @@ impl Engine {
     /// The power went. What was not flushed may be gone or torn, or not. What is torn is found at the opening,
     /// and the target goes back to what was flushed (P12).
     pub fn lose_power(&mut self, all_kept: bool) {
+        // Nothing keeps what the system took for written.
+        let all_kept = all_kept && !self.frozen && self.unwritten.is_empty();
         if !all_kept && planted(Planted::TornAccepted) {
             self.accept_torn();
         } else if !all_kept {
-            let number = self.state.number;
-            self.state = self.durable.clone();
-            self.state.number = number;
+            self.go_back();
         }
         self.durable = self.snapshot();
         self.frozen = false;
+        self.unwritten.clear();
     }
 
     fn committed_of(stored: &Stored) -> Committed {

@@ -66,6 +66,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::FlushHeadOnly, Profile::Outage, 1500),
     exhibit(Planted::FlushErrorIgnored, Profile::Outage, 3000),
     rare(Planted::OfflineStaysComplete, Profile::Outage, 1000, 2000),
+    exhibit(Planted::LostPagesTrusted, Profile::Outage, 3000),
     exhibit(Planted::FlushAnsweredEarly, Profile::Outage, 500),
     exhibit(Planted::EpochNotRaised, Profile::Outage, 200),
     exhibit(Planted::TornAccepted, Profile::Outage, 1000),

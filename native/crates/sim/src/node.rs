@@ -7,7 +7,7 @@ use crate::random::Random;
 use crate::world::{CHAIN, World};
 use chain::manager::Published;
 use chain::museum::{Planted, planted};
-use chain::{ChunkRange, Identity, Input, Recovered, RecoveredUpdate, Replica, ReplyTo, Time, limits};
+use chain::{ChunkRange, Identity, Input, Recovered, RecoveredUpdate, Replica, ReplyTo, Role, Time, limits};
 use std::collections::BTreeMap;
 use wire::message::{LocalState, TargetReport};
 use wire::{ChunkId, Code, Error, TargetId, Version};
@@ -120,10 +120,11 @@ impl Node {
 
 impl World {
     pub fn start_node(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        if node.replica.is_some() {
+        if self.nodes[index].replica.is_some() {
             return;
         }
+        self.open_engine(index);
+        let node = &mut self.nodes[index];
         node.incarnation += 1;
         node.started = self.now;
         node.sequence = 0;
@@ -200,17 +201,24 @@ impl World {
         }
     }
 
+    /// Some file systems drop the pages that they could not write from the page cache, others keep them there.
+    fn open_engine(&mut self, index: usize) {
+        let dropped = self.nodes[index].engine.frozen && self.random.chance(50.0);
+        self.nodes[index].engine.open(dropped);
+    }
+
     fn reopen(&mut self, index: usize) {
-        // What was started before the failure counts no more.
-        self.nodes[index].engine.generation += 1;
-        self.nodes[index].engine.frozen = false;
-        let recovered = self.nodes[index].recovered();
         let incarnation = self.nodes[index].incarnation;
-        self.feed(index, Input::Reopen { recovered });
         let replica = self.nodes[index].replica.as_ref().expect("it runs");
-        if replica.report().0 == LocalState::LocalOffline {
+        if replica.view().role != Role::Idle {
+            // The chain does not know yet.
             return self.schedule(200_000, Event::Reopen { node: index, incarnation });
         }
+        // What was started before the failure counts no more.
+        self.nodes[index].engine.generation += 1;
+        self.open_engine(index);
+        let recovered = self.nodes[index].recovered();
+        self.feed(index, Input::Reopen { recovered });
         self.nodes[index].disk_broken = false;
     }
 

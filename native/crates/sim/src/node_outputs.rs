@@ -98,10 +98,7 @@ impl World {
                 self.start_disk(index, None, work);
             }
             Output::DiscardPending => self.nodes[index].engine.discard_staged(),
-            Output::ClearChannels => {
-                self.nodes[index].engine.frozen = false;
-                self.nodes[index].engine.drop_channels(None);
-            }
+            Output::ClearChannels => self.nodes[index].engine.drop_channels(None),
             Output::DropChannels { client } => {
                 self.nodes[index].engine.drop_channels(Some(client));
             }

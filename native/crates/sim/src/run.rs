@@ -33,10 +33,11 @@ pub fn run_seed(seed: u64, choice: Choice) -> Report {
     run_caught(choice.planted, || World::new(seed, choice.profile, choice.verbose), &[])
 }
 
-/// Runs a world of the caller's making, with faults at given times (ms) instead of drawn ones.
-pub fn run_with(knobs: Knobs, seed: u64, script: &[(u64, ScriptedFault)], verbose: bool) -> Report {
+/// Runs a world of the caller's making (so its profile is not chosen), with faults at given times (ms) instead
+/// of drawn ones.
+pub fn run_with(knobs: Knobs, seed: u64, script: &[(u64, ScriptedFault)], choice: Choice) -> Report {
     let faults: Vec<(u64, Fault)> = script.iter().map(|(time, fault)| (*time, fault.to_fault())).collect();
-    run_caught(None, || World::with(knobs, Random::new(seed), verbose), &faults)
+    run_caught(choice.planted, || World::with(knobs, Random::new(seed), choice.verbose), &faults)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,14 @@ pub enum ScriptedFault {
     Start {
         node: usize,
     },
+    /// In order: a flush, then the end of the process.
+    Stop {
+        node: usize,
+    },
+    /// The next flush fails.
+    FlushError {
+        node: usize,
+    },
 }
 
 impl ScriptedFault {
@@ -56,6 +65,8 @@ impl ScriptedFault {
         match self {
             ScriptedFault::Kill { node, power } => Fault::Crash { node, power },
             ScriptedFault::Start { node } => Fault::Restart { node },
+            ScriptedFault::Stop { node } => Fault::Stop { node },
+            ScriptedFault::FlushError { node } => Fault::FlushError { node },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Worlds in which every rule is kept: nothing may be found. And the proof that a seed is a history.
 
-use sim::{Choice, Profile, Random, ScriptedFault, run_seed, run_with};
+use sim::{Choice, Planted, Profile, Random, ScriptedFault, run_seed, run_with};
 
 #[test]
 fn hundreds_of_worlds_keep_every_rule() {
@@ -52,11 +52,41 @@ fn members_may_die_and_return_in_any_order() {
             for (place, node) in back.iter().enumerate() {
                 script.push((4000 + place as u64 * 700, ScriptedFault::Start { node: *node }));
             }
-            let report = run_with(knobs, seed, &script, false);
+            let report = run_with(knobs, seed, &script, Choice::default());
             assert_eq!(report.violation, None, "they die {die:?} and return {back:?}");
             assert!(report.operations > 100);
         }
     }
+}
+
+/// The last member is stopped in order, its flush fails, and it comes back alone in the same boot, with or
+/// without the pages that were not written: it is not complete, so it may not go on as if nothing had happened.
+#[test]
+fn a_member_whose_last_flush_failed_does_not_resume_as_complete() {
+    let violation = |seed: u64, planted: Option<Planted>| {
+        let mut knobs = sim::Knobs::quiet(Profile::Outage, &mut Random::new(seed));
+        (knobs.members, knobs.clients, knobs.faults_ms) = (3, 3, 12_000);
+        knobs.io_timeout_ms = 60_000;
+        (knobs.stays_down, knobs.exit_reported) = (true, 100.0);
+        let script = [
+            (1000, ScriptedFault::Kill { node: 0, power: false }),
+            (1400, ScriptedFault::Kill { node: 1, power: false }),
+            (3000, ScriptedFault::FlushError { node: 2 }),
+            (3000, ScriptedFault::Stop { node: 2 }),
+            (4000, ScriptedFault::Start { node: 2 }),
+            (6000, ScriptedFault::Start { node: 0 }),
+            (6500, ScriptedFault::Start { node: 1 }),
+        ];
+        let report = run_with(knobs, seed, &script, Choice { planted, ..Choice::default() });
+        assert!(report.operations > 100 || report.violation.is_some());
+        report.violation
+    };
+    for seed in 0..20 {
+        assert_eq!(violation(seed, None), None, "seed {seed}");
+    }
+    let found =
+        (0..20).filter(|seed| violation(*seed, Some(Planted::OfflineStaysComplete)).is_some()).count();
+    assert!(found >= 3, "{found} of 20 worlds notice a member that calls itself complete");
 }
 
 /// Another process, with its own addresses and hashes, sees the same histories.

@@ -19,8 +19,11 @@ const FOLDER: &str = ".";
 /// What happens to the operation that `fail_at` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// This one fails with EIO; a failed flush also forgets what it should have kept, as Linux does.
+    /// This one fails with EIO. A failed flush also forgets what it should have kept: the pages count as clean,
+    /// reads show what was written, and the medium does not have it.
     Io,
+    /// As `Io`, but what a failed flush forgets is gone from the page cache too: reads show the old bytes.
+    IoDropsPages,
     /// This one fails with ENOSPC.
     NoSpace,
     /// If it is a write, its first half is done, and then it fails with ENOSPC.
@@ -57,7 +60,7 @@ enum NameChange {
     Remove(String),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     files: Vec<Content>,
     names: BTreeMap<String, usize>,
@@ -70,6 +73,8 @@ struct State {
     fault: Option<(u64, Fault)>,
     medium_bytes: u64,
     ignored_flushes: Option<String>,
+    /// Prefix of names, and what happens to the next flush of such a file.
+    flush_fault: Option<(String, Fault)>,
 }
 
 /// Clones share the disk.
@@ -165,7 +170,9 @@ impl State {
         self.operations += 1;
         match self.fault {
             Some((at, Fault::PowerOff)) if self.operations >= at => Err(Error::from_raw_os_error(5)),
-            Some((at, Fault::Io)) if self.operations == at => Err(Error::from_raw_os_error(5)),
+            Some((at, Fault::Io | Fault::IoDropsPages)) if self.operations == at => {
+                Err(Error::from_raw_os_error(5))
+            }
             Some((at, Fault::NoSpace)) if self.operations == at => Err(Error::from_raw_os_error(28)),
             _ => Ok(()),
         }
@@ -180,9 +187,34 @@ impl State {
         self.changes
     }
 
-    fn ignores_flushes_of(&self, file: usize) -> bool {
-        let Some(prefix) = &self.ignored_flushes else { return false };
+    fn is_named(&self, file: usize, prefix: &str) -> bool {
         self.names.iter().any(|(name, named)| *named == file && name.starts_with(prefix))
+    }
+
+    fn ignores_flushes_of(&self, file: usize) -> bool {
+        self.ignored_flushes.as_ref().is_some_and(|prefix| self.is_named(file, prefix))
+    }
+
+    /// The error of the medium that the flush that just began meets.
+    fn fault_of_flush(&mut self, file: usize) -> Option<Fault> {
+        let chosen = self.flush_fault.as_ref().is_some_and(|(prefix, _)| self.is_named(file, prefix));
+        match chosen {
+            true => self.flush_fault.take().map(|(_, fault)| fault),
+            false => self.fault.filter(|(at, _)| *at == self.operations).map(|(_, fault)| fault),
+        }
+    }
+
+    /// The pages that these changes wrote are as the medium has them.
+    fn drop_pages(&mut self, file: usize, changes: &[(u64, Change)]) {
+        let content = &mut self.files[file];
+        let before = content.now.pages.len() as u64;
+        for page in written_pages(changes.iter().map(|(_, change)| change)) {
+            match content.durable.pages.get(&page) {
+                Some(kept) => drop(content.now.pages.insert(page, kept.clone())),
+                None => drop(content.now.pages.remove(&page)),
+            }
+        }
+        self.used_pages = self.used_pages + content.now.pages.len() as u64 - before;
     }
 
     fn powered_off_now(&self) -> bool {
@@ -228,9 +260,15 @@ impl MemoryDisk {
         state.fault = Some((state.operations + n, fault));
     }
 
-    /// What `fail_at` asked for does not happen any more.
+    /// The next flush of a file whose name begins so (any: "") fails.
+    pub fn fail_flush(&self, prefix: &str, fault: Fault) {
+        self.0.lock().flush_fault = Some((prefix.to_string(), fault));
+    }
+
+    /// What `fail_at` and `fail_flush` asked for does not happen any more.
     pub fn heal(&self) {
-        self.0.lock().fault = None;
+        let mut state = self.0.lock();
+        (state.fault, state.flush_fault) = (None, None);
     }
 
     /// Operations so far.
@@ -287,6 +325,11 @@ impl MemoryDisk {
         }
         next.durable_names = next.names.clone();
         MemoryDisk(Arc::new(Mutex::new(next)))
+    }
+
+    /// Another disk that is as this one is now, page cache and all.
+    pub fn fork(&self) -> MemoryDisk {
+        MemoryDisk(Arc::new(Mutex::new(self.0.lock().clone())))
     }
 
     /// Inverts one bit of a file, on the medium too. `false` if no byte was ever written there.
@@ -393,21 +436,32 @@ impl DiskFile for MemoryFile {
 
     fn flush(&self) -> Result<()> {
         let mut state = self.disk.0.lock();
-        let started = state.begin();
-        let io_error = matches!(state.fault, Some((_, Fault::Io)));
+        let mut started = state.begin();
+        let fault = state.fault_of_flush(self.file);
+        if matches!(fault, Some(Fault::Io | Fault::IoDropsPages)) {
+            started = Err(Error::from_raw_os_error(5));
+        }
         if state.ignores_flushes_of(self.file) {
             return started;
         }
         let content = &mut state.files[self.file];
         let changes = std::mem::take(&mut content.unflushed);
-        let medium_bytes = written_pages(changes.iter().map(|(_, change)| change)) * PAGE_BYTES;
-        match &started {
-            Ok(()) => changes.iter().for_each(|(_, change)| content.durable.apply(change)),
-            // An error of the medium: the pages count as clean now, and nothing says what was kept.
-            Err(_) if io_error => {}
-            Err(_) => content.unflushed = changes,
+        match (&started, fault) {
+            (Ok(()), _) => changes.iter().for_each(|(_, change)| content.durable.apply(change)),
+            // An error of the medium: the pages count as clean now, and nothing says what was kept. Lengths and
+            // holes are the file system's own: it keeps them, or ends.
+            (Err(_), Some(fault @ (Fault::Io | Fault::IoDropsPages))) => {
+                let is_page = |change: &Change| matches!(change, Change::Write { .. });
+                let kept = changes.iter().filter(|(_, change)| !is_page(change));
+                kept.for_each(|(_, change)| content.durable.apply(change));
+                if fault == Fault::IoDropsPages {
+                    state.drop_pages(self.file, &changes);
+                }
+            }
+            (Err(_), _) => content.unflushed = changes.clone(),
         }
-        state.medium_bytes += medium_bytes;
+        let pages = written_pages(changes.iter().map(|(_, change)| change)).len() as u64;
+        state.medium_bytes += pages * PAGE_BYTES;
         started
     }
 

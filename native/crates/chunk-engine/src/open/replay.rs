@@ -1,7 +1,6 @@
 //! Replay of the journal over the catalogue. Up to the last flush mark records are applied; after it they are
 //! collected per chunk, verified in order, and applied up to the first whose bytes are not there.
 
-use crate::BLOCK_BYTES;
 use crate::catalog::Catalog;
 use crate::channels::{Channel, Channels};
 use crate::checksum::checksum;
@@ -10,13 +9,16 @@ use crate::commit::{load, put_plane};
 use crate::index::{Index, Shard};
 use crate::journal::{JournalReader, ReadRecord, name_of, parse};
 use crate::layout::{Layout, stored_in};
-use crate::segments::{ExtentAddress, Segments};
+use crate::segments::{ExtentAddress, SegmentFile, Segments};
 use crate::volume::Volume;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use wire::message::{BlockRunKind, JournalRecord, JournalStage, StoredTarget};
 use wire::{ChunkId, ClientId, Code, Error, Result, Version};
+
+/// Blocks that are verified and written again at a time: 256 KiB.
+const PIECE_BLOCKS: usize = 64;
 
 /// What the journal is replayed over.
 pub(super) struct Stored<'a> {
@@ -213,7 +215,7 @@ impl Replay<'_> {
         Ok(true)
     }
 
-    /// Whether every block that the update wrote directly is there.
+    /// Whether every block that the update wrote directly is there. Then it is written again.
     fn verify(&self, chunk: ChunkId, stage: &JournalStage) -> Result<bool> {
         let mut planes: BTreeMap<u32, ExtentAddress> = self.with(chunk, |entry, _| {
             let active = entry.active.as_ref().expect("a touched chunk is active");
@@ -226,16 +228,14 @@ impl Replay<'_> {
         for run in stage.runs.iter().filter(|run| run.kind() == BlockRunKind::RunDirect) {
             let Some(address) = planes.get(&run.plane) else { return Ok(false) };
             let Some(segment) = self.stored.segments.file(address.segment) else { return Ok(false) };
-            for (index, crc) in run.crcs.iter().enumerate() {
-                let block = run.first + index as u32;
-                let mut bytes = [0; BLOCK_BYTES];
-                let bytes = &mut bytes[..stored_in(stage.length, block)];
-                let offset = segment.offset(address.extent, block);
-                // A block that cannot be read is a block that is not there.
-                let read = segment.file.read_at(&mut [IoSliceMut::new(bytes)], offset);
-                if read.ok() != Some(bytes.len()) || checksum(bytes) != *crc {
+            for (first, crcs) in (run.first..).step_by(PIECE_BLOCKS).zip(run.crcs.chunks(PIECE_BLOCKS)) {
+                let offset = segment.offset(address.extent, first);
+                let stored = |block: u32| stored_in(stage.length, block);
+                let Some(bytes) = read_verified(&segment, offset, (first, crcs), stored) else {
                     return Ok(false);
-                }
+                };
+                self.stored.volume.write(&*segment.file, &[IoSlice::new(&bytes)], offset, "a segment")?;
+                segment.mark_dirty();
             }
         }
         Ok(true)
@@ -288,6 +288,25 @@ impl Replay<'_> {
         }
         Ok(())
     }
+}
+
+/// Neighbouring blocks, of which each has its checksum. A block that cannot be read is one that is not there.
+fn read_verified(
+    segment: &SegmentFile,
+    offset: u64,
+    (first, crcs): (u32, &[u32]),
+    stored: impl Fn(u32) -> usize,
+) -> Option<Vec<u8>> {
+    let lengths: Vec<usize> = (first..).zip(crcs).map(|(block, _)| stored(block)).collect();
+    let mut bytes = vec![0; lengths.iter().sum()];
+    let read = segment.file.read_at(&mut [IoSliceMut::new(&mut bytes)], offset);
+    let mut rest = &bytes[..];
+    let mut good = lengths.iter().zip(crcs).map(|(length, crc)| {
+        let (block, after) = rest.split_at(*length);
+        rest = after;
+        checksum(block) == *crc
+    });
+    (read.ok() == Some(bytes.len()) && good.all(|good| good)).then_some(bytes)
 }
 
 fn apply_stage(

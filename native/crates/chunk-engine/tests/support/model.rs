@@ -95,7 +95,7 @@ enum Change {
 pub struct World {
     pub disk: MemoryDisk,
     pub engine: Option<Engine>,
-    options: Options,
+    pub options: Options,
     chunks: BTreeMap<u64, ChunkHistory>,
     events: Vec<Event>,
     number: u64,
@@ -341,16 +341,20 @@ impl World {
     /// Opens what a crash leaves, and checks that every chunk is in a state that it may be in. How many
     /// chunks were set back.
     pub fn check_after(&self, crash: Crash) -> usize {
-        let context = || format!("{crash:?} after {:?}", self.trace);
-        let disk = self.disk.after(crash);
-        let opened = Engine::open(Arc::new(disk.clone()), self.options.clone());
-        let (engine, opened) = opened.unwrap_or_else(|error| panic!("{error} at {}", context()));
         let died_only = crash == Crash::KeepAll
             && !self.unsure
             && self.engine.as_ref().is_none_or(|engine| {
                 // After a failed flush the page cache promises nothing.
                 engine.failure().is_none()
             });
+        self.check_disk(self.disk.after(crash), died_only, &format!("{crash:?}"))
+    }
+
+    /// As `check_after`, with any disk. `died_only`: everything acknowledged must be there.
+    pub fn check_disk(&self, disk: MemoryDisk, died_only: bool, what: &str) -> usize {
+        let context = || format!("{what} after {:?}", self.trace);
+        let opened = Engine::open(Arc::new(disk.clone()), self.options.clone());
+        let (engine, opened) = opened.unwrap_or_else(|error| panic!("{error} at {}", context()));
         assert!(opened.complete || !died_only, "{opened:?} at {}", context());
         let mut possible: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for (chunk, history) in &self.chunks {
@@ -399,7 +403,7 @@ impl World {
         drop(engine);
         let (engine, opened) =
             Engine::open(Arc::new(disk.after(Crash::LoseAll)), self.options.clone()).unwrap();
-        assert!(opened.complete);
+        assert!(opened.complete, "{opened:?}, {:?}", self.trace);
         let again: Vec<ChunkState> = self.chunks.keys().map(|chunk| observe(&engine, *chunk)).collect();
         assert!(shown == again, "a second crash changed something, {:?}", self.trace);
     }

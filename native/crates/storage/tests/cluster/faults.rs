@@ -3,9 +3,10 @@
 use crate::client::Change;
 use crate::hanging_disk::Gate;
 use crate::harness::{CHAINS, Cluster, MemoryDisks, Model, chain_of, chunk, pattern};
-use chunk_engine::MemoryDisk;
-use chunk_engine::disk::Fault;
+use chunk_engine::disk::{Crash, Fault};
+use chunk_engine::{Engine, MemoryDisk};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use transport::TcpTransport;
@@ -128,6 +129,47 @@ fn a_disk_that_fails_leaves_its_chains_and_returns_verified() {
         disks.lock().values().for_each(MemoryDisk::heal);
         cluster.wait_serving(3 * CHAINS as usize);
         model.check(&client);
+    }
+}
+
+/// After a failed flush the page cache shows what the medium does not have. All versions are equal, so the resync
+/// copies nothing; all the same the medium has everything when the target serves again.
+#[test]
+fn what_a_failed_flush_lost_is_on_the_medium_when_the_target_serves_again() {
+    for (file, fault) in [
+        ("segment-", Fault::Io),
+        ("segment-", Fault::IoDropsPages),
+        ("journal-", Fault::Io),
+        ("journal-", Fault::IoDropsPages),
+    ] {
+        let disks = MemoryDisks::default();
+        let cluster =
+            Cluster::start_with(Arc::new(TcpTransport::new()), BTreeMap::from([(2, disks.clone())]));
+        let client = cluster.client(1);
+        let mut model = Model::default();
+        (0..8).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 90_000))));
+        disks.lock().values().for_each(|disk| disk.fail_flush(file, fault));
+        // Large and small: past the journal, and through it.
+        (0..8).for_each(|index| model.change(&client, index, &Change::write(80_000, pattern(index, 90_000))));
+        (0..8).for_each(|index| model.change(&client, index, &Change::write(7, pattern(index, 500))));
+        (1..=CHAINS).for_each(|chain| assert!(client.flush(chain).is_ok()));
+        while cluster.metric(2, "storage_targets_offline_total") < u64::from(CHAINS) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        cluster.wait_serving(3 * CHAINS as usize);
+        let lost: Vec<(PathBuf, MemoryDisk)> =
+            disks.lock().iter().map(|(folder, disk)| (folder.clone(), disk.after(Crash::LoseAll))).collect();
+        let mut found = 0;
+        for (folder, disk) in lost {
+            let (engine, opened) = Engine::open(Arc::new(disk), cluster.config(2).engine).unwrap();
+            assert!(opened.complete, "{folder:?}, {file}, {fault:?}: {opened:?}");
+            for row in engine.list(chunk(0), None, 100) {
+                let (_, bytes) = engine.read_all(row.chunk).unwrap();
+                assert!(bytes == model.0[&row.chunk.index], "{:?}, {file}, {fault:?}", row.chunk);
+                found += 1;
+            }
+        }
+        assert_eq!(found, model.0.len());
     }
 }
 

@@ -24,14 +24,14 @@ pub(super) enum Change {
 }
 
 /// Pages that the changes wrote to, each once.
-pub(super) fn written_pages<'a>(changes: impl Iterator<Item = &'a Change>) -> u64 {
+pub(super) fn written_pages<'a>(changes: impl Iterator<Item = &'a Change>) -> BTreeSet<u64> {
     let mut pages = BTreeSet::new();
     for change in changes {
         if let Change::Write { offset, data } = change {
             pages.extend(offset / PAGE_BYTES..(offset + data.len() as u64).div_ceil(PAGE_BYTES));
         }
     }
-    pages.len() as u64
+    pages
 }
 
 impl Image {
