@@ -1,8 +1,13 @@
 //! Everything dies, or stops, and comes back (P10).
 
 use crate::client::{Change, TestClient};
-use crate::harness::{CHAINS, Cluster, Model, pattern};
+use crate::harness::{CHAINS, Cluster, MemoryDisks, Model, chain_of, check_copies, chunk, pattern};
+use chunk_engine::disk::Fault;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 use storage::StorageServer;
+use transport::TcpTransport;
 use wire::Code;
 
 fn filled(cluster: &Cluster) -> (TestClient, Model) {
@@ -59,6 +64,57 @@ fn after_a_power_loss_service_resumes_and_says_so() {
     // What was flushed is there; the higher epoch tells who did not flush.
     model.check(&client);
     assert!(epochs(&cluster).iter().zip(&before).all(|(after, before)| after > before));
+}
+
+/// Stops all three in order, node 2 with this flush of its targets failing; then node 2 alone comes back, in
+/// the same boot.
+fn failed_stop(flush_of: &str, fault: Fault) {
+    let disks = MemoryDisks::default();
+    let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 1);
+    cluster.memory_disks = BTreeMap::from([(2, disks.clone())]);
+    // The stop meets the failure, not the flush that happens by itself.
+    cluster.adjust = |config| config.flush_interval = Duration::from_secs(3600);
+    cluster.start_servers();
+    let (client, model) = filled(&cluster);
+    (1..=CHAINS).for_each(|chain| assert!(client.flush(chain).is_ok()));
+    let before = epochs(&cluster);
+    // All three stay serving in the last version of every chain (P10), or node 2 would not be asked at all.
+    cluster.manager.freeze(true);
+    // Something to flush that nobody is promised.
+    let mut newer = Model(model.0.clone());
+    (0..12).for_each(|index| newer.change(&client, index, &Change::write(9, pattern(index + 50, 200_000))));
+    disks.lock().values().for_each(|disk| disk.fail_flush(flush_of, fault));
+    assert_eq!(cluster.metric(2, "storage_targets_offline_total"), 0);
+    for (node, server) in &cluster.servers {
+        assert_eq!(server.stop().is_err(), *node == 2, "{flush_of}");
+    }
+    cluster.servers.clear();
+    disks.lock().values().for_each(|disk| disk.heal());
+    cluster.start_server(2);
+    let reports = cluster.servers[&2].targets();
+    assert_eq!(reports.len(), CHAINS as usize);
+    assert!(reports.iter().all(|report| !report.complete), "{flush_of}, {fault:?}: {reports:?}");
+    cluster.manager.freeze(false);
+    // It goes on alone when the others did not come within the grace of an outage, and not without saying so.
+    cluster.wait_serving(CHAINS as usize);
+    assert!(epochs(&cluster).iter().zip(&before).all(|(after, before)| after > before), "{flush_of}");
+    // What it shows then is on its medium, and what was flushed before is among it.
+    for index in 0..12 {
+        let bytes = client.read(chain_of(index), chunk(index)).unwrap();
+        assert!(bytes == model.0[&index][..] || bytes == newer.0[&index][..], "chunk {index}, {flush_of}");
+    }
+    (1..=3).filter(|node| *node != 2).for_each(|node| cluster.start_server(node));
+    cluster.wait_serving(3 * CHAINS as usize);
+    check_copies(&client);
+}
+
+#[test]
+fn a_stop_that_could_not_flush_is_no_clean_one_and_ends_the_mark_of_the_boot() {
+    // The last flush of an orderly stop, and the catalogue's when the target is closed.
+    for flush_of in ["segment-", "journal-", "catalog"] {
+        failed_stop(flush_of, Fault::Io);
+        failed_stop(flush_of, Fault::IoDropsPages);
+    }
 }
 
 #[test]
