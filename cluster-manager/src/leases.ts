@@ -196,6 +196,7 @@ export class Leases {
       diskError: report?.diskError ?? false,
       stopped: report?.stopped ?? false,
       created: report?.created ?? false,
+      atRest: report?.atRest ?? false,
       gone,
       incarnation: isUnknown ? 0n : view.incarnation,
     };

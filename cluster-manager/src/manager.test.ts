@@ -122,6 +122,35 @@ describe('storage nodes', () => {
     expect([0, 1].map((chain) => stateOf(2, chain))).toEqual([PUBLIC_SERVING, PUBLIC_SERVING]);
   });
 
+  test('when all serve again, each chain comes back into its preferred order when its head rests', async () => {
+    await serving();
+    const order = (): bigint[][] =>
+      cluster.manager.routing.chains.map((chain) => chain.members.map((member) => member.target));
+    const preferred = cluster.manager.routing.chains.map((chain) => chain.preferred);
+    expect(order()).toEqual(preferred);
+    const head = cluster.manager.routing.chains[0]!.members[0]!.node;
+    const dead = nodes.find((node) => node.id === head)!;
+    await nodes
+      .find((node) => node.id !== head)!
+      .client.call(rpcs.exitReport, { kind: NODE_STORAGE, node: head, pid: dead.pid });
+    const again = new StorageNode(head, 2n);
+    again.fresh = false;
+    again.state = LOCAL_UPTODATE;
+    await again.register(cluster);
+    nodes.push(again);
+    const living = nodes.filter((node) => node !== dead);
+    let told = 0;
+    for (let round = 0; round < 20; round++) {
+      await settle();
+      told += cluster.manager.routing.chains.filter((chain) => chain.reordering).length;
+      for (const node of living) await node.heartbeat();
+    }
+    expect(told).toBeGreaterThan(0);
+    expect(order()).toEqual(preferred);
+    expect(cluster.manager.routing.chains.some((chain) => chain.reordering)).toBe(false);
+    expect(loadState(cluster.directory).chains).toEqual(cluster.manager.routing.chains);
+  });
+
   test('a newer process proves that the older is gone, without any report', async () => {
     await serving();
     const again = new StorageNode(3, 2n);

@@ -126,6 +126,7 @@ function chainsPage(manager: Manager): unknown {
     })),
     last: chain.last,
     preferred: chain.preferred,
+    reordering: chain.reordering,
   }));
 }
 

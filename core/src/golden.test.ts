@@ -31,6 +31,7 @@ const chain = m.Chain.fromPartial({
   durabilityEpoch: 2n,
   preferred: [101n, 201n, 301n],
   last: [101n],
+  reordering: true,
 });
 const layout = { table: 1, tableVersion: 2, chunkSize: 1 << 20, stripe: 16, first: 3, flushEachWrite: true };
 const inode = m.Inode.fromPartial({

@@ -131,6 +131,8 @@ export interface Chain {
   preferred: bigint[];
   /** the set `last` of P10: targets serving in the last persisted version */
   last: bigint[];
+  /** the head gives no version; once nothing pends, the members come into the preferred order */
+  reordering: boolean;
 }
 
 export interface ChainTable {
@@ -190,6 +192,8 @@ export interface TargetReport {
   fencesHeld: bigint;
   /** under `chain_version` the chain told it to stop, and it answers nothing */
   stopped: boolean;
+  /** head of a chain that is reordering, under `chain_version`: nothing pends */
+  atRest: boolean;
   /** by this process: what an earlier one stored under this id is gone */
   created: boolean;
   /** somebody should make room */
@@ -339,6 +343,8 @@ export interface TargetFact {
   stopped: boolean;
   /** by this process */
   created: boolean;
+  /** as reported under `chain_version` */
+  atRest: boolean;
 }
 
 /** What the administrator wants of one chain. Given again it changes nothing. */
@@ -577,7 +583,7 @@ export const Member: MessageFns<Member> = {
 };
 
 function createBaseChain(): Chain {
-  return { id: 0, version: 0n, members: [], durabilityEpoch: 0n, preferred: [], last: [] };
+  return { id: 0, version: 0n, members: [], durabilityEpoch: 0n, preferred: [], last: [], reordering: false };
 }
 
 export const Chain: MessageFns<Chain> = {
@@ -619,6 +625,9 @@ export const Chain: MessageFns<Chain> = {
         writer.uint64(v);
       }
       writer.join();
+    }
+    if (message.reordering !== false) {
+      writer.uint32(56).bool(message.reordering);
     }
     return writer;
   },
@@ -704,6 +713,14 @@ export const Chain: MessageFns<Chain> = {
 
             break;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.reordering = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -729,6 +746,7 @@ export const Chain: MessageFns<Chain> = {
       : 0n;
     message.preferred = object.preferred?.map((e) => BigInt(e)) || [];
     message.last = object.last?.map((e) => BigInt(e)) || [];
+    message.reordering = object.reordering ?? false;
     return message;
   },
 };
@@ -1153,6 +1171,7 @@ function createBaseTargetReport(): TargetReport {
     noAllocate: false,
     fencesHeld: 0n,
     stopped: false,
+    atRest: false,
     created: false,
     lowSpace: false,
     damagedChunks: 0n,
@@ -1212,6 +1231,9 @@ export const TargetReport: MessageFns<TargetReport> = {
     }
     if (message.stopped !== false) {
       writer.uint32(160).bool(message.stopped);
+    }
+    if (message.atRest !== false) {
+      writer.uint32(176).bool(message.atRest);
     }
     if (message.created !== false) {
       writer.uint32(168).bool(message.created);
@@ -1340,6 +1362,14 @@ export const TargetReport: MessageFns<TargetReport> = {
             message.stopped = reader.bool();
             continue;
           }
+          case 22: {
+            if (tag !== 176) {
+              break;
+            }
+
+            message.atRest = reader.bool();
+            continue;
+          }
           case 21: {
             if (tag !== 168) {
               break;
@@ -1407,6 +1437,7 @@ export const TargetReport: MessageFns<TargetReport> = {
       ? BigInt(object.fencesHeld)
       : 0n;
     message.stopped = object.stopped ?? false;
+    message.atRest = object.atRest ?? false;
     message.created = object.created ?? false;
     message.lowSpace = object.lowSpace ?? false;
     message.damagedChunks = (object.damagedChunks !== undefined && object.damagedChunks !== null)
@@ -2810,6 +2841,7 @@ function createBaseTargetFact(): TargetFact {
     incarnation: 0n,
     stopped: false,
     created: false,
+    atRest: false,
   };
 }
 
@@ -2859,6 +2891,9 @@ export const TargetFact: MessageFns<TargetFact> = {
     }
     if (message.created !== false) {
       writer.uint32(96).bool(message.created);
+    }
+    if (message.atRest !== false) {
+      writer.uint32(104).bool(message.atRest);
     }
     return writer;
   },
@@ -2972,6 +3007,14 @@ export const TargetFact: MessageFns<TargetFact> = {
             message.created = reader.bool();
             continue;
           }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.atRest = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3005,6 +3048,7 @@ export const TargetFact: MessageFns<TargetFact> = {
       : 0n;
     message.stopped = object.stopped ?? false;
     message.created = object.created ?? false;
+    message.atRest = object.atRest ?? false;
     return message;
   },
 };

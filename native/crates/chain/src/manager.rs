@@ -242,6 +242,7 @@ impl Manager {
             incarnation: node.incarnation,
             stopped: report.stopped,
             created: report.created,
+            at_rest: report.at_rest,
         }
     }
 }

@@ -86,6 +86,14 @@ violations! {
     FenceIgnoresOffline = "fence-ignores-offline",
     /// P1: a member that is to leave goes before it has stopped.
     LeaveWithoutStop = "leave-without-stop",
+    /// P6: the members change places while updates pend.
+    ReordersAtOnce = "reorders-at-once",
+    /// P6: the head gives versions on while the chain is reordering.
+    AssignsWhileReordering = "assigns-while-reordering",
+    /// P6: the head says that nothing pends while something does.
+    RestWhilePending = "rest-while-pending",
+    /// The preferred order is never restored.
+    NeverReorders = "never-reorders",
     /// P8: the head does not look at the room of the members after it.
     IgnoreSpace = "ignore-space",
     /// P8: a member that cannot store an assigned update refuses it and goes on.

@@ -257,5 +257,6 @@ pub fn describe(chain: &Chain) -> String {
         format!("{}/{}:{name}{tenure}", member.target, member.incarnation)
     };
     let members: Vec<String> = chain.members.iter().map(state).collect();
-    format!("[{}] epoch {}", members.join(" "), chain.durability_epoch)
+    let reordering = if chain.reordering { " reordering" } else { "" };
+    format!("[{}] epoch {}{reordering}", members.join(" "), chain.durability_epoch)
 }

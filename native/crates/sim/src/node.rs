@@ -113,6 +113,7 @@ impl Node {
             disk_error: state == LocalState::LocalOffline && self.disk_broken,
             fences_held: replica.fences_held(),
             stopped: replica.view().stops,
+            at_rest: replica.is_at_rest(),
             ..TargetReport::default()
         }
     }
@@ -169,6 +170,9 @@ impl World {
         match event {
             Event::Tick { .. } => {
                 self.feed(index, Input::Tick);
+                if self.nodes[index].replica.as_ref().is_some_and(|replica| replica.room_is_unknown()) {
+                    self.ask_space(index);
+                }
                 self.schedule(limits::TICK_MS * 1000, event);
             }
             Event::WriteBack { .. } => {

@@ -48,11 +48,11 @@ impl World {
         let node = &mut self.nodes[index];
         let Some(replica) = &mut node.replica else { return };
         let (was, _) = replica.report();
-        let before = (replica.view().version, replica.fences_held());
+        let before = (replica.view().version, replica.fences_held(), replica.is_at_rest());
         let mut outputs = std::mem::take(&mut self.outputs);
         replica.handle(node.clock.at(self.now), input, &node.engine, &mut outputs);
         let (state, _) = replica.report();
-        let changed = (replica.view().version, replica.fences_held()) != before;
+        let changed = (replica.view().version, replica.fences_held(), replica.is_at_rest()) != before;
         node.remember_role();
         node.forget_marks(self.now, self.knobs.forget_marks_ms);
         for output in outputs.drain(..) {

@@ -8,7 +8,7 @@ use crate::world::World;
 use wire::ChunkId;
 
 impl World {
-    /// Everything serves, nothing pends, nobody waits.
+    /// Everything serves, in the preferred order, nothing pends, nobody waits.
     pub fn is_settled(&self) -> bool {
         let chain = self.manager.chain();
         let serving =
@@ -23,7 +23,8 @@ impl World {
         });
         let clients = self.clients.iter().all(|client| client.slots.iter().all(Option::is_none));
         let members = chain.members.iter().all(|member| serving(member) && stays(member));
-        members && replicas && clients && self.manager.fences.is_empty()
+        let order = chain.members.iter().map(|member| member.target).eq(chain.preferred.iter().copied());
+        members && order && !chain.reordering && replicas && clients && self.manager.fences.is_empty()
     }
 
     /// The nodes of the chain as it is stored.

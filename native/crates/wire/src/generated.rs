@@ -315,6 +315,9 @@ pub struct Chain {
     /// the set `last` of P10: targets serving in the last persisted version
     #[prost(uint64, repeated, tag = "6")]
     pub last: ::prost::alloc::vec::Vec<u64>,
+    /// the head gives no version; once nothing pends, the members come into the preferred order
+    #[prost(bool, tag = "7")]
+    pub reordering: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChainTable {
@@ -408,6 +411,9 @@ pub struct TargetReport {
     /// under `chain_version` the chain told it to stop, and it answers nothing
     #[prost(bool, tag = "20")]
     pub stopped: bool,
+    /// head of a chain that is reordering, under `chain_version`: nothing pends
+    #[prost(bool, tag = "22")]
+    pub at_rest: bool,
     /// by this process: what an earlier one stored under this id is gone
     #[prost(bool, tag = "21")]
     pub created: bool,
@@ -629,6 +635,9 @@ pub struct TargetFact {
     /// by this process
     #[prost(bool, tag = "12")]
     pub created: bool,
+    /// as reported under `chain_version`
+    #[prost(bool, tag = "13")]
+    pub at_rest: bool,
 }
 /// What the administrator wants of one chain. Given again it changes nothing.
 #[derive(Clone, PartialEq, ::prost::Message)]

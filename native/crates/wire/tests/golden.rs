@@ -104,6 +104,7 @@ fn routing() -> m::Routing {
         durability_epoch: 2,
         preferred: vec![101, 201, 301],
         last: vec![101],
+        reordering: true,
         ..Default::default()
     };
     let node = m::Node {

@@ -5,6 +5,9 @@
 mod membership;
 #[cfg(test)]
 mod membership_tests;
+mod preferred_order;
+#[cfg(test)]
+mod preferred_order_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -41,6 +44,8 @@ use wire::message::{
 ///   `LOCAL_OFFLINE` first (it answers reads until then).
 /// - `stopped`: from the same report: under `chain_version` the target answers nothing, because the chain told
 ///   it to stop.
+/// - `at_rest`: from the same report: under `chain_version` the target is the head of a chain that is
+///   reordering, gives no version, and nothing pends there.
 /// - `outage_ms`: since when no member has been serving, on this manager's clock (0 while one serves); for a
 ///   chain that never served, since
 ///   this manager started.
@@ -50,7 +55,8 @@ use wire::message::{
 /// A new chain is stored as version 1, every member `PUBLIC_OFFLINE`, `last` empty. The first call that finds
 /// all members fresh makes them serve.
 ///
-/// An `order` of the administrator changes who is a member: `membership`.
+/// An `order` of the administrator changes who is a member: `membership`. A chain of which every member
+/// serves comes back into its preferred order: `preferred_order`.
 pub fn next_chain(request: &NextChainRequest) -> NextChainReply {
     let chain = request.chain.clone().unwrap_or_default();
     let mut transition = Transition::new(request, &chain);
@@ -59,7 +65,9 @@ pub fn next_chain(request: &NextChainRequest) -> NextChainReply {
     }
     transition.run();
     let (next, reasons) = transition.finish();
-    let same = next.members == chain.members && next.durability_epoch == chain.durability_epoch;
+    let same = next.members == chain.members
+        && next.durability_epoch == chain.durability_epoch
+        && next.reordering == chain.reordering;
     if same {
         return NextChainReply { chain: Some(chain), changed: false, reason: String::new() };
     }
@@ -155,6 +163,7 @@ impl<'a> Transition<'a> {
             self.wait_for_service();
         }
         self.tell_leaving();
+        self.restore_order();
     }
 
     fn has(&self, state: PublicState) -> bool {
@@ -314,7 +323,7 @@ impl<'a> Transition<'a> {
         preferred.iter().position(|other| *other == target).unwrap_or(preferred.len())
     }
 
-    /// The order of serving members never changes: a predecessor has all that its successor has.
+    /// The order of serving members is kept: a predecessor has all that its successor has.
     fn finish(self) -> (Chain, Vec<String>) {
         let first_start = self.chain.last.is_empty();
         let mut members: Vec<Member> = self.members.iter().map(|known| known.member).collect();

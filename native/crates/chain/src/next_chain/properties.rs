@@ -21,9 +21,9 @@ fn member(target: u64) -> impl Strategy<Value = Member> {
 }
 
 fn fact(target: u64) -> impl Strategy<Value = TargetFact> {
-    let flags = proptest::array::uniform8(any::<bool>());
+    let flags = proptest::array::uniform9(any::<bool>());
     (0..3i32, 0..4u64, 4..6u64, flags).prop_map(move |(state, incarnation, chain_version, flags)| {
-        let [alive, gone, complete, fresh, disk_error, suspended, stopped, created] = flags;
+        let [alive, gone, complete, fresh, disk_error, suspended, stopped, created, at_rest] = flags;
         let alive = alive && !gone && incarnation != 0;
         TargetFact {
             target,
@@ -38,13 +38,14 @@ fn fact(target: u64) -> impl Strategy<Value = TargetFact> {
             incarnation,
             stopped,
             created,
+            at_rest,
         }
     })
 }
 
 /// A chain that the manager could have stored: at most one syncing; lastsrv only while nobody serves; `last`
-/// as it must be.
-fn settled(mut members: Vec<Member>) -> Chain {
+/// as it must be; reordering only while all serve and stay.
+fn settled(mut members: Vec<Member>, reordering: bool) -> Chain {
     let serving = members.iter().any(|member| member.state() == PublicState::PublicServing);
     let mut syncing = false;
     for member in &mut members {
@@ -65,7 +66,37 @@ fn settled(mut members: Vec<Member>) -> Chain {
         })
         .map(|member| member.target)
         .collect();
-    Chain { id: 1, version: 5, members, last, preferred: vec![3, 1, 2, 4], durability_epoch: 1 }
+    let reordering = reordering && members.iter().all(serves_and_stays);
+    Chain { id: 1, version: 5, members, last, preferred: vec![3, 1, 2, 4], durability_epoch: 1, reordering }
+}
+
+fn serves_and_stays(member: &Member) -> bool {
+    member.state() == PublicState::PublicServing && member.tenure() == Tenure::Stays
+}
+
+/// As they are in one world of four: otherwise hardly any would find all of them well.
+fn all_serve(mut members: Vec<Member>) -> Vec<Member> {
+    for member in &mut members {
+        member.set_state(PublicState::PublicServing);
+        member.set_tenure(Tenure::Stays);
+    }
+    members
+}
+
+fn all_are_well(chain: &Chain, mut facts: Vec<TargetFact>) -> Vec<TargetFact> {
+    for (fact, member) in facts.iter_mut().zip(&chain.members) {
+        let at_rest = fact.at_rest;
+        *fact = TargetFact {
+            target: member.target,
+            alive: true,
+            state: LocalState::LocalUptodate as i32,
+            chain_version: chain.version,
+            incarnation: member.incarnation,
+            at_rest,
+            ..TargetFact::default()
+        };
+    }
+    facts
 }
 
 /// Target 5 is no member, and may join.
@@ -80,12 +111,15 @@ fn request() -> impl Strategy<Value = NextChainRequest> {
     let members = (member(1), member(2), member(3), member(4));
     let facts = (fact(1), fact(2), fact(3), fact(4), fact(5));
     let order = proptest::option::of(order());
-    (members, facts, 0..60_000u64, order).prop_map(|(members, facts, outage_ms, order)| NextChainRequest {
-        chain: Some(settled(vec![members.0, members.1, members.2, members.3])),
-        facts: vec![facts.0, facts.1, facts.2, facts.3, facts.4],
-        outage_ms,
-        outage_grace_ms: 30_000,
-        order,
+    // Reordering; all serve; all are well.
+    let peace = (any::<bool>(), 0..4u8, 0..4u8);
+    (members, facts, 0..60_000u64, order, peace).prop_map(|(members, facts, outage_ms, order, peace)| {
+        let (reordering, serve, well) = peace;
+        let members = vec![members.0, members.1, members.2, members.3];
+        let chain = settled(if serve == 0 { all_serve(members) } else { members }, reordering);
+        let facts = vec![facts.0, facts.1, facts.2, facts.3, facts.4];
+        let facts = if well == 0 { all_are_well(&chain, facts) } else { facts };
+        NextChainRequest { chain: Some(chain), facts, outage_ms, outage_grace_ms: 30_000, order }
     })
 }
 
@@ -208,10 +242,22 @@ proptest! {
         prop_assert_eq!(after.durability_epoch, before.durability_epoch + u64::from(incomplete));
     }
 
+    /// Members change places only into the preferred order, and only when all have the same (P6).
     #[test]
-    fn the_order_of_serving_members_never_changes(request in request()) {
-        let before = targets(request.chain.as_ref().unwrap(), PublicState::PublicServing);
-        let after = targets(&next_chain(&request).chain.unwrap(), PublicState::PublicServing);
+    fn the_order_of_serving_members_changes_at_rest_alone(request in request()) {
+        let chain = request.chain.as_ref().unwrap();
+        let reply = next_chain(&request).chain.unwrap();
+        let before = targets(chain, PublicState::PublicServing);
+        let after = targets(&reply, PublicState::PublicServing);
+        let head = chain.members[0];
+        let fact = request.facts[head.target as usize - 1];
+        let rests = chain.reordering
+            && fact.at_rest
+            && fact.incarnation == head.incarnation
+            && fact.chain_version == chain.version;
+        if rests && before.len() == 4 && after == reply.preferred {
+            return Ok(());
+        }
         let stayed: Vec<u64> = after.iter().copied().filter(|target| before.contains(target)).collect();
         let expected: Vec<u64> = before.iter().copied().filter(|target| after.contains(target)).collect();
         prop_assert_eq!(&stayed, &expected);
@@ -231,6 +277,30 @@ proptest! {
         for member in after.members.iter().filter(|member| member.tenure() == Tenure::Leaves) {
             prop_assert!(!whole || member.state() != PublicState::PublicServing);
         }
+    }
+
+    #[test]
+    fn a_chain_is_reordering_only_while_all_serve_and_stay(request in request()) {
+        let after = next_chain(&request).chain.unwrap();
+        let order: Vec<u64> = after.members.iter().map(|member| member.target).collect();
+        let may = after.members.iter().all(serves_and_stays) && order != after.preferred;
+        prop_assert!(may || !after.reordering);
+    }
+
+    /// With heads that say at once that they are at rest.
+    #[test]
+    fn a_chain_of_which_all_are_well_comes_into_its_preferred_order(request in request()) {
+        let mut chain = settled(all_serve(request.chain.clone().unwrap().members), false);
+        for _ in 0..2 {
+            let mut facts = all_are_well(&chain, request.facts.clone());
+            facts.iter_mut().for_each(|fact| fact.at_rest = chain.reordering);
+            chain = next_chain(&NextChainRequest { chain: Some(chain), facts, order: None, ..request })
+                .chain
+                .unwrap();
+        }
+        let order: Vec<u64> = chain.members.iter().map(|member| member.target).collect();
+        prop_assert_eq!(&order, &chain.preferred);
+        prop_assert!(!chain.reordering);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! uptodate complete` = the incarnation that reports, its local state, and flags; it is alive unless `gone`,
 //! `silent` (no lease, not yet gone) or `unheard` is among them; the report saw version 5 unless `saw4` is.
 //!
+//! A chain may be `reordering`; its head is at rest if `rests` is among its flags.
+//!
 //! A member may be one that `leaves` or `stops`; an order is `+D` (it joins), `-A` (it leaves), `=A` (it stays).
 
 use super::next_chain;
@@ -71,6 +73,7 @@ fn facts(text: &str) -> Vec<TargetFact> {
             suspended: has("suspended"),
             stopped: has("stopped"),
             created: has("created"),
+            at_rest: has("rests"),
         }
     };
     text.split(',').map(fact).collect()
@@ -89,7 +92,8 @@ fn show(chain: &Chain) -> String {
     };
     let members: Vec<String> = chain.members.iter().map(member).collect();
     let last: String = chain.last.iter().map(|target| name(*target)).collect();
-    format!("{}; last {last}; epoch {}", members.join(", "), chain.durability_epoch)
+    let reordering = if chain.reordering { "; reordering" } else { "" };
+    format!("{}; last {last}; epoch {}{reordering}", members.join(", "), chain.durability_epoch)
 }
 
 pub(super) struct Case {
@@ -99,6 +103,7 @@ pub(super) struct Case {
     facts: &'static str,
     outage_ms: u64,
     order: &'static str,
+    reordering: bool,
     /// `=`: nothing changes.
     next: &'static str,
 }
@@ -110,7 +115,7 @@ pub(super) const fn case(
     facts: &'static str,
     next: &'static str,
 ) -> Case {
-    Case { name, chain, last, facts, outage_ms: 0, order: "", next }
+    Case { name, chain, last, facts, outage_ms: 0, order: "", reordering: false, next }
 }
 
 impl Case {
@@ -122,6 +127,10 @@ impl Case {
         Case { order, ..self }
     }
 
+    pub(super) const fn reordering(self) -> Case {
+        Case { reordering: true, ..self }
+    }
+
     fn check(&self) {
         let chain = Chain {
             id: 3,
@@ -130,6 +139,7 @@ impl Case {
             preferred: vec![1, 2, 3, 4],
             last: self.last.chars().map(|name| target(&name.to_string())).collect(),
             durability_epoch: 7,
+            reordering: self.reordering,
         };
         let request = NextChainRequest {
             chain: Some(chain.clone()),

@@ -104,7 +104,7 @@ impl<P: Clone> Replica<P> {
             version,
             applied,
             durability_epoch: self.view.durability_epoch,
-            allocatable_bytes: step.chunks.allocatable_bytes().min(self.successor_allocatable_bytes),
+            allocatable_bytes: self.allocatable_bytes(step.chunks),
         }
     }
 }

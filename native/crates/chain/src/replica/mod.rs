@@ -46,7 +46,8 @@ pub struct Replica<P> {
     queues: BTreeMap<ChunkId, ChunkQueue<P>>,
     pending_total: usize,
     allocating_bytes: u64,
-    successor_allocatable_bytes: u64,
+    /// Of the members after this one; `None`: not known yet.
+    successor_allocatable_bytes: Option<u64>,
     table: ChannelTable,
     fencing: fencing::Fencing,
     /// Chunks whose updates must be sent again at the next tick.
@@ -69,7 +70,7 @@ impl<P: Clone> Replica<P> {
             queues: BTreeMap::new(),
             pending_total: 0,
             allocating_bytes: 0,
-            successor_allocatable_bytes: u64::MAX,
+            successor_allocatable_bytes: Some(u64::MAX),
             table: ChannelTable::default(),
             fencing: fencing::Fencing::default(),
             retry: BTreeSet::new(),
@@ -219,6 +220,14 @@ impl<P: Clone> Replica<P> {
 
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// For reports: the head of a chain that is reordering, so that it gives no versions, and every update that
+    /// has one is committed here. Then the others have it too, stored at least, and nobody has more.
+    pub fn is_at_rest(&self) -> bool {
+        let head = self.view.role == Role::Serving && self.view.is_head && self.offline.is_none();
+        let idle = self.pending_total == 0 || planted(Planted::RestWhilePending);
+        head && self.view.chain.reordering && idle
     }
 
     /// Nothing pends: every update that was assigned is committed here.

@@ -8,24 +8,41 @@ use crate::update::Chunks;
 use wire::TargetId;
 
 impl<P: Clone> Replica<P> {
+    /// A new version of the chain. What is known of the room of the members after this one stays: it is less
+    /// than they have, at worst, and then it is asked for. A member that had nobody after it knows nothing.
+    pub(super) fn begin_with_room(&mut self, had_successor: bool) {
+        match self.view.successor {
+            None => self.successor_allocatable_bytes = Some(u64::MAX),
+            Some(_) if !had_successor => self.successor_allocatable_bytes = None,
+            Some(_) => {}
+        }
+    }
+
     /// The successor, if it must be asked for its room, and the version of the chain to ask under. The
-    /// executor asks about once a second, and brings the answer to `learn_space`.
+    /// executor asks about once a second, and at once while `room_is_unknown`, and brings the answer to
+    /// `learn_space`.
     pub fn asks_space_of(&self) -> Option<(TargetId, u64)> {
-        let little = self.successor_allocatable_bytes < SPACE_ASKED_BELOW_BYTES;
+        let little = self.successor_allocatable_bytes.is_none_or(|bytes| bytes < SPACE_ASKED_BELOW_BYTES);
         self.view.successor.filter(|_| little).map(|successor| (successor, self.view.version.0))
+    }
+
+    /// While this holds a head gives no versions to updates that allocate.
+    pub fn room_is_unknown(&self) -> bool {
+        self.successor_allocatable_bytes.is_none()
     }
 
     /// As an acknowledgement would say it. Of another version of the chain, or another member, it says
     /// nothing.
     pub fn learn_space(&mut self, from: TargetId, chain_version: u64, allocatable_bytes: u64) {
         if self.view.successor == Some(from) && chain_version == self.view.version.0 {
-            self.successor_allocatable_bytes = allocatable_bytes;
+            self.successor_allocatable_bytes = Some(allocatable_bytes);
         }
     }
 
-    /// The least that this member and those after it may still allocate.
+    /// The least that this member and those after it may still allocate; as long as it does not know of
+    /// those, its own room: for the moment of one question, which the reserve covers.
     pub fn allocatable_bytes(&self, chunks: &dyn Chunks) -> u64 {
-        chunks.allocatable_bytes().min(self.successor_allocatable_bytes)
+        chunks.allocatable_bytes().min(self.successor_allocatable_bytes.unwrap_or(u64::MAX))
     }
 }
 
@@ -64,7 +81,10 @@ mod tests {
             Replica::new(Identity { target: TargetId(1), incarnation: 7 }, Recovered::default());
         let room = Room(1 << 40);
         replica.handle(Time(1), Input::View { chain, lease_until: Some(Time(9)) }, &room, &mut Vec::new());
-        assert_eq!(replica.asks_space_of(), None, "nothing is known to be little");
+        assert_eq!(replica.asks_space_of(), Some((TargetId(2), 4)), "nothing is known");
+        assert!(replica.room_is_unknown());
+        replica.learn_space(TargetId(2), 4, 1 << 39);
+        assert_eq!(replica.asks_space_of(), None, "it is not little");
         replica.learn_space(TargetId(2), 4, 100);
         assert_eq!(replica.asks_space_of(), Some((TargetId(2), 4)));
         assert_eq!(replica.allocatable_bytes(&room), 100);

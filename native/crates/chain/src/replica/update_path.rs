@@ -66,6 +66,9 @@ impl<P: Clone> Replica<P> {
 
     /// The last moment to refuse (P8): whatever the engine would not store must be found here.
     fn may_assign(&self, step: &Step<P>, update: &Update) -> Result<()> {
+        if self.view.chain.reordering && !planted(Planted::AssignsWhileReordering) {
+            return Err(Error::new(Code::NotHead, format!("chain {} is reordering", self.view.chain.id)));
+        }
         let held = self.newest_chunk_size(step, update.chunk);
         if let Some(size) = held.filter(|size| *size != update.chunk_size)
             && update.kind != UpdateKind::UpdateRemove
@@ -76,8 +79,12 @@ impl<P: Clone> Replica<P> {
         if self.too_many_pending(update.chunk) {
             return Err(Error::new(Code::Overloaded, format!("target {}", self.identity.target)));
         }
-        let space = step.chunks.allocatable_bytes().min(self.successor_allocatable_bytes);
         let wanted = update.may_allocate_bytes();
+        if wanted > 0 && self.successor_allocatable_bytes.is_none() {
+            let detail = format!("target {} does not know the room after it yet", self.identity.target);
+            return Err(Error::new(Code::Busy, detail));
+        }
+        let space = self.allocatable_bytes(step.chunks);
         let full = self.allocating_bytes + wanted > space && !planted(Planted::IgnoreSpace);
         if wanted > 0 && full {
             return Err(Error::new(Code::NoSpace, format!("chain {}", self.view.chain.id)));
@@ -275,7 +282,7 @@ impl<P: Clone> Replica<P> {
         let Some(queue) = self.queues.get_mut(&chunk) else { return };
         match result {
             Ok(acknowledged) => {
-                self.successor_allocatable_bytes = acknowledged.allocatable_bytes;
+                self.successor_allocatable_bytes = Some(acknowledged.allocatable_bytes);
                 // The successor commits in order: an answer for one version answers for those before it.
                 for pending in queue
                     .pending

@@ -24,17 +24,13 @@ impl<P: Clone> Replica<P> {
 
     fn change_view(&mut self, step: &mut Step<P>, chain: Chain) {
         let stale = Error::new(Code::WrongChainVersion, format!("the chain changed to {}", chain.version));
-        let was = self.view.role;
+        let (was, had_successor) = (self.view.role, self.view.successor.is_some());
         self.view = View::new(chain, self.identity.target, self.identity.incarnation);
         // R1: whatever was synced was synced under another version.
         self.up_to_date = self.up_to_date && planted(Planted::R1);
         self.begin_settling(was);
         self.fencing.begin_again();
-        // What is known of the room of the members after this one stays: it is less than they have, at worst,
-        // and then it is asked for (P8).
-        if self.view.successor.is_none() {
-            self.successor_allocatable_bytes = u64::MAX;
-        }
+        self.begin_with_room(had_successor);
         self.source = None;
         self.retry.clear();
         self.end_session(step, &stale);

@@ -6,14 +6,14 @@ use super::DiskShare;
 use super::progress::WATCH_PAUSE;
 use crate::service::Service;
 use crate::session::Bell;
-use crate::target::Target;
+use crate::target::{Standing, Target};
 use chain::{Input, LiveClients, Time};
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use wire::message::{Chain, LocalState};
+use wire::message::Chain;
 
 /// How often a target that failed tries to come back, one short of space asks whether there is more, and
 /// damage is looked at again.
@@ -159,7 +159,7 @@ struct Control {
     service: Arc<Service>,
     bell: Arc<Bell>,
     disk: Arc<DiskShare>,
-    standings: Vec<(LocalState, u64, u64)>,
+    standings: Vec<Standing>,
 }
 
 impl Control {
@@ -201,8 +201,7 @@ impl Control {
     }
 
     fn report_changes(&mut self) {
-        let now: Vec<(LocalState, u64, u64)> =
-            self.targets().iter().map(|target| target.standing()).collect();
+        let now: Vec<Standing> = self.targets().iter().map(|target| target.standing()).collect();
         if now != self.standings {
             self.standings = now;
             self.bell.kick();

@@ -25,6 +25,7 @@ use record::Marks;
 pub use record::TargetRecord;
 use repair::Repairs;
 use report::Known;
+pub use report::Standing;
 use scrub::Scrub;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -262,7 +263,7 @@ impl Target {
             self.position
                 .store(to_peers::place(&view, self.id).map_or(0, |(_, place)| place), Ordering::Relaxed);
             // What failed is not complete again because the chain still calls it serving.
-            let failed = self.standing().0 == LocalState::LocalOffline;
+            let failed = self.standing().state == LocalState::LocalOffline;
             if !failed && let Err(error) = self.remember_role(&view) {
                 return self.fail(error);
             }
@@ -272,6 +273,9 @@ impl Target {
             log::info!(target: "storage", chain, target = own, version, role; "chain.version");
         }
         self.feed(Input::View { chain, lease_until });
+        if newer {
+            self.ask_unknown_space();
+        }
     }
 
     /// Every `chain::limits::TICK_MS`, on the disk's own thread.
@@ -280,11 +284,12 @@ impl Target {
         self.refresh_space();
         // A failure that no request has met yet, such as one in the background.
         if let Some(error) = self.store.failure()
-            && self.standing().0 != LocalState::LocalOffline
+            && self.standing().state != LocalState::LocalOffline
         {
             self.fail(error);
         }
         self.feed(Input::Tick);
+        self.ask_unknown_space();
     }
 
     /// Now and then, on the disk's own thread.

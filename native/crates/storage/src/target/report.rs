@@ -18,11 +18,20 @@ const LOW_SPACE_PERCENT: u64 = 4;
 /// ... and what was removed is given back at once instead of with the next periodic flush.
 const RECLAIM_PERCENT: u64 = 5;
 
+/// What the manager must hear at once if it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub state: LocalState,
+    pub chain_version: u64,
+    pub fences_held: u64,
+    /// Of the head of a chain that is reordering.
+    pub at_rest: bool,
+}
+
 /// As of the last step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
-    /// State, chain version, fences that hold.
-    standing: (LocalState, u64, u64),
+    standing: Standing,
     /// Under that version the chain told it to stop.
     stops: bool,
     /// Of this member and those after it.
@@ -33,7 +42,12 @@ pub(super) struct Known {
 impl Default for Known {
     fn default() -> Self {
         Known {
-            standing: (LocalState::LocalOnline, 0, 0),
+            standing: Standing {
+                state: LocalState::LocalOnline,
+                chain_version: 0,
+                fences_held: 0,
+                at_rest: false,
+            },
             stops: false,
             chain_allocatable_bytes: 0,
             space: Space::default(),
@@ -43,15 +57,16 @@ impl Default for Known {
 
 impl Known {
     pub fn chain_version(&self) -> wire::ChainVersion {
-        wire::ChainVersion(self.standing.1)
+        wire::ChainVersion(self.standing.chain_version)
     }
 
     /// What hangs is offline, whatever the last step said.
-    fn standing(&self, hung: bool) -> (LocalState, u64, u64) {
-        let (state, chain_version, fences_held) = self.standing;
+    fn standing(&self, hung: bool) -> Standing {
         match hung {
-            true => (LocalState::LocalOffline, chain_version, 0),
-            false => (state, chain_version, fences_held),
+            true => {
+                Standing { state: LocalState::LocalOffline, fences_held: 0, at_rest: false, ..self.standing }
+            }
+            false => self.standing,
         }
     }
 }
@@ -71,7 +86,12 @@ impl Target {
         let (state, chain_version) = replica.report();
         let mut known = self.known.lock();
         known.stops = replica.view().stops;
-        known.standing = (state, chain_version, replica.fences_held());
+        known.standing = Standing {
+            state,
+            chain_version,
+            fences_held: replica.fences_held(),
+            at_rest: replica.is_at_rest(),
+        };
         known.chain_allocatable_bytes = chain_allocatable_bytes;
     }
 
@@ -82,7 +102,7 @@ impl Target {
     pub fn report(&self) -> TargetReport {
         let known = self.known();
         let hung = self.is_hung();
-        let (state, chain_version, fences_held) = known.standing(hung);
+        let Standing { state, chain_version, fences_held, at_rest } = known.standing(hung);
         let failed = self.store.failure().is_some() || hung;
         let space = known.space;
         // What the replica goes by, so that both say the same.
@@ -104,6 +124,7 @@ impl Target {
             fences_held,
             stopped: known.stops && !hung,
             created: self.created,
+            at_rest,
         }
     }
 
@@ -118,8 +139,7 @@ impl Target {
         }
     }
 
-    /// State, chain version and fences that hold: if one changes the manager must hear at once.
-    pub fn standing(&self) -> (LocalState, u64, u64) {
+    pub fn standing(&self) -> Standing {
         self.known().standing(self.is_hung())
     }
 

@@ -248,6 +248,13 @@ impl Target {
         });
     }
 
+    /// A head that does not know it gives no versions to updates that allocate.
+    pub fn ask_unknown_space(self: &Arc<Self>) {
+        if self.lock_state().is_some_and(|state| state.replica.room_is_unknown()) {
+            self.ask_space();
+        }
+    }
+
     fn post_control<R: wire::Request + 'static>(
         self: &Arc<Self>,
         node: NodeId,

@@ -13,5 +13,6 @@ mod faults;
 mod fencing;
 mod full_disks;
 mod outage;
+mod preferred_order;
 mod resync;
 mod updates;
