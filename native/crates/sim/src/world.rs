@@ -42,8 +42,9 @@ pub struct World {
     /// Of clients: a fenced one goes on under the next.
     pub identities: u32,
     order: u64,
-    /// Time, order, and the event's place in the store: events are too large to be moved about in a heap.
-    queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    /// Time, when it was due, order, and the event's place in the store: events are too large to be moved about
+    /// in a heap.
+    queue: BinaryHeap<Reverse<(u64, u64, u64, usize)>>,
     store: Vec<Option<Event>>,
     /// Empty between two inputs: kept for its room.
     pub outputs: Vec<Output<Body>>,
@@ -99,7 +100,8 @@ impl World {
             self.store.len() - 1
         });
         self.store[place] = Some(event);
-        self.queue.push(Reverse((self.now + delay_us, self.order, place)));
+        let time = self.now + delay_us;
+        self.queue.push(Reverse((time, time, self.order, place)));
     }
 
     pub fn send(&mut self, from: Address, to: Address, message: Message) {
@@ -131,24 +133,37 @@ impl World {
 
     /// Runs until something is violated or the time is over.
     pub fn run_until(&mut self, end: u64) {
-        while self.violation.is_none() {
-            match self.queue.peek() {
-                Some(Reverse((time, ..))) if *time <= end => {}
-                _ => break,
-            }
-            let Some(Reverse((time, _, place))) = self.queue.pop() else { break };
-            assert!(time >= self.now, "time goes on");
-            self.now = time;
-            let event = self.store[place].take().expect("an event happens once");
-            self.free.push(place);
+        while self.violation.is_none()
+            && let Some(event) = self.next_event(end)
+        {
             self.events += 1;
             if self.events > EVENTS_MAX {
                 return self.violate("too many events: something spins".into());
             }
-            self.mix(time);
+            self.mix(self.now);
             self.dispatch(event);
         }
         self.now = self.now.max(end);
+    }
+
+    /// The next one until `end`, at its time. A paused process sees everything later, in the order in which it
+    /// was due, however often the pause was made longer: a disk does the work of a chunk in its order.
+    fn next_event(&mut self, end: u64) -> Option<Event> {
+        loop {
+            let Reverse((time, due, order, place)) =
+                self.queue.peek().copied().filter(|Reverse((time, ..))| *time <= end)?;
+            self.queue.pop();
+            assert!(time >= self.now, "time goes on");
+            self.now = time;
+            let event = self.store[place].take().expect("an event happens once");
+            let paused_until = self.node_of(&event).map_or(0, |node| self.nodes[node].paused_until);
+            if paused_until <= time {
+                self.free.push(place);
+                return Some(event);
+            }
+            self.store[place] = Some(event);
+            self.queue.push(Reverse((paused_until, due, order, place)));
+        }
     }
 
     pub fn mix(&mut self, word: u64) {
@@ -156,13 +171,6 @@ impl World {
     }
 
     fn dispatch(&mut self, event: Event) {
-        // A paused process sees everything later.
-        if let Some(node) = self.node_of(&event)
-            && self.nodes[node].paused_until > self.now
-        {
-            let delay = self.nodes[node].paused_until - self.now;
-            return self.schedule(delay, event);
-        }
         match event {
             Event::Deliver { from, to, message } => self.deliver(from, to, message),
             Event::ManagerTick { life } => self.manager_tick(life),
@@ -196,5 +204,30 @@ impl World {
             Address::Node(node) => self.node_message(node, from, message),
             Address::Client(client) => self.client_message(client, message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_that_is_made_longer_keeps_the_order_of_what_waits() {
+        let mut random = Random::new(1);
+        let knobs = Knobs::quiet(Profile::General, &mut random);
+        let mut world = World::with(knobs, random, false);
+        let tick = |incarnation| Event::Tick { node: 0, incarnation };
+        world.nodes[0].paused_until = 20;
+        world.schedule(10, tick(1));
+        world.schedule(12, Event::Settled);
+        world.schedule(15, tick(2));
+        assert!(matches!(world.next_event(100), Some(Event::Settled)), "the first one waits");
+        world.nodes[0].paused_until = 50;
+        for expected in 1..=2 {
+            let next = world.next_event(100);
+            assert!(matches!(next, Some(Event::Tick { incarnation, .. }) if incarnation == expected));
+            assert_eq!(world.now, 50);
+        }
+        assert!(world.next_event(100).is_none());
     }
 }
