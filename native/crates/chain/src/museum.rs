@@ -127,6 +127,9 @@ violations! {
     DiscardFirstOnly = "3fs-256-discard-first-only",
     /// 3FS #322: the mark of a removal is cleaned up while the removal pends elsewhere.
     MarksForgotten = "3fs-322-marks-forgotten",
+    /// P6: the mark of a removal goes with the version of the chain, though a member before may hold the removal
+    /// pending.
+    MarksByVersion = "marks-by-version",
     /// 3FS #329: an acknowledgement commits updates that it does not speak of.
     AckAll = "3fs-329-ack-all",
     /// P1: silence is taken for death.

@@ -165,9 +165,10 @@ pub trait Chunks {
     /// The newest committed version; `Committed::default()` if the chunk was never written or its mark was
     /// forgotten.
     ///
-    /// The mark of a removal (`removed` with a version) is kept for longer than any update may pend, and in
-    /// any case while the chain keeps the version that the removal was assigned in: another member may still
-    /// hold the removal pending and ask for it.
+    /// The mark of a removal (`removed` with a version) is kept until `Replica::rolled_forward` is above the
+    /// version of the chain that the removal was assigned in: until then another member may still hold the
+    /// removal pending and ask for it. An engine that bounds their number forgets the oldest ones: so many
+    /// newer removals came after them that their sender has long had an answer.
     fn committed(&self, chunk: ChunkId) -> Committed;
 
     /// Committed chunks with ids ≥ `from`, in their order, at most `limit`, marks of removals among them.

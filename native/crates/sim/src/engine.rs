@@ -296,12 +296,12 @@ impl Engine {
         self.state = State { number, ..self.durable.clone() };
     }
 
-    /// Marks of removals that nobody can ask for any more go: of an older version of the chain, and older than
-    /// any update that may pend.
-    pub fn forget_marks(&mut self, chain_version: u64, before: u64) {
+    /// Marks of removals that nobody can ask for any more go: of an older version of the chain than everything
+    /// that may pend.
+    pub fn forget_marks(&mut self, rolled_forward: u64, before: u64) {
         let hasty = planted(Planted::MarksForgotten);
         let goes = |stored: &Stored| {
-            stored.removed && (hasty || (stored.version.chain < chain_version && stored.since < before))
+            stored.removed && (hasty || (stored.version.chain < rolled_forward && stored.since < before))
         };
         let staged = &self.state.staged;
         for (_, stored) in

@@ -207,7 +207,7 @@ impl Knobs {
             bit_flip: 0,
             clog: 0,
             flush_every_ms: random.pick(&[0, 300, 1000]),
-            forget_marks_ms: random.pick(&[0, 3 * lease_ms]),
+            forget_marks_ms: random.pick(&[0, 1]),
             core_first: random.chance(25.0),
             exit_reported: random.pick(&[0.0, 50.0, 100.0]),
             down_ms: random.pick(&[50, 300, 2000]),
@@ -262,7 +262,7 @@ impl Knobs {
         self.duplicate = random.pick(&[0.0, 5.0, 20.0]);
         self.reads = random.pick(&[20.0, 40.0]);
         self.removes = random.pick(&[0.0, 5.0, 25.0]);
-        self.forget_marks_ms = random.pick(&[0, 0, 0, 3 * self.lease_ms]);
+        self.forget_marks_ms = random.pick(&[0, 0, 0, 1]);
         self.chunks = random.pick(&[1, 2, 4, 9]);
         self.slow_one_of(
             random,

@@ -35,7 +35,7 @@ impl Node {
 impl Node {
     fn forget_marks(&mut self, now: u64, after_ms: u64) {
         let Some(replica) = self.replica.as_ref().filter(|_| after_ms > 0) else { return };
-        self.engine.forget_marks(replica.view().version.0, now.saturating_sub(after_ms * 1000));
+        self.engine.forget_marks(replica.rolled_forward().0, now.saturating_sub(after_ms * 1000));
     }
 }
 
@@ -46,6 +46,8 @@ impl World {
             self.note(|| format!("node {index} <- {input:?}"));
         }
         let node = &mut self.nodes[index];
+        // Between two inputs: what the replica wants done with a mark that it has seen is done with it.
+        node.forget_marks(self.now, self.knobs.forget_marks_ms);
         let Some(replica) = &mut node.replica else { return };
         let (was, _) = replica.report();
         let before = (replica.view().version, replica.fences_held(), replica.is_at_rest());
@@ -54,7 +56,6 @@ impl World {
         let (state, _) = replica.report();
         let changed = (replica.view().version, replica.fences_held(), replica.is_at_rest()) != before;
         node.remember_role();
-        node.forget_marks(self.now, self.knobs.forget_marks_ms);
         for output in outputs.drain(..) {
             self.carry_out(index, output);
         }

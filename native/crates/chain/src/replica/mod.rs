@@ -75,7 +75,7 @@ impl<P: Clone> Replica<P> {
             fencing: fencing::Fencing::default(),
             retry: BTreeSet::new(),
             dirty: read::DirtyReads::default(),
-            settling: settling::Settling::Settled,
+            settling: settling::Settling::default(),
             flushes: flush::Flushes::default(),
             source: None,
             session: None,
@@ -193,6 +193,7 @@ impl<P: Clone> Replica<P> {
         self.pending_total = 0;
         self.allocating_bytes = 0;
         self.table.clear();
+        self.settling = settling::Settling::default();
         self.fencing.dropped_all();
         for channel in recovered.channels {
             self.table.learn(channel);
@@ -274,7 +275,7 @@ impl<P: Clone> Replica<P> {
                 format!("target {} has no lease", self.identity.target),
             ));
         }
-        if self.settling != settling::Settling::Settled {
+        if self.settling.waits {
             let detail = format!("target {} was synced just now", self.identity.target);
             return Err(Error::new(Code::NotServing, detail));
         }

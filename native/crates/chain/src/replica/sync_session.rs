@@ -121,8 +121,13 @@ impl<P: Clone> Replica<P> {
             };
         }
         let queue = self.queues.get(&chunk);
-        let newest = queue.map_or_else(|| step.chunks.committed(chunk).version, super::ChunkQueue::newest);
+        let committed = step.chunks.committed(chunk);
+        let newest = queue.map_or(committed.version, super::ChunkQueue::newest);
         let pends = queue.is_some_and(|queue| !queue.pending.is_empty());
+        // The source forgot a mark that it had sent before: gone is gone.
+        if version == Version::NONE && committed.is_absent() && !pends {
+            return Ok(false);
+        }
         if session.written.contains(&chunk) && !planted(Planted::R2) {
             if version < newest {
                 return busy("this session wrote a newer version");

@@ -136,7 +136,11 @@ impl<P: Clone> Replica<P> {
         self.allocating_bytes += update.may_allocate_bytes();
         let payload = body.payload.clone();
         let chunk = update.chunk;
-        self.queue(step.chunks, chunk).pending.push_back(Pending {
+        let queue = self.queue(step.chunks, chunk);
+        // The sender may still name a removal that is committed here, whose mark may go at any time.
+        let on_nothing = queue.pending.is_empty() && queue.absent && base == queue.committed;
+        let stored_on = if on_nothing { Version::NONE } else { base };
+        queue.pending.push_back(Pending {
             version,
             base,
             body: Some(body),
@@ -146,7 +150,7 @@ impl<P: Clone> Replica<P> {
             acked: false,
             waiters,
         });
-        step.out.push(Output::Store { chunk, version, base, update, channel, payload });
+        step.out.push(Output::Store { chunk, version, base: stored_on, update, channel, payload });
         if planted(Planted::ForwardBeforeStored) {
             self.advance(step, chunk);
         }
