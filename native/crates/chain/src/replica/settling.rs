@@ -176,7 +176,9 @@ mod tests {
             };
             let members = vec![member(HEAD, PublicState::PublicServing), member(TAIL, tail)];
             let chain = Chain { id: 1, version: number, members, ..Chain::default() };
-            self.feed(Input::View { chain, lease_until: Some(Time(u64::MAX)) })
+            let out = self.feed(Input::View { chain, lease_until: Some(Time(u64::MAX)) });
+            self.replica.learn_space(TAIL, number, 1 << 40);
+            out
         }
 
         fn assign(&mut self, chain_version: u64, channel: u32, kind: UpdateKind) {
