@@ -1,6 +1,6 @@
 // A storage server's host is cut off: from everyone, from the manager alone while clients still reach it, and in one
-// direction; then hosts lose packets and delay them. Nobody reads what is stale, no client sees an error, and the copies
-// are equal afterwards.
+// direction; then hosts lose packets and delay them. Nobody reads what is stale, no client sees an error, and the
+// copies are equal afterwards.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';

@@ -1,6 +1,6 @@
-// kill -9 of a random service every 2 to 5 s, on three and on five storage servers, under verifying readers and writers:
-// no error at any client, no byte lost or wrong, one order explains what all clients saw, stalls stay short, and the
-// copies are equal soon after. `npm run soak` runs it longer.
+// kill -9 of a random service every 2 to 5 s, on three and on five storage servers, under verifying readers and
+// writers: no error at any client, no byte lost or wrong, one order explains what all clients saw, stalls stay short,
+// and the copies are equal soon after. `npm run soak` runs it longer.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
