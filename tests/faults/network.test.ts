@@ -11,6 +11,7 @@ import { fromEnvironment, seedOf } from './schedule.ts';
 
 /** Beyond the lease of 5 s and its margin. */
 const cutMs = fromEnvironment('CATENA_CUT_MS', 8_000);
+const lossyMs = cutMs / 2;
 const timeoutMs = 180_000 + 6 * cutMs;
 const servers = ['storage-1', 'storage-2', 'storage-3'] as const;
 let hosts: Hosts;
@@ -64,11 +65,11 @@ test(
 test(
   'every storage host loses packets, and one sends through a narrow link',
   () =>
-    underLoad('lossy', cutMs, async () => {
+    underLoad('lossy', lossyMs, async () => {
       const before = hosts.retransmissions('storage-1');
       for (const host of servers) hosts.lose(host, 10);
       hosts.narrow('storage-2', '100mbit', 100);
-      await sleep(cutMs);
+      await sleep(lossyMs);
       for (const host of servers) hosts.keepPackets(host);
       hosts.widen('storage-2');
       expect(hosts.retransmissions('storage-1')).toBeGreaterThan(before + 10);

@@ -1,5 +1,5 @@
 // A server is killed with -9 while `cat` reads a large file from it: the reader notices nothing but a pause. For the
-// head, the middle and the tail of the chain that holds the file.
+// head, the middle and the tail of the chain that holds every chunk of the file, which answers that very reader.
 
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -11,7 +11,7 @@ import { catena, RunningCluster } from '../cluster/running-cluster.ts';
 import { longestMsMax } from './load.ts';
 
 const MiB = 1 << 20;
-const fileBytes = 512 * MiB;
+const fileBytes = 256 * MiB;
 let cluster: RunningCluster;
 let path: string;
 let sha256: string;
@@ -35,6 +35,14 @@ function chainOfFile(): number[] {
   return places[0]?.nodes ?? [];
 }
 
+/** Bytes that a server has answered to readers so far. */
+async function readBytesOf(http: string): Promise<number> {
+  const metrics = await (await fetch(new URL('/metrics', http))).text();
+  const [, value] = /^storage_read_bytes_total (\d+)$/m.exec(metrics) ?? [];
+  if (value === undefined) throw new Error(`${http} tells no storage_read_bytes_total: ${metrics}`);
+  return Number(value);
+}
+
 interface Read {
   readonly code: number | null;
   readonly stderr: string;
@@ -42,8 +50,8 @@ interface Read {
   readonly longestMs: number;
 }
 
-/** Reads it with cat, and calls `midway` once when a part has come. */
-function readWithCat(midway: () => void): Promise<Read> {
+/** Reads it with cat, and calls `midway` once when a part has come, while the rest comes. */
+function readWithCat(midway: (left: () => number) => Promise<void>): Promise<Read> {
   writeFileSync('/proc/sys/vm/drop_caches', '3');
   const child = spawn('cat', [path], { stdio: ['ignore', 'pipe', 'pipe'] });
   const hash = createHash('sha256');
@@ -52,21 +60,24 @@ function readWithCat(midway: () => void): Promise<Read> {
   let longestMs = 0;
   let last = performance.now();
   let isMidway = false;
+  let isMidwayOver = Promise.resolve();
   child.stdout.on('data', (piece: Buffer) => {
     longestMs = Math.max(longestMs, performance.now() - last);
     hash.update(piece);
     got += piece.length;
-    if (got >= 48 * MiB && !isMidway) {
-      isMidway = true;
-      midway();
-    }
     last = performance.now();
+    if (got < 48 * MiB || isMidway) return;
+    isMidway = true;
+    isMidwayOver = midway(() => fileBytes - got);
   });
   child.stderr.on('data', (piece: Buffer) => {
     stderr += piece.toString();
   });
-  return new Promise((resolve) => {
-    child.once('close', (code) => resolve({ code, stderr, sha256: hash.digest('hex'), longestMs }));
+  return new Promise((resolve, reject) => {
+    child.once('close', (code) => {
+      const read = { code, stderr, sha256: hash.digest('hex'), longestMs };
+      isMidwayOver.then(() => resolve(read), reject);
+    });
   });
 }
 
@@ -78,17 +89,21 @@ test.each([
   const chain = chainOfFile();
   expect(chain).toHaveLength(3);
   const name = `storage-${chain[index]}`;
-  const before = cluster.pidOf(name);
-  let killed = false;
-  const read = await readWithCat(() => {
-    killed = cluster.tryKill(name);
+  const { http = '', pid } = cluster.status().processes.find((entry) => entry.name === name) ?? {};
+  const readBytes = await readBytesOf(http);
+  let leftAtKill = 0;
+  const read = await readWithCat(async (left) => {
+    // It answers this very reader, which is in the middle of the file.
+    expect(await readBytesOf(http)).toBeGreaterThan(readBytes);
+    expect(cluster.tryKill(name)).toBe(true);
+    leftAtKill = left();
   });
-  expect(killed).toBe(true);
+  expect(leftAtKill).toBeGreaterThan(MiB);
   expect(read.stderr).toBe('');
   expect(read.code).toBe(0);
   expect(read.sha256).toBe(sha256);
   console.info(`${name} killed: longest pause ${read.longestMs.toFixed(0)} ms`);
   expect(read.longestMs).toBeLessThanOrEqual(longestMsMax);
   await cluster.untilReady();
-  expect(cluster.pidOf(name)).not.toBe(before);
+  expect(cluster.pidOf(name)).not.toBe(pid);
 });
