@@ -3,6 +3,7 @@
 //! runs are equal.
 
 mod image;
+mod survivors;
 
 use super::{Disk, DiskFile, DiskSpace};
 use image::{Change, Image, PAGE_BYTES, Page, written_pages};
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use survivors::{Fate, Survivors};
 
 /// How `ignore_flushes` names the folder, whose flush covers creations and removals.
 const FOLDER: &str = ".";
@@ -85,63 +87,6 @@ pub struct MemoryDisk(Arc<Mutex<State>>);
 struct MemoryFile {
     disk: MemoryDisk,
     file: usize,
-}
-
-/// SplitMix64: a seed is enough for what tests need.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-}
-
-/// Which unflushed changes a crash leaves.
-struct Survivors {
-    crash: Crash,
-    dice: Dice,
-    /// Places of all unflushed changes in the order of the disk.
-    order: Vec<u64>,
-}
-
-enum Fate {
-    Lost,
-    Whole,
-    FirstHalf,
-    /// Each sector by the dice.
-    Torn,
-}
-
-impl Survivors {
-    fn fate(&mut self, place: u64) -> Fate {
-        let rank = self.order.binary_search(&place).expect("every unflushed change has a place") as u64;
-        match self.crash {
-            Crash::LoseAll => Fate::Lost,
-            Crash::KeepAll => Fate::Whole,
-            Crash::First(count) if rank < count => Fate::Whole,
-            Crash::First(count) if rank == count => Fate::FirstHalf,
-            Crash::First(_) => Fate::Lost,
-            Crash::AllBut(lost) if rank == lost => Fate::Lost,
-            Crash::AllBut(_) => Fate::Whole,
-            Crash::Random(_) => match (self.dice.roll(2) == 0, self.dice.roll(3) == 0) {
-                (false, _) => Fate::Lost,
-                (true, false) => Fate::Whole,
-                (true, true) => Fate::Torn,
-            },
-        }
-    }
-
-    /// How many changes of names survive: a folder keeps their order.
-    fn names(&mut self, names: &[(u64, NameChange)]) -> usize {
-        if let Crash::Random(_) = self.crash {
-            return self.dice.roll(names.len() as u64 + 1) as usize;
-        }
-        names.iter().take_while(|(place, _)| matches!(self.fate(*place), Fate::Whole)).count()
-    }
 }
 
 impl Content {
@@ -301,12 +246,11 @@ impl MemoryDisk {
     /// The disk as the next start of the machine (or process) finds it. This one stays as it is.
     pub fn after(&self, crash: Crash) -> MemoryDisk {
         let state = self.0.lock();
-        let dice = Dice(if let Crash::Random(seed) = crash { seed } else { 0 });
         let changes = state.files.iter().flat_map(|file| file.unflushed.iter().map(|(place, _)| *place));
         let mut order: Vec<u64> =
             changes.chain(state.unflushed_names.iter().map(|(place, _)| *place)).collect();
         order.sort_unstable();
-        let mut survivors = Survivors { crash, dice, order };
+        let mut survivors = Survivors::new(crash, order);
         let kept_names = survivors.names(&state.unflushed_names);
         let mut names = state.durable_names.clone();
         for (_, change) in &state.unflushed_names[..kept_names] {
