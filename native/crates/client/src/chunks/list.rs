@@ -90,8 +90,19 @@ impl Chunks {
     /// # Errors
     /// When a chain does not answer in time.
     pub fn query_length(&self, caller: &Caller, inode: u64, layout: &m::Layout) -> Result<u64> {
+        self.query_length_from(caller, inode, layout, 0)
+    }
+
+    /// As `query_length`, of the chunks from the one on that holds this offset; 0 if there is none.
+    pub(crate) fn query_length_from(
+        &self,
+        caller: &Caller,
+        inode: u64,
+        layout: &m::Layout,
+        offset: u64,
+    ) -> Result<u64> {
         let size = chunk_size(layout)?;
-        let chunks = self.list(caller, inode, layout, 0)?;
+        let chunks = self.list(caller, inode, layout, offset / size)?;
         let ends = chunks.into_iter().filter(|&(_, length)| length > 0);
         Ok(ends.map(|(index, length)| index * size + u64::from(length)).max().unwrap_or(0))
     }

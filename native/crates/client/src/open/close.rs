@@ -1,6 +1,7 @@
 //! Closing: one request that also carries what is left to report.
 
 use super::OpenFile;
+use super::file::writes;
 use crate::Caller;
 use crate::metadata::{CallOptions, Pending};
 use crate::waiter::wait;
@@ -28,7 +29,7 @@ impl OpenFile {
             report: report.map(|report| report.message()),
         };
         let answered = move |result: Result<m::InodeReply>| {
-            file.report_answered(report.as_ref(), result.is_ok());
+            file.report_answered(report.as_ref(), &result);
             let result = result.map(|reply| file.note_reply(reply));
             file.core.inodes.leave(&file);
             done(result);
@@ -41,6 +42,12 @@ impl OpenFile {
     /// When the service does not answer in time.
     pub fn close_wait(self: &Arc<Self>, caller: &Caller) -> Result<()> {
         self.state.wait_quiet();
-        wait(None, |done| self.close(caller, done))
+        // A report that is dropped because of another client's truncation has to be made good while it is open.
+        let reported = if self.has_to_tell() { self.report(caller) } else { Ok(()) };
+        wait(None, |done| self.close(caller, done)).and(reported)
+    }
+
+    fn has_to_tell(&self) -> bool {
+        self.check().is_ok() && writes(self.flags) && self.state.known.lock().has_to_tell()
     }
 }

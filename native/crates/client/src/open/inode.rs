@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use wire::message::{self as m, Inode};
 
 use super::OpenFile;
+use super::doubt::Doubt;
 use crate::chunks::Acked;
 
 /// What is told to the service; put back if it did not arrive.
@@ -37,11 +38,15 @@ pub(crate) struct Known {
     pub attributes: Inode,
     pub known_at: Instant,
     /// End of the last byte that this client wrote under the attributes' generation.
-    own_length: u64,
+    pub(super) own_length: u64,
+    /// Of what the service did not take: another client truncated the file meanwhile, and only the chunks know
+    /// whether before or after our writes (P19).
+    pub(super) doubtful: Option<Doubt>,
+    pub(super) doubts: u64,
     last_write: Option<Instant>,
     allocated_delta: i64,
     /// Since when something is to be reported.
-    unreported: Option<Instant>,
+    pub(super) unreported: Option<Instant>,
     /// Reports that were taken and are not answered yet. As many as requests may be in the air.
     reports_in_air: u32,
     /// Numbers of writes in the air.
@@ -69,6 +74,8 @@ impl InodeState {
         let known = Known {
             known_at: Instant::now(),
             own_length: 0,
+            doubtful: None,
+            doubts: 0,
             last_write: None,
             allocated_delta: 0,
             unreported: None,
@@ -174,13 +181,21 @@ impl Known {
         self.unreported.map(|since| since.elapsed())
     }
 
+    /// Or the service has not answered yet whether it took it.
+    pub fn has_to_tell(&self) -> bool {
+        self.is_unreported() || self.reports_in_air > 0 || self.is_doubtful()
+    }
+
     /// Attributes from the service. Older ones than those at hand change nothing; a newer generation voids
-    /// our own length.
+    /// our own length, and makes doubtful what was not reported under the old one.
     pub fn learn(&mut self, inode: &Inode) {
         if inode.change < self.attributes.change {
             return;
         }
         if inode.generation != self.attributes.generation {
+            if self.unreported.is_some() {
+                self.doubt(self.own_length);
+            }
             self.own_length = 0;
         }
         self.attributes = inode.clone();
@@ -198,6 +213,7 @@ impl Known {
     /// Our own truncation: what we wrote before lies behind it.
     pub fn truncated(&mut self, inode: &Inode) {
         self.own_length = 0;
+        self.doubtful = None;
         self.attributes = inode.clone();
         self.known_at = Instant::now();
     }
@@ -227,12 +243,19 @@ impl Known {
         }
     }
 
-    pub fn told(&mut self) {
+    /// The service answered; the file has this generation there. It dropped a report of an older one.
+    pub fn told(&mut self, report: &Report, generation: u64) {
         self.reports_in_air -= 1;
+        if report.generation != generation {
+            self.doubt(report.length);
+        }
     }
 
     pub fn put_back(&mut self, report: &Report) {
         self.reports_in_air -= 1;
+        if report.generation != self.attributes.generation {
+            self.doubt(report.length);
+        }
         self.allocated_delta += report.allocated_delta;
         self.unreported.get_or_insert_with(Instant::now);
     }
@@ -276,7 +299,7 @@ mod tests {
         assert!(!known.is_unreported() && known.take_report().is_none());
         known.put_back(&report);
         assert_eq!(known.take_report().unwrap().allocated_delta, 8192);
-        known.told();
+        known.told(&report, 1);
         assert_eq!(known.take_epochs(), BTreeMap::from([(3, 4)]), "the oldest epoch counts");
     }
 
@@ -291,10 +314,10 @@ mod tests {
         let repeated = known.claim_report().unwrap();
         assert_eq!((repeated.length, repeated.allocated_delta), (100, 0), "blocks are counted once");
         assert_eq!(repeated.last_write, taken.last_write);
-        known.told();
+        known.told(&repeated, 1);
         known.put_back(&taken);
         assert_eq!(known.claim_report().unwrap().allocated_delta, 4096);
-        known.told();
+        known.told(&taken, 1);
         assert_eq!(known.claim_report(), None);
     }
 

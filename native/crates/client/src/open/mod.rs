@@ -2,6 +2,7 @@
 //! mount and the SDK both stand on this.
 
 mod close;
+mod doubt;
 mod file;
 mod inode;
 mod inodes;

@@ -4,17 +4,21 @@ use super::OpenFile;
 use super::file::writes;
 use super::inode::{InodeState, Report};
 use crate::Caller;
+use crate::chunks::Chunks;
 use crate::core::Core;
 use crate::metadata::{CallOptions, Pending};
 use crate::waiter::wait;
 use std::sync::mpsc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use wire::Result;
 use wire::message as m;
+use wire::{Code, Error, Result};
 
 /// A service that lives answers within this, also after a flush of its log.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Each more means that another client has truncated the file once more in the time of a few requests.
+const SETTLE_ROUNDS_MAX: usize = 8;
 
 impl Core {
     /// Puts a report on its way if there is something to tell. Requests leave in order, so the next one finds
@@ -79,11 +83,43 @@ impl OpenFile {
     pub fn report(self: &Arc<Self>, caller: &Caller) -> Result<()> {
         self.check()?;
         self.state.wait_quiet();
-        let report = self.claim_report();
-        if report.is_none() {
-            return Ok(());
+        self.until_settled(caller, || {
+            let report = self.claim_report();
+            if report.is_none() {
+                return Ok(());
+            }
+            wait(None, |done| self.send_report(caller, report, false, done))
+        })
+    }
+
+    /// Tells the service until another client's truncation does not make the length doubtful any more (P19).
+    ///
+    /// # Errors
+    /// Those of `tell`; `TimedOut` when the file is truncated again and again.
+    pub(crate) fn until_settled(
+        self: &Arc<Self>,
+        caller: &Caller,
+        mut tell: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
+        for _ in 0..SETTLE_ROUNDS_MAX {
+            self.settle_length(caller)?;
+            tell()?;
+            if !writes(self.flags) || !self.state.known.lock().is_doubtful() {
+                return Ok(());
+            }
         }
-        wait(None, |done| self.send_report(caller, report, false, done))
+        let detail = format!("inode {}: others truncate it again and again", self.inode());
+        Err(Error::new(Code::TimedOut, detail))
+    }
+
+    /// Which of this client's doubtful writes came behind another client's truncation: of the others the
+    /// chunks hold nothing, because they were trimmed before the service showed its new length.
+    fn settle_length(self: &Arc<Self>, caller: &Caller) -> Result<()> {
+        let Some(doubt) = self.state.known.lock().doubt_to_settle() else { return Ok(()) };
+        let chunks = Chunks { core: self.core.clone() };
+        let end = chunks.query_length_from(caller, self.inode(), &self.layout()?, doubt.length)?;
+        self.state.known.lock().settle(&doubt, end);
+        Ok(())
     }
 
     /// What a request of this handle has to tell before it is answered. The service takes reports from
@@ -96,10 +132,16 @@ impl OpenFile {
         None
     }
 
-    pub(crate) fn report_answered(&self, report: Option<&Report>, told: bool) {
+    pub(crate) fn report_answered(&self, report: Option<&Report>, answer: &Result<m::InodeReply>) {
         let Some(report) = report else { return };
         let mut known = self.state.known.lock();
-        if told { known.told() } else { known.put_back(report) }
+        match answer {
+            Ok(reply) => {
+                let generation = reply.inode.as_ref().map_or(report.generation, |inode| inode.generation);
+                known.told(report, generation);
+            }
+            Err(_) => known.put_back(report),
+        }
     }
 
     pub(crate) fn send_report(
@@ -118,7 +160,7 @@ impl OpenFile {
             durable,
         };
         let answered = move |result: Result<m::InodeReply>| {
-            file.report_answered(report.as_ref(), result.is_ok());
+            file.report_answered(report.as_ref(), &result);
             done(result.map(|reply| file.note_reply(reply)));
         };
         let options = CallOptions { deadline: self.core.limits(None).deadline, ..CallOptions::default() };

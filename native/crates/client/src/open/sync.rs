@@ -20,8 +20,13 @@ impl OpenFile {
     pub fn fsync(self: &Arc<Self>, caller: &Caller) -> Result<()> {
         self.check()?;
         self.state.wait_quiet();
-        let layout = self.layout()?;
         self.learn_length(caller)?;
+        self.until_settled(caller, || self.flush_and_report(caller))?;
+        self.report_loss()
+    }
+
+    fn flush_and_report(self: &Arc<Self>, caller: &Caller) -> Result<()> {
+        let layout = self.layout()?;
         let (length, epochs) = {
             let mut known = self.state.known.lock();
             (known.length(), known.take_epochs())
@@ -39,8 +44,7 @@ impl OpenFile {
             }
         }
         let report = self.claim_report();
-        wait(None, |done| self.send_report(caller, report, true, done))?;
-        self.report_loss()
+        wait(None, |done| self.send_report(caller, report, true, done))
     }
 
     /// Others may have written behind the end that was known here: their chunks are flushed too (P11).

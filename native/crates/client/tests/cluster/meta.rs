@@ -27,6 +27,8 @@ pub struct State {
     pub durable_reports: usize,
     /// Execute this many more requests, then answer none of them and close the connection.
     pub lose_answers: usize,
+    /// Called before an open truncates.
+    pub before_truncation: Option<Box<dyn FnMut() + Send>>,
     /// Requests wait while it is set.
     pub still: bool,
 }
@@ -105,8 +107,12 @@ impl State {
     }
 
     fn open(&mut self, id: u64, flags: u32, created: bool) -> Result<m::OpenReply> {
+        let truncates = flags & OFlags::TRUNC.bits() != 0;
+        if truncates && let Some(look) = &mut self.before_truncation {
+            look();
+        }
         let inode = self.inode_mut(id)?;
-        if flags & OFlags::TRUNC.bits() != 0 {
+        if truncates {
             inode.length = 0;
             inode.generation += 1;
             inode.change += 1;

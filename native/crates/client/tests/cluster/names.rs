@@ -80,13 +80,16 @@ fn no_write_in_the_air_lands_behind_a_truncation_by_open_or_create() {
         let file = create(&client, "a");
         let inode = file.inode();
         write(&file, 0, pattern(1, 1000));
+        // Its memory is given back when the servers have answered it, before anyone is told.
+        let writer = client.clone();
+        let (sender, in_flight) = std::sync::mpsc::channel();
+        meta.state.lock().before_truncation =
+            Some(Box::new(move || sender.send(writer.figures().write_bytes_in_flight).unwrap()));
         (1..=3).for_each(|node| cluster.kill(node));
         let (sender, told) = std::sync::mpsc::channel();
-        let state = meta.state.clone();
-        // In the air until the servers are back; what it finds when it is answered says who was first.
+        // In the air until the servers are back.
         file.write(&caller(), 5000, vec![Bytes::from_static(b"late")], move |result| {
-            let generation = state.lock().inodes[&inode].generation;
-            sender.send(result.map(|()| generation)).unwrap();
+            sender.send(result).unwrap();
         });
         let truncating = std::thread::spawn({
             let client = client.clone();
@@ -100,8 +103,10 @@ fn no_write_in_the_air_lands_behind_a_truncation_by_open_or_create() {
             std::thread::sleep(Duration::from_millis(1));
         }
         (1..=3).for_each(|node| cluster.start_server(node));
-        assert_eq!(told.recv().unwrap().unwrap(), 0, "truncated under a write in the air ({by_name})");
+        told.recv().unwrap().unwrap();
         let emptied = truncating.join().unwrap();
+        let in_flight: Vec<usize> = in_flight.try_iter().collect();
+        assert_eq!(in_flight, [0], "truncated under a write in the air ({by_name})");
         assert_eq!((meta.inode(inode).generation, emptied.attributes().length), (1, 0));
         assert_eq!(file.attributes().length, 0);
         emptied.close_wait(&caller()).unwrap();
@@ -110,6 +115,62 @@ fn no_write_in_the_air_lands_behind_a_truncation_by_open_or_create() {
         client.stat(&caller(), inode).unwrap();
         assert!(meta.state.lock().sessions.is_empty());
         assert_eq!(meta.inode(inode).length, 0);
+    }
+}
+
+/// What the service does for a client that truncates: the new length, then the chunks.
+fn truncate(cluster: &Cluster, other: &Client, inode: u64, length: u64) {
+    let request = SetAttributesRequest { inode, length: Some(length), ..Default::default() };
+    other.set_attributes(&caller(), request).unwrap();
+    let trimmer = cluster.client();
+    trimmer.chunks().truncate(&caller(), inode, &layout(), None, length).unwrap();
+}
+
+/// A writer that does not know of another client's truncation: what it wrote before is gone, what it wrote
+/// after counts, whoever tells the service and however this client hears of the truncation (P19).
+#[test]
+fn a_write_behind_the_truncation_of_another_client_keeps_its_length() {
+    let (cluster, meta, client) = start();
+    let other = client_of(&cluster, Duration::from_secs(30));
+    type Tell = fn(&Client, &Arc<OpenFile>);
+    let ways: [(&str, Tell); 4] = [
+        ("fsync", |_, file| file.fsync(&caller()).unwrap()),
+        ("report", |_, file| file.report(&caller()).unwrap()),
+        ("close", |_, file| file.close_wait(&caller()).unwrap()),
+        ("stat, then fsync", |client, file| {
+            client.stat(&caller(), file.inode()).unwrap();
+            file.fsync(&caller()).unwrap();
+        }),
+    ];
+    let far = 3 * u64::from(CHUNK) + 100;
+    for (way, tell) in ways {
+        // Ends of what is written before the truncation to 5 bytes, and after it.
+        for (before, after, length) in
+            [(10, Some(104), 104), (far, None, 5), (far, Some(104), 104), (10, Some(far), far)]
+        {
+            let name = format!("{way}-{before}-{after:?}");
+            let file = create(&client, &name);
+            let inode = file.inode();
+            write(&file, 0, pattern(1, 10));
+            client.stat(&caller(), inode).unwrap();
+            write(&file, before - 4, b"lost".to_vec());
+            truncate(&cluster, &other, inode, 5);
+            if let Some(end) = after {
+                write(&file, end - 4, b"kept".to_vec());
+            }
+            tell(&client, &file);
+            assert_eq!(meta.inode(inode).length, length, "{name}");
+            let reader = other.open(&caller(), inode, OFlags::RDONLY.bits()).unwrap();
+            let mut expected = vec![0; length as usize];
+            expected[..5].copy_from_slice(&pattern(1, 10)[..5]);
+            if let Some(end) = after {
+                expected[end as usize - 4..end as usize].copy_from_slice(b"kept");
+            }
+            assert!(read(&reader, 0, 10 * far) == expected, "{name}");
+            reader.close_wait(&caller()).unwrap();
+            file.close_wait(&caller()).unwrap();
+            assert_eq!(meta.inode(inode).length, length, "{name}");
+        }
     }
 }
 
