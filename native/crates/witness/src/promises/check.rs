@@ -1,14 +1,29 @@
 //! Compares what is there with what was promised before the cut.
 
-use super::{BLOCK_BYTES, block_of};
+use super::{BLOCK_BYTES, BLOCKS_PER_FILE, block_of};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Error, Result};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Compared at once: no version's bytes stand in another by chance, and power is not cut inside of so few.
+/// For words about a block that is not as it must be: no version's bytes stand in another by chance.
 const PIECE_BYTES: usize = 16;
+
+/// The page cache's.
+const PAGE_BYTES: usize = 4096;
+
+/// A file is one chunk: nothing but the kernel cuts a write in two.
+const _: () = assert!(BLOCKS_PER_FILE as usize * BLOCK_BYTES <= 1 << 20);
+
+/// How much of a block goes in a request of its own. The kernel (fs/fuse/file.c, fuse_fill_write_pages) ends a
+/// request at the end of a page that is written in part and whose rest is not in the page cache: so the rest of
+/// the page in which the write begins, and then, in one request, all that follows. Each is one update of one
+/// chunk, which is there or not (P12); both together are not.
+fn first_request_bytes(block: u64) -> usize {
+    let start = block as usize * BLOCK_BYTES;
+    start.next_multiple_of(PAGE_BYTES) - start
+}
 
 #[derive(Debug, Default)]
 pub struct Checked {
@@ -70,8 +85,9 @@ pub fn check(folder: &Path, log: &Path, cut_ns: u64) -> Result<Checked> {
     Ok(checked)
 }
 
-/// The versions that are there: each at least the promised one, at most the last that was begun. Without an
-/// fsync nobody promised that a write is there whole, but each byte is of one of these versions.
+/// The versions that are there, of the first request and of the second: each at least the promised one, at most
+/// the last that was begun. Without an fsync nobody promised that the whole write is there, but what is of the
+/// second request came after the first one.
 fn read_versions(
     folder: &Path,
     name: &str,
@@ -84,17 +100,20 @@ fn read_versions(
     let Versions { promised, begun } = *versions;
     let allowed: Vec<_> =
         (promised..=begun).map(|version| (version, block_of(name, block, version))).collect();
+    let first = first_request_bytes(block);
+    let requests = [0..first, first..BLOCK_BYTES];
     let mut found = Vec::new();
-    for from in (0..got.len()).step_by(PIECE_BYTES) {
-        let piece = &got[from..(from + PIECE_BYTES).min(got.len())];
-        let Some((version, _)) = allowed.iter().find(|(_, bytes)| bytes[from..].starts_with(piece)) else {
-            let parts = parts_of(&got, name, block, begun);
-            return Err(format!("holds {parts}; version {promised} was promised, {begun} begun"));
-        };
-        if !found.contains(version) {
-            found.push(*version);
+    for request in requests.into_iter().filter(|request| !request.is_empty()) {
+        let same = |(_, bytes): &&(u64, Vec<u8>)| bytes[request.clone()] == got[request.clone()];
+        match allowed.iter().find(same) {
+            Some((version, _)) if found.last().is_none_or(|before| version <= before) => found.push(*version),
+            _ => {
+                let parts = parts_of(&got, name, block, begun);
+                return Err(format!("holds {parts}; version {promised} was promised, {begun} begun"));
+            }
         }
     }
+    found.dedup();
     Ok(found)
 }
 
@@ -181,5 +200,34 @@ mod tests {
             1,
             "version 2 was begun after the cut"
         );
+    }
+    #[test]
+    fn a_write_may_be_cut_where_the_kernel_cuts_it_and_nowhere_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let name_and_block = "f 1";
+        std::fs::write(&log, format!("promised {name_and_block} 1 20\nbegun {name_and_block} 2 30\n"))
+            .unwrap();
+        // Block 1 begins 3,808 bytes into a page; block 0 at one, and goes in one request.
+        assert_eq!((first_request_bytes(0), first_request_bytes(1)), (0, 288));
+        let [old, new] = [1, 2].map(|version| block_of("f", 1, version));
+        for (begins, ends, at, broken, torn) in [
+            (&new, &old, 288, 0, 1),
+            (&old, &new, 288, 1, 0),
+            (&new, &old, 287, 1, 0),
+            (&new, &old, 4384, 1, 0),
+            (&old, &new, 11_984, 1, 0),
+            (&new, &new, 288, 0, 0),
+            (&old, &old, 288, 0, 0),
+        ] {
+            let block = [&begins[..at], &ends[at..]].concat();
+            std::fs::write(folder.path().join("f"), [vec![0; BLOCK_BYTES], block].concat()).unwrap();
+            let found = check(folder.path(), &log, 40).unwrap();
+            assert_eq!((found.broken.len(), found.torn), (broken, torn), "cut at {at}: {:?}", found.broken);
+        }
+        std::fs::write(&log, "promised f 0 1 20\nbegun f 0 2 30\n").unwrap();
+        let [old, new] = [1, 2].map(|version| block_of("f", 0, version));
+        std::fs::write(folder.path().join("f"), [&new[..4096], &old[4096..]].concat()).unwrap();
+        assert_eq!(check(folder.path(), &log, 40).unwrap().broken.len(), 1, "one request");
     }
 }
