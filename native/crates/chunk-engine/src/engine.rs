@@ -247,7 +247,7 @@ impl Engine {
         Ok(Space {
             capacity,
             used: self.core.used_blocks.load(Ordering::Relaxed) * crate::BLOCK_BYTES as u64,
-            allocatable: free,
+            allocatable: free.saturating_sub(self.core.volume.reserve_missing()),
             reserve: self.core.volume.reserve_held(),
             chunks: self.core.index.shards().map(live).sum(),
         })

@@ -173,6 +173,12 @@ impl Volume {
         self.reserve.lock().held_bytes
     }
 
+    /// What was given up of the reserve and not taken back yet: free blocks that belong to it.
+    pub fn reserve_missing(&self) -> u64 {
+        let reserve = self.reserve.lock();
+        reserve.wanted_bytes.saturating_sub(reserve.held_bytes)
+    }
+
     fn spend_reserve(&self) -> bool {
         let mut reserve = self.reserve.lock();
         let Some(file) = reserve.file.clone().filter(|_| reserve.held_bytes > 0) else { return false };

@@ -270,6 +270,9 @@ fn updates_with_a_version_find_room_in_the_reserve() {
     disk.set_capacity(space.capacity - space.allocatable);
     assert_eq!(engine.space().unwrap().allocatable, 0);
     write(&engine, id(1, 0), 0, 0, &pattern(1, 60_000)).unwrap();
+    let space = engine.space().unwrap();
+    assert!(space.reserve < options().reserve_bytes, "it was spent, in a step larger than the update");
+    assert_eq!(space.allocatable, 0, "and what is left of the step is for updates with a version alone");
     write(&engine, id(1, 0), 1, 100, &pattern(2, 5000)).unwrap();
     let mut inode = 2;
     let refused = loop {
