@@ -24,8 +24,8 @@ function transferOf(files: FileSystem): FileTransfer {
   };
 }
 
-const [manager = '127.0.0.1:7400', local = ''] = process.argv.slice(2);
-const files = await FileSystem.connect({ managers: [manager] });
+const [managers = '127.0.0.1:7400', local = ''] = process.argv.slice(2);
+const files = await FileSystem.connect({ managers: managers.split(',') });
 try {
   await files.makeDirectory('/flights', { recursive: true });
   await files.copyIn(local, '/flights/flights-3m.parquet');

@@ -7,6 +7,7 @@ import { FsError, fromSystemError } from '@catena/core';
 import type { Command } from 'commander';
 import { type ClusterDescription, findCluster } from '../cluster/description.ts';
 import { root } from '../cluster/mains.ts';
+import { managersOf } from '../cluster/managers.ts';
 import { makeMountpoint, prepareCluster, requireFreePorts, waitUntilReady } from '../cluster/start.ts';
 import { load, signal } from '../supervisor/process-identity.ts';
 import { pidFile, supervisorFile } from '../supervisor/supervisor.ts';
@@ -118,7 +119,8 @@ function jobOnMount(mountpoint: string): string[] {
 
 /** The same without a mount: files go in and out through the SDK, copied to scratch where the workers read them. */
 function jobWithoutMount(cluster: ClusterDescription): string[] {
-  return [join(root, 'examples/dist/flights-without-mount.js'), cluster.manager, flights];
+  const managers = managersOf(cluster).join(',');
+  return [join(root, 'examples/dist/flights-without-mount.js'), managers, flights];
 }
 
 /** Seconds of one run. `onOutput` is called with the first thing that the job prints, and with all later ones. */
