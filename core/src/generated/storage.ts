@@ -17,6 +17,8 @@ export const UpdateKind = {
   UPDATE_TRUNCATE: 1,
   /** UPDATE_REMOVE - the chunk is gone; the removal has a version like any update */
   UPDATE_REMOVE: 2,
+  /** UPDATE_PUNCH - what the chunk has of `length` bytes at offset becomes zeros, whole blocks of it give their */
+  UPDATE_PUNCH: 3,
 } as const;
 
 export type UpdateKind = typeof UpdateKind[keyof typeof UpdateKind];
@@ -25,6 +27,7 @@ export namespace UpdateKind {
   export type UPDATE_WRITE = typeof UpdateKind.UPDATE_WRITE;
   export type UPDATE_TRUNCATE = typeof UpdateKind.UPDATE_TRUNCATE;
   export type UPDATE_REMOVE = typeof UpdateKind.UPDATE_REMOVE;
+  export type UPDATE_PUNCH = typeof UpdateKind.UPDATE_PUNCH;
 }
 
 export interface ChunkId {

@@ -35,8 +35,11 @@ pub const SYNC_COPIES_MAX: usize = 4;
 /// Channels of the exactly-once table in one message of a resync.
 pub const SYNC_CHANNELS_PAGE: usize = 256;
 
+/// Of the engine: what a disk gives out and takes back.
+pub const BLOCK_BYTES: u64 = 4096;
+
 /// Bytes that an allocating update may cost beyond its length: one block at each end of the range.
-pub const ALLOCATION_SLACK_BYTES: u64 = 8192;
+pub const ALLOCATION_SLACK_BYTES: u64 = 2 * BLOCK_BYTES;
 
 /// While the members after this one have less room than this, they are asked for it again: more than all
 /// updates in the air of one target take, so that a head that still assigns never needs to ask.

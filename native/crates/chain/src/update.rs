@@ -1,5 +1,6 @@
 //! What an update is, and what the replica asks its engine. Knows nothing of chains.
 
+use crate::limits;
 use wire::message::{ChannelRecord, UpdateKind};
 use wire::{ChunkId, Tag, Version};
 
@@ -39,7 +40,13 @@ impl Update {
     /// Bytes that this update may newly allocate (P8).
     pub fn may_allocate_bytes(&self) -> u64 {
         match self.kind {
-            UpdateKind::UpdateWrite => u64::from(self.length) + crate::limits::ALLOCATION_SLACK_BYTES,
+            UpdateKind::UpdateWrite => u64::from(self.length) + limits::ALLOCATION_SLACK_BYTES,
+            // Whole blocks go; one that stays in part goes through the journal.
+            UpdateKind::UpdatePunch => {
+                let ends = [u64::from(self.offset), u64::from(self.offset) + u64::from(self.length)];
+                let inside = ends.iter().filter(|&end| !end.is_multiple_of(limits::BLOCK_BYTES));
+                inside.count() as u64 * limits::BLOCK_BYTES
+            }
             UpdateKind::UpdateTruncate | UpdateKind::UpdateRemove => 0,
         }
     }
@@ -183,4 +190,23 @@ pub trait Chunks {
 
     /// Bytes that this target may still allocate, its reserve left out (P8).
     fn allocatable_bytes(&self) -> u64;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_punch_of_whole_blocks_needs_no_room() {
+        let cost = |kind, offset, length| {
+            let (chunk, tag) = (ChunkId { inode: 1, index: 0 }, Tag::default());
+            Update { chunk, tag, kind, offset, length, crc: 0, chunk_size: 1 << 20, flush: false }
+                .may_allocate_bytes()
+        };
+        let punch = UpdateKind::UpdatePunch;
+        assert_eq!([cost(punch, 0, 1 << 20), cost(punch, 4096, 8192)], [0, 0]);
+        assert_eq!([cost(punch, 1, 4095), cost(punch, 4096, 1), cost(punch, 1, 1 << 19)], [4096, 4096, 8192]);
+        assert_eq!(cost(UpdateKind::UpdateTruncate, 0, 5), 0);
+        assert_eq!(cost(UpdateKind::UpdateWrite, 0, 5), 5 + 8192);
+    }
 }

@@ -14,6 +14,11 @@ pub enum Step {
         count: usize,
         value: u32,
     },
+    /// These cells become 0.
+    Punch {
+        first: usize,
+        count: usize,
+    },
     /// Every cell becomes 0.
     Remove,
     Read(Cells),
@@ -87,6 +92,7 @@ fn change(step: &Step, state: &Cells) -> Option<Cells> {
     let mut next = *state;
     match step {
         Step::Write { first, count, value } => next[*first..first + count].fill(*value),
+        Step::Punch { first, count } => next[*first..first + count].fill(0),
         Step::Remove => next = [0; CELLS],
         Step::Read(_) => return None,
     }
@@ -133,7 +139,8 @@ fn settle_unanswered(history: &[Interval]) -> Vec<Interval> {
             let last = interval.expires.unwrap_or(u64::MAX);
             match interval.step {
                 _ if last < interval.called => None,
-                Step::Remove => Some(*interval),
+                // Zeros do not tell who wrote them.
+                Step::Remove | Step::Punch { .. } => Some(*interval),
                 Step::Read(_) => None,
                 Step::Write { value, .. } => seen_at(value).map(|time| Interval {
                     returned: Some(time.min(last)),
@@ -309,6 +316,13 @@ mod tests {
         let removal = Interval { step: Step::Remove, called: 6, returned: Some(7), expires: None };
         assert!(possible(&[write(1, 0, 1), part, removal, sees([0; 4], 8)]));
         assert!(!possible(&[write(1, 0, 1), part, removal, sees([1, 7, 1, 1], 8)]));
+        let punch = Interval { step: Step::Punch { first: 1, count: 2 }, ..removal };
+        assert!(possible(&[write(1, 0, 1), part, punch, sees([1, 0, 0, 1], 8)]));
+        assert!(!possible(&[write(1, 0, 1), part, punch, sees([1, 7, 0, 1], 8)]), "half of a punch");
+        assert!(!possible(&[write(1, 0, 1), part, punch, sees([0; 4], 8)]), "too much of it");
+        let lost = Interval { returned: None, ..punch };
+        assert!(possible(&[write(1, 0, 1), part, lost, sees([1, 7, 1, 1], 8), sees([1, 0, 0, 1], 10)]));
+        assert!(!possible(&[write(1, 0, 1), part, lost, sees([1, 0, 0, 1], 8), sees([1, 7, 1, 1], 10)]));
     }
 
     #[test]

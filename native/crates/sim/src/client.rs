@@ -60,6 +60,7 @@ impl Client {
             Action::Read => return Request::Read { chain_version, chunk },
             Action::Flush => return Request::Flush { chain_version, from_client: true },
             Action::Write { first, count } => (UpdateKind::UpdateWrite, first as u32, count as u32),
+            Action::Punch { first, count } => (UpdateKind::UpdatePunch, first as u32, count as u32),
             Action::Remove => (UpdateKind::UpdateRemove, 0, 0),
         };
         let permit = current.permit.expect("an update has a channel");
@@ -140,6 +141,9 @@ impl World {
             Action::Flush
         } else if self.random.chance(self.knobs.removes) {
             Action::Remove
+        } else if self.knobs.punches > 0.0 && self.random.chance(self.knobs.punches) {
+            let first = self.random.below(crate::engine::CELLS);
+            Action::Punch { first, count: 1 + self.random.below(crate::engine::CELLS - first) }
         } else if self.random.chance(50.0) {
             Action::Write { first: 0, count: crate::engine::CELLS }
         } else {
@@ -150,7 +154,7 @@ impl World {
         let number = self.history.call(self.clients[client].identity, chunk, action, self.now);
         let attempts = Attempts::new(Time(self.now), Some(self.knobs.io_timeout_ms));
         let me = &mut self.clients[client];
-        let updates = matches!(action, Action::Write { .. } | Action::Remove);
+        let updates = !matches!(action, Action::Read | Action::Flush);
         let permit = updates.then(|| me.channels.acquire().expect("a channel for each slot"));
         let avoid = Vec::new();
         me.slots[slot] =

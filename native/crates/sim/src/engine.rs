@@ -1,5 +1,6 @@
 //! A model of a chunk engine: staged and committed versions, the exactly-once table, and what of it a loss of
-//! power leaves. A chunk is four cells; an update writes one of them, all, or removes the chunk. The lineage
+//! power leaves. A chunk is four cells; an update writes one of them, or all,
+//! makes some of them zero, or removes the chunk. The lineage
 //! of a chunk's content is every update in it, so that an update applied twice, or lost, shows at once.
 
 use crate::lineage::Lineage;
@@ -131,12 +132,13 @@ impl Engine {
         }
         self.room -= cost;
         let mut cells = newest.content.cells;
-        let removed = update.kind == UpdateKind::UpdateRemove;
+        let punches = update.kind == UpdateKind::UpdatePunch;
+        let removed = update.kind == UpdateKind::UpdateRemove || punches && absent;
         if removed {
             cells = Cells::default();
         } else {
             let (first, count) = (update.offset as usize, update.length as usize);
-            cells[first..first + count].fill(operation);
+            cells[first..first + count].fill(if punches { 0 } else { operation });
         }
         // A removed chunk has no past: a member that never had it and one that removed it are equal.
         let lineage = if removed { Lineage::default() } else { newest.content.lineage.with(operation) };

@@ -7,7 +7,15 @@ use wire::ChunkId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    Write { first: usize, count: usize },
+    Write {
+        first: usize,
+        count: usize,
+    },
+    /// These cells become zero; a chunk that does not exist stays so.
+    Punch {
+        first: usize,
+        count: usize,
+    },
     Remove,
     Read,
     Flush,

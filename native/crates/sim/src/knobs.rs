@@ -69,6 +69,7 @@ pub struct Knobs {
     pub reads: f64,
     pub flushes: f64,
     pub removes: f64,
+    pub punches: f64,
     /// Percent of messages.
     pub drop: f64,
     pub duplicate: f64,
@@ -147,6 +148,8 @@ impl Knobs {
             Profile::Network => {}
             Profile::Change => knobs.change(random),
         }
+        // From a copy: worlds without punches stay what their seeds were before there were any.
+        knobs.punches = random.clone().pick(&[0.0, 0.0, 10.0, 30.0]);
         knobs
     }
 
@@ -170,6 +173,7 @@ impl Knobs {
             reads: random.pick(&[30.0, 50.0, 70.0]),
             flushes: random.pick(&[0.0, 3.0, 10.0]),
             removes: random.pick(&[0.0, 0.0, 5.0]),
+            punches: 0.0,
             drop: 0.0,
             duplicate: 0.0,
             slow: 0.0,

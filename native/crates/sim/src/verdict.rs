@@ -89,6 +89,24 @@ impl World {
         removals.map(|operation| operation.returned.unwrap_or(u64::MAX)).max().unwrap_or(0)
     }
 
+    /// Whether an acknowledged update must be found in the chunk's past. A removal takes the past away, and a
+    /// punch is part of it only where there was a chunk: where a write of this epoch was answered before.
+    fn is_remembered(&self, operation: &Operation, forgotten: u64) -> bool {
+        let counts = operation.called >= forgotten;
+        let made = |other: &Operation| {
+            matches!(other.action, Action::Write { .. })
+                && other.chunk == operation.chunk
+                && other.epoch == operation.epoch
+                && other.called >= forgotten
+                && other.returned.is_some_and(|time| time < operation.called)
+        };
+        match operation.action {
+            Action::Write { .. } => counts,
+            Action::Punch { .. } => counts && self.history.operations.iter().any(made),
+            Action::Remove | Action::Read | Action::Flush => false,
+        }
+    }
+
     /// Updates that were acknowledged in the last durability epoch are in the copies.
     fn judge_acknowledged(&mut self) {
         let epoch = self.manager.chain().durability_epoch;
@@ -97,12 +115,10 @@ impl World {
             let forgotten = self.forgotten_until(chunk);
             let lost = self.history.operations.iter().enumerate().find(|(place, operation)| {
                 let acknowledged = operation.returned.is_some() && operation.epoch == epoch;
-                let update =
-                    matches!(operation.action, Action::Write { .. }) && operation.called >= forgotten;
-                update
-                    && acknowledged
+                acknowledged
                     && operation.chunk == chunk
                     && !content.lineage.contains(*place as u32 + 1)
+                    && self.is_remembered(operation, forgotten)
             });
             if let Some((place, _)) = lost {
                 return self.violate(format!("operation {} was acknowledged and is lost", place + 1));
@@ -125,12 +141,14 @@ impl World {
             let Some(last) = last else { continue };
             let lost = self.history.operations.iter().enumerate().find(|(place, operation)| {
                 let covered = operation.returned.is_some_and(|time| time < last);
-                let remembered = operation.called >= forgotten[operation.chunk.index as usize];
-                let update = matches!(operation.action, Action::Write { .. }) && remembered;
+                let forgotten = forgotten[operation.chunk.index as usize];
                 let there = raise.contents.get(&operation.chunk);
                 let number = *place as u32 + 1;
                 let there = there.is_some_and(|content| content.lineage.contains(number));
-                update && covered && operation.epoch + 1 == raise.epoch && !there
+                covered
+                    && operation.epoch + 1 == raise.epoch
+                    && !there
+                    && self.is_remembered(operation, forgotten)
             });
             if let Some((place, _)) = lost {
                 return self.violate(format!("operation {} was fsynced and is lost", place + 1));
@@ -185,6 +203,7 @@ impl World {
             let within = operation.called >= start.time && operation.returned.is_some_and(|time| time < end);
             let step = match operation.action {
                 Action::Write { first, count } => Step::Write { first, count, value: number },
+                Action::Punch { first, count } => Step::Punch { first, count },
                 Action::Remove => Step::Remove,
                 Action::Read if within => Step::Read(operation.seen),
                 Action::Read | Action::Flush => continue,

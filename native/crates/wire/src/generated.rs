@@ -1421,6 +1421,8 @@ pub enum UpdateKind {
     UpdateTruncate = 1,
     /// the chunk is gone; the removal has a version like any update
     UpdateRemove = 2,
+    /// what the chunk has of `length` bytes at offset becomes zeros, whole blocks of it give their
+    UpdatePunch = 3,
 }
 impl UpdateKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1432,6 +1434,7 @@ impl UpdateKind {
             Self::UpdateWrite => "UPDATE_WRITE",
             Self::UpdateTruncate => "UPDATE_TRUNCATE",
             Self::UpdateRemove => "UPDATE_REMOVE",
+            Self::UpdatePunch => "UPDATE_PUNCH",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1440,6 +1443,7 @@ impl UpdateKind {
             "UPDATE_WRITE" => Some(Self::UpdateWrite),
             "UPDATE_TRUNCATE" => Some(Self::UpdateTruncate),
             "UPDATE_REMOVE" => Some(Self::UpdateRemove),
+            "UPDATE_PUNCH" => Some(Self::UpdatePunch),
             _ => None,
         }
     }

@@ -83,7 +83,7 @@ impl<P: Clone> Replica<P> {
             let pending = queue.pending.pop_front().expect("just looked at");
             assert!(pending.version > queue.committed, "commits only rise");
             queue.committed = pending.version;
-            queue.absent = Self::removes(&pending);
+            queue.absent = Self::leaves_absent(&pending, queue.absent);
             self.pending_total -= 1;
             let bytes = pending.body.as_ref().map_or(0, |body| body.update.may_allocate_bytes());
             self.allocating_bytes -= bytes;

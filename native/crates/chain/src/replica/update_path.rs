@@ -95,7 +95,12 @@ impl<P: Clone> Replica<P> {
     /// Of the version that the next update follows; none if there is no chunk then. What an earlier process
     /// staged has no update in memory, and is of the size of what is committed or of no chunk.
     fn newest_chunk_size(&self, step: &Step<P>, chunk: ChunkId) -> Option<u32> {
-        let pending = self.queues.get(&chunk).and_then(|queue| queue.pending.back());
+        let punches = |pending: &&Pending<P>| {
+            pending.body.as_ref().is_some_and(|body| body.update.kind == UpdateKind::UpdatePunch)
+        };
+        // A punch makes no chunk and ends none.
+        let queue = self.queues.get(&chunk);
+        let pending = queue.and_then(|queue| queue.pending.iter().rev().find(|pending| !punches(pending)));
         match pending.and_then(|pending| pending.body.as_ref()) {
             Some(body) => (body.update.kind != UpdateKind::UpdateRemove).then_some(body.update.chunk_size),
             None => Some(step.chunks.committed(chunk))
@@ -306,9 +311,13 @@ impl<P: Clone> Replica<P> {
         }
     }
 
-    /// Whether the chunk is gone after this update.
-    pub(super) fn removes(pending: &Pending<P>) -> bool {
-        pending.body.as_ref().is_some_and(|body| body.update.kind == UpdateKind::UpdateRemove)
+    /// Whether there is no chunk after this update; `absent`: there was none before it.
+    pub(super) fn leaves_absent(pending: &Pending<P>, absent: bool) -> bool {
+        pending.body.as_ref().is_some_and(|body| match body.update.kind {
+            UpdateKind::UpdateRemove => true,
+            UpdateKind::UpdatePunch => absent,
+            UpdateKind::UpdateWrite | UpdateKind::UpdateTruncate => false,
+        })
     }
 }
 
@@ -380,11 +389,12 @@ mod tests {
 
     #[test]
     fn an_update_of_another_chunk_size_is_refused_before_it_has_a_version() {
-        use UpdateKind::{UpdateRemove, UpdateTruncate, UpdateWrite};
+        use UpdateKind::{UpdatePunch, UpdateRemove, UpdateTruncate, UpdateWrite};
         let refused = Some(Code::InvalidArgument);
         let mut replica = head();
         assert_eq!(update(&mut replica, 1, 1, (UpdateWrite, 16)), refused);
         assert_eq!(update(&mut replica, 1, 1, (UpdateTruncate, 4)), refused);
+        assert_eq!(update(&mut replica, 1, 1, (UpdatePunch, 16)), refused);
         assert!(replica.is_idle(), "nothing was assigned");
         assert_eq!(update(&mut replica, 1, 1, (UpdateWrite, 8)), None);
         assert_eq!(update(&mut replica, 2, 1, (UpdateRemove, 16)), None, "a removal says nothing of sizes");
@@ -393,5 +403,9 @@ mod tests {
         assert_eq!(update(&mut replica, 5, 2, (UpdateWrite, 16)), None, "committed as removed");
         assert_eq!(update(&mut replica, 6, 3, (UpdateWrite, 16)), None, "never written");
         assert_eq!(update(&mut replica, 7, 3, (UpdateWrite, 8)), refused);
+        assert_eq!(update(&mut replica, 7, 4, (UpdatePunch, 8)), None);
+        assert_eq!(update(&mut replica, 8, 4, (UpdateWrite, 16)), None, "a punch made no chunk");
+        assert_eq!(update(&mut replica, 9, 4, (UpdatePunch, 16)), None);
+        assert_eq!(update(&mut replica, 10, 4, (UpdateWrite, 8)), refused, "nor did it end this one");
     }
 }

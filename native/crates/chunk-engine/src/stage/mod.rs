@@ -37,6 +37,17 @@ pub(crate) struct Tip {
     pub keeps_damage: bool,
 }
 
+impl Tip {
+    /// Whether there is no chunk after this update.
+    fn leaves_absent(&self, update: &Update<'_>) -> bool {
+        match update {
+            Update::Remove => true,
+            Update::Punch { .. } => self.layout.presence != Presence::Present,
+            Update::Write { .. } | Update::Truncate { .. } | Update::Replace { .. } => false,
+        }
+    }
+}
+
 /// Where each run of fresh blocks went.
 struct Placement {
     placed: Vec<Placed>,
@@ -288,7 +299,7 @@ impl Core {
             base: Some(tip.layout.version.into()),
             chunk_size: request.chunk_size,
             length: plan.length,
-            removed: matches!(request.update, Update::Remove),
+            removed: tip.leaves_absent(&request.update),
             fresh: matches!(request.update, Update::Replace { .. }),
             commit: request.commit,
             runs: runs(plan, placement),

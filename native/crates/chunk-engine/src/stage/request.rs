@@ -11,7 +11,7 @@ pub enum Update<'a> {
     /// The length becomes `length`: cuts, or extends with zeros.
     Truncate { length: u32 },
     /// What the chunk has of `length` bytes at `offset` becomes zeros, and whole blocks of it give their
-    /// room back; the chunk's length stays.
+    /// room back; the chunk's length stays, and a chunk that does not exist stays so.
     Punch { offset: u32, length: u32 },
     /// The chunk is gone; a tombstone keeps the version.
     Remove,

@@ -114,6 +114,11 @@ fn tip(state: &ChunkState) -> (Version, Vec<u8>) {
     }
 }
 
+/// In its newest version.
+fn exists(state: &ChunkState) -> bool {
+    state.pending.last().or(state.committed.as_ref()).is_some_and(|newest| newest.bytes.is_some())
+}
+
 impl ChunkHistory {
     fn now(&self) -> ChunkState {
         self.states.last().cloned().unwrap_or_default()
@@ -175,11 +180,13 @@ impl World {
                 self.stage(chunk, Update::Truncate { length }, Some(bytes), commit)
             }
             Step::Punch { chunk, offset, length, commit } => {
-                let (_, mut bytes) = tip(&self.history(chunk).now());
+                let state = self.history(chunk).now();
+                let (_, mut bytes) = tip(&state);
                 let (from, to) =
                     (bytes.len().min(offset as usize), bytes.len().min((offset + length) as usize));
                 bytes[from..to].fill(0);
-                self.stage(chunk, Update::Punch { offset, length }, Some(bytes), commit)
+                let bytes = exists(&state).then_some(bytes);
+                self.stage(chunk, Update::Punch { offset, length }, bytes, commit)
             }
             Step::Remove { chunk, commit } => self.stage(chunk, Update::Remove, None, commit),
             Step::Replace { chunk, length, older } => self.replace(chunk, length, older),

@@ -33,7 +33,9 @@ impl Ordered for Update {
 
     fn bytes(&self) -> Range<u64> {
         match self.kind {
-            UpdateKind::UpdateWrite => self.offset.into()..u64::from(self.offset) + u64::from(self.length),
+            UpdateKind::UpdateWrite | UpdateKind::UpdatePunch => {
+                self.offset.into()..u64::from(self.offset) + u64::from(self.length)
+            }
             UpdateKind::UpdateTruncate | UpdateKind::UpdateRemove => WHOLE,
         }
     }

@@ -7,6 +7,7 @@ use crate::chain_call::{ChainOperation, Choice, Limits, start};
 use crate::done::Done;
 use crate::waiter::wait;
 use bytes::Bytes;
+use std::ops::Range;
 use wire::message as m;
 use wire::{ChunkId, Result};
 
@@ -52,21 +53,20 @@ impl ChainOperation for ListPage {
 }
 
 impl Chunks {
-    /// (index, stored length) of the file's chunks from `first` on, in no order.
+    /// (index, stored length) of those of the file's chunks that exist, in no order.
     pub(crate) fn list(
         &self,
-        caller: &Caller,
+        limits: &Limits,
         inode: u64,
         layout: &m::Layout,
-        first: u64,
+        wanted: Range<u64>,
     ) -> Result<Vec<(u64, u32)>> {
-        let limits = self.core.limits(caller.cancel.clone());
         let chains = self.chains_below(layout, u64::MAX / 2)?;
         let mut found = Vec::new();
         for chain in chains {
-            let mut from = ChunkId { inode, index: first };
+            let mut from = ChunkId { inode, index: wanted.start };
             loop {
-                let page = wait(caller.cancel.as_ref(), |done| {
+                let page = wait(limits.cancel.as_ref(), |done| {
                     start(
                         &self.core,
                         ListPage { chain, from, limits: limits.clone(), done: Done::new(done) },
@@ -74,10 +74,12 @@ impl Chunks {
                 })?;
                 let chunks = page.chunks.iter().filter(|info| !info.removed);
                 let ids = chunks.filter_map(|info| Some((info.chunk?, info.length)));
-                let ids = ids.filter(|(chunk, _)| chunk.inode == inode && chunk.index >= first);
+                let ids = ids.filter(|(chunk, _)| chunk.inode == inode && wanted.contains(&chunk.index));
                 found.extend(ids.map(|(chunk, length)| (chunk.index, length)));
                 match page.chunks.last().and_then(|info| info.chunk) {
-                    Some(last) if page.more && last.index >= from.index => from.index = last.index + 1,
+                    Some(last) if page.more && last.index >= from.index && last.index + 1 < wanted.end => {
+                        from.index = last.index + 1;
+                    }
                     _ => break,
                 }
             }
@@ -102,7 +104,8 @@ impl Chunks {
         offset: u64,
     ) -> Result<u64> {
         let size = chunk_size(layout)?;
-        let chunks = self.list(caller, inode, layout, offset / size)?;
+        let limits = self.core.limits(caller.cancel.clone());
+        let chunks = self.list(&limits, inode, layout, offset / size..u64::MAX)?;
         let ends = chunks.into_iter().filter(|&(_, length)| length > 0);
         Ok(ends.map(|(index, length)| index * size + u64::from(length)).max().unwrap_or(0))
     }

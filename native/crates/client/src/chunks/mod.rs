@@ -1,6 +1,7 @@
 //! Bytes of files as chunks on chains, without names: what a file's inode id and layout are enough for.
 //! Everything here comes in a form with a completion, and most in one that waits.
 
+mod change;
 mod flush;
 mod gather;
 mod lane;
@@ -8,6 +9,7 @@ mod lanes;
 mod list;
 mod locate;
 mod pieces;
+mod punch;
 mod read;
 mod shrink;
 mod space;

@@ -2,19 +2,12 @@
 //! service has put on the medium before (P13, P19); both may be repeated.
 
 use super::Chunks;
-use super::gather::Gather;
-use super::lanes::Update;
-use super::pieces::chunk_size;
+use super::pieces::{Piece, chunk_size};
 use crate::Caller;
-use crate::done::Done;
-use crate::waiter::wait;
+use crate::chain_call::Limits;
+use std::ops::Range;
+use wire::Result;
 use wire::message::{self as m, UpdateKind};
-use wire::{ChunkId, Result};
-
-/// Up to this many chunks are removed without asking which of them exist: asking costs a call to each chain.
-const BLIND_MAX: u64 = 16;
-/// Removals that one call has in the air at a time.
-const BATCH: usize = 256;
 
 impl Chunks {
     /// Cuts the chunk that holds `new_length` and removes those behind it; `old_length`: how far the file
@@ -37,12 +30,13 @@ impl Chunks {
             return Ok(0);
         }
         let kept = new_length.div_ceil(size);
-        let mut delta = self.remove_from(caller, inode, layout, kept, old_length.div_ceil(size))?;
+        let limits = self.core.limits(caller.cancel.clone());
+        let mut delta = self.remove_from(&limits, inode, layout, kept..old_length.div_ceil(size))?;
         let rest = (new_length % size) as u32;
         // Last, so that a repetition after a failure does it all again.
         if rest != 0 {
-            delta +=
-                self.shrink(caller, inode, layout, &[new_length / size], UpdateKind::UpdateTruncate, rest)?;
+            let cut = Piece { index: new_length / size, offset: 0, length: rest };
+            delta += self.change(&limits, inode, layout, UpdateKind::UpdateTruncate, &[cut])?.allocated_delta;
         }
         Ok(delta)
     }
@@ -52,66 +46,20 @@ impl Chunks {
     /// # Errors
     /// When a chain does not answer in time; then a part may be done.
     pub fn remove(&self, caller: &Caller, inode: u64, layout: &m::Layout, length: u64) -> Result<i64> {
-        self.remove_from(caller, inode, layout, 0, length.div_ceil(chunk_size(layout)?))
+        let limits = self.core.limits(caller.cancel.clone());
+        self.remove_from(&limits, inode, layout, 0..length.div_ceil(chunk_size(layout)?))
     }
 
     fn remove_from(
         &self,
-        caller: &Caller,
+        limits: &Limits,
         inode: u64,
         layout: &m::Layout,
-        first: u64,
-        end: u64,
+        chunks: Range<u64>,
     ) -> Result<i64> {
-        let indexes: Vec<u64> = if end.saturating_sub(first) <= BLIND_MAX {
-            (first..end).collect()
-        } else {
-            self.list(caller, inode, layout, first)?.into_iter().map(|(index, _)| index).collect()
-        };
-        let mut delta = 0;
-        for batch in indexes.chunks(BATCH) {
-            delta += self.shrink(caller, inode, layout, batch, UpdateKind::UpdateRemove, 0)?;
-        }
-        Ok(delta)
-    }
-
-    fn shrink(
-        &self,
-        caller: &Caller,
-        inode: u64,
-        layout: &m::Layout,
-        indexes: &[u64],
-        kind: UpdateKind,
-        length: u32,
-    ) -> Result<i64> {
-        let limits = self.core.limits(caller.cancel.clone());
-        let table = self.core.routing.current();
-        let replies = wait(caller.cancel.as_ref(), |done| {
-            let gather = Gather::new(indexes.len(), Done::new(done));
-            for (place, &index) in indexes.iter().enumerate() {
-                let done = gather.part(place);
-                let chain = match table.chain_of(layout, index) {
-                    Ok(chain) => chain,
-                    Err(error) => {
-                        done.tell(Err(error));
-                        continue;
-                    }
-                };
-                let update = Update {
-                    chain,
-                    chunk: ChunkId { inode, index },
-                    kind,
-                    offset: 0,
-                    length,
-                    data: Vec::new(),
-                    flush: false,
-                    chunk_size: layout.chunk_size,
-                    limits: limits.clone(),
-                    done,
-                };
-                self.core.lanes.submit(&self.core, update);
-            }
-        })?;
-        Ok(replies.iter().map(|reply: &m::UpdateReply| reply.allocated_delta).sum())
+        let indexes = self.perhaps_there(limits, inode, layout, chunks)?;
+        let pieces: Vec<Piece> =
+            indexes.into_iter().map(|index| Piece { index, offset: 0, length: 0 }).collect();
+        Ok(self.change(limits, inode, layout, UpdateKind::UpdateRemove, &pieces)?.allocated_delta)
     }
 }

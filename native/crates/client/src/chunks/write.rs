@@ -101,7 +101,7 @@ impl Chunks {
     }
 }
 
-fn summarize(chains: &[u32], replies: &[m::UpdateReply]) -> Acked {
+pub(super) fn summarize(chains: &[u32], replies: &[m::UpdateReply]) -> Acked {
     let mut acked = Acked::default();
     for (&chain, reply) in chains.iter().zip(replies) {
         acked.allocated_delta += reply.allocated_delta;

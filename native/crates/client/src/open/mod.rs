@@ -7,6 +7,7 @@ mod file;
 mod inode;
 mod inodes;
 mod opening;
+mod punch;
 mod report;
 mod sync;
 

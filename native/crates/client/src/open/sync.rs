@@ -50,9 +50,11 @@ impl OpenFile {
     /// Others may have written behind the end that was known here: their chunks are flushed too (P11).
     fn learn_length(self: &Arc<Self>, caller: &Caller) -> Result<()> {
         let age = self.state.known.lock().known_at.elapsed();
-        if age < self.core.config.attribute_ttl {
-            return Ok(());
-        }
+        if age < self.core.config.attribute_ttl { Ok(()) } else { self.ask_length(caller) }
+    }
+
+    /// What the service knows, once it knows what we do.
+    pub(super) fn ask_length(self: &Arc<Self>, caller: &Caller) -> Result<()> {
         let inode = self.inode();
         self.core.report_before(inode);
         let options = CallOptions { deadline: self.core.limits(None).deadline, ..CallOptions::default() };

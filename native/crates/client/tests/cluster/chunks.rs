@@ -59,6 +59,48 @@ fn shrinking_then_growing_reads_zeros_and_removal_leaves_nothing() {
 }
 
 #[test]
+fn a_punched_range_reads_zeros_and_gives_its_room_back() {
+    let cluster = Cluster::start();
+    let client = cluster.client();
+    let (caller, chunks, chunk) = (Caller::default(), client.chunks(), CHUNK as usize);
+    for (inode, chunk_count) in [(1u64, 5usize), (2, 40)] {
+        let mut file = Mirror::new(&client, inode);
+        let length = chunk_count * chunk - 100;
+        file.write(0, pattern(inode, length));
+        let punch = |from: usize, count: usize| {
+            chunks.punch(&caller, inode, &layout(), from as u64, count as u64).unwrap()
+        };
+        // Inside a block, a block, over a boundary of chunks, nearly everything, and what is punched already.
+        let ranges =
+            [(10, 20), (8192, 4096), (chunk - 5000, 10_000), (4097, length - 8200), (4097, length - 8200)];
+        for (place, (from, count)) in ranges.into_iter().enumerate() {
+            let given_back = -punch(from, count);
+            file.bytes[from..from + count].fill(0);
+            file.check();
+            let first_time = place + 1 < ranges.len();
+            assert_eq!(given_back > 0, first_time && count >= 4096, "{given_back} of {from}+{count}");
+        }
+        // The first and the last two blocks are left: the range touches each of them in part.
+        let kept = 2 * 4096 + 2 * 4096;
+        assert_eq!(-punch(0, length), kept);
+        file.bytes.fill(0);
+        assert_eq!(
+            chunks.query_length(&caller, inode, &layout()).unwrap(),
+            length as u64,
+            "the length stays"
+        );
+        file.write(3 * chunk + 5, pattern(9, 500));
+        file.check();
+        // Where nothing is, nothing is made.
+        let behind = (100 * chunk, 30 * chunk);
+        assert_eq!((punch(behind.0, 10), punch(behind.0, behind.1)), (0, 0));
+        assert_eq!(chunks.query_length(&caller, inode, &layout()).unwrap(), length as u64);
+    }
+    let refused = chunks.punch(&caller, 1, &layout(), u64::MAX, 2).unwrap_err();
+    assert_eq!(refused.code, Code::FileTooLarge);
+}
+
+#[test]
 fn overlapping_writes_apply_in_the_order_of_their_calls() {
     let cluster = Cluster::start();
     let client = cluster.client();

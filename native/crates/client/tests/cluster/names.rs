@@ -74,6 +74,37 @@ fn a_file_is_written_read_truncated_and_known_to_others() {
 }
 
 #[test]
+fn a_hole_ends_where_the_file_ends_and_its_blocks_are_reported() {
+    let (cluster, meta, client) = start();
+    let file = create(&client, "a");
+    let data = pattern(1, 3 * CHUNK as usize);
+    write(&file, 0, data.clone());
+    let other = client_of(&cluster, Duration::from_secs(30));
+    let theirs = other.open(&caller(), file.inode(), WRITE).unwrap();
+    // The other client has heard of no byte behind the first chunks yet.
+    write(&file, data.len() as u64, data.clone());
+    file.report(&caller()).unwrap();
+    let blocks = meta.inode(file.inode()).blocks_bytes;
+    theirs.punch(&caller(), 4096, u64::MAX - 4096).unwrap();
+    theirs.close_wait(&caller()).unwrap();
+    let inode = meta.inode(file.inode());
+    assert_eq!(
+        (inode.length, inode.blocks_bytes),
+        (2 * data.len() as u64, blocks - 2 * data.len() as u64 + 4096)
+    );
+    let mut expected = [data.clone(), data.clone()].concat();
+    expected[4096..].fill(0);
+    assert_eq!(read(&file, 0, 10 << 20), expected);
+    // Behind the end there is nothing to do, and nobody is told of a write.
+    let before = meta.inode(file.inode());
+    file.punch(&caller(), 10 << 20, 1 << 20).unwrap();
+    file.close_wait(&caller()).unwrap();
+    assert_eq!(meta.inode(file.inode()), before);
+    let reader = client.open(&caller(), file.inode(), OFlags::RDONLY.bits()).unwrap();
+    assert_eq!(reader.punch(&caller(), 0, 1).unwrap_err().code, Code::BadHandle);
+}
+
+#[test]
 fn no_write_in_the_air_lands_behind_a_truncation_by_open_or_create() {
     for by_name in [false, true] {
         let (mut cluster, meta, client) = start();

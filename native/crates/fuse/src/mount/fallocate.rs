@@ -1,35 +1,60 @@
-//! FALLOCATE: makes a file longer. Space is not reserved and holes are not punched; who asks for that is told
-//! so.
+//! FALLOCATE: makes a file longer, punches holes into it, makes zeros of a range. Space is never reserved: a
+//! later write may still find the disks full.
 
 use super::config::CacheMode;
 use super::volume::Volume;
 use crate::session::{Reply, Request};
 use client::{Caller, OpenFile};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use std::sync::Arc;
 use wire::{Code, Error, Result};
+
+/// What a mode asks for, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Plan {
+    punches: bool,
+    extends: bool,
+}
 
 pub fn fallocate(
     volume: &Volume,
     request: &Request,
     handle: u64,
-    range: (u64, u64),
+    (offset, length): (u64, u64),
     mode: u32,
     reply: Reply<()>,
 ) {
-    if mode != 0 {
-        reply.send(Err(Errno::OPNOTSUPP));
-        return;
-    }
-    let file = match volume.handles.get(handle) {
-        Ok(file) => file,
+    let planned = plan(mode).and_then(|plan| Ok((plan, volume.handles.get(handle)?)));
+    let (plan, file) = match planned {
+        Ok(planned) => planned,
         Err(errno) => {
             reply.send(Err(errno));
             return;
         }
     };
-    let extended = extend(volume, &volume.caller(request), &file, range);
-    volume.send_empty("fallocate", extended, reply);
+    let caller = volume.caller(request);
+    let punched = if plan.punches { file.punch(&caller, offset, length) } else { Ok(()) };
+    let done = punched.and_then(|()| match plan.extends {
+        true => extend(volume, &caller, &file, (offset, length)),
+        false => Ok(()),
+    });
+    volume.send_empty("fallocate", done, reply);
+}
+
+fn plan(mode: u32) -> std::result::Result<Plan, Errno> {
+    let mode = FallocateFlags::from_bits_retain(mode);
+    let keeps_size = mode.contains(FallocateFlags::KEEP_SIZE);
+    let what = mode - FallocateFlags::KEEP_SIZE;
+    if what.is_empty() {
+        Ok(Plan { punches: false, extends: !keeps_size })
+    } else if what == FallocateFlags::ZERO_RANGE {
+        Ok(Plan { punches: true, extends: !keeps_size })
+    } else if what == FallocateFlags::PUNCH_HOLE && keeps_size {
+        Ok(Plan { punches: true, extends: false })
+    } else {
+        Err(Errno::OPNOTSUPP)
+    }
 }
 
 /// A write of no bytes: it raises the length and never lowers it, whatever others write meanwhile.
@@ -48,4 +73,23 @@ fn extend(
     }
     file.write_wait(caller, end, Vec::new())?;
     file.report(caller)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mode_does_what_it_says_or_is_refused() {
+        let done = |punches, extends| Ok(Plan { punches, extends });
+        assert_eq!(plan(0), done(false, true));
+        assert_eq!(plan(1), done(false, false), "nothing is reserved behind the end");
+        assert_eq!(plan(0x10), done(true, true), "ZERO_RANGE");
+        assert_eq!(plan(0x11), done(true, false));
+        assert_eq!(plan(0x03), done(true, false), "PUNCH_HOLE");
+        // Without KEEP_SIZE no kernel sends it; COLLAPSE, INSERT, UNSHARE, two at once, what is not known yet.
+        for mode in [0x02, 0x08, 0x20, 0x40, 0x13, 0x80] {
+            assert_eq!(plan(mode), Err(Errno::OPNOTSUPP), "{mode:#x}");
+        }
+    }
 }

@@ -54,10 +54,10 @@ fn checked(request: &UpdateRequest, payload_bytes: usize) -> Result<Update> {
     if !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&size) || !size.is_power_of_two() {
         return bad("a chunk size that no layout has");
     }
+    let range_end = u64::from(request.offset) + u64::from(request.length);
     let (expected_bytes, end) = match kind {
-        UpdateKind::UpdateWrite => {
-            (request.length as usize, u64::from(request.offset) + u64::from(request.length))
-        }
+        UpdateKind::UpdateWrite => (request.length as usize, range_end),
+        UpdateKind::UpdatePunch => (0, range_end),
         UpdateKind::UpdateTruncate => (0, u64::from(request.length)),
         UpdateKind::UpdateRemove => (0, 0),
     };
@@ -67,8 +67,8 @@ fn checked(request: &UpdateRequest, payload_bytes: usize) -> Result<Update> {
     if end > size as u64 {
         return bad("it reaches beyond its chunk");
     }
-    if kind == UpdateKind::UpdateWrite && request.length == 0 {
-        return bad("a write of no bytes");
+    if matches!(kind, UpdateKind::UpdateWrite | UpdateKind::UpdatePunch) && request.length == 0 {
+        return bad("a write or a punch of no bytes");
     }
     Ok(Update {
         chunk: chunk.into(),
@@ -99,6 +99,8 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(checked(&good, 536).unwrap().offset, 65_000);
+        let punch = UpdateRequest { kind: 3, ..good.clone() };
+        assert_eq!(checked(&punch, 0).unwrap().kind, UpdateKind::UpdatePunch);
         let cases = [
             (UpdateRequest { chunk: None, ..good.clone() }, 536),
             (UpdateRequest { tag: None, ..good.clone() }, 536),
@@ -110,6 +112,9 @@ mod tests {
             (UpdateRequest { chunk_size: 70_000, ..good.clone() }, 536),
             (UpdateRequest { kind: 1, length: 65_537, ..good.clone() }, 0),
             (UpdateRequest { kind: 1, ..good.clone() }, 1),
+            (UpdateRequest { kind: 3, ..good.clone() }, 536),
+            (UpdateRequest { kind: 3, length: 537, ..good.clone() }, 0),
+            (UpdateRequest { kind: 3, length: 0, ..good.clone() }, 0),
             (good.clone(), 535),
         ];
         for (request, payload_bytes) in cases {

@@ -17,6 +17,9 @@ use wire::limits::CHUNK_BYTES_MIN;
 use wire::message::{ChunkInfo, UpdateKind};
 use wire::{ChunkId, ClientId, Code, Error, Result, Tag, Version};
 
+/// What a punch may allocate is counted in blocks of the engine (P8).
+const _: () = assert!(chain::limits::BLOCK_BYTES == chunk_engine::BLOCK_BYTES as u64);
+
 /// Rows asked of the engine at a time.
 const PAGE: usize = 1024;
 
@@ -126,6 +129,7 @@ impl Store {
         let change = match update.kind {
             UpdateKind::UpdateWrite => Update::Write { offset: update.offset, data },
             UpdateKind::UpdateTruncate => Update::Truncate { length: update.length },
+            UpdateKind::UpdatePunch => Update::Punch { offset: update.offset, length: update.length },
             UpdateKind::UpdateRemove => Update::Remove,
         };
         // "No such chunk" is one base for the chain; the engine may remember a removal under its version.

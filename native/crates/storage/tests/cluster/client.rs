@@ -47,6 +47,9 @@ impl Change {
     pub fn truncate(length: u32) -> Change {
         Change { kind: UpdateKind::UpdateTruncate, offset: 0, length, data: Bytes::new(), flush: false }
     }
+    pub fn punch(offset: u32, length: u32) -> Change {
+        Change { kind: UpdateKind::UpdatePunch, offset, length, data: Bytes::new(), flush: false }
+    }
     pub fn remove() -> Change {
         Change { kind: UpdateKind::UpdateRemove, offset: 0, length: 0, data: Bytes::new(), flush: false }
     }
@@ -59,6 +62,10 @@ impl Change {
                 chunk[offset..offset + length].copy_from_slice(&self.data);
             }
             UpdateKind::UpdateTruncate => chunk.resize(length, 0),
+            UpdateKind::UpdatePunch => {
+                let (from, to) = (offset.min(chunk.len()), (offset + length).min(chunk.len()));
+                chunk[from..to].fill(0);
+            }
             UpdateKind::UpdateRemove => chunk.clear(),
         }
     }

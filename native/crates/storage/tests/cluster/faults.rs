@@ -25,7 +25,8 @@ fn each_server_may_die_under_load_and_comes_back_equal() {
             let change = match round % 11 {
                 0 => Change::remove(),
                 1 => Change::truncate((round * 977 % 200_000) as u32),
-                2..6 => Change::write((round * 131 % 60_000) as u32, pattern(round, 4096)),
+                2 => Change::punch((round * 313 % 100_000) as u32, 20_000),
+                3..6 => Change::write((round * 131 % 60_000) as u32, pattern(round, 4096)),
                 _ => Change::write((round * 7919 % 300_000) as u32, pattern(round, 150_000)),
             };
             model.change(&client, index, &change);

@@ -17,7 +17,8 @@ fn change_some(model: &mut Model, client: &TestClient, salt: u64) -> u64 {
         let change = match round % 9 {
             0 => Change::remove(),
             1 => Change::truncate((round * 500 % 40_000) as u32),
-            2 | 3 => Change::write(100, pattern(round, 4096)),
+            2 => Change::punch((round * 300 % 20_000) as u32, 9000),
+            3 => Change::write(100, pattern(round, 4096)),
             _ => Change::write(0, pattern(round + salt, 60_000)),
         };
         model.change(client, index, &change);

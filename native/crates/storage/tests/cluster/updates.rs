@@ -28,6 +28,13 @@ fn every_kind_of_update(transport: Arc<dyn Transport>) {
     }
     model.change(&client, 10, &Change::truncate(12_345));
     model.change(&client, 11, &Change::remove());
+    // A part of a block, whole blocks, over the chunk's end; in a chunk that is gone, and in one that never was.
+    model.change(&client, 6, &Change::punch(10, 100));
+    model.change(&client, 6, &Change::punch(5000, 300_000));
+    model.change(&client, 6, &Change::write(6000, pattern(104, 10)));
+    model.change(&client, 2, &Change::punch(80_000, CHUNK_SIZE - 80_000));
+    model.change(&client, 4, &Change::punch(0, 10));
+    model.change(&client, 12, &Change::punch(0, CHUNK_SIZE));
     model.0.insert(99, Vec::new());
     model.check(&client);
     let answer = client.update(chain_of(9), 0, chunk(9), &Change::write(0, pattern(1, 10))).unwrap();
