@@ -63,9 +63,11 @@ export class Load {
     const mount = options.mounts.map((each) => each.path);
     const shared = { seconds, 'may-be-full': String(options.mayBeFull ?? false) };
     this.historyPath = join(dirname(cluster.directory), `${name}.history`);
+    // A page in memory that finds no room later tells nobody which of its bytes were written.
+    const maps = String(options.mayBeFull !== true);
     this.#operations = [
       witness('operations', { mount, name: `${name}-a`, seed, ...shared }),
-      witness('operations', { mount: cluster.mount, name: `${name}-b`, seed: seed + 1, ...shared }),
+      witness('operations', { mount: cluster.mount, maps, name: `${name}-b`, seed: seed + 1, ...shared }),
     ];
     const history = {
       mount: [cluster.mount, ...mount],

@@ -86,6 +86,7 @@ fn seconds(given: &mut Arguments) -> Result<Duration, String> {
 fn run_operations(mut given: Arguments) -> Answer {
     let options = operations::Options {
         mounts: folders(&mut given)?,
+        maps: given.optional("maps")?.unwrap_or(false),
         name: given.one("name")?,
         seed: given.one("seed")?,
         duration: seconds(&mut given)?,

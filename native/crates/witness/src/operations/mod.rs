@@ -3,6 +3,7 @@
 //! wrote.
 
 mod choice;
+mod mapping;
 mod run;
 
 pub use run::{Options, Outcome, run};

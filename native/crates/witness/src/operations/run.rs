@@ -1,6 +1,7 @@
 //! Carries out the operations and compares.
 
 use super::choice::{LENGTH_MAX, Operation, next};
+use super::mapping::Mapping;
 use crate::clock::boot_ns;
 use crate::latencies::Latencies;
 use crate::random::{Random, content, mix};
@@ -17,6 +18,8 @@ const TOLD_MAX: usize = 20;
 pub struct Options {
     /// Folders on mounts of one file system; with more than one they must not cache.
     pub mounts: Vec<PathBuf>,
+    /// Also through memory: not where files are opened for direct I/O, which cannot be mapped.
+    pub maps: bool,
     pub name: String,
     pub seed: u64,
     pub duration: Duration,
@@ -35,11 +38,13 @@ pub struct Outcome {
     pub failure: Option<String>,
 }
 
-/// One mount's two ways to the file.
+/// One mount's ways to the file.
 struct Mounted {
     path: PathBuf,
     file: File,
     appending: File,
+    /// Stays while the file is cut, punched and written by other ways, all of which it must show.
+    mapping: Option<Mapping>,
 }
 
 struct Run {
@@ -73,10 +78,11 @@ impl From<String> for Failure {
     }
 }
 
-fn open(path: &PathBuf) -> std::io::Result<Mounted> {
+fn open(path: &PathBuf, maps: bool) -> std::io::Result<Mounted> {
     let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
     let appending = File::options().append(true).open(path)?;
-    Ok(Mounted { path: path.clone(), file, appending })
+    let mapping = if maps { Some(Mapping::new(&file, LENGTH_MAX as usize)?) } else { None };
+    Ok(Mounted { path: path.clone(), file, appending, mapping })
 }
 
 pub fn run(options: &Options) -> Outcome {
@@ -100,7 +106,8 @@ impl Run {
     fn all(&mut self, options: &Options) -> Result<(), String> {
         for folder in &options.mounts {
             let path = folder.join(&options.name);
-            self.mounts.push(open(&path).map_err(|error| format!("{}: {error}", path.display()))?);
+            self.mounts
+                .push(open(&path, options.maps).map_err(|error| format!("{}: {error}", path.display()))?);
         }
         let mut random = Random::new(options.seed);
         let end = Instant::now() + options.duration;
@@ -109,7 +116,7 @@ impl Run {
                 break;
             }
             let mount = random.below(self.mounts.len() as u64) as usize;
-            let operation = next(&mut random, self.model.len() as u64);
+            let operation = next(&mut random, self.model.len() as u64, options.maps);
             let name = format!("{number}: {operation:?} on mount {mount}");
             if self.last.len() == TOLD_MAX {
                 self.last.pop_front();
@@ -140,7 +147,7 @@ impl Run {
     }
 
     fn one(&mut self, mount: usize, operation: Operation, seed: u64) -> Result<(), Failure> {
-        let Mounted { path, file, appending } = &self.mounts[mount];
+        let Mounted { path, file, appending, mapping } = &self.mounts[mount];
         match operation {
             Operation::Write { offset, length } => {
                 file.write_all_at(&content(seed, length as usize), offset)?;
@@ -153,17 +160,34 @@ impl Run {
                 rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length)
                     .map_err(std::io::Error::from)?;
             }
-            Operation::Read { offset, length } => self.compare(mount, offset, length)?,
-            Operation::Stat => {
-                let found = file.metadata()?.len();
-                if found != self.model.len() as u64 {
-                    return Err(format!("the length is {found}, and should be {}", self.model.len()).into());
-                }
+            Operation::Punch { offset, length } => {
+                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                rustix::fs::fallocate(file, flags, offset, length).map_err(std::io::Error::from)?;
             }
+            Operation::Zero { offset, length, keeps_length } => {
+                let mut flags = FallocateFlags::ZERO_RANGE;
+                flags.set(FallocateFlags::KEEP_SIZE, keeps_length);
+                rustix::fs::fallocate(file, flags, offset, length).map_err(std::io::Error::from)?;
+            }
+            Operation::Read { offset, length } => self.compare(mount, offset, length)?,
+            Operation::MapRead { offset, length } => {
+                // Memory behind a shorter file's end would end this process before it has told anything.
+                self.judge_length(file)?;
+                let mut got = vec![0; length as usize];
+                mapping.as_ref().expect("only where it is asked for").read(offset as usize, &mut got);
+                self.judge(mount, (offset, length), &got)?;
+            }
+            Operation::MapWrite { offset, length } => {
+                self.judge_length(file)?;
+                let mapping = mapping.as_ref().expect("only where it is asked for");
+                mapping.write(offset as usize, &content(seed, length as usize))?;
+            }
+            Operation::Stat => self.judge_length(file)?,
             Operation::Fsync => file.sync_all()?,
             Operation::Reopen => {
                 let path = path.clone();
-                self.mounts[mount] = open(&path)?;
+                let maps = mapping.is_some();
+                self.mounts[mount] = open(&path, maps)?;
             }
         }
         apply(&mut self.model, operation, seed);
@@ -212,9 +236,21 @@ impl Run {
     }
 
     fn compare(&self, mount: usize, offset: u64, length: u64) -> Result<(), String> {
+        let got = self.read(mount, offset, length)?;
+        self.judge(mount, (offset, length), &got)
+    }
+
+    fn judge_length(&self, file: &File) -> Result<(), Failure> {
+        let found = file.metadata()?.len();
+        if found != self.model.len() as u64 {
+            return Err(format!("the length is {found}, and should be {}", self.model.len()).into());
+        }
+        Ok(())
+    }
+
+    fn judge(&self, mount: usize, (offset, length): (u64, u64), got: &[u8]) -> Result<(), String> {
         let (from, end) = (offset as usize, (offset + length) as usize);
         let wanted = &self.model[from.min(self.model.len())..end.min(self.model.len())];
-        let got = self.read(mount, offset, length)?;
         if let Some(at) = got.iter().zip(wanted).position(|(have, want)| have != want) {
             let right = got[at..].iter().zip(&wanted[at..]).position(|(have, want)| have == want);
             let extent = right.map_or(got.len() - at, |right| right);
@@ -246,10 +282,25 @@ fn apply(model: &mut Vec<u8>, operation: Operation, seed: u64) {
         Operation::Append { length } => (model.len(), length as usize),
         Operation::Truncate { length } => return model.resize(length as usize, 0),
         Operation::Extend { length } => return model.resize(model.len().max(length as usize), 0),
-        Operation::Read { .. } | Operation::Stat | Operation::Fsync | Operation::Reopen => return,
+        Operation::Punch { offset, length } => return zero(model, offset, length),
+        Operation::Zero { offset, length, keeps_length } => {
+            let end = if keeps_length { 0 } else { (offset + length) as usize };
+            model.resize(model.len().max(end), 0);
+            return zero(model, offset, length);
+        }
+        Operation::MapWrite { offset, length } => (offset as usize, length as usize),
+        Operation::Read { .. } | Operation::MapRead { .. } => return,
+        Operation::Stat | Operation::Fsync | Operation::Reopen => return,
     };
     model.resize(model.len().max(offset + length), 0);
     model[offset..offset + length].copy_from_slice(&content(seed, length));
+}
+
+/// What of the range the file has; its length stays.
+fn zero(model: &mut [u8], offset: u64, length: u64) {
+    let within = |position: u64| (position as usize).min(model.len());
+    let range = within(offset)..within(offset + length);
+    model[range].fill(0);
 }
 
 #[cfg(test)]
@@ -260,6 +311,7 @@ mod tests {
         let mounts = folders.iter().map(|&folder| folder.into()).collect();
         Options {
             mounts,
+            maps: true,
             name: "file".into(),
             seed: 3,
             duration: Duration::from_secs(60),
@@ -285,7 +337,7 @@ mod tests {
     }
 
     fn run_on(folder: &std::path::Path) -> (Run, File) {
-        let mounted = open(&folder.join("file")).unwrap();
+        let mounted = open(&folder.join("file"), true).unwrap();
         let spoiler = File::options().write(true).open(&mounted.path).unwrap();
         let run = Run {
             mounts: vec![mounted],
@@ -308,6 +360,9 @@ mod tests {
         spoiler.write_all_at(&stale, 777).unwrap();
         let error = run.compare(0, 0, LENGTH_MAX).unwrap_err();
         assert!(error.contains("from offset 777 on (some 1)"), "{error}");
+        let mapped = run.one(0, Operation::MapRead { offset: 700, length: 100 }, 1);
+        let found = |what: &str| what.contains("from offset 777 on (some 1)");
+        assert!(matches!(&mapped, Err(Failure::Other(what)) if found(what)));
         spoiler.set_len(3_004).unwrap();
         assert!(run.compare(0, 1_000, 3_000).unwrap_err().contains("2004 bytes read"), "a lost tail");
     }
