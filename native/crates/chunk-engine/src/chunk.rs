@@ -226,10 +226,12 @@ impl Active {
         }
         let mut keep = None;
         let mut stale = Vec::new();
-        // From newest to oldest: of each block, the first image not newer than the committed version is the
-        // one it shows.
+        // A chunk that is overwritten at random has an image of nearly every block: only those of blocks that
+        // this version changed may be stale now. From newest to oldest: of each block, the first image not
+        // newer than the committed version is the one it shows.
+        let changed = (committed.changed.start, 0)..(committed.changed.end, 0);
         for ((block, image), content) in
-            self.images.iter_mut().rev().filter(|((_, image), _)| *image <= committed.record)
+            self.images.range_mut(changed).rev().filter(|((_, image), _)| *image <= committed.record)
         {
             if committed.is_overlaid(*block) && keep != Some(*block) {
                 keep = Some(*block);
@@ -374,5 +376,73 @@ impl Entry {
         assert!(self.presence == Presence::Removed, "only a removed chunk has no details");
         let (version, chunk_size) = (self.version, self.chunk_size);
         Layout { version, chunk_size, presence: Presence::Removed, ..Layout::absent() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::message::{BlockRun, BlockRunKind, JournalStage};
+
+    const BLOCKS: u32 = 8;
+
+    /// Stages an update of some blocks, as the engine does: with images, in place, or all of it.
+    fn stage(active: &mut Active, record: u64, random: &mut impl FnMut(u32) -> u32) {
+        let first = random(BLOCKS);
+        let count = 1 + random(BLOCKS - first);
+        let kind = match random(4) {
+            0 => BlockRunKind::RunDirect,
+            1 => BlockRunKind::RunHole,
+            _ => BlockRunKind::RunOverlay,
+        };
+        let blocks = if random(8) == 0 { 1 + random(BLOCKS) } else { blocks_of(active.tip().length).max(1) };
+        let last = first.min(blocks - 1)..(first + count).min(blocks).max(first.min(blocks - 1) + 1);
+        let run = BlockRun {
+            first: last.start,
+            count: last.len() as u32,
+            kind: kind as i32,
+            crcs: if kind == BlockRunKind::RunHole { Vec::new() } else { vec![record as u32; last.len()] },
+            ..BlockRun::default()
+        };
+        let length = blocks * crate::checksum::BLOCK_BYTES as u32;
+        let stage = JournalStage { runs: vec![run], length, ..JournalStage::default() };
+        let next = active.tip().next(&stage, record).unwrap();
+        if kind == BlockRunKind::RunOverlay {
+            for block in last {
+                active.images.insert((block, record), Image { committed: 0, data: Arc::new([]) });
+            }
+        }
+        active.pending.push_back(Arc::new(next));
+    }
+
+    /// Of the images that are not newer than the committed version exactly those are left that it shows,
+    /// however many versions pend.
+    #[test]
+    fn a_commit_leaves_the_images_that_its_version_shows() {
+        let mut state = 7u64;
+        let mut random = move |below: u32| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 33) % u64::from(below)) as u32
+        };
+        let mut active = Active::new(Layout::absent());
+        let mut left = 0;
+        for record in 1..4000 {
+            if active.pending.len() < 3 && random(2) == 0 {
+                stage(&mut active, record, &mut random);
+            } else if !active.pending.is_empty() {
+                active.commit_next(record);
+                let committed = active.committed.clone();
+                let newest = committed.record;
+                let expected: Vec<(u32, u64)> = (0..committed.blocks())
+                    .filter(|block| committed.is_overlaid(*block))
+                    .map(|block| (block, active.image(&committed, block).expect("it is shown").0))
+                    .collect();
+                let old = active.images.iter().filter(|((_, record), _)| *record <= newest);
+                assert!(old.clone().all(|(_, image)| image.committed != 0));
+                assert_eq!(old.map(|(key, _)| *key).collect::<Vec<_>>(), expected);
+                left += expected.len();
+            }
+        }
+        assert!(left > 1000, "there were images: {left}");
     }
 }

@@ -5,7 +5,7 @@ use crate::chunk::{Active, Entry, Image, Plane, Retired};
 use crate::engine::{Core, Engine};
 use crate::index::Shard;
 use crate::journal::Journal;
-use crate::layout::{HOLE, Layout, Presence, blocks_of};
+use crate::layout::{ALL_CHANGED, HOLE, Layout, Presence, blocks_of};
 use crate::segments::{ExtentAddress, Segments};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -215,6 +215,7 @@ fn committed_layout(head: &StoredChunk, blocks: &StoredBlocks) -> Result<Layout>
         presence: presence_of(head),
         slots: if blocks.slots.is_empty() { vec![0; blocks.crcs.len()] } else { blocks.slots.to_vec() },
         crcs: blocks.crcs.clone(),
+        changed: ALL_CHANGED,
     };
     whole(layout)
 }
@@ -229,6 +230,7 @@ fn pending_layout(stored: &StoredPending) -> Result<Layout> {
         presence: if stored.removed { Presence::Removed } else { Presence::Present },
         slots: stored.slots.to_vec(),
         crcs: stored.crcs.clone(),
+        changed: ALL_CHANGED,
     };
     whole(layout)
 }

@@ -2,6 +2,7 @@
 //! never changes; an update makes the next one, by the same function when it happens and when it is replayed.
 
 use crate::checksum::{BLOCK_BYTES, of_zeros};
+use std::ops::Range;
 use wire::message::{BlockRunKind, JournalStage};
 use wire::{Code, Error, Result, Tag, Version};
 
@@ -35,7 +36,12 @@ pub(crate) struct Layout {
     pub slots: Vec<u8>,
     /// Per block: CRC32C of its stored bytes (the last block may be short).
     pub crcs: Vec<u32>,
+    /// Blocks that may differ from those of the version before.
+    pub changed: Range<u32>,
 }
+
+/// Of a version whose predecessor is not known any more.
+pub(crate) const ALL_CHANGED: Range<u32> = 0..u32::MAX;
 
 pub(crate) fn blocks_of(length: u32) -> u32 {
     (length as usize).div_ceil(BLOCK_BYTES) as u32
@@ -52,6 +58,7 @@ impl Layout {
             presence: Presence::Absent,
             slots: Vec::new(),
             crcs: Vec::new(),
+            changed: ALL_CHANGED,
         }
     }
 
@@ -82,6 +89,12 @@ impl Layout {
         let fresh = stage.fresh || stage.removed || self.presence != Presence::Present;
         let (slots, crcs) =
             if fresh { (Vec::new(), Vec::new()) } else { (self.slots.clone(), self.crcs.clone()) };
+        let first = stage.runs.iter().map(|run| run.first).min();
+        let end = stage.runs.iter().map(|run| run.first.saturating_add(run.count)).max();
+        let changed = match first.zip(end) {
+            Some((first, end)) if !fresh && stage.length == self.length => first..end,
+            _ => ALL_CHANGED,
+        };
         let mut next = Layout {
             record,
             version: stage.version.unwrap_or_default().into(),
@@ -91,6 +104,7 @@ impl Layout {
             presence: if stage.removed { Presence::Removed } else { Presence::Present },
             slots,
             crcs,
+            changed,
         };
         let blocks = blocks_of(stage.length) as usize;
         next.slots.resize(blocks, HOLE);
