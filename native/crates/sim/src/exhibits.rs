@@ -23,9 +23,8 @@ const fn rare(planted: Planted, profile: Profile, first: u64, budget: u64) -> Ex
     Exhibit { planted, profile, first, budget }
 }
 
-/// Blind spots: planted, and not found in some thousand worlds. Without the marks a removal that pends elsewhere
-/// must meet a resync and a promotion; since worlds clean up marks themselves, no profile aims at that.
-pub const UNSEEN: &[Planted] = &[Planted::NoMarks];
+/// Blind spots: planted, and not found in some thousand worlds.
+pub const UNSEEN: &[Planted] = &[];
 
 pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::DirtyRead, Profile::General, 200),
@@ -43,6 +42,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::TableLost, Profile::Resync, 100),
     exhibit(Planted::TableNotCopied, Profile::Resync, 100),
     exhibit(Planted::TableNotCleared, Profile::Outage, 1000),
+    exhibit(Planted::NoMarks, Profile::Removals, 4000),
     exhibit(Planted::SyncWithoutFlush, Profile::Outage, 400),
     exhibit(Planted::ForgetStaged, Profile::Outage, 100),
     rare(Planted::StaleMark, Profile::Outage, 500, 10_000),

@@ -236,6 +236,10 @@ impl World {
         if self.random.chance(self.knobs.manager_cuts) {
             return self.cut_from_manager(node, ms);
         }
+        if self.random.chance(self.knobs.one_way_cuts) {
+            let other = Address::Node((node + 1 + self.random.below(count - 1)) % count);
+            return self.fault(Fault::Cut { from: here, to: other, ms });
+        }
         let other = match self.random.chance(30.0) {
             true => Address::Manager,
             false => Address::Node((node + 1 + self.random.below(count - 1)) % count),

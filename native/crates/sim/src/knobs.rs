@@ -23,6 +23,8 @@ pub enum Profile {
     Fencing,
     /// No faults but a slow, lossy network: updates overtake each other.
     Network,
+    /// Chunks are removed while acknowledgements are cut off and members are synced.
+    Removals,
     /// The administrator changes who is a member, while members die and the manager restarts.
     Change,
 }
@@ -40,6 +42,7 @@ impl Profile {
         Profile::Outage,
         Profile::Fencing,
         Profile::Network,
+        Profile::Removals,
         Profile::Change,
     ];
 
@@ -96,6 +99,9 @@ pub struct Knobs {
     pub restart_cuts: f64,
     /// Percent of cuts that are between a node and the manager, both ways.
     pub manager_cuts: f64,
+    /// Percent of the other cuts that are between two nodes in one direction: a member's predecessor hears
+    /// nothing of it, and all others do.
+    pub one_way_cuts: f64,
     pub fault_every_ms: u64,
     pub faults_ms: u64,
     pub crash: u32,
@@ -146,6 +152,7 @@ impl Knobs {
             Profile::Outage => knobs.outage(random),
             Profile::Fencing => knobs.fencing(random),
             Profile::Network => {}
+            Profile::Removals => knobs.removals(random),
             Profile::Change => knobs.change(random),
         }
         // From a copy: worlds without punches stay what their seeds were before there were any.
@@ -191,6 +198,7 @@ impl Knobs {
             reader: false,
             restart_cuts: 0.0,
             manager_cuts: 30.0,
+            one_way_cuts: 0.0,
             fault_every_ms: 0,
             faults_ms: random.between(3000, 8000),
             crash: 0,
@@ -374,6 +382,32 @@ impl Knobs {
             random,
             &[Kind::Push, Kind::Forward, Kind::Forward, Kind::Update, Kind::Acknowledgement],
         );
+    }
+
+    /// A removal pends at a member that hears no acknowledgement, while its successor has committed it and
+    /// brings back a third one, that has nothing of the chunk.
+    fn removals(&mut self, random: &mut Random) {
+        self.fault_every_ms = random.pick(&[100, 200]);
+        self.members = 3;
+        self.crash = 2;
+        self.cut = 3;
+        self.manager_cuts = 0.0;
+        self.one_way_cuts = 100.0;
+        self.cut_ms = random.pick(&[300, 1000]);
+        self.exit_reported = 100.0;
+        self.down_ms = random.pick(&[50, 200]);
+        self.drop = 0.0;
+        self.slow_disk = 0.0;
+        self.clients = 4;
+        self.depth = 1;
+        self.chunks = random.pick(&[2, 4, 6]);
+        self.think_ms = random.pick(&[5, 20]);
+        self.reads = random.pick(&[50.0, 70.0]);
+        self.removes = 50.0;
+        self.flushes = 0.0;
+        self.forget_marks_ms = random.pick(&[0, 3 * self.lease_ms]);
+        self.call_timeout_ms = random.pick(&[50, 150]);
+        self.manager_eager = true;
     }
 
     fn change(&mut self, random: &mut Random) {
