@@ -130,6 +130,10 @@ violations! {
     /// P6: the mark of a removal goes with the version of the chain, though a member before may hold the removal
     /// pending.
     MarksByVersion = "marks-by-version",
+    /// P6: an update is stored on the mark of a removal, which may go meanwhile.
+    StoredOnMark = "stored-on-mark",
+    /// P6: an update that was sent twice is stored once more, when the removal after it and its mark are gone.
+    LateUpdateStored = "late-update-stored",
     /// 3FS #329: an acknowledgement commits updates that it does not speak of.
     AckAll = "3fs-329-ack-all",
     /// P1: silence is taken for death.

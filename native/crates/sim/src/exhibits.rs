@@ -81,6 +81,8 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::DiscardFirstOnly, Profile::Resync, 200),
     exhibit(Planted::MarksForgotten, Profile::Resync, 300),
     exhibit(Planted::MarksByVersion, Profile::Resync, 200),
+    exhibit(Planted::StoredOnMark, Profile::Promotion, 2000),
+    rare(Planted::LateUpdateStored, Profile::Resync, 3_001_000, 3000),
     exhibit(Planted::AckAll, Profile::Network, 100),
     exhibit(Planted::SuspicionIsDeath, Profile::Leases, 200),
     exhibit(Planted::NoLease, Profile::Leases, 100),

@@ -87,10 +87,19 @@ impl<P: Clone> Replica<P> {
     fn oldest_in_work(&self) -> u64 {
         let pending = self.queues.values().flat_map(|queue| &queue.pending);
         let named = pending.map(|pending| match pending.applied {
-            None if pending.base != Version::NONE => pending.base.chain.min(pending.version.chain),
+            None if pending.base != Version::NONE && !planted(Planted::StoredOnMark) => {
+                pending.base.chain.min(pending.version.chain)
+            }
             _ => pending.version.chain,
         });
         named.min().unwrap_or(u64::MAX)
+    }
+
+    /// Whether whoever sends this to a serving member sent it before it had an answer, and has one since: the
+    /// update is committed everywhere, though a removal that followed it may have left no mark here.
+    pub(super) fn is_rolled_forward(&self, version: Version) -> bool {
+        let serves = self.view.role == Role::Serving;
+        serves && version.chain < self.settling.rolled_forward && !planted(Planted::LateUpdateStored)
     }
 
     /// Marks of removals of an earlier version of the chain than this may be forgotten: every member before
@@ -287,6 +296,27 @@ mod tests {
         };
         assert_eq!(stored_on(7, version(1, 6)), Version::NONE);
         assert_eq!(stored_on(8, version(2, 7)), version(2, 7), "that one pends");
+    }
+
+    /// It was on the way for so long that the removal that followed it is committed everywhere, and forgotten.
+    #[test]
+    fn an_update_that_every_member_has_committed_is_not_stored_again() {
+        let fed = |rolled_forward: u64| {
+            let mut tail = Target::new(TAIL, Committed::default());
+            tail.view(4, PublicState::PublicServing);
+            let result = Ok(version(rolled_forward, 0));
+            tail.feed(Input::CommittedAnswer { chain_version: 4, chunk: NO_CHUNK, result });
+            tail.feed(Input::Forwarded {
+                reply: ReplyTo(1),
+                chain_version: 4,
+                version: version(3, 1),
+                base: Version::NONE,
+                update: update(1, UpdateKind::UpdateWrite, 1),
+                payload: (),
+            })
+        };
+        assert!(matches!(fed(4)[..], [Output::ReplyUpdate { result: Ok(_), .. }]));
+        assert!(matches!(fed(3)[..], [Output::Store { .. }]), "it may be new");
     }
 
     /// The answer to the first copy was lost, and the source has forgotten the mark since.

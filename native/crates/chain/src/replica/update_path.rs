@@ -143,8 +143,8 @@ impl<P: Clone> Replica<P> {
         let chunk = update.chunk;
         let queue = self.queue(step.chunks, chunk);
         // The sender may still name a removal that is committed here, whose mark may go at any time.
-        let on_nothing = queue.pending.is_empty() && queue.absent && base == queue.committed;
-        let stored_on = if on_nothing { Version::NONE } else { base };
+        let on_mark = queue.pending.is_empty() && queue.absent && base == queue.committed;
+        let stored_on = if on_mark && !planted(Planted::StoredOnMark) { Version::NONE } else { base };
         queue.pending.push_back(Pending {
             version,
             base,
@@ -175,17 +175,18 @@ impl<P: Clone> Replica<P> {
         }
         let waiter = Waiter { reply, from_client: false };
         let queue = self.queue(step.chunks, chunk);
-        if version <= queue.committed {
+        let pends = queue.find(version).is_some();
+        if version <= queue.committed || !pends && self.is_rolled_forward(version) {
             let length = step.chunks.committed(chunk).length;
             let applied = Applied { chunk_length: length, allocated_delta: 0 };
             let result = Ok(self.acknowledged(step, version, applied));
             step.out.push(Output::ReplyUpdate { reply, result });
-        } else if let Some(pending) = queue.find(version) {
+        } else if let Some(pending) = self.queue(step.chunks, chunk).find(version) {
             if let Some(oldest) = pending.wait(waiter) {
                 let result = Err(Error::new(Code::Busy, "sent again too often"));
                 step.out.push(Output::ReplyUpdate { reply: oldest.reply, result });
             }
-        } else if version > queue.newest() && (queue.follows(base) || planted(Planted::AcceptGap)) {
+        } else if self.is_next(step, chunk, (version, base)) {
             self.mark_written(chunk);
             self.append(step, (version, base), body, vec![waiter]);
             self.append_held(step, chunk);
@@ -193,6 +194,11 @@ impl<P: Clone> Replica<P> {
             self.hold(step, (version, base), body, waiter);
         }
         self.forget_if_idle(chunk);
+    }
+
+    fn is_next(&mut self, step: &Step<P>, chunk: ChunkId, (version, base): (Version, Version)) -> bool {
+        let queue = self.queue(step.chunks, chunk);
+        version > queue.newest() && (queue.follows(base) || planted(Planted::AcceptGap))
     }
 
     fn accepts_forwarded(&self, chain_version: u64, chunk: ChunkId) -> Result<()> {
