@@ -24,7 +24,7 @@ const fn rare(planted: Planted, profile: Profile, first: u64, budget: u64) -> Ex
 }
 
 /// Blind spots: planted, and not found in some thousand worlds.
-pub const UNSEEN: &[Planted] = &[];
+pub const UNSEEN: &[Planted] = &[Planted::LateUpdateStored];
 
 pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::DirtyRead, Profile::General, 200),
@@ -70,7 +70,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::FlushHeadOnly, Profile::Outage, 1500),
     exhibit(Planted::FlushErrorIgnored, Profile::Outage, 3000),
     rare(Planted::OfflineStaysComplete, Profile::Outage, 1000, 2000),
-    exhibit(Planted::LostPagesTrusted, Profile::Outage, 3000),
+    rare(Planted::LostPagesTrusted, Profile::Outage, 3000, 5000),
     exhibit(Planted::FlushAnsweredEarly, Profile::Outage, 500),
     exhibit(Planted::EpochNotRaised, Profile::Outage, 200),
     exhibit(Planted::TornAccepted, Profile::Outage, 1000),
@@ -80,9 +80,8 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::LateCommit, Profile::Resync, 100),
     exhibit(Planted::DiscardFirstOnly, Profile::Resync, 200),
     exhibit(Planted::MarksForgotten, Profile::Resync, 300),
-    exhibit(Planted::MarksByVersion, Profile::Resync, 200),
+    exhibit(Planted::MarksByVersion, Profile::Resync, 2000),
     exhibit(Planted::StoredOnMark, Profile::Promotion, 2000),
-    rare(Planted::LateUpdateStored, Profile::Resync, 3_001_000, 3000),
     exhibit(Planted::AckAll, Profile::Network, 100),
     exhibit(Planted::SuspicionIsDeath, Profile::Leases, 200),
     exhibit(Planted::NoLease, Profile::Leases, 100),
