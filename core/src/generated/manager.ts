@@ -192,7 +192,7 @@ export interface TargetReport {
   fencesHeld: bigint;
   /** under `chain_version` the chain told it to stop, and it answers nothing */
   stopped: boolean;
-  /** head of a chain that is reordering, under `chain_version`: nothing pends */
+  /** last member of a chain that is reordering, under `chain_version`: nothing pends anywhere */
   atRest: boolean;
   /** by this process: what an earlier one stored under this id is gone */
   created: boolean;

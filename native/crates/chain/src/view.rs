@@ -32,6 +32,8 @@ pub struct View {
     pub predecessor: Option<TargetId>,
     pub is_head: bool,
     pub last_serving: Option<TargetId>,
+    /// Everybody after this one on the way of an update.
+    pub after: Vec<TargetId>,
     pub chain: Chain,
 }
 
@@ -49,6 +51,7 @@ impl View {
             predecessor: None,
             is_head: false,
             last_serving: None,
+            after: Vec::new(),
             chain: Chain::default(),
         }
     }
@@ -85,6 +88,8 @@ impl View {
             predecessor: place.and_then(|place| place.checked_sub(1)).map(|place| path[place].0),
             is_head: role == Role::Serving && place == Some(0),
             last_serving: path.iter().rev().find(|(_, syncing)| !syncing).map(|(member, _)| *member),
+            after: place
+                .map_or_else(Vec::new, |place| path[place + 1..].iter().map(|(member, _)| *member).collect()),
             chain,
         }
     }

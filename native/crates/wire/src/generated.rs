@@ -411,7 +411,7 @@ pub struct TargetReport {
     /// under `chain_version` the chain told it to stop, and it answers nothing
     #[prost(bool, tag = "20")]
     pub stopped: bool,
-    /// head of a chain that is reordering, under `chain_version`: nothing pends
+    /// last member of a chain that is reordering, under `chain_version`: nothing pends anywhere
     #[prost(bool, tag = "22")]
     pub at_rest: bool,
     /// by this process: what an earlier one stored under this id is gone

@@ -50,8 +50,8 @@ impl Attempts {
             Code::WrongChainVersion | Code::NotServing | Code::NotHead => (true, false, true),
             Code::NoChain | Code::TargetOffline => (true, false, true),
             Code::TimedOut | Code::Unreachable | Code::ConnectionLost => (true, true, true),
-            // These bytes are bad on one replica: another one has them.
-            Code::Corrupt => (false, false, true),
+            // These bytes are bad on one replica: another one has them. What pends at one is committed at another.
+            Code::Corrupt | Code::NotCommitted => (false, false, true),
             other if other.retryable() => (false, false, false),
             other => return Decision::Fail(other),
         };
@@ -105,5 +105,6 @@ mod tests {
         assert_eq!(suspects(&mut attempts, Code::WrongChainVersion), (false, true, true));
         assert_eq!(suspects(&mut attempts, Code::Busy), (false, false, false));
         assert_eq!(suspects(&mut attempts, Code::Corrupt), (false, false, true));
+        assert_eq!(suspects(&mut attempts, Code::NotCommitted), (false, false, true));
     }
 }

@@ -44,8 +44,8 @@ use wire::message::{
 ///   `LOCAL_OFFLINE` first (it answers reads until then).
 /// - `stopped`: from the same report: under `chain_version` the target answers nothing, because the chain told
 ///   it to stop.
-/// - `at_rest`: from the same report: under `chain_version` the target is the head of a chain that is
-///   reordering, gives no version, and nothing pends there.
+/// - `at_rest`: from the same report: under `chain_version` the target is the last member of a chain that is
+///   reordering, and knows that nothing pends at any member.
 /// - `outage_ms`: since when no member has been serving, on this manager's clock (0 while one serves); for a
 ///   chain that never served, since
 ///   this manager started.

@@ -1,7 +1,8 @@
 //! Back into the preferred order, so that the heads, and with them the load of writes, are spread as they were
 //! placed. A predecessor must have all that its successor has, so members change places only while all have
-//! the same: in one version of the chain the head is told to give no versions; it says when nothing pends any
-//! more, under this very version (R3); and only then the next one names the members in the preferred order.
+//! the same: in one version of the chain the head is told to give no versions; the last member says when nothing
+//! pends anywhere, under this very version (R3); and only then the next one names the members in the preferred
+//! order.
 //! All of them serve all the time, and nothing is copied.
 
 use super::{Known, Transition};
@@ -37,7 +38,7 @@ impl Transition<'_> {
         // One thing in a version: what changed now is not known to the members yet.
         let undisturbed = self.reasons.is_empty();
         let is_well = self.members.iter().all(|known| known.is_well(version));
-        if undisturbed && self.head_rests(version) {
+        if undisturbed && self.is_at_rest(version) {
             self.set_reordering(false);
             let preferred = self.chain.preferred.clone();
             let place = |target: u64| preferred.iter().position(|other| *other == target);
@@ -52,11 +53,13 @@ impl Transition<'_> {
         self.members.is_sorted_by_key(|known| self.preference(known.member.target))
     }
 
-    fn head_rests(&self, version: u64) -> bool {
-        let head = &self.members[0];
+    /// The last member says so, and whoever would be the head is there.
+    fn is_at_rest(&self, version: u64) -> bool {
+        let Some(last) = self.members.last() else { return false };
         let told = self.chain.reordering || planted(Planted::ReordersAtOnce);
-        let rests = head.fact.at_rest && head.reports_under(version) && !head.is_lost();
-        told && (rests || planted(Planted::ReordersAtOnce))
+        let rests = last.fact.at_rest && last.reports_under(version);
+        let present = self.members.iter().all(Known::is_present);
+        told && (rests && present || planted(Planted::ReordersAtOnce))
     }
 
     fn set_reordering(&mut self, reordering: bool) {

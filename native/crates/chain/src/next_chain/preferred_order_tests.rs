@@ -4,7 +4,7 @@ use super::tests::{SERVING, case, check_all};
 
 const DRIFTED: &str = "B serving 1, C serving 1, A serving 2";
 const WELL: &str = "A 2 uptodate, B 1 uptodate, C 1 uptodate";
-const AT_REST: &str = "A 2 uptodate, B 1 uptodate rests, C 1 uptodate";
+const AT_REST: &str = "A 2 uptodate rests, B 1 uptodate, C 1 uptodate";
 
 #[test]
 fn the_head_is_told_to_give_no_versions_while_all_is_well() {
@@ -64,7 +64,7 @@ fn the_head_is_told_to_give_no_versions_while_all_is_well() {
 }
 
 #[test]
-fn the_members_change_places_when_the_head_is_at_rest() {
+fn the_members_change_places_when_the_last_one_says_that_nothing_pends() {
     let restored = "A serving 2, B serving 1, C serving 1; last ABC; epoch 7";
     check_all(&[
         case("it is", DRIFTED, "BCA", AT_REST, restored).reordering(),
@@ -73,23 +73,31 @@ fn the_members_change_places_when_the_head_is_at_rest() {
             "R3: it was at rest under another version, and gave versions since",
             DRIFTED,
             "BCA",
-            "A 2 uptodate, B 1 uptodate rests saw4, C 1 uptodate",
+            "A 2 uptodate rests saw4, B 1 uptodate, C 1 uptodate",
             "=",
         )
         .reordering(),
         case(
-            "R3: another process of the head says so; the chain goes on without the old one",
+            "R3: another process of the last one says so; the chain goes on without the old one",
             DRIFTED,
             "BCA",
-            "A 2 uptodate, B 3 uptodate rests, C 1 uptodate",
-            "C serving 1, A serving 2, B syncing 3; last CA; epoch 7",
+            "A 3 uptodate rests, B 1 uptodate, C 1 uptodate",
+            "B serving 1, C serving 1, A syncing 3; last BC; epoch 7",
         )
         .reordering(),
         case(
-            "another member says so",
+            "the head and the one between say so, and do not know it",
             DRIFTED,
             "BCA",
-            "A 2 uptodate rests, B 1 uptodate, C 1 uptodate rests",
+            "A 2 uptodate, B 1 uptodate rests, C 1 uptodate rests",
+            "=",
+        )
+        .reordering(),
+        case(
+            "one is silent: it might be the head to come",
+            DRIFTED,
+            "BCA",
+            "A 2 uptodate rests, B 1 uptodate, C 1 silent uptodate",
             "=",
         )
         .reordering(),
@@ -110,7 +118,7 @@ fn whatever_happens_meanwhile_ends_it() {
             "a member dies",
             DRIFTED,
             "BCA",
-            "A 2 uptodate, B 1 uptodate rests, C 1 gone",
+            "A 2 uptodate rests, B 1 uptodate, C 1 gone",
             "B serving 1, A serving 2, C offline 1; last BA; epoch 7",
         )
         .reordering(),
@@ -118,7 +126,7 @@ fn whatever_happens_meanwhile_ends_it() {
             "the head dies",
             DRIFTED,
             "BCA",
-            "A 2 uptodate, B 1 gone rests, C 1 uptodate",
+            "A 2 uptodate rests, B 1 gone, C 1 uptodate",
             "C serving 1, A serving 2, B offline 1; last CA; epoch 7",
         )
         .reordering(),

@@ -249,11 +249,11 @@ proptest! {
         let reply = next_chain(&request).chain.unwrap();
         let before = targets(chain, PublicState::PublicServing);
         let after = targets(&reply, PublicState::PublicServing);
-        let head = chain.members[0];
-        let fact = request.facts[head.target as usize - 1];
+        let last = chain.members.last().unwrap();
+        let fact = request.facts[last.target as usize - 1];
         let rests = chain.reordering
             && fact.at_rest
-            && fact.incarnation == head.incarnation
+            && fact.incarnation == last.incarnation
             && fact.chain_version == chain.version;
         if rests && before.len() == 4 && after == reply.preferred {
             return Ok(());
@@ -287,7 +287,7 @@ proptest! {
         prop_assert!(may || !after.reordering);
     }
 
-    /// With heads that say at once that they are at rest.
+    /// With members that say at once that nothing pends.
     #[test]
     fn a_chain_of_which_all_are_well_comes_into_its_preferred_order(request in request()) {
         let mut chain = settled(all_serve(request.chain.clone().unwrap().members), false);

@@ -223,12 +223,15 @@ impl<P: Clone> Replica<P> {
         &self.view
     }
 
-    /// For reports: the head of a chain that is reordering, so that it gives no versions, and every update that
-    /// has one is committed here. Then the others have it too, stored at least, and nobody has more.
+    /// For reports: the last member of a chain that is reordering knows that nothing pends at any member. All
+    /// have this version of the chain, in which no update gets a version, and hold nothing of an earlier one
+    /// (`settling`). The head alone could not say so: it may have committed, by a read's question to the last
+    /// member, what the members between still hold pending.
     pub fn is_at_rest(&self) -> bool {
-        let head = self.view.role == Role::Serving && self.view.is_head && self.offline.is_none();
-        let idle = self.pending_total == 0 || planted(Planted::RestWhilePending);
-        head && self.view.chain.reordering && idle
+        let last = self.view.last_serving == Some(self.identity.target);
+        let serves = self.view.role == Role::Serving && last && self.offline.is_none();
+        let idle = self.pending_total == 0 && self.settling.rolled_forward >= self.view.version.0;
+        serves && self.view.chain.reordering && (idle || planted(Planted::RestWhilePending))
     }
 
     /// Nothing pends: every update that was assigned is committed here.

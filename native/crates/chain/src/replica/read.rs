@@ -75,6 +75,19 @@ impl<P: Clone> Replica<P> {
         self.may_serve(now, chain_version)
     }
 
+    /// Before this member's list of committed chunks is shown to a client: it must have what was acknowledged,
+    /// which another member may have committed while it pends here. The last serving one always has. `inode`:
+    /// the list is of its chunks alone.
+    pub fn may_list_committed(&self, now: Time, chain_version: u64, inode: Option<u64>) -> Result<()> {
+        self.read_still_valid(now, chain_version)?;
+        let listed = |chunk: &ChunkId| inode.is_none_or(|inode| chunk.inode == inode);
+        let pends = self.queues.iter().any(|(chunk, queue)| listed(chunk) && !queue.pending.is_empty());
+        if pends && self.view.last_serving != Some(self.identity.target) {
+            return Err(Error::new(Code::NotCommitted, "updates of listed chunks pend here"));
+        }
+        Ok(())
+    }
+
     /// The last serving member decides with what it has committed, and never answers "pending".
     pub(super) fn on_committed_question(
         &mut self,

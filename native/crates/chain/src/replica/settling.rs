@@ -9,7 +9,8 @@
 //! **Rolled forward**: whoever still holds a removal pending drives it again and asks the last member for it,
 //! for as long as its acknowledgements are lost. So no mark of a removal may go before this member and those
 //! before it say that they hold nothing of its version of the chain any more. That stays true: later versions
-//! of the chain have none of these members in front but those that said so, or were brought up to date.
+//! of the chain have none of these members in front but those that said so, or change places when nothing pends
+//! anywhere. A member that was away forgets what it knew: it may come back behind others.
 
 use super::{Output, Replica, ReplyTo, Step};
 use crate::museum::{Planted, planted};
@@ -26,7 +27,7 @@ pub(super) struct Settling {
     pub waits: bool,
     /// The question is in the air.
     asked: bool,
-    rolled_forward: u64,
+    pub rolled_forward: u64,
 }
 
 impl<P: Clone> Replica<P> {
@@ -35,7 +36,9 @@ impl<P: Clone> Replica<P> {
         let alone = self.view.predecessor.is_none();
         let new = was == Role::Syncing || self.settling.waits;
         let waits = self.view.role == Role::Serving && new && !alone && !planted(Planted::NoSettling);
-        self.settling = Settling { waits, asked: false, ..self.settling };
+        // Who comes back was not among those that said so: it may come to stand behind one that did not.
+        let kept = if self.view.role == Role::Serving { self.settling.rolled_forward } else { 0 };
+        self.settling = Settling { waits, asked: false, rolled_forward: kept };
     }
 
     pub(super) fn ask_predecessor(&mut self, step: &mut Step<P>) {
@@ -259,6 +262,53 @@ mod tests {
         head.acknowledged(3, version(2, 7));
         head.feed(Input::Tick);
         assert_eq!(head.replica.rolled_forward().0, 3);
+    }
+
+    #[test]
+    fn a_member_with_pending_updates_leaves_the_list_of_chunks_to_others() {
+        let mut head = Target::new(HEAD, present(version(1, 5)));
+        head.view(1, PublicState::PublicServing);
+        let may_list = |head: &Target, inode| {
+            head.replica.may_list_committed(Time::ZERO, 1, inode).map_err(|error| error.code)
+        };
+        assert_eq!(may_list(&head, None), Ok(()));
+        head.assign(1, 1, UpdateKind::UpdateRemove);
+        head.stored(version(1, 6));
+        assert_eq!(may_list(&head, None), Err(Code::NotCommitted));
+        assert_eq!(may_list(&head, Some(CHUNK.inode)), Err(Code::NotCommitted));
+        assert_eq!(may_list(&head, Some(CHUNK.inode + 1)), Ok(()), "of another inode");
+        head.acknowledged(1, version(1, 6));
+        assert_eq!(may_list(&head, Some(CHUNK.inode)), Ok(()));
+        head.assign(1, 2, UpdateKind::UpdateWrite);
+        head.view(2, PublicState::PublicSyncing);
+        assert_eq!(head.replica.may_list_committed(Time::ZERO, 2, None), Ok(()), "the last one decides");
+    }
+
+    /// With reordering: at rest is what the last member knows of all, and what it knew before it was away is void.
+    #[test]
+    fn the_last_member_is_at_rest_when_all_before_it_have_rolled_forward() {
+        let mut tail = Target::new(TAIL, Committed::default());
+        let reordering = |tail: &mut Target, number: u64| {
+            tail.view(number, PublicState::PublicServing);
+            let mut chain = tail.replica.view().chain.clone();
+            chain.version += 1;
+            chain.reordering = true;
+            tail.feed(Input::View { chain, lease_until: Some(Time(u64::MAX)) });
+            tail.feed(Input::Tick);
+        };
+        reordering(&mut tail, 4);
+        assert!(!tail.replica.is_at_rest(), "the head did not say anything");
+        let answer = |tail: &mut Target, of: u64, chain: u64| {
+            let result = Ok(Version { chain, number: 0 });
+            tail.feed(Input::CommittedAnswer { chain_version: of, chunk: NO_CHUNK, result });
+            tail.feed(Input::Tick);
+        };
+        answer(&mut tail, 5, 3);
+        assert!(!tail.replica.is_at_rest(), "something of version 3 pends before it");
+        answer(&mut tail, 5, 5);
+        assert!(tail.replica.is_at_rest());
+        tail.view(6, PublicState::PublicSyncing);
+        assert_eq!(tail.replica.rolled_forward().0, 0, "it was away");
     }
 
     #[test]

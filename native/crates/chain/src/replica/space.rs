@@ -8,13 +8,13 @@ use crate::update::Chunks;
 use wire::TargetId;
 
 impl<P: Clone> Replica<P> {
-    /// A new version of the chain. What is known of the room of the members after this one stays: it is less
-    /// than they have, at worst, and then it is asked for. A member that had nobody after it knows nothing.
-    pub(super) fn begin_with_room(&mut self, had_successor: bool) {
-        match self.view.successor {
-            None => self.successor_allocatable_bytes = Some(u64::MAX),
-            Some(_) if !had_successor => self.successor_allocatable_bytes = None,
-            Some(_) => {}
+    /// A new version of the chain. What is known of the room of the members `before` after this one stays while
+    /// no other is among them: it is less than they have, at worst, and then it is asked for.
+    pub(super) fn begin_with_room(&mut self, before: &[TargetId]) {
+        if self.view.after.is_empty() {
+            self.successor_allocatable_bytes = Some(u64::MAX);
+        } else if !self.view.after.iter().all(|member| before.contains(member)) {
+            self.successor_allocatable_bytes = None;
         }
     }
 
@@ -95,5 +95,37 @@ mod tests {
         assert_eq!(replica.asks_space_of(), None);
         assert_eq!(replica.allocatable_bytes(&room), 1 << 39);
         assert_eq!(replica.allocatable_bytes(&Room(5)), 5);
+    }
+
+    #[test]
+    fn what_is_known_is_of_the_members_it_was_learnt_of() {
+        let view = |version: u64, order: &[u64]| {
+            let member = |target: &u64| Member {
+                target: *target,
+                node: *target as u32,
+                state: PublicState::PublicServing as i32,
+                incarnation: 7,
+                ..Member::default()
+            };
+            let members = order.iter().map(member).collect();
+            let chain = Chain { id: 1, version, members, ..Chain::default() };
+            Input::View { chain, lease_until: Some(Time(9)) }
+        };
+        let mut replica: Replica<()> =
+            Replica::new(Identity { target: TargetId(2), incarnation: 7 }, Recovered::default());
+        let mut is_unknown_in = |version: u64, order: &[u64], learns: Option<u64>| {
+            replica.handle(Time(1), view(version, order), &Room(1 << 40), &mut Vec::new());
+            let unknown = replica.room_is_unknown();
+            if let Some(from) = learns {
+                replica.learn_space(TargetId(from), version, 1 << 39);
+            }
+            unknown
+        };
+        assert!(is_unknown_in(1, &[1, 2, 3], Some(3)));
+        assert!(!is_unknown_in(2, &[2, 3], None), "the same one");
+        assert!(is_unknown_in(3, &[2, 3, 1], Some(3)), "one more");
+        assert!(!is_unknown_in(4, &[2, 1, 3], None), "the same ones");
+        assert!(!is_unknown_in(5, &[3, 2], None), "nobody is after it");
+        assert!(is_unknown_in(6, &[2, 3], None), "nothing is known of it any more");
     }
 }

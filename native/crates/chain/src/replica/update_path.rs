@@ -67,7 +67,7 @@ impl<P: Clone> Replica<P> {
     /// The last moment to refuse (P8): whatever the engine would not store must be found here.
     fn may_assign(&self, step: &Step<P>, update: &Update) -> Result<()> {
         if self.view.chain.reordering && !planted(Planted::AssignsWhileReordering) {
-            return Err(Error::new(Code::NotHead, format!("chain {} is reordering", self.view.chain.id)));
+            return Err(Error::new(Code::Busy, format!("chain {} is reordering", self.view.chain.id)));
         }
         let held = self.newest_chunk_size(step, update.chunk);
         if let Some(size) = held.filter(|size| *size != update.chunk_size)

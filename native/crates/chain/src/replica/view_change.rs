@@ -24,13 +24,13 @@ impl<P: Clone> Replica<P> {
 
     fn change_view(&mut self, step: &mut Step<P>, chain: Chain) {
         let stale = Error::new(Code::WrongChainVersion, format!("the chain changed to {}", chain.version));
-        let (was, had_successor) = (self.view.role, self.view.successor.is_some());
+        let (was, before) = (self.view.role, std::mem::take(&mut self.view.after));
         self.view = View::new(chain, self.identity.target, self.identity.incarnation);
         // R1: whatever was synced was synced under another version.
         self.up_to_date = self.up_to_date && planted(Planted::R1);
         self.begin_settling(was);
         self.fencing.begin_again();
-        self.begin_with_room(had_successor);
+        self.begin_with_room(&before);
         self.source = None;
         self.retry.clear();
         self.end_session(step, &stale);

@@ -26,7 +26,7 @@ pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
     let disk = target.disk_share();
     disk.readers.push((), move || {
         let digests = || {
-            target.may_list(request.chain_version, true)?;
+            target.may_list(request.chain_version, None, true)?;
             let mut ranges: Vec<ChunkRange> = Vec::new();
             let mut from = Some(ChunkId::from(request.from.unwrap_or_default()));
             while let Some(first) = from.filter(|_| ranges.len() < RANGES_MAX) {
@@ -39,7 +39,7 @@ pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
                 });
                 from = next;
             }
-            target.may_list(request.chain_version, true)?;
+            target.may_list(request.chain_version, None, true)?;
             Ok(DigestChunksReply { header: None, ranges })
         };
         replier.respond(digests());

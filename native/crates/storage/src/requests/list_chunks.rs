@@ -25,10 +25,10 @@ pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
         let inode = (request.inode != 0).then_some(request.inode);
         let in_resync = request.target != 0;
         let listed = target
-            .may_list(request.chain_version, in_resync)
+            .may_list(request.chain_version, inode, in_resync)
             .and_then(|()| target.list(from, inode, limit, request.with_checksum))
             // The lease is tested after the choice (P2).
-            .and_then(|chunks| target.may_list(request.chain_version, in_resync).map(|()| chunks));
+            .and_then(|chunks| target.may_list(request.chain_version, inode, in_resync).map(|()| chunks));
         replier.respond(listed.map(|chunks| {
             let more = chunks.len() == limit;
             ListChunksReply { header: None, chunks, more }

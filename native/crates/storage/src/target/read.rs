@@ -78,15 +78,16 @@ impl Target {
         Ok(Read { payload, version: read.version, chunk_length: read.chunk_length, crc: read.crc })
     }
 
-    /// Whether this target's list of chunks may be shown: to a client as for a read, to a predecessor in its
-    /// resync.
-    pub fn may_list(&self, chain_version: u64, in_resync: bool) -> Result<()> {
+    /// Whether this target's list of chunks (of one inode) may be shown: to a client as for a read, to a
+    /// predecessor in its resync.
+    pub fn may_list(&self, chain_version: u64, inode: Option<u64>, in_resync: bool) -> Result<()> {
         let hangs = || Error::new(Code::TargetOffline, "its disk hangs");
         let state = self.lock_state().ok_or_else(hangs)?;
-        if in_resync && state.replica.may_list(chain_version).is_ok() {
-            return Ok(());
+        let now = crate::clock::now();
+        if !in_resync {
+            return state.replica.may_list_committed(now, chain_version, inode);
         }
-        state.replica.read_still_valid(crate::clock::now(), chain_version)
+        state.replica.may_list(chain_version).or_else(|_| state.replica.read_still_valid(now, chain_version))
     }
 
     /// `count` chunks from `from` on, and where the next ones begin; fewer, and nothing: there are no more.
