@@ -147,8 +147,11 @@ impl Target {
     /// cost a call.
     pub(super) fn refresh_space(&self) {
         let space = self.store.space();
-        self.allocatable_bytes.store(space.allocatable_bytes, Ordering::Relaxed);
-        self.known.lock().space = space;
+        // What does not answer has an error to report, and not "full": a head that heard that would refuse writes.
+        if let Some(space) = space {
+            self.allocatable_bytes.store(space.allocatable_bytes, Ordering::Relaxed);
+        }
+        self.known.lock().space = space.unwrap_or_default();
     }
 
     /// A flush gives the blocks of removed chunks back (P12).

@@ -287,9 +287,10 @@ impl Store {
         Ok(listed)
     }
 
-    /// Zeros if the disk does not answer: then the target reports an error anyway.
-    pub fn space(&self) -> Space {
-        self.with(Engine::space).map_or(Space::default(), |space| Space {
+    /// `None` while the disk does not answer, or the engine is opened again.
+    pub fn space(&self) -> Option<Space> {
+        let space = self.with(Engine::space).ok()?;
+        Some(Space {
             capacity_bytes: space.capacity,
             used_bytes: space.used,
             allocatable_bytes: space.allocatable,
