@@ -85,6 +85,23 @@ fn damage_shows_against_the_checksum_and_a_failing_disk_is_an_error() {
     assert!(engine.failure().is_some());
 }
 
+/// Pages that are still on their way show what was written in their place meanwhile: that is why the receiver
+/// compares.
+#[test]
+fn pages_that_were_overwritten_before_they_left_do_not_match() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::create(Arc::new(FileDisk::open(folder.path()).unwrap()), options()).unwrap();
+    let pool = PagePool::new(1);
+    write(&engine, id(1, 0), 0, 0, &pattern(1, 4 * BLOCK_BYTES)).unwrap();
+    let read = engine.read_pages(id(1, 0), 0, CHUNK, &pool).unwrap().expect("whole blocks");
+    write(&engine, id(1, 0), 1, 4096, &[7; BLOCK_BYTES]).unwrap();
+    engine.checkpoint().unwrap();
+    let crc = read.info.crc;
+    let bytes: Vec<u8> = read.parts.into_iter().flat_map(|pages| pages.copy_out().unwrap()).collect();
+    assert_eq!(bytes[4096..2 * 4096], [7; BLOCK_BYTES]);
+    assert_ne!(checksum(&bytes), crc);
+}
+
 /// A reader beside a writer that overwrites in place: whatever does not match its checksum is found out, and
 /// everything that matches is one version whole.
 #[test]

@@ -18,7 +18,7 @@ pub const CHUNK_SIZE: u32 = 1 << 20;
 /// Of one attempt; what a member that is stopped costs.
 const ATTEMPT: Duration = Duration::from_millis(1000);
 /// Only a fault of ours lasts longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct TestClient {
     id: ClientId,

@@ -1,8 +1,9 @@
 //! After failures the members come back into their preferred order by themselves, under load: nothing is lost
 //! or copied for it, and all copies serve all the time.
 
-use crate::client::Change;
+use crate::client::{Change, PATIENCE};
 use crate::harness::{CHAINS, Cluster, Model, pattern};
+use std::time::Instant;
 use wire::message::{Chain, PublicState};
 
 fn order(chain: &Chain) -> Vec<u64> {
@@ -38,7 +39,9 @@ fn after_each_death_of_a_head_the_heads_are_where_they_were_placed() {
         assert_eq!(moved, 0, "a dead server is no head");
         cluster.start_server(node);
         let mut copied = None;
+        let begun = Instant::now();
         loop {
+            assert!(begun.elapsed() < PATIENCE, "the chains come back into their order");
             change(&mut model);
             let chains = cluster.manager.chains();
             let serving = chains.iter().all(all_serve);
