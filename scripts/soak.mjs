@@ -4,7 +4,7 @@
 //   --results FOLDER                                where figures go (default: bench/results)
 // A part that fails prints the command that repeats it, and does not keep the others from running.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -130,7 +130,9 @@ function save(results, entry) {
   const path = join(results, 'soak.json');
   const before = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')).runs : [];
   const runs = [...before, entry].slice(-runsMax);
-  writeFileSync(path, `${JSON.stringify({ runs }, undefined, 2)}\n`);
+  // Into its place whole: hours of figures are in it.
+  writeFileSync(`${path}.new`, `${JSON.stringify({ runs }, undefined, 2)}\n`);
+  renameSync(`${path}.new`, path);
 }
 
 let options;
