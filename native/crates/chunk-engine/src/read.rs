@@ -127,11 +127,7 @@ impl Core {
             let layout = &snapshot.layout;
             let length = (layout.length.saturating_sub(offset) as usize).min(buffer.len());
             let result = read_runs(&snapshot, offset as usize, &mut buffer[..length]);
-            let unchanged = {
-                let shard = self.index.shard(chunk);
-                shard.entries.get(&chunk).is_some_and(|entry| entry.generation == snapshot.generation)
-            };
-            if unchanged {
+            if self.is_unchanged(chunk, snapshot.generation) {
                 let crc = result.map_err(|unread| self.unread(chunk, unread))?;
                 let (version, chunk_length) = (layout.version, layout.length);
                 return Ok(ReadInfo { version, chunk_length, length: length as u32, crc });
@@ -151,11 +147,15 @@ impl Core {
                 Snapshot::new(entry, active, layout.clone(), block..block + 1, 1)
             };
             let result = read_runs(&snapshot, block as usize * BLOCK_BYTES, &mut bytes);
-            let generation = self.index.shard(chunk).entries.get(&chunk).map(|entry| entry.generation);
-            if generation == Some(snapshot.generation) {
+            if self.is_unchanged(chunk, snapshot.generation) {
                 return result.map(|_| bytes).map_err(|unread| self.unread(chunk, unread));
             }
         }
+    }
+
+    /// Nothing of the chunk was overwritten or given back since a snapshot of this generation.
+    pub fn is_unchanged(&self, chunk: ChunkId, generation: u64) -> bool {
+        self.index.shard(chunk).entries.get(&chunk).is_some_and(|entry| entry.generation == generation)
     }
 
     /// Damage is of one chunk; a disk that does not read is the end of the target.

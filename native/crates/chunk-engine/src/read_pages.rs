@@ -4,7 +4,7 @@
 //! have damaged them.
 
 use crate::checksum::{BLOCK_BYTES, combine};
-use crate::engine::{Core, Engine};
+use crate::engine::Engine;
 use crate::layout::Layout;
 use crate::read::{ReadInfo, Run, Snapshot, Source, Unread};
 use pages::{PAGES_BYTES_MAX, PagePool, Pages};
@@ -36,19 +36,7 @@ impl Engine {
         pool: &PagePool,
     ) -> Result<Option<PagesRead>> {
         self.core.check()?;
-        self.core.read_pages(chunk, offset, length, pool)
-    }
-}
-
-impl Core {
-    fn read_pages(
-        &self,
-        chunk: ChunkId,
-        offset: u32,
-        length: u32,
-        pool: &PagePool,
-    ) -> Result<Option<PagesRead>> {
-        let Some(snapshot) = self.snapshot(chunk, None, offset, length as usize, RUN_BLOCKS_MAX)? else {
+        let Some(snapshot) = self.core.snapshot(chunk, None, offset, length as usize, RUN_BLOCKS_MAX)? else {
             return Ok(None);
         };
         let layout = &*snapshot.layout;
@@ -57,17 +45,11 @@ impl Core {
         if offset >= end || !whole(offset) || !(whole(end) || end == layout.length) {
             return Ok(None);
         }
-        let shared = share(&snapshot, pool);
-        let unchanged = {
-            let shard = self.index.shard(chunk);
-            shard.entries.get(&chunk).is_some_and(|entry| entry.generation == snapshot.generation)
-        };
-        let parts = match shared {
-            _ if !unchanged => return Ok(None),
-            Ok(Some(parts)) => parts,
-            Ok(None) => return Ok(None),
-            Err(unread) => return Err(self.unread(chunk, unread)),
-        };
+        let shared = share(&snapshot, (end - offset) as usize, pool);
+        if !self.core.is_unchanged(chunk, snapshot.generation) {
+            return Ok(None);
+        }
+        let Some(parts) = shared.map_err(|unread| self.core.unread(chunk, unread))? else { return Ok(None) };
         let (version, chunk_length) = (layout.version, layout.length);
         let crc =
             stored_checksum(layout, offset as usize / BLOCK_BYTES, (end as usize).div_ceil(BLOCK_BYTES));
@@ -79,21 +61,28 @@ fn stored_checksum(layout: &Layout, first: usize, end: usize) -> u32 {
     (first..end).fold(0, |sum, block| combine(sum, layout.crcs[block], layout.stored(block as u32)))
 }
 
-/// `None`: not all of it can be shared.
-fn share(snapshot: &Snapshot, pool: &PagePool) -> std::result::Result<Option<Vec<Pages>>, Unread> {
-    let mut parts: Vec<Pages> = Vec::new();
-    for Run { first, count, source } in &snapshot.runs {
-        let Source::Disk { file, offset } = source else { return Ok(None) };
-        let last = first + count - 1;
-        let length = (count - 1) as usize * BLOCK_BYTES + snapshot.layout.stored(last);
+/// `None`: not all of it can be shared. Found out before the disk is asked, as far as it can be.
+fn share(
+    snapshot: &Snapshot,
+    length: usize,
+    pool: &PagePool,
+) -> std::result::Result<Option<Vec<Pages>>, Unread> {
+    let pieces = snapshot.runs.iter().map(|Run { first, count, source }| match source {
+        Source::Disk { file, offset } => Some((first, count, file, *offset)),
+        Source::Image(_) | Source::Hole => None,
+    });
+    let Some(pieces) = pieces.collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let pipes = (0..length.div_ceil(PAGES_BYTES_MAX)).map(|_| pool.try_take());
+    let Some(mut parts) = pipes.collect::<Option<Vec<Pages>>>() else { return Ok(None) };
+    let mut filled = 0;
+    for (first, count, file, offset) in pieces {
+        let length = (count - 1) as usize * BLOCK_BYTES + snapshot.layout.stored(first + count - 1);
         let mut done = 0;
         while done < length {
-            let fits = parts.last().filter(|pages| pages.room_bytes() > 0).is_some();
-            if !fits {
-                let Some(pages) = pool.try_take() else { return Ok(None) };
-                parts.push(pages);
+            if parts[filled].room_bytes() == 0 {
+                filled += 1;
             }
-            let pages = parts.last_mut().expect("one with room");
+            let pages = &mut parts[filled];
             let wanted = pages.room_bytes().min(length - done);
             match file.file.share(offset + done as u64, wanted, pages) {
                 Ok(count) if count == wanted => done += count,

@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// What one pipe carries: the most that an unprivileged process may ask for.
 pub const PAGES_BYTES_MAX: usize = 1 << 20;
 
+/// Reads that are copied before a host that refused a pipe is asked for one again: it costs four system calls.
+const SKIPPED_AFTER_REFUSAL: u32 = 1000;
+
 #[derive(Debug)]
 struct Pipe {
     reader: OwnedFd,
@@ -32,6 +35,8 @@ impl Pipe {
 struct Shelf {
     idle: Vec<Pipe>,
     used: usize,
+    /// Calls that do not ask the host again, because it refused a pipe.
+    skip: u32,
 }
 
 #[derive(Debug)]
@@ -57,12 +62,20 @@ impl PagePool {
             if shelf.used == self.0.pipes_max {
                 return None;
             }
+            if shelf.idle.is_empty() && shelf.skip > 0 {
+                shelf.skip -= 1;
+                return None;
+            }
             shelf.used += 1;
             shelf.idle.pop()
         };
         let mut pages = Pages { pipe: idle, length_bytes: 0, slots: 0, pool: self.clone() };
         if pages.pipe.is_none() {
-            pages.pipe = Some(Pipe::new().ok()?);
+            pages.pipe = Pipe::new().ok();
+            if pages.pipe.is_none() {
+                self.0.shelf.lock().skip = SKIPPED_AFTER_REFUSAL;
+                return None;
+            }
         }
         Some(pages)
     }
@@ -206,6 +219,11 @@ impl Part {
             Part::Pages(pages) => pages.copy_out(),
         }
     }
+}
+
+/// A payload that is memory alone.
+pub fn in_memory(payload: Vec<Bytes>) -> Vec<Part> {
+    payload.into_iter().map(Part::from).collect()
 }
 
 impl From<Bytes> for Part {

@@ -2,7 +2,7 @@
 //! answer. A request is answered exactly once: a dropped sender answers `Internal`.
 
 use bytes::Bytes;
-use pages::Part;
+use pages::{Part, in_memory};
 use std::sync::Arc;
 use wire::request::{self, ReplyMessage};
 use wire::{BufferPool, Code, Error, Result};
@@ -125,7 +125,7 @@ impl ReplySender {
 
     /// Done, with this reply. The payload is pushed with it.
     pub fn send<R: ReplyMessage>(self, reply: R, payload: Vec<Bytes>) {
-        self.send_parts(reply, payload.into_iter().map(Part::from).collect());
+        self.send_parts(reply, in_memory(payload));
     }
 
     /// As `send`, of memory and of pages that leave without being copied.

@@ -24,7 +24,7 @@ pub struct Standing {
     pub state: LocalState,
     pub chain_version: u64,
     pub fences_held: u64,
-    /// Of the head of a chain that is reordering.
+    /// Of the last member of a chain that is reordering.
     pub at_rest: bool,
 }
 

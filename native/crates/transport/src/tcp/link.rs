@@ -10,8 +10,7 @@ use crate::slots::{Owed, Slots};
 use crate::threads;
 use crate::timer::Timer;
 use crate::{Connection, Done, Handler, Outgoing};
-use bytes::Bytes;
-use pages::Part;
+use pages::{Part, in_memory};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -90,7 +89,7 @@ impl Connection for Link {
         if !self.core.begin(request_id, &out, done) {
             return;
         }
-        let frame = OutFrame::new(out.kind as u8, Flags::NONE, out.message, parts(out.payload));
+        let frame = OutFrame::new(out.kind as u8, Flags::NONE, out.message, in_memory(out.payload));
         if !self.writer.send(frame) {
             // Closed in between: whoever closed it ended the calls, or is about to.
             self.close();
@@ -98,7 +97,7 @@ impl Connection for Link {
     }
 
     fn send_one_way(&self, out: Outgoing) -> Result<()> {
-        let frame = OutFrame::new(out.kind as u8, Flags::ONE_WAY, out.message, parts(out.payload));
+        let frame = OutFrame::new(out.kind as u8, Flags::ONE_WAY, out.message, in_memory(out.payload));
         if self.writer.send(frame) { Ok(()) } else { Err(self.core.calls.lost()) }
     }
 
@@ -117,10 +116,6 @@ impl Connection for Link {
     fn peer(&self) -> String {
         self.core.peer.clone()
     }
-}
-
-fn parts(payload: Vec<Bytes>) -> Vec<Part> {
-    payload.into_iter().map(Part::from).collect()
 }
 
 impl AnswerPath for Link {

@@ -84,7 +84,7 @@ impl OutFrame {
         written_bytes - own
     }
 
-    /// Counts bytes of `next_pages` that were written. They keep no length of their own in `payload`.
+    /// Counts bytes of `next_pages` that were written; what was written whole is no part any more.
     pub fn advance_pages(&mut self, written_bytes: usize) {
         self.left_bytes -= written_bytes;
         let first = self.payload.iter().position(|part| matches!(part, Part::Pages(_)));
@@ -118,7 +118,7 @@ mod tests {
     fn every_split_yields_the_same_bytes() {
         let frame = || {
             let payload = vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"three")];
-            OutFrame::new(9, Flags::REPLY, vec![1, 2, 3, 4], payload.into_iter().map(Part::from).collect())
+            OutFrame::new(9, Flags::REPLY, vec![1, 2, 3, 4], pages::in_memory(payload))
         };
         let collect = |frame: &OutFrame| {
             let mut slices = Vec::new();
