@@ -46,9 +46,15 @@ test(
     underLoad('cuts', 3 * (cutMs + 1_000), async () => {
       const during = async (host: (typeof servers)[number]): Promise<void> => {
         await sleep(cutMs);
-        // The cut was real: the manager gave the host up.
-        const members = hosts.catena('status', '--json').said;
-        expect(members).toMatch(/"state": ?"(offline|waiting|lastsrv)"/);
+        // The cut was real: the manager gave this host up, with every target on it.
+        const node = servers.indexOf(host) + 1;
+        const targets = JSON.parse(hosts.catena('targets', '--json').said) as {
+          node: number;
+          state: string;
+        }[];
+        const own = targets.filter((target) => target.node === node);
+        expect(own.length).toBeGreaterThan(0);
+        expect(own.filter(({ state }) => state === 'serving')).toEqual([]);
         hosts.heal(host);
         await sleep(1_000);
       };
