@@ -122,7 +122,7 @@ describe('storage nodes', () => {
     expect([0, 1].map((chain) => stateOf(2, chain))).toEqual([PUBLIC_SERVING, PUBLIC_SERVING]);
   });
 
-  test('when all serve again, each chain comes back into its preferred order when its head rests', async () => {
+  test('when all serve again, each chain comes back into its preferred order when its last member rests', async () => {
     await serving();
     const order = (): bigint[][] =>
       cluster.manager.routing.chains.map((chain) => chain.members.map((member) => member.target));

@@ -76,7 +76,7 @@ export class StorageNode {
             fencesHeld: this.fencesHeld ?? this.version,
             complete: this.complete,
             stopped: member.tenure === message.Tenure.STOPS,
-            atRest: chain.reordering && member === chain.members[0],
+            atRest: chain.reordering && member === chain.members.at(-1),
           }),
         ),
     );
