@@ -2,7 +2,16 @@
 // is slow, full, found empty. No client sees an error (but ENOSPC for what needs room on a full disk) or a wrong byte,
 // and the copies are equal afterwards.
 
-import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -85,28 +94,53 @@ async function underLoad(
   return figures;
 }
 
-async function paused(name: string): Promise<void> {
+/** `before`: what must be so when the pause ends. */
+async function paused(name: string, before: () => void): Promise<void> {
   const pid = cluster.pidOf(name);
   process.kill(pid, 'SIGSTOP');
-  await sleep(hardMs);
-  process.kill(pid, 'SIGCONT');
+  try {
+    await sleep(hardMs);
+    // Nobody has killed it or let it go on meanwhile.
+    expect(readFileSync(`/proc/${pid}/status`, 'utf8')).toMatch(/^State:\tT/m);
+    before();
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
 }
 
 test('a storage server is paused beyond its lease', async () => {
-  await underLoad('paused-storage', () => paused('storage-1'));
+  const isServing = (): boolean[] =>
+    (cluster.status().chains ?? []).flatMap(({ members }) =>
+      members.filter(({ node }) => node === 1).map(({ state }) => state === 'serving'),
+    );
+  expect(new Set(isServing())).toEqual(new Set([true]));
+  await underLoad('paused-storage', () =>
+    paused('storage-1', () => {
+      expect(new Set(isServing()), 'every chain went on without it').toEqual(new Set([false]));
+    }),
+  );
 });
 
 test('the manager is paused beyond its lease', async () => {
-  await underLoad('paused-manager', () => paused('manager'), { longestMs: longestMsMaxWithoutManager });
+  const pid = cluster.pidOf('manager');
+  await underLoad('paused-manager', () => paused('manager', () => {}), {
+    longestMs: longestMsMaxWithoutManager,
+  });
+  expect(cluster.pidOf('manager')).toBe(pid);
 });
+
+/** Requests that the second server's disk has delayed so far. */
+const delayed = (): number => Number(readFileSync(faultPath, 'utf8'));
 
 test('a disk is slow', async () => {
   await underLoad(
     'slow-disk',
     async () => {
+      const before = delayed();
       writeFileSync(faultPath, 'delay-ms 20');
       await sleep(shortMs);
       writeFileSync(faultPath, 'none');
+      expect(delayed(), 'requests of the disk were delayed').toBeGreaterThan(before + 10);
     },
     { hardshipMs: shortMs },
   );

@@ -1,5 +1,5 @@
-//! The file system of two files: `disk`, on which a loop device stands, and `fault`, which takes a word. Reads
-//! and writes go on to an image beside the log; nothing is cached here.
+//! The file system of two files: `disk`, on which a loop device stands, and `fault`, which takes a word and says how
+//! many requests have met a fault so far. Reads and writes go on to an image beside the log; nothing is cached here.
 
 use super::fault::Fault;
 use super::log::{append_flush, append_write};
@@ -15,6 +15,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const DISK: u64 = 2;
@@ -41,6 +42,8 @@ struct Disk {
     bytes: u64,
     log: Option<Mutex<File>>,
     fault: Mutex<Fault>,
+    /// Requests that were delayed or failed.
+    suffered: AtomicU64,
 }
 
 /// Mounts; the disk is there when this returns.
@@ -51,7 +54,13 @@ pub fn start(options: &DiskOptions) -> std::io::Result<Arc<Session>> {
     let image = File::options().read(true).write(true).create(true).truncate(false).open(&options.image)?;
     image.set_len(options.bytes)?;
     let log = options.log.as_ref().map(File::create).transpose()?;
-    let disk = Disk { image, bytes: options.bytes, log: log.map(Mutex::new), fault: Mutex::default() };
+    let disk = Disk {
+        image,
+        bytes: options.bytes,
+        log: log.map(Mutex::new),
+        fault: Mutex::default(),
+        suffered: AtomicU64::new(0),
+    };
     let mut attach = AttachOptions::new(&options.mount_point);
     attach.source = "catena-disk".into();
     Session::start(&SessionOptions::new(attach), Arc::new(disk)).map_err(std::io::Error::other)
@@ -82,6 +91,9 @@ impl Disk {
     /// What each request of the disk suffers first.
     fn suffer(&self) -> Result<(), Errno> {
         let fault = *self.fault.lock();
+        if fault != Fault::None {
+            self.suffered.fetch_add(1, Ordering::Relaxed);
+        }
         match fault {
             Fault::None => Ok(()),
             Fault::Fail => Err(Errno::IO),
@@ -98,6 +110,11 @@ impl Disk {
         let mut bytes = vec![0; size];
         self.image.read_exact_at(&mut bytes, offset).map_err(|_| Errno::IO)?;
         Ok(bytes.into())
+    }
+
+    fn read_fault(&self, offset: u64) -> Bytes {
+        let text = Bytes::from(format!("{}\n", self.suffered.load(Ordering::Relaxed)));
+        text.slice(text.len().min(offset as usize)..)
     }
 
     fn write_disk(&self, offset: u64, data: &[u8]) -> Result<(), Errno> {
@@ -159,7 +176,7 @@ impl FileSystem for Disk {
     }
 
     fn read(&self, _: &Request, node: u64, _: u64, offset: u64, size: u32, _: u32, reply: Reply<Data>) {
-        let bytes = if node == DISK { self.read_disk(offset, size) } else { Ok(Bytes::new()) };
+        let bytes = if node == DISK { self.read_disk(offset, size) } else { Ok(self.read_fault(offset)) };
         reply.send(bytes.map(|bytes| Data(vec![bytes])));
     }
 
