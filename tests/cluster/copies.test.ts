@@ -110,10 +110,32 @@ test.each([1, 2, 3])(
   },
 );
 
+test('verify says which copies it could not compare', async () => {
+  const supervisor = cluster.supervisorPid();
+  process.kill(supervisor, 'SIGSTOP'); // nobody starts it again, nobody reports its end
+  try {
+    const dead = cluster.kill('storage-3');
+    expect(dead).toBeGreaterThan(0);
+    const lost = (): boolean =>
+      cluster.status().chains?.every(({ members }) => members.some(({ state }) => state !== 'serving')) ??
+      false;
+    await expect.poll(lost, { timeout: 30_000, interval: 300 }).toBe(true);
+    const verified = catena('verify', '--dir', cluster.directory);
+    expect(verified.status).toBe(1);
+    expect(verified.stdout).toMatch(/target \d+ does not serve, not compared/);
+    expect(verified.stdout).toMatch(/all copies that serve are equal, \d+ are missing: /);
+  } finally {
+    process.kill(supervisor, 'SIGCONT');
+  }
+  await cluster.untilReady();
+  const verified = catena('verify', '--dir', cluster.directory);
+  expect(verified.status, verified.stdout + verified.stderr).toBe(0);
+});
+
 /** Sum of the metrics of a storage server whose name contains a word. */
 async function metric(node: number, word: string): Promise<number> {
   const http = cluster.status().processes.find((entry) => entry.name === `storage-${node}`)?.http;
-  const text = await (await fetch(`${http}metrics`)).text();
+  const text = await (await fetch(`${http}metrics`, { headers: { connection: 'close' } })).text();
   const lines = text.split('\n').filter((line) => !line.startsWith('#') && line.includes(word));
   return lines.reduce((total, line) => total + Number(line.split(' ').at(-1)), 0);
 }
