@@ -70,6 +70,7 @@ export interface RawStorageSettings {
   domain: string;
   managers: string[];
   disks: string[];
+  requireMountedDisks: boolean;
   media: string[];
   storeThreads: number;
   readThreads: number;

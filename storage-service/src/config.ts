@@ -27,6 +27,16 @@ export const storageConfigSchema = {
       'Data directories, one per disk. Their order is their number in the chain table, so it must not change.',
     scope: 'process',
   },
+  mountedDisks: {
+    type: 'text',
+    default: 'optional',
+    oneOf: ['optional', 'required'],
+    unit: 'rule',
+    reason:
+      'required: a data directory that is not the root of a mounted file system is a failed disk. Otherwise a disk ' +
+      'that is not mounted looks like an empty one, and its replicas are written again below its mount point.',
+    scope: 'process',
+  },
   media: {
     type: 'textList',
     default: ['buffered'],

@@ -15,8 +15,12 @@ const localStates = ['offline', 'online', 'uptodate'] as const;
 
 export async function startStorage(config: StorageConfig, context: ServiceContext): Promise<RunningService> {
   const { metrics, log } = context;
-  const { http: httpAddress, ...settings } = config;
-  const server = await StorageServer.start({ ...settings, media: mediaOfDisks(config) });
+  const { http: httpAddress, mountedDisks, ...settings } = config;
+  const server = await StorageServer.start({
+    ...settings,
+    requireMountedDisks: mountedDisks === 'required',
+    media: mediaOfDisks(config),
+  });
   showCounters(server, metrics);
   let http: HttpServer;
   try {

@@ -3,6 +3,7 @@
 // and the copies are equal afterwards.
 
 import {
+  appendFileSync,
   closeSync,
   mkdirSync,
   openSync,
@@ -40,6 +41,7 @@ let slowDisk: Program;
 let faultPath: string;
 /** The data directory that is a file system of its own. */
 let place: string;
+let fileSystem: LoopFileSystem;
 const mounts: ExtraMount[] = [];
 const undo: (() => Promise<void> | void)[] = [];
 
@@ -59,10 +61,11 @@ beforeAll(async () => {
   await slowDisk.until('mounted');
   faultPath = join(disk, 'fault');
   place = join(cluster.directory, 'storage-2', 'disk-0');
-  const fileSystem = LoopFileSystem.mount(join(disk, 'disk'), place, true);
+  fileSystem = LoopFileSystem.mount(join(disk, 'disk'), place, true);
   // An ext4 brings a folder of its own, which is nobody's data.
   rmSync(join(place, 'lost+found'), { recursive: true });
   undo.push(() => fileSystem.unmount());
+  appendFileSync(join(cluster.directory, 'config', 'storage-2.toml'), 'mountedDisks = "required"\n');
   undo.push(() => cluster.down());
   cluster.up();
   for (const number of [1, 2]) {
@@ -207,4 +210,23 @@ test('a disk is found empty when its server comes back', async () => {
     encoding: 'utf8',
   });
   expect(disk.some((name) => basename(name).startsWith('segment-'))).toBe(true);
+});
+
+test('a disk that is not mounted is not filled below its mount point', async () => {
+  const supervisor = cluster.supervisorPid();
+  const log = join(cluster.directory, 'logs', 'storage-2.log');
+  const refusals = (): number => readFileSync(log, 'utf8').split('is not mounted').length;
+  const before = refusals();
+  process.kill(supervisor, 'SIGSTOP');
+  try {
+    expect(cluster.tryKill('storage-2')).toBe(true);
+    await fileSystem.unmount();
+  } finally {
+    process.kill(supervisor, 'SIGCONT');
+  }
+  await expect.poll(refusals, { timeout: 30_000, interval: 100 }).toBeGreaterThan(before);
+  expect(readdirSync(place)).toEqual([]);
+  writeFileSync(join(cluster.mount, 'without'), Buffer.alloc(8 << 20, 9), { flush: true });
+  fileSystem = LoopFileSystem.mount(join(dirname(cluster.directory), 'disk', 'disk'), place, false);
+  await untilEqual(cluster);
 });

@@ -22,6 +22,7 @@ pub struct StorageSettings {
     pub domain: String,
     pub managers: Vec<String>,
     pub disks: Vec<String>,
+    pub require_mounted_disks: bool,
     /// Of each disk.
     pub media: Vec<String>,
     pub store_threads: u32,
@@ -59,6 +60,7 @@ impl TryFrom<StorageSettings> for Config {
         Ok(Config {
             open_disk: opener(disks.clone(), &settings.media)?,
             disks,
+            require_mounted_disks: settings.require_mounted_disks,
             address: settings.listen,
             advertise: settings.advertise,
             domain: settings.domain,

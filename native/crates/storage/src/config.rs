@@ -55,6 +55,8 @@ pub struct Config {
     pub managers: Vec<String>,
     /// Data directories; their index is the disk's number in the chain table, so their order must not change.
     pub disks: Vec<PathBuf>,
+    /// A data directory that is not the root of a file system of its own is a disk that failed.
+    pub require_mounted_disks: bool,
     /// Changes with each boot of the machine; an input, so that tests can set it (P10). `boot_id()` reads
     /// the kernel's.
     pub boot_id: String,
@@ -93,6 +95,7 @@ impl Config {
             advertise: String::new(),
             managers: Vec::new(),
             disks: Vec::new(),
+            require_mounted_disks: false,
             boot_id: boot_id(),
             // Stores copy memory and write to the page cache: as many as run at once on a small machine, and
             // one that may wait.

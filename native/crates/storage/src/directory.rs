@@ -5,6 +5,7 @@
 use crate::records;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use wire::message::{StorageDirectoryRecord, StorageTargetRecord};
 use wire::{Code, Error, Result, TargetId};
@@ -17,6 +18,24 @@ const REMOVED: &str = "removed-";
 
 fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Error {
     Error::new(Code::Io, format!("{what} {}: {error}", path.display()))
+}
+
+/// A disk that is not mounted looks like an empty one, and would be filled again on the file system below it.
+///
+/// # Errors
+/// It is not the root of a file system of its own, or is not there.
+pub fn require_mount_point(path: &Path) -> Result<()> {
+    let failed = |error: std::io::Error| cannot("look at the data directory", path, &error);
+    let own = std::fs::metadata(path).map_err(failed)?.dev();
+    let below = std::fs::metadata(path.join("..")).map_err(failed)?.dev();
+    if own != below {
+        return Ok(());
+    }
+    let detail = format!(
+        "{} is not mounted, and `mountedDisks` says that it must be: mount its disk, then restart this server",
+        path.display()
+    );
+    Err(Error::new(Code::Io, detail))
 }
 
 pub struct Directory {
@@ -189,6 +208,17 @@ mod tests {
         let identity: StorageDirectoryRecord =
             records::read(&folder.path().join(IDENTITY)).unwrap().expect("written with the first target");
         assert_eq!((identity.cluster.as_str(), identity.node), ("one", 3));
+    }
+
+    #[test]
+    fn a_disk_that_must_be_mounted_is_the_root_of_its_own_file_system() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("disk-0");
+        let code = |path: &Path| require_mount_point(path).err().map(|error| error.code);
+        assert_eq!(code(&inside), Some(Code::Io), "it is not there");
+        std::fs::create_dir(&inside).unwrap();
+        assert_eq!(code(&inside), Some(Code::Io));
+        assert_eq!(code(Path::new("/proc")), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One storage server: opens its data directories, serves them, ends in order or at once.
 
 use crate::Config;
-use crate::directory::Directory;
+use crate::directory::{Directory, require_mount_point};
 use crate::disk::DiskShare;
 use crate::disk::control::Controls;
 use crate::disk::scrubber::Scrubbers;
@@ -164,7 +164,9 @@ fn open_disks(config: &Config) -> Result<(u64, Vec<Arc<DiskShare>>)> {
     };
     let mut opened = Vec::new();
     for (disk, path) in config.disks.iter().enumerate() {
-        opened.extend(working(disk, Directory::open(path, &config.cluster, config.node))?);
+        let mounted = if config.require_mounted_disks { require_mount_point(path) } else { Ok(()) };
+        let directory = mounted.and_then(|()| Directory::open(path, &config.cluster, config.node));
+        opened.extend(working(disk, directory)?);
     }
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_millis());
     let last = opened.iter().map(|(_, directory)| directory.last_incarnation()).max().unwrap_or(0);
