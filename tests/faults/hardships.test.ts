@@ -217,9 +217,14 @@ test('a disk that is not mounted is not filled below its mount point', async () 
   const log = join(cluster.directory, 'logs', 'storage-2.log');
   const refusals = (): number => readFileSync(log, 'utf8').split('is not mounted').length;
   const before = refusals();
+  const pid = cluster.pidOf('storage-2');
   process.kill(supervisor, 'SIGSTOP');
   try {
-    expect(cluster.tryKill('storage-2')).toBe(true);
+    process.kill(pid, 'SIGKILL');
+    // Nobody waits for it, so that its end is seen; only then it has let go of its files.
+    await expect
+      .poll(() => readFileSync(`/proc/${pid}/status`, 'utf8'), { timeout: 30_000 })
+      .toMatch(/^State:\tZ/m);
     await fileSystem.unmount();
   } finally {
     process.kill(supervisor, 'SIGCONT');

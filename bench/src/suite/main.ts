@@ -20,6 +20,11 @@ const basePort = 27_400;
 const only = /^--only=(.*)$/.exec(process.argv[2] ?? '')?.[1]?.split(',');
 const wanted = (name: string): boolean => only === undefined || only.includes(name);
 
+if (process.getuid?.() !== 0) {
+  console.error('npm run bench: run it as root: it mounts, and drops the page cache before it reads');
+  process.exit(2);
+}
+
 const machine = {
   date: new Date().toISOString(),
   commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim(),

@@ -271,7 +271,7 @@ export interface SyncDoneReply {
   header: ReplyHeader | undefined;
 }
 
-/** Tail to head, after a commit, one way and batched: what is committed everywhere (lets members commit without a round trip). */
+/** Room of a server's targets: for statfs, and for a predecessor that no acknowledgement has told (P8). */
 export interface SpaceRequest {
   header: RequestHeader | undefined;
 }

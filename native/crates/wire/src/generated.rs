@@ -1327,7 +1327,7 @@ pub struct SyncDoneReply {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ReplyHeader>,
 }
-/// Tail to head, after a commit, one way and batched: what is committed everywhere (lets members commit without a round trip).
+/// Room of a server's targets: for statfs, and for a predecessor that no acknowledgement has told (P8).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SpaceRequest {
     #[prost(message, optional, tag = "1")]

@@ -120,9 +120,4 @@ impl<P: Clone> Replica<P> {
             source.channels = Vec::new();
         }
     }
-
-    /// The target that this one brings up to date, and whether it has everything. For metrics and tests.
-    pub fn sync_progress(&self) -> Option<(wire::TargetId, bool)> {
-        self.source.as_ref().map(|source| (source.to, source.phase == Phase::Done))
-    }
 }

@@ -4,10 +4,8 @@
 use super::Chunks;
 use super::gather::Gather;
 use super::pieces::chunk_size;
-use crate::Caller;
 use crate::chain_call::{ChainOperation, Choice, Limits, start};
 use crate::done::Done;
-use crate::waiter::wait;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use wire::Result;
@@ -48,16 +46,6 @@ impl Chunks {
     pub fn flush(&self, layout: &m::Layout, length: u64, done: impl FnOnce(Result<()>) + Send + 'static) {
         let done = Done::new(move |result: Result<Vec<(u32, u64)>>| done(result.map(drop)));
         self.flush_within(&self.limits(), layout, length, done);
-    }
-
-    /// # Errors
-    /// See `flush`.
-    pub fn flush_wait(&self, caller: &Caller, layout: &m::Layout, length: u64) -> Result<()> {
-        let limits = self.core.limits(caller.cancel.clone());
-        wait(caller.cancel.as_ref(), |done| {
-            let done = Done::new(move |result: Result<Vec<(u32, u64)>>| done(result.map(drop)));
-            self.flush_within(&limits, layout, length, done);
-        })
     }
 
     /// Told the chains with their durability epochs.
