@@ -112,7 +112,9 @@ export const storageConfigSchema = {
     min: mebibyte,
     max: 64 * 1024 * mebibyte,
     unit: 'bytes',
-    reason: 'Memory for updates on their way, for each position in a chain (P24).',
+    reason:
+      'Most memory of each disk for updates on their way, for each position that its targets have in their chains ' +
+      '(P24): with three copies up to three times this.',
     scope: 'process',
   },
   readBufferBytes: {
@@ -121,7 +123,7 @@ export const storageConfigSchema = {
     min: mebibyte,
     max: 64 * 1024 * mebibyte,
     unit: 'bytes',
-    reason: 'Memory for reads on their way (P24).',
+    reason: 'Most memory of each disk for reads on their way (P24).',
     scope: 'process',
   },
   resyncBufferBytes: {
@@ -130,7 +132,9 @@ export const storageConfigSchema = {
     min: mebibyte,
     max: 16 * 1024 * mebibyte,
     unit: 'bytes',
-    reason: 'Memory for chunks that are copied to a returning target (P24).',
+    reason:
+      'Most memory of each disk for chunks that are copied to a returning target, and as much for chunks that ' +
+      'its targets get (P24).',
     scope: 'process',
   },
   diskTimeoutMs: {
