@@ -106,6 +106,21 @@ describe('incarnations and sequences (R3)', () => {
     expect(leases.fact(1, member)).toMatchObject({ incarnation: 10n, state: LOCAL_OFFLINE });
   });
 
+  test('a node whose last target was removed has none, also after it registered again', () => {
+    const leases = registered();
+    leases.heartbeat(1, beat(10n, 1n, LOCAL_UPTODATE), first);
+    expect(leases.reported()).toEqual([31n]);
+    // A lost connection is no news of targets.
+    leases.register(2, registration(10n), second, none);
+    expect(leases.fact(2, member)).toMatchObject({ incarnation: 10n, state: LOCAL_UPTODATE });
+    leases.heartbeat(3, { ...beat(10n, 1n), targets: [] }, second);
+    expect(leases.reported()).toEqual([]);
+    expect(leases.report(key, 31n)).toBeUndefined();
+    expect(leases.fact(3, member)).toMatchObject({ state: LOCAL_OFFLINE, complete: false });
+    leases.register(4, registration(10n), first, none);
+    expect(leases.reported()).toEqual([]);
+  });
+
   test('what a manager before this one stored counts too', () => {
     const leases = new Leases({ leaseMs: 5_000, nowMs: 0 });
     expect(() => leases.register(0, registration(9n), first, { incarnation: 10n, pid: 1 })).toThrow(/10/);

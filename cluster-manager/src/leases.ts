@@ -93,7 +93,9 @@ export class Leases {
     heard.pid = request.pid;
     heard.sequence = 0n;
     heard.connection = connection;
-    this.#renew(nowMs, heard, request.targets);
+    // Its targets may not be open yet: only a heartbeat says that there are none.
+    if (request.targets.length > 0) this.#learn(heard, request.targets);
+    this.#renew(nowMs, heard);
   }
 
   /** Returns whether the lease is granted; SESSION_UNKNOWN tells the node to register (again). */
@@ -110,8 +112,8 @@ export class Leases {
     }
     if (request.sequence <= heard.sequence) return false; // it was repeated or overtaken (R3)
     heard.sequence = request.sequence;
-    heard.hasReported = true;
-    this.#renew(nowMs, heard, request.targets);
+    this.#learn(heard, request.targets);
+    this.#renew(nowMs, heard);
     return true;
   }
 
@@ -202,10 +204,13 @@ export class Leases {
     };
   }
 
-  #renew(nowMs: number, heard: Heard, reports: readonly message.TargetReport[]): void {
-    // All of them each time: a target that was removed is not reported any more.
-    if (reports.length > 0) heard.reports = new Map(reports.map((report) => [report.target, report]));
-    if (reports.length > 0) heard.hasReported = true;
+  /** All of them each time, also when there are none: a target that was removed is not reported any more. */
+  #learn(heard: Heard, reports: readonly message.TargetReport[]): void {
+    heard.reports = new Map(reports.map((report) => [report.target, report]));
+    heard.hasReported = true;
+  }
+
+  #renew(nowMs: number, heard: Heard): void {
     heard.heardMs = nowMs;
     heard.suspectedMs = undefined;
     heard.leaseEndMs = Math.max(heard.leaseEndMs, nowMs + leaseWithMarginMs(this.#leaseMs));
