@@ -75,10 +75,10 @@ export class RunningCluster {
     return JSON.parse(catena('status', '--json', '--dir', this.directory).stdout) as Status;
   }
 
-  /** The pid of a process by its name (`storage-2`, `meta` ...). */
+  /** The pid of a process by its name (`storage-2`, `meta` ...), as the supervisor noted it. */
   pidOf(name: string): number {
-    const pid = this.status().processes.find((entry) => entry.name === name)?.pid;
-    if (pid === undefined) throw new Error(`${name} does not run`);
+    const pid = existsSync(this.#pidPath(`${name}.pid`)) ? this.#pidIn(`${name}.pid`) : 0;
+    if (!existsSync(`/proc/${pid}`)) throw new Error(`${name} does not run`);
     return pid;
   }
 
@@ -90,8 +90,21 @@ export class RunningCluster {
     return this.#pidIn('supervisor.pid');
   }
 
+  #pidPath(file: string): string {
+    return join(this.directory, 'run', file);
+  }
+
   #pidIn(file: string): number {
-    return (JSON.parse(readFileSync(join(this.directory, 'run', file), 'utf8')) as { pid: number }).pid;
+    return (JSON.parse(readFileSync(this.#pidPath(file), 'utf8')) as { pid: number }).pid;
+  }
+
+  /** What a process has logged, the supervisor too (`supervisor`). */
+  events(name: string): Record<string, unknown>[] {
+    const lines = readFileSync(join(this.directory, 'logs', `${name}.log`), 'utf8').split('\n');
+    // Not everything that a process says on its way out is a line of the log.
+    return lines
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
   }
 
   /** Ends exactly that process, as a crash would. */

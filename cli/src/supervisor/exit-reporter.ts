@@ -1,10 +1,20 @@
 // Tells the manager of each process that this host saw end, until the manager confirms (P1 b): it is the
 // proof that lets a chain change within a second instead of after the lease.
-import { bootMsFromProc, type Logger, message, RpcClient, realClock, rpcs } from '@catena/core';
+import {
+  bootMsFromProc,
+  FsError,
+  type Logger,
+  message,
+  RpcClient,
+  realClock,
+  rpcs,
+  sleep,
+} from '@catena/core';
 import type { ProcessSpec, Role } from '../cluster/description.ts';
 
 /** A manager that restarts is back within a second or two; the report should not wait much longer than that. */
 const retryMs = 200;
+const connectTimeoutMs = 1_000;
 /** More exits than that without a manager say nothing that the newest do not: the oldest go. */
 const pendingMax = 64;
 
@@ -25,10 +35,9 @@ export class ExitReporter {
   readonly #logger: Logger;
   readonly #clock = realClock(bootMsFromProc);
   #pending: Exit[] = [];
-  #timer: NodeJS.Timeout | undefined;
-  /** A round is under way or has a timer. */
-  #sending = false;
-  #closed = false;
+  /** Managers that are being told. */
+  readonly #told = new Set<string>();
+  readonly #closing = new AbortController();
 
   constructor(managers: readonly string[], logger: Logger) {
     this.#managers = managers;
@@ -36,42 +45,45 @@ export class ExitReporter {
   }
 
   /** The process is gone: waitpid said so. The manager itself is nobody's member, so its own end is not reported. */
-  report(spec: ProcessSpec, pid: number): void {
+  report(spec: Pick<ProcessSpec, 'role' | 'node'>, pid: number): void {
     const kind = kinds[spec.role];
     if (kind === undefined) return;
     this.#pending.push({ kind, node: spec.node, pid });
     if (this.#pending.length > pendingMax) this.#pending.shift();
-    if (!this.#sending) void this.#send();
+    // One of them decides; the others refuse, and one that hangs holds nobody up.
+    for (const manager of this.#managers) void this.#tell(manager);
   }
 
   close(): void {
-    this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#closing.abort();
   }
 
-  async #send(): Promise<void> {
-    this.#sending = true;
-    // One of them decides; the others refuse.
-    for (const manager of this.#managers) {
+  /** Until nothing is left to tell, whoever confirmed it. */
+  async #tell(manager: string): Promise<void> {
+    const { signal } = this.#closing;
+    if (this.#told.has(manager)) return;
+    this.#told.add(manager);
+    while (this.#pending.length > 0 && !signal.aborted) {
       try {
-        await this.#sendTo(manager);
-        break;
+        await this.#sendTo(manager, signal);
       } catch (error) {
+        if (!(error instanceof FsError)) throw error;
         this.#logger.debug('exit.unconfirmed', { manager, error });
+        await sleep(this.#clock, retryMs, signal).catch(() => undefined);
       }
     }
-    this.#sending = !this.#closed && this.#pending.length > 0;
-    if (this.#sending) this.#timer = setTimeout(() => void this.#send(), retryMs);
+    this.#told.delete(manager);
   }
 
-  async #sendTo(manager: string): Promise<void> {
-    const client = await RpcClient.connect(manager, { clock: this.#clock, connectTimeoutMs: 1_000 });
+  async #sendTo(manager: string, signal: AbortSignal): Promise<void> {
+    const client = await RpcClient.connect(manager, { clock: this.#clock, connectTimeoutMs });
     try {
-      while (this.#pending[0] !== undefined) {
-        const exit = this.#pending[0];
-        await client.call(rpcs.exitReport, { kind: exit.kind, node: exit.node, pid: exit.pid });
+      for (let exit = this.#pending[0]; exit !== undefined; exit = this.#pending[0]) {
+        const { kind, node, pid } = exit;
+        await client.call(rpcs.exitReport, { kind, node, pid }, { signal });
+        if (!this.#pending.includes(exit)) continue; // another manager was faster
         this.#pending = this.#pending.filter((other) => other !== exit);
-        this.#logger.info('exit.confirmed', { node: exit.node, pid: exit.pid });
+        this.#logger.info('exit.confirmed', { node, pid, manager });
       }
     } finally {
       await client.close();
