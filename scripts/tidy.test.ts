@@ -11,7 +11,11 @@ const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclud
   .split('\n')
   .filter((name) => name !== '' && existsSync(join(root, name)));
 const read = (name: string): string => readFileSync(join(root, name), 'utf8');
-const isGenerated = (name: string): boolean => /generated/.test(name) || name.endsWith('-lock.json');
+/** What a program of ours or npm writes: nobody else's file is excused for its name. */
+const isGenerated = (name: string): boolean =>
+  /^(core\/src\/generated\/[^/]+\.ts|native\/crates\/wire\/src\/generated(_errors)?\.rs|package-lock\.json)$/.test(
+    name,
+  );
 /** This file names what it bans. */
 const self = 'scripts/tidy.test.ts';
 const isSource = (name: string): boolean => /\.(ts|mjs|rs|sh)$/.test(name) && !isGenerated(name);
@@ -67,6 +71,15 @@ const banned: [RegExp, string, RegExp?][] = [
 const impure = /\b(Date\.now|performance\.now|Math\.random|process\.hrtime)\b/;
 const mayBeImpure =
   /^(core\/src\/(clock|random)\.ts|bench\/|cli\/|tests\/|scripts\/|examples\/|[^/]+\/src\/bench\/)|\.test\.ts$/;
+/** The crates of the protocol's decisions and of the worlds that run them, but the worlds' command line. */
+const mayDecide = /^native\/crates\/(chain\/src\/.*|sim\/src\/(?!(main|options|record|totals)\.rs$).*)\.rs$/;
+const impureRust: [RegExp, string][] = [
+  [/\b(std|core)::(time|fs|net|thread|process|env|os|io)\b/, 'time, chance and the system are handed in'],
+  [/\bstd::\{/, 'name each import, so that this rule can read it'],
+  [/\b(Instant|SystemTime)\b/, 'take the `Time` that is handed in'],
+  [/\b(rand|getrandom|rustix|libc|tokio|parking_lot)::/, 'time, chance and the system are handed in'],
+  [/\bRandomState\b/, 'take an order that is no chance, or only look things up'],
+];
 
 describe('the tree', () => {
   test.each(Object.entries(rooms))('%s imports only what it may', (room, allowed) => {
@@ -193,6 +206,37 @@ describe('every file', () => {
   test('takes time and chance from core', () => {
     const found = typescript.filter((name) => !mayBeImpure.test(name) && impure.test(read(name)));
     expect(found).toEqual([]);
+  });
+
+  test('decides in Rust without clock, chance, disk or socket', () => {
+    const deciding = sources.filter((name) => mayDecide.test(name));
+    expect(deciding.filter((name) => name.startsWith('native/crates/chain/')).length).toBeGreaterThan(10);
+    expect(deciding.filter((name) => name.startsWith('native/crates/sim/')).length).toBeGreaterThan(10);
+    const found = deciding.flatMap((name) =>
+      read(name)
+        .split('\n')
+        .flatMap((line, index) =>
+          impureRust
+            .filter(([pattern]) => pattern.test(line.replace(/\/\/.*/, '')))
+            .map(([, instead]) => `${name}:${index + 1}: ${instead}`),
+        ),
+    );
+    expect(found).toEqual([]);
+    // Nor can it by way of another crate.
+    const [, dependencies = ''] =
+      /\n\[dependencies\]([^[]*)/.exec(read('native/crates/chain/Cargo.toml')) ?? [];
+    expect(dependencies.trim().split('\n')).toEqual(['wire.workspace = true']);
+  });
+
+  test.each([
+    ['let now = std::time::Instant::now();', 2],
+    ['use std::{fs, net};', 1],
+    ['let cpu = rustix::time::clock_gettime(id);', 1],
+    ['let roll = rand::random::<u64>();', 1],
+    ['let now = self.now; // not std::time', 0],
+  ])('finds what decides with more than it was handed: %s', (line, rules) => {
+    const code = line.replace(/\/\/.*/, '');
+    expect(impureRust.filter(([pattern]) => pattern.test(code))).toHaveLength(rules);
   });
 
   test('is in no bag', () => {
