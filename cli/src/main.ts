@@ -24,10 +24,16 @@ import { addUp } from './commands/up.ts';
 import { addVerify } from './commands/verify.ts';
 import { addVersion } from './commands/version.ts';
 
+/** A wrong word on the command line is refused like everything else: in one line that says what to do. */
+function inOneLine(text: string): string {
+  const said = text.replace(/^error: /, '').trim().replaceAll(/\s*\n\s*/g, ' ');
+  return `${said} (catena --help, or catena COMMAND --help, shows what there is)`;
+}
+
 const program = new Command('catena')
   .description('A parallel file system for clusters of SSD servers, with SQL jobs that run next to the data.')
   .enablePositionalOptions()
-  .showHelpAfterError('(catena --help, or catena COMMAND --help, shows what there is)')
+  .configureOutput({ outputError: (text, write) => write(`catena: ${inOneLine(text)}\n`) })
   .exitOverride();
 
 for (const add of [

@@ -80,6 +80,9 @@ test('wrong options are refused in one line', () => {
   ] as const) {
     const done = catena('bench', '--dir', cluster.directory, option, value);
     expect(done.status, option).not.toBe(0);
+    expect(done.stdout, option).toBe('');
+    expect(done.stderr.trim().split('\n'), done.stderr).toHaveLength(1);
+    expect(done.stderr).toContain(option.slice(2));
     expect(done.stderr).toContain(value);
   }
 });
