@@ -51,19 +51,23 @@ export function readConfig<Schema extends ConfigSchema>(schema: Schema, path: st
   return parseConfig(schema, text, basename(path));
 }
 
-export function parseConfig<Schema extends ConfigSchema>(
-  schema: Schema,
-  text: string,
-  source: string,
-): ConfigOf<Schema> {
-  let given: Record<string, unknown>;
+/** What a file says, against no schema. */
+export function parseValues(text: string, source: string): Record<string, unknown> {
   try {
-    given = parse(text);
+    return parse(text);
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     const sentence = error.message.split('\n')[0] ?? '';
     throw new FsError('BAD_CONFIG', `${source}:${error.line}:${error.column}: ${sentence}`);
   }
+}
+
+export function parseConfig<Schema extends ConfigSchema>(
+  schema: Schema,
+  text: string,
+  source: string,
+): ConfigOf<Schema> {
+  const given = parseValues(text, source);
   for (const name of Object.keys(given)) {
     if (Object.hasOwn(schema, name)) continue;
     const near = nearest(name, Object.keys(schema));

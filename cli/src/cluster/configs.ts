@@ -1,22 +1,54 @@
 // The configuration files of a one-machine cluster. Only what differs from the defaults is written;
 // `--print-config` of a service shows every key with its reason.
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseValues } from '@catena/core';
 import type { ClusterDescription, ProcessSpec } from './description.ts';
 import { managersOf } from './managers.ts';
 
-interface ConfigFile {
+export interface ConfigFile {
   readonly path: string;
   readonly text: string;
 }
 
-type Values = Readonly<Record<string, string | number | readonly string[]>>;
+type Values = Readonly<Record<string, string | number | boolean | readonly string[]>>;
 
-/** One file per process. */
+/** One file for each new process. */
 export function renderConfigs(cluster: ClusterDescription): ConfigFile[] {
   return cluster.processes.map((spec) => ({
     path: spec.configPath,
     text: render(spec, valuesOf(spec, cluster)),
   }));
+}
+
+/** The file of a process that has one, with what its description says now; what else was set there stays. */
+export function renewConfig(spec: ProcessSpec, cluster: ClusterDescription): ConfigFile {
+  const path = spec.configPath;
+  const given = readValues(path);
+  const ours = valuesOf(spec, cluster);
+  const values =
+    spec.role === 'storage' ? { ...given, ...ours, ...keptDisks(given, ours) } : { ...given, ...ours };
+  return { path, text: render(spec, values) };
+}
+
+/** Nothing, if the file is gone. */
+function readValues(path: string): Values {
+  return existsSync(path) ? (parseValues(readFileSync(path, 'utf8'), path) as Values) : {};
+}
+
+/** Directories that were named there keep their places; a list of a medium for each gets that of the last for new ones. */
+function keptDisks(given: Values, ours: Values): Values {
+  const listOf = (values: Values, key: string): readonly string[] => {
+    const value = values[key];
+    return Array.isArray(value) ? value.map(String) : [];
+  };
+  const [had, wanted, media] = [listOf(given, 'disks'), listOf(ours, 'disks'), listOf(given, 'media')];
+  const disks = wanted.map((disk, index) => had[index] ?? disk);
+  const isForEach = media.length > 1;
+  return {
+    disks,
+    ...(isForEach ? { media: disks.map((_, index) => media[index] ?? media.at(-1) ?? '') } : {}),
+  };
 }
 
 function valuesOf(spec: ProcessSpec, cluster: ClusterDescription): Values {

@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { FsError, fromSystemError } from '@catena/core';
-import { renderConfigs } from './configs.ts';
+import { type ConfigFile, renderConfigs, renewConfig } from './configs.ts';
 
 export type Role = 'manager' | 'meta' | 'storage' | 'mount';
 
@@ -175,13 +175,26 @@ export function moveMount(cluster: ClusterDescription, mountpoint: string | unde
     mountpoint,
     processes: mountpoint === undefined ? others : [...others, mountOf(cluster.directory, basePort)],
   };
-  writeConfigs({ ...moved, processes: moved.processes.filter((spec) => spec.role === 'mount') });
+  renewConfigs(moved, (spec) => spec.role === 'mount');
   saveCluster(moved);
   return moved;
 }
 
+/** Of processes that are new: whatever stood in their place is gone. */
 export function writeConfigs(cluster: ClusterDescription): void {
-  for (const { path, text } of renderConfigs(cluster)) {
+  store(cluster, renderConfigs(cluster));
+}
+
+/** Of some processes that are there: what people have set in the files stays. */
+export function renewConfigs(cluster: ClusterDescription, some: (spec: ProcessSpec) => boolean): void {
+  store(
+    cluster,
+    cluster.processes.filter(some).map((spec) => renewConfig(spec, cluster)),
+  );
+}
+
+function store(cluster: ClusterDescription, files: readonly ConfigFile[]): void {
+  for (const { path, text } of files) {
     writeFileSync(`${path}.new`, text, { flush: true });
     renameSync(`${path}.new`, path);
   }

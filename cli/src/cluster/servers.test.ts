@@ -1,10 +1,19 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { parseValues } from '@catena/core';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { nodeOf } from './changes.ts';
-import { type ClusterDescription, createCluster, findCluster } from './description.ts';
-import { nextServer, requireServer, saveServer, withDisk, withoutServer, withServer } from './servers.ts';
+import { type ClusterDescription, createCluster, findCluster, moveMount } from './description.ts';
+import {
+  nextServer,
+  requireServer,
+  saveChangedServer,
+  saveServer,
+  withDisk,
+  withoutServer,
+  withServer,
+} from './servers.ts';
 
 let folder: string;
 let cluster: ClusterDescription;
@@ -47,8 +56,60 @@ test('numbers of removed servers are free again, and all of them are bounded', (
   expect(() => nextServer(full)).toThrow(/9 storage servers at most/);
 });
 
+const setIn = (node: number, ...lines: string[]): void => {
+  const path = join(cluster.directory, 'config', `storage-${node}.toml`);
+  writeFileSync(path, `${readFileSync(path, 'utf8')}${lines.join('\n')}\n`);
+};
+const valuesOf = (node: number): Record<string, unknown> => parseValues(configOf(node), 'it');
+const disksOf = (node: number): string[] => valuesOf(node).disks as string[];
+
+test('a disk more keeps what was set in the configuration of its server', () => {
+  setIn(2, 'media = ["direct"]', 'readThreads = 7', 'advertise = "storage.example:7412"');
+  saveChangedServer(withDisk(cluster, 2), 2);
+  expect(valuesOf(2)).toMatchObject({
+    node: 2,
+    media: ['direct'],
+    readThreads: 7,
+    advertise: 'storage.example:7412',
+    domain: 'a',
+  });
+  expect(disksOf(2).map((disk) => basename(disk))).toEqual(['disk-0', 'disk-1']);
+});
+
+test('a medium for each disk: the new one gets that of the last; a directory elsewhere keeps its place', () => {
+  saveChangedServer(withDisk(cluster, 1), 1);
+  const path = join(cluster.directory, 'config', 'storage-1.toml');
+  writeFileSync(path, readFileSync(path, 'utf8').replace(/"[^"]*disk-0"/, '"/fast/disk"'));
+  setIn(1, 'media = [ # one a line', '  "buffered",', '  "direct" ]');
+  const before = requireServer(findCluster(cluster.directory)!, 1);
+  expect(before.disks).toBe(2);
+  const after = withDisk(findCluster(cluster.directory)!, 1);
+  saveChangedServer(after, 1);
+  expect(disksOf(1)[0]).toBe('/fast/disk');
+  expect(disksOf(1).map((disk) => basename(disk))).toEqual(['disk', 'disk-1', 'disk-2']);
+  expect(valuesOf(1).media).toEqual(['buffered', 'direct', 'direct']);
+});
+
+test('a configuration that cannot be read is not written anew, and a new server begins with its own', () => {
+  setIn(2, 'media = [');
+  const before = configOf(2);
+  expect(() => saveChangedServer(withDisk(cluster, 2), 2)).toThrow(/storage-2.toml:\d+:\d+: /);
+  expect(configOf(2)).toBe(before);
+  expect(requireServer(findCluster(cluster.directory)!, 2).disks).toBeUndefined();
+  saveServer(withServer(withoutServer(cluster, 2), 2), 2);
+  expect([valuesOf(2).media, valuesOf(2).domain, disksOf(2).length]).toEqual([undefined, undefined, 1]);
+});
+
+test('a mount that moves keeps what was set in its configuration', () => {
+  const path = join(cluster.directory, 'config', 'mount.toml');
+  writeFileSync(path, `${readFileSync(path, 'utf8')}cache = "none"\n`);
+  moveMount(cluster, join(folder, 'elsewhere'));
+  const moved = parseValues(readFileSync(path, 'utf8'), 'it');
+  expect(moved).toMatchObject({ cache: 'none', mountpoint: join(folder, 'elsewhere') });
+});
+
 test('a disk more is one directory more in the configuration', () => {
-  saveServer(withDisk(withDisk(cluster, 3), 3), 3);
+  saveChangedServer(withDisk(withDisk(cluster, 3), 3), 3);
   expect(requireServer(findCluster(cluster.directory)!, 3).disks).toBe(3);
   expect(configOf(3)).toMatch(/disk-0","[^"]*disk-1","[^"]*disk-2"\]/);
   expect(configOf(2)).not.toMatch(/disk-1/);

@@ -4,6 +4,7 @@ import { FsError } from '@catena/core';
 import {
   type ClusterDescription,
   type ProcessSpec,
+  renewConfigs,
   saveCluster,
   storageOf,
   storageServersMax,
@@ -42,11 +43,20 @@ export function withDisk(cluster: ClusterDescription, node: number): ClusterDesc
   return { ...cluster, processes };
 }
 
-/** The files of the server first: the supervisor starts it as soon as the description names it. */
+/** The files of a new server first: the supervisor starts it as soon as the description names it. */
 export function saveServer(cluster: ClusterDescription, node: number): void {
-  const own = (spec: ProcessSpec): boolean => spec.role === 'storage' && spec.node === node;
-  writeConfigs({ ...cluster, processes: cluster.processes.filter(own) });
+  writeConfigs({ ...cluster, processes: cluster.processes.filter(isServer(node)) });
   saveCluster(cluster);
+}
+
+/** As `saveServer`, of one that is there: what people have set in its file stays. */
+export function saveChangedServer(cluster: ClusterDescription, node: number): void {
+  renewConfigs(cluster, isServer(node));
+  saveCluster(cluster);
+}
+
+function isServer(node: number): (spec: ProcessSpec) => boolean {
+  return (spec) => spec.role === 'storage' && spec.node === node;
 }
 
 export function requireServer(cluster: ClusterDescription, node: number): ProcessSpec {

@@ -5,7 +5,14 @@ import { FsError, message } from '@catena/core';
 import type { Command } from 'commander';
 import { nodeOf, orderChange } from '../cluster/changes.ts';
 import { type ClusterDescription, requireCluster } from '../cluster/description.ts';
-import { nextServer, requireServer, saveServer, withDisk, withServer } from '../cluster/servers.ts';
+import {
+  nextServer,
+  requireServer,
+  saveChangedServer,
+  saveServer,
+  withDisk,
+  withServer,
+} from '../cluster/servers.ts';
 import { requirePage } from '../cluster/status.ts';
 import { load, signal } from '../supervisor/process-identity.ts';
 import { pidFile } from '../supervisor/supervisor.ts';
@@ -68,7 +75,7 @@ async function addDisk(cluster: ClusterDescription, node: number): Promise<messa
   const running = load(pidFile(cluster, spec));
   if (running === undefined)
     throw new FsError('UNREACHABLE', `${spec.name} does not run; start it with: catena up`);
-  saveServer(withDisk(cluster, node), node);
+  saveChangedServer(withDisk(cluster, node), node);
   signal(running, 'SIGTERM');
   const deadline = performance.now() + restartMs;
   for (;;) {
