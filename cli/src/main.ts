@@ -9,6 +9,7 @@ import { addDemo } from './commands/demo.ts';
 import { addDown } from './commands/down.ts';
 import { addDrain } from './commands/drain.ts';
 import { addFs } from './commands/fs.ts';
+import { addGrow } from './commands/grow.ts';
 import { addInit } from './commands/init.ts';
 import { addNode } from './commands/node.ts';
 import { addNodes } from './commands/nodes.ts';
@@ -48,6 +49,7 @@ for (const add of [
   addDrain,
   addReplace,
   addRemove,
+  addGrow,
   addFs,
   addNode,
   addServices,

@@ -7,8 +7,9 @@ import { loadState } from './state.ts';
 import { Cluster, network } from './testing/cluster.ts';
 import { StorageNode } from './testing/storage-node.ts';
 
-const { ACTION_DRAIN, ACTION_REPLACE, ACTION_ADD, ACTION_REMOVE, ACTION_ABORT } = message.ChangeAction;
-const { NODE_STORAGE } = message.NodeKind;
+const { ACTION_DRAIN, ACTION_REPLACE, ACTION_ADD, ACTION_REMOVE, ACTION_ABORT, ACTION_GROW } =
+  message.ChangeAction;
+const { NODE_STORAGE, NODE_CLIENT } = message.NodeKind;
 const { PUBLIC_SERVING } = message.PublicState;
 const { LOCAL_UPTODATE, LOCAL_ONLINE } = message.LocalState;
 const { STAYS } = message.Tenure;
@@ -52,12 +53,30 @@ async function order(request: Partial<message.ChangeRequest>): Promise<message.C
   }
 }
 
-/** Until nothing is left of any change; at every moment each chain has as many serving as it had. */
+/** One that was synced from the first moment. */
+async function add(id: number): Promise<StorageNode> {
+  await order({ action: ACTION_ADD, place: { node: id, disk: undefined } });
+  const node = await start(id, 1n);
+  [node.fresh, node.state] = [false, LOCAL_UPTODATE];
+  return node;
+}
+
+/** The manager dies and the next one starts; the nodes go on. */
+async function restart(): Promise<void> {
+  await cluster.restart();
+  for (const [id, { client }] of nodes) {
+    await client.close();
+    const node = await start(id, 1n);
+    [node.fresh, node.state] = [false, LOCAL_UPTODATE];
+  }
+}
+
+/** Until nothing is left of any change; at every moment each chain has so many serving, but for new ones. */
 async function untilDone(least = 3): Promise<void> {
   for (let round = 0; cluster.manager.changeState.changes.length > 0; round++) {
     if (round > 200) throw new Error(`${cluster.states().join('\n')}`);
     await beat();
-    for (const chain of cluster.manager.routing.chains) {
+    for (const chain of cluster.manager.routing.chains.filter(({ last }) => last.length > 0)) {
       expect(chain.members.filter((m) => m.state === PUBLIC_SERVING).length).toBeGreaterThanOrEqual(least);
     }
   }
@@ -92,12 +111,7 @@ test('a drain goes on under the next manager, wherever the one before died', asy
   await order({ action: ACTION_DRAIN, place: { node: 3, disk: undefined } });
   for (let round = 0; cluster.manager.changeState.changes.length > 0; round++) {
     expect(round).toBeLessThan(100);
-    await cluster.restart();
-    for (const id of [1, 2, 3, 4]) {
-      await nodes.get(id)!.client.close();
-      const node = await start(id, 1n);
-      [node.fresh, node.state] = [false, LOCAL_UPTODATE];
-    }
+    await restart();
     await beat();
   }
   expect([on(3), serving()]).toEqual([0, 12]);
@@ -153,6 +167,142 @@ test('a new node may register once it was added, and gets its share', async () =
   await untilDone();
   expect([on(5), serving()]).toEqual([2, 12]);
   expect(cluster.manager.routing.node(NODE_STORAGE, 5)).toMatchObject({ domain: 'new rack', disks: 1 });
+});
+
+const table = (): message.ChainTable => cluster.manager.routing.tables[0]!;
+
+test.each(['a directory', 'etcd'])(
+  'new nodes get new chains by one order, wherever the manager dies; state in %s',
+  async (place) => {
+    if (place === 'etcd') await cluster.moveToEtcd();
+    await restart();
+    const before = cluster.manager.routing.chains.map((chain) => chain.id);
+    await add(5);
+    await add(6);
+    const { change, detail } = await order({ action: ACTION_GROW });
+    expect(detail).toMatch(/^the chain table grows by new chains, which waits for 2 other changes to end$/);
+    expect((await order({ action: ACTION_GROW })).change).toEqual(change);
+    expect(page('changes')).toMatchObject([{}, {}, { kind: 'growth', waitsFor: '2 other changes to end' }]);
+    let wereUnlisted = 0;
+    for (let round = 0; cluster.manager.changeState.changes.length > 0; round++) {
+      expect(round).toBeLessThan(200);
+      await restart();
+      await beat();
+      const stored = cluster.stored();
+      expect([stored.tables, stored.chains]).toEqual([
+        cluster.manager.routing.tables,
+        cluster.manager.routing.chains,
+      ]);
+      const unlisted = stored.chains.filter((chain) => !table().chains.includes(chain.id));
+      if (unlisted.length > 0) wereUnlisted++;
+      // Files find a chain in the table only when it serves.
+      for (const id of table().chains) {
+        const { members } = stored.chains.find((chain) => chain.id === id)!;
+        expect(members.some((member) => member.state === PUBLIC_SERVING)).toBe(true);
+      }
+    }
+    expect(wereUnlisted).toBeGreaterThan(0);
+    expect(table()).toEqual({ id: 1, version: 2, chains: [...before, 5, 6], lengths: [4] });
+    expect([serving(), ...[1, 2, 3, 4, 5, 6].map(on)]).toEqual([18, 3, 3, 3, 3, 3, 3]);
+    await beat();
+    for (const node of nodes.values()) expect(node.tables.get(1)).toEqual(table());
+    expect(page('tables')).toMatchObject([{ id: 1, version: 2, lengths: [4, 6], missing: 0 }]);
+    expect(page('chains')).toMatchObject([
+      ...before.map((id) => ({ id, sinceTableVersion: 1 })),
+      { id: 5, sinceTableVersion: 2 },
+      { id: 6, sinceTableVersion: 2 },
+    ]);
+    expect((await order({ action: ACTION_GROW })).detail).toMatch(/^nothing to grow: 6 disks with 3 targets/);
+    expect(cluster.stored()).toMatchObject({ featureLevel: 2, targetsPerDisk: 3, changes: [] });
+  },
+);
+
+test('a table is told once, when it grew, and with whole tables', async () => {
+  const tables: number[] = [];
+  const [first] = nodes.values();
+  const apply = first!.apply.bind(first);
+  first!.apply = (routing) => {
+    if (routing !== undefined) tables.push(routing.tables.length);
+    apply(routing);
+  };
+  await add(5);
+  await add(6);
+  await order({ action: ACTION_GROW });
+  await untilDone();
+  await beat();
+  expect(tables.length).toBeGreaterThan(5);
+  expect(tables.filter((count) => count > 0)).toEqual([1]);
+});
+
+test('a new chain waits for all its members, however long the manager has run, and starts without one that stays away', async () => {
+  for (let second = 0; second < 60; second++) {
+    await cluster.pass(900);
+    for (const node of nodes.values()) await node.heartbeat();
+  }
+  for (const id of [5, 6, 7]) await add(id);
+  // Nothing moves, so that the new chains are on the new nodes.
+  for (const id of [5, 6, 7]) {
+    const place = { node: id, disk: undefined };
+    await order({ action: ACTION_ABORT, place });
+  }
+  await order({ action: ACTION_GROW });
+  await cluster.pass(100);
+  const made = (): message.Chain[] => cluster.manager.routing.chains.slice(4);
+  const servesOn = (): number[] =>
+    made().map((chain) => chain.members.filter((m) => m.state === PUBLIC_SERVING).length);
+  expect(servesOn()).toEqual([0, 0, 0]);
+  const silent = nodes.get(7)!;
+  silent.reports = () => [];
+  await beat();
+  expect(servesOn()).toEqual([0, 0, 0]);
+  expect(table().version).toBe(1);
+  for (let second = 0; second < 40; second++) {
+    await cluster.pass(900);
+    for (const node of nodes.values()) await node.heartbeat();
+  }
+  expect(servesOn()).toEqual([2, 2, 2]);
+  expect(table()).toMatchObject({ version: 2, lengths: [4] });
+});
+
+test('no growth while a client of an older release lives, and none may come afterwards', async () => {
+  const header = { client: Buffer.alloc(16, 7) };
+  const registration = { kind: NODE_CLIENT, incarnation: 1n, featureLevel: 1, pid: 4711, address: 'mount' };
+  const client = await RpcClient.connect(cluster.address, { clock: network });
+  try {
+    await client.call(rpcs.register, registration, { header });
+    await add(5);
+    await add(6);
+    await expect(order({ action: ACTION_GROW })).rejects.toMatchObject({
+      code: 'BUSY',
+      message: expect.stringMatching(/end or update first: mount, process 4711 on 127.0.0.1$/),
+    });
+    expect(loadState(cluster.directory)).toMatchObject({ featureLevel: 1 });
+    await client.call(rpcs.giveBack, { kind: NODE_CLIENT, incarnation: 1n, targets: [] }, { header });
+    await order({ action: ACTION_GROW });
+    expect(loadState(cluster.directory)).toMatchObject({ featureLevel: 2 });
+    const later = { header: { client: Buffer.alloc(16, 8) } };
+    await expect(client.call(rpcs.register, registration, later)).rejects.toMatchObject({
+      code: 'NEWER_DATA',
+    });
+    await client.call(rpcs.register, { ...registration, featureLevel: 2 }, later);
+  } finally {
+    await client.close();
+  }
+});
+
+test('a step of a growth that cannot be stored is told to nobody, and made when the disk is back', async () => {
+  await add(5);
+  await add(6);
+  await untilDone();
+  await order({ action: ACTION_GROW });
+  const { routingVersion } = loadState(cluster.directory);
+  cluster.diskError = new FsError('IO', 'the disk is gone');
+  await cluster.pass(300);
+  expect(cluster.manager.routing.chains).toHaveLength(4);
+  expect(cluster.manager.routing.version).toBe(routingVersion);
+  cluster.diskError = undefined;
+  await untilDone();
+  expect(table()).toMatchObject({ version: 2, lengths: [4], chains: [1, 2, 3, 4, 5, 6] });
 });
 
 test('what cannot be stored is not begun', async () => {

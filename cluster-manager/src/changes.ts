@@ -1,13 +1,16 @@
-// What an administrator orders: drain, replace, add, remove, and the end of one of these. Each is checked here as a
-// whole before anything is begun, and becomes a record of the manager's state; moves.ts turns the records into the
-// next orders of the chains. Pure: state in, state and a sentence out.
+// What an administrator orders: drain, replace, add, remove, grow, and the end of one of these. Each is checked here as
+// a whole before anything is begun, and becomes a record of the manager's state; moves.ts turns the records into the
+// next orders of the chains, growth.ts into new chains. Pure: state in, state and a sentence out.
 import { FsError, message } from '@catena/core';
+import { firstTable, growthFeatureLevel, growthStep, replicasOf, tableVersionsMax } from './growth.ts';
 import { type Disk, isAt, type Layout, serves, stays } from './layout.ts';
 import { nameOf } from './leases.ts';
 import { candidates, type Orders, placeOf, underWay, undo } from './moves.ts';
+import { targetsPerDiskMax } from './placement.ts';
 
-const { ACTION_DRAIN, ACTION_REPLACE, ACTION_ADD, ACTION_REMOVE, ACTION_ABORT } = message.ChangeAction;
-const { CHANGE_DRAIN, CHANGE_REPLACE, CHANGE_BALANCE } = message.ChangeKind;
+const { ACTION_DRAIN, ACTION_REPLACE, ACTION_ADD, ACTION_REMOVE, ACTION_ABORT, ACTION_GROW } =
+  message.ChangeAction;
+const { CHANGE_DRAIN, CHANGE_REPLACE, CHANGE_BALANCE, CHANGE_GROW } = message.ChangeKind;
 const { NODE_STORAGE } = message.NodeKind;
 
 /** More at once are not refused for what they cost, but because nobody could follow them. */
@@ -21,6 +24,9 @@ export interface ChangeState {
   /** Nothing new is placed there. */
   readonly closed: readonly message.Place[];
   readonly nodes: readonly message.Node[];
+  readonly tables: readonly message.ChainTable[];
+  /** 0: a release that kept none made the cluster. */
+  readonly targetsPerDisk: number;
 }
 
 export interface Outcome {
@@ -29,6 +35,9 @@ export interface Outcome {
   readonly nodesAdded: readonly message.Node[];
   readonly nodesRemoved: readonly message.Node[];
   readonly orders: Orders;
+  readonly targetsPerDisk: number;
+  /** What everybody must speak from now on, at least (P27). */
+  readonly featureLevel: number;
   /** The new change; none if nothing was to be done, or was done at once. */
   readonly change: message.Change | undefined;
   readonly detail: string;
@@ -39,6 +48,8 @@ export interface ChangeParts {
   readonly state: ChangeState;
   readonly layoutOf: (closed: readonly message.Place[], nodes: readonly message.Node[]) => Layout;
   readonly nowMs: bigint;
+  /** A live client that does not speak that level, for people; undefined if all do. */
+  readonly clientBelow: (featureLevel: number) => string | undefined;
 }
 
 /** Refuses with one sentence, or says what is to be stored. */
@@ -54,6 +65,8 @@ export function decide(request: message.ChangeRequest, parts: ChangeParts): Outc
       return remove(request, parts);
     case ACTION_ABORT:
       return abort(request, parts);
+    case ACTION_GROW:
+      return grow(request, parts);
   }
 }
 
@@ -186,7 +199,9 @@ function abort(request: message.ChangeRequest, parts: ChangeParts): Outcome {
   const place = requirePlace(request.place, state);
   const change = state.changes.find((other) => isSame(placeOf(other), place));
   if (change === undefined) {
-    const running = state.changes.map((other) => nameOfPlace(placeOf(other))).join(', ');
+    const running = movesOf(state.changes)
+      .map((other) => nameOfPlace(placeOf(other)))
+      .join(', ');
     throw new FsError(
       'NOT_FOUND',
       `no change of ${nameOfPlace(place)} runs; ${running === '' ? 'none runs' : `there is one of ${running}`}`,
@@ -200,6 +215,69 @@ function abort(request: message.ChangeRequest, parts: ChangeParts): Outcome {
     orders,
     detail: `the ${nameOfKind(change.kind)} of ${nameOfPlace(place)} ends; ${orders.size} moves are taken back`,
   });
+}
+
+/** Given again while it runs it is the same growth. */
+function grow(request: message.ChangeRequest, parts: ChangeParts): Outcome {
+  const { state } = parts;
+  const running = state.changes.find((change) => change.kind === CHANGE_GROW);
+  if (running !== undefined) return outcome(parts, { change: running, detail: 'a growth runs already' });
+  requireMayGrow(state, parts);
+  const targetsPerDisk = state.targetsPerDisk > 0 ? state.targetsPerDisk : request.targetsPerDisk;
+  if (targetsPerDisk < 1 || targetsPerDisk > targetsPerDiskMax) {
+    throw new FsError(
+      'INVALID_ARGUMENT',
+      `an older release made this cluster and kept no number of targets per disk: name it, 1 to ${targetsPerDiskMax}`,
+    );
+  }
+  const { closed, nodes, tables } = state;
+  const layout = parts.layoutOf(closed, nodes);
+  const others = state.changes.length;
+  const step = growthStep({ others, nodes, closed, tables, targetsPerDisk, layout });
+  const chains = [...layout.chains].length;
+  if (step.isDone && step.table === undefined) {
+    const disks = layout.disks.filter((disk) => !disk.isClosed).length;
+    return outcome(parts, {
+      targetsPerDisk,
+      detail:
+        `nothing to grow: ${disks} disks with ${targetsPerDisk} targets each carry no more than the ${chains} ` +
+        `chains of ${replicasOf(layout)} that there are`,
+    });
+  }
+  const change = changeOf(parts, { kind: CHANGE_GROW });
+  const more = step.chains.length > 0 ? `${step.missing} new chains beside ${chains}` : 'new chains';
+  const when = step.waitsFor === undefined ? '' : `, which waits for ${step.waitsFor}`;
+  return outcome(parts, {
+    changes: [...state.changes, change],
+    change,
+    targetsPerDisk,
+    featureLevel: growthFeatureLevel,
+    detail: `the chain table grows by ${more}${when}`,
+  });
+}
+
+function requireMayGrow(state: ChangeState, parts: ChangeParts): void {
+  if (state.changes.length >= changesMax)
+    throw new FsError('OVERLOADED', `${changesMax} changes run already`);
+  const { version, id } = firstTable(state.tables);
+  if (version >= tableVersionsMax) {
+    throw new FsError(
+      'NOT_SUPPORTED',
+      `chain table ${id} has ${version} versions, more it cannot have: nodes that are added share the chains that there are`,
+    );
+  }
+  const older = parts.clientBelow(growthFeatureLevel);
+  if (older !== undefined) {
+    throw new FsError(
+      'BUSY',
+      `a chain table that grows would be misread by an older release: end or update first: ${older}`,
+    );
+  }
+}
+
+/** Those that move replicas. */
+export function movesOf(changes: readonly message.Change[]): message.Change[] {
+  return changes.filter((change) => change.kind !== CHANGE_GROW);
 }
 
 /** Everything to be moved has a place to go to, one after another. */
@@ -266,9 +344,9 @@ function changeOf(parts: ChangeParts, fields: Partial<message.Change>): message.
 }
 
 function outcome(parts: ChangeParts, fields: Partial<Outcome> & { readonly detail: string }): Outcome {
-  const { changes, closed } = parts.state;
-  const nothing = { changes, closed, nodesAdded: [], nodesRemoved: [], orders: new Map(), change: undefined };
-  return { ...nothing, ...fields };
+  const { changes, closed, targetsPerDisk } = parts.state;
+  const nothing = { nodesAdded: [], nodesRemoved: [], orders: new Map(), change: undefined, featureLevel: 0 };
+  return { ...nothing, changes, closed, targetsPerDisk, ...fields };
 }
 
 /** The first names the second, or the node that it is a disk of. */
@@ -284,17 +362,10 @@ export function nameOfPlace(place: message.Place): string {
   return place.disk === undefined ? `node ${place.node}` : `disk ${place.disk} of node ${place.node}`;
 }
 
-export function nameOfKind(kind: message.ChangeKind): 'drain' | 'replacement' | 'balancing' {
+export function nameOfKind(kind: message.ChangeKind): 'drain' | 'replacement' | 'balancing' | 'growth' {
+  if (kind === CHANGE_GROW) return 'growth';
   if (kind === CHANGE_DRAIN) return 'drain';
   return kind === CHANGE_REPLACE ? 'replacement' : 'balancing';
-}
-
-/** Whether the place takes new replicas, as far as the administrator has a say. */
-export function isClosed(
-  state: Pick<ChangeState, 'closed'>,
-  at: { readonly node: number; readonly disk: number },
-): boolean {
-  return state.closed.some((place) => isAt(place, at));
 }
 
 /** Replicas that still have to move, and that are moving. */

@@ -19,6 +19,8 @@ interface Client {
   host: string;
   /** What it calls itself, for people. */
   name: string;
+  /** What its release speaks (P27); 0: not heard by this manager yet. */
+  featureLevel: number;
   heardMs: number | undefined;
 }
 
@@ -59,6 +61,7 @@ export class Clients {
       pid: 0,
       host: '',
       name: '',
+      featureLevel: 0,
       heardMs: undefined,
     };
     for (const id of options.live) this.#live.set(textOf(id), { ...stored });
@@ -85,6 +88,7 @@ export class Clients {
       pid: request.pid,
       host: origin.host,
       name: request.address,
+      featureLevel: request.featureLevel,
       heardMs: nowMs,
     });
     return isNew;
@@ -153,6 +157,16 @@ export class Clients {
   }
   fencedIds(): string[] {
     return [...this.#fenced];
+  }
+
+  /** A live client that does not speak that level, as far as this manager has heard, for people. */
+  below(featureLevel: number): string | undefined {
+    for (const [id, client] of this.#live) {
+      if (client.featureLevel >= featureLevel) continue;
+      if (client.heardMs === undefined) return `client ${id}, which this manager has not heard yet`;
+      return `${client.name}, process ${client.pid} on ${client.host}`;
+    }
+    return undefined;
   }
 
   views(nowMs: number): ClientView[] {

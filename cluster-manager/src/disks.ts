@@ -1,7 +1,6 @@
 // The disks that replicas can be on, from what nodes said when they registered and what they report. Pure.
 import { message } from '@catena/core';
-import { isClosed } from './changes.ts';
-import type { Disk } from './layout.ts';
+import { type Disk, isAt } from './layout.ts';
 import { domainOf } from './placement.ts';
 
 const { NODE_STORAGE } = message.NodeKind;
@@ -29,8 +28,17 @@ export function disksOf({ nodes, chains, closed, report }: DiskParts): Disk[] {
       const domain = domainOf({ node: node.id, domain: node.domain });
       return Array.from({ length: count }, (_, disk): Disk => {
         const at = { node: node.id, disk };
-        const isOpen = node.alive && !isClosed({ closed }, at) && !full.has(`${node.id}/${disk}`);
-        return { ...at, domain, isOpen };
+        const drained = isClosed(closed, at);
+        const isOpen = node.alive && !drained && !full.has(`${node.id}/${disk}`);
+        return { ...at, domain, isOpen, isClosed: drained };
       });
     });
+}
+
+/** Whether the place takes new replicas, as far as the administrator has a say. */
+export function isClosed(
+  closed: readonly message.Place[],
+  at: { readonly node: number; readonly disk: number },
+): boolean {
+  return closed.some((place) => isAt(place, at));
 }

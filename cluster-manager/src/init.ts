@@ -16,7 +16,7 @@ import { bootClockMs, DirectoryLock } from '@catena/native';
 import { checkManagerConfig, managerConfigSchema } from './config.ts';
 import { EtcdState } from './etcd-state.ts';
 import { type Placement, placeChains } from './placement.ts';
-import { featureLevel, hasState, openStateStore, recordVersion } from './state.ts';
+import { firstFeatureLevel, hasState, openStateStore, recordVersion } from './state.ts';
 
 const usage =
   'init --config FILE [--nodes 3] [--disks-per-node 1] [--targets-per-disk 4] [--replicas 3] ' +
@@ -51,7 +51,7 @@ export async function initialize(options: InitOptions): Promise<Placement> {
   const record: message.ManagerRecord = {
     recordVersion,
     cluster: options.cluster,
-    featureLevel,
+    featureLevel: firstFeatureLevel,
     routingVersion: 1n,
     nodes: nodes.map(({ node, disks, domain }) =>
       message.Node.fromPartial({
@@ -69,6 +69,7 @@ export async function initialize(options: InitOptions): Promise<Placement> {
     fencingClients: [],
     changes: [],
     closed: [],
+    targetsPerDisk: options.targetsPerDisk,
   };
   if (options.stateDirectory === '') await storeInEtcd(options, record);
   else await storeInDirectory(options.stateDirectory, record);

@@ -13,6 +13,8 @@ export interface Disk {
   readonly domain: string;
   /** New replicas may come: not drained, its node is there, and it has space. */
   readonly isOpen: boolean;
+  /** The administrator wants nothing new there. */
+  readonly isClosed: boolean;
 }
 
 export interface LayoutParts {
@@ -76,7 +78,7 @@ export class Layout {
 
   /** Whether the disk may hold a member of this chain in the place of the one that leaves. */
   mayTake(chain: message.Chain, leaving: message.Member, disk: Disk): boolean {
-    if (!disk.isOpen || this.#freeNumber(disk) === undefined) return false;
+    if (!disk.isOpen || this.unusedTargets(disk, 1).length === 0) return false;
     return chain.members.every((member) => {
       // Who does not serve is gone as soon as it is told to leave.
       if (member.target === leaving.target) return !serves(member) || member.node !== disk.node;
@@ -110,9 +112,8 @@ export class Layout {
 
   /** A new member on that disk, in the place of one that leaves. */
   move(chain: message.Chain, leaving: message.Member, disk: Disk): message.ChainOrder {
-    const number = this.#freeNumber(disk);
-    if (number === undefined) throw new RangeError(`disk ${keyOf(disk)} has no number left`);
-    const target = targetId(disk.node, disk.disk, number);
+    const [target] = this.unusedTargets(disk, 1);
+    if (target === undefined) throw new RangeError(`disk ${keyOf(disk)} has no number left`);
     const join = message.Member.fromPartial({
       target,
       node: disk.node,
@@ -120,7 +121,7 @@ export class Layout {
       state: PUBLIC_OFFLINE,
     });
     this.#taken.add(target);
-    this.#numbers.set(keyOf(disk), Math.max(this.#numbers.get(keyOf(disk)) ?? 0, number));
+    this.#numbers.set(keyOf(disk), Math.max(this.#numbers.get(keyOf(disk)) ?? 0, Number(target % 1_000n)));
     this.#addLoad(leaving, -1);
     this.#addLoad(join, 1);
     for (const other of chain.members.filter((one) => stays(one) && one.target !== leaving.target)) {
@@ -146,14 +147,15 @@ export class Layout {
     this.#chains.set(id, { ...chain, members });
   }
 
-  /** One that was never used, or, when all were, the lowest that is free. */
-  #freeNumber(disk: { readonly node: number; readonly disk: number }): number | undefined {
-    const next = (this.#numbers.get(keyOf(disk)) ?? 0) + 1;
-    if (next <= targetsPerDiskMax) return next;
-    for (let number = 1; number <= targetsPerDiskMax; number++) {
-      if (!this.#taken.has(targetId(disk.node, disk.disk, number))) return number;
+  /** Numbers that were never used, then, when all were, the lowest that are free; fewer if there are no more. */
+  unusedTargets(disk: { readonly node: number; readonly disk: number }, count: number): bigint[] {
+    const targets: bigint[] = [];
+    const highest = this.#numbers.get(keyOf(disk)) ?? 0;
+    for (let step = 0; step < targetsPerDiskMax && targets.length < count; step++) {
+      const target = targetId(disk.node, disk.disk, 1 + ((highest + step) % targetsPerDiskMax));
+      if (!this.#taken.has(target)) targets.push(target);
     }
-    return undefined;
+    return targets;
   }
 
   #sharedBy(one: number, other: number): number {

@@ -1,6 +1,6 @@
 // The manager: turns messages and time into changes of the routing table, stores each change, then tells
-// everybody (P3). All decisions are in leases.ts, clients.ts and next_chain; here they meet the store and the
-// connections.
+// everybody (P3). All decisions are in leases.ts, clients.ts, changes.ts, moves.ts, growth.ts and next_chain; here they
+// meet the store and the connections.
 import {
   type Clock,
   type Counter,
@@ -10,20 +10,20 @@ import {
   message,
   type ServerConnection,
 } from '@catena/core';
-import { type ChangeState, decide } from './changes.ts';
+import { ChainWatch, type NextChain } from './chain-watch.ts';
+import { type ChangeState, decide, movesOf } from './changes.ts';
 import { bytesOfId, Clients, type ClientView } from './clients.ts';
 import type { ManagerConfig } from './config.ts';
 import { disksOf } from './disks.ts';
 import { fencesHeld } from './fences.ts';
+import { type GrowthStep, growthStep } from './growth.ts';
 import { Layout } from './layout.ts';
 import { Leases, type NodeKey, type NodeView, nameOf } from './leases.ts';
-import { type Orders, type Plan, plan } from './moves.ts';
+import { type Plan, plan } from './moves.ts';
 import { type RoutingChange, RoutingTable } from './routing.ts';
 import { recordVersion, type StateStore } from './state.ts';
 import { Subscribers } from './subscribers.ts';
 import { Turns } from './turns.ts';
-
-export type NextChain = (request: message.NextChainRequest) => message.NextChainReply;
 
 export interface ManagerOptions {
   readonly config: ManagerConfig;
@@ -43,19 +43,20 @@ export interface ManagerOptions {
 const metaNodesMax = 64;
 const noOrders: Plan = { orders: new Map(), done: [] };
 
+/** What the administrator has ordered. */
+type Ordered = Pick<ChangeState, 'changes' | 'closed' | 'targetsPerDisk'> & {
+  /** What everybody must speak, at least (P27). */
+  readonly featureLevel: number;
+};
+
 export class Manager {
   readonly options: ManagerOptions;
   readonly #leases: Leases;
   readonly #clients: Clients;
   readonly #routing: RoutingTable;
-  readonly #featureLevel: number;
-  readonly #startedMs: number;
   readonly #subscribers: Subscribers;
-  readonly #outageSinceMs = new Map<number, number>();
-  #changes: readonly message.Change[];
-  #closed: readonly message.Place[];
-  /** Facts of each chain when it was last looked at: the same facts need no second look while it serves. */
-  readonly #seenFacts = new Map<number, string>();
+  readonly #watch: ChainWatch;
+  #ordered: Ordered;
   readonly #turns = new Turns();
   readonly #chainChanges: Counter;
 
@@ -63,12 +64,17 @@ export class Manager {
     const { config, record, clock, metrics } = options;
     const nowMs = clock.nowMs();
     this.options = options;
-    this.#startedMs = nowMs;
-    this.#featureLevel = record.featureLevel;
     this.#routing = new RoutingTable(record);
-    this.#changes = record.changes;
-    this.#closed = record.closed;
+    const { changes, closed, targetsPerDisk, featureLevel } = record;
+    this.#ordered = { changes, closed, targetsPerDisk, featureLevel };
     this.#leases = new Leases({ leaseMs: config.leaseMs, nowMs });
+    this.#watch = new ChainWatch({
+      nextChain: options.nextChain,
+      leases: this.#leases,
+      outageGraceMs: config.outageGraceMs,
+      nowMs,
+      chains: record.chains,
+    });
     const { clients: live, fencedClients } = record;
     this.#clients = new Clients({ leaseMs: config.clientLeaseMs, nowMs, live, fenced: fencedClients });
     this.#chainChanges = metrics.counter('chain_change_total', 'Versions of chains that were published.');
@@ -95,7 +101,7 @@ export class Manager {
     return this.#routing.cluster;
   }
   get featureLevel(): number {
-    return this.#featureLevel;
+    return this.#ordered.featureLevel;
   }
   get routing(): RoutingTable {
     return this.#routing;
@@ -227,10 +233,14 @@ export class Manager {
       layoutOf: (closed: readonly message.Place[], nodes: readonly message.Node[]) =>
         this.#layout(closed, nodes),
       nowMs: this.options.clock.wallNs() / 1_000_000n,
+      clientBelow: (featureLevel: number) => this.#clients.below(featureLevel),
     };
-    const { changes, closed, nodesAdded, nodesRemoved, orders, change, detail } = decide(request, parts);
-    const { chains, reasons } = this.#nextChains(this.#nowMs(), orders);
-    await this.#commit({ chains, nodes: nodesAdded, nodesRemoved }, { changes, closed });
+    const { nodesAdded, nodesRemoved, orders, change, detail, ...outcome } = decide(request, parts);
+    const { changes, closed, targetsPerDisk } = outcome;
+    const featureLevel = Math.max(this.featureLevel, outcome.featureLevel);
+    const { chains, reasons } = this.#watch.next(this.#nowMs(), this.#routing.chains, orders);
+    const ordered = { changes, closed, targetsPerDisk, featureLevel };
+    await this.#commit({ chains, nodes: nodesAdded, nodesRemoved }, ordered);
     this.options.log.info('change.order', { action: request.action, detail });
     this.#logChains(chains, reasons);
     await this.#advance();
@@ -238,12 +248,19 @@ export class Manager {
   }
 
   get changeState(): ChangeState {
-    return { changes: this.#changes, closed: this.#closed, nodes: this.#routing.nodes };
+    const { nodes, tables } = this.#routing;
+    return { ...this.#ordered, nodes, tables };
+  }
+
+  /** Of the growth that runs, or of one that would be ordered now. */
+  growthStep(): GrowthStep {
+    const others = movesOf(this.#ordered.changes).length;
+    return growthStep({ ...this.changeState, others, layout: this.layout() });
   }
 
   /** As everything is now. */
   layout(): Layout {
-    return this.#layout(this.#closed, this.#routing.nodes);
+    return this.#layout(this.#ordered.closed, this.#routing.nodes);
   }
 
   suspect(key: NodeKey): void {
@@ -270,6 +287,7 @@ export class Manager {
     try {
       await this.#fence(this.#clients.tick(nowMs), 'client.expiry');
       await this.#move(this.#plan());
+      await this.#grow();
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
       this.options.log.error('state.failure', { error }); // nothing was told; the next tick tries again
@@ -287,7 +305,7 @@ export class Manager {
 
   async #move({ orders, done }: Plan): Promise<void> {
     const nowMs = this.#timeOfLeases();
-    const { chains, reasons } = this.#nextChains(nowMs, orders);
+    const { chains, reasons } = this.#watch.next(nowMs, this.#routing.chains, orders);
     const nodes = this.#changedNodes(nowMs);
     if (chains.length > 0 || nodes.length > 0 || done.length > 0) {
       await this.#publish({ chains, nodes }, reasons, done);
@@ -300,8 +318,7 @@ export class Manager {
     reasons: string[],
     done: readonly message.Change[],
   ): Promise<void> {
-    const changes = this.#changes.filter((change) => !done.includes(change));
-    await this.#commit({ chains, nodes }, { changes, closed: this.#closed });
+    await this.#commit({ chains, nodes }, this.#without(done));
     this.#logChains(chains, reasons);
     for (const { id, place } of done) this.options.log.info('change.end', { change: id, place });
     for (const node of nodes) {
@@ -311,6 +328,28 @@ export class Manager {
         incarnation: node.incarnation,
       });
     }
+  }
+
+  #without(done: readonly message.Change[]): Ordered {
+    return { ...this.#ordered, changes: this.#ordered.changes.filter((change) => !done.includes(change)) };
+  }
+
+  /** The next step of a growth that was ordered. */
+  async #grow(): Promise<void> {
+    const growth = this.#ordered.changes.find((change) => change.kind === message.ChangeKind.CHANGE_GROW);
+    if (growth === undefined) return;
+    const { chains, table, isDone } = this.growthStep();
+    if (chains.length === 0 && !isDone) return;
+    const tables = table === undefined ? [] : [table];
+    await this.#commit({ chains, tables }, isDone ? this.#without([growth]) : this.#ordered);
+    for (const { id, members } of chains) {
+      const targets = members.map((member) => member.target);
+      this.options.log.info('chain.creation', { chain: id, targets });
+    }
+    for (const { id, version, chains: all } of tables) {
+      this.options.log.info('table.growth', { table: id, version, chains: all.length });
+    }
+    if (isDone) this.options.log.info('change.end', { change: growth.id });
   }
 
   nodes(): (message.Node & { view: NodeView })[] {
@@ -352,7 +391,8 @@ export class Manager {
 
   /** What changes want next; with every tick and not with every heartbeat, since it looks at every chain. */
   #plan(): Plan {
-    return this.#changes.length === 0 ? noOrders : plan(this.#changes, this.layout());
+    const moves = movesOf(this.#ordered.changes);
+    return moves.length === 0 ? noOrders : plan(moves, this.layout());
   }
 
   #layout(closed: readonly message.Place[], nodes: readonly message.Node[]): Layout {
@@ -361,53 +401,16 @@ export class Manager {
     return new Layout({ chains, disks, reported: this.#leases.reported() });
   }
 
-  /** The chains that change, by the facts or by order. */
-  #nextChains(nowMs: number, orders: Orders): { chains: message.Chain[]; reasons: string[] } {
-    const chains: message.Chain[] = [];
-    const reasons: string[] = [];
-    for (const chain of this.#routing.chains) {
-      const reply = this.#nextChain(nowMs, chain, orders.get(chain.id));
-      if (reply?.changed !== true || reply.chain === undefined) continue;
-      chains.push(reply.chain);
-      reasons.push(reply.reason);
-    }
-    return { chains, reasons };
-  }
-
   #logChains(chains: readonly message.Chain[], reasons: readonly string[]): void {
     for (const [index, chain] of chains.entries()) {
       this.#chainChanges.add();
-      this.#seenFacts.delete(chain.id);
+      this.#watch.forget(chain);
       this.options.log.info('chain.change', {
         chain: chain.id,
         version: chain.version,
         reason: reasons[index],
       });
     }
-  }
-
-  #nextChain(
-    nowMs: number,
-    chain: message.Chain,
-    order: message.ChainOrder | undefined,
-  ): message.NextChainReply | undefined {
-    const serves = chain.members.some((member) => member.state === message.PublicState.PUBLIC_SERVING);
-    if (serves) this.#outageSinceMs.delete(chain.id);
-    else if (!this.#outageSinceMs.has(chain.id)) {
-      this.#outageSinceMs.set(chain.id, chain.last.length === 0 ? this.#startedMs : nowMs);
-    }
-    const facts = chain.members.map((member) => this.#leases.fact(nowMs, member));
-    const key = serves && order === undefined ? facts.map(textOfFact).join(';') : undefined;
-    if (key !== undefined && this.#seenFacts.get(chain.id) === key) return undefined;
-    const reply = this.options.nextChain({
-      chain,
-      facts,
-      outageMs: BigInt(Math.floor(nowMs - (this.#outageSinceMs.get(chain.id) ?? nowMs))),
-      outageGraceMs: BigInt(this.options.config.outageGraceMs),
-      order,
-    });
-    if (key !== undefined) this.#seenFacts.set(chain.id, key);
-    return reply;
   }
 
   /**
@@ -443,25 +446,24 @@ export class Manager {
   }
 
   /** On the medium before anybody is told (P3). */
-  async #commit(change: RoutingChange, ordered?: Pick<ChangeState, 'changes' | 'closed'>): Promise<void> {
-    const { changes, closed } = ordered ?? { changes: this.#changes, closed: this.#closed };
+  async #commit(change: RoutingChange, ordered: Ordered = this.#ordered): Promise<void> {
     const removed = (change.clientsRemoved ?? []).map((id) => id.toString('hex'));
     const fencedClients = [...this.#clients.fencedIds(), ...removed].map(bytesOfId);
+    const [changes, closed] = [[...ordered.changes], [...ordered.closed]];
     const record = this.#routing.recordAfter(change, {
+      ...ordered,
       recordVersion,
-      featureLevel: this.#featureLevel,
       fencedClients,
-      changes: [...changes],
-      closed: [...closed],
+      changes,
+      closed,
     });
     try {
       await this.options.store.save(record);
     } catch (error) {
-      for (const chain of change.chains ?? []) this.#seenFacts.delete(chain.id);
+      for (const chain of change.chains ?? []) this.#watch.forget(chain);
       throw error;
     }
-    this.#changes = changes;
-    this.#closed = closed;
+    this.#ordered = ordered;
     this.#routing.apply(change);
     this.#subscribers.push();
   }
@@ -487,10 +489,6 @@ export class Manager {
   #nowMs(): number {
     return this.options.clock.nowMs();
   }
-}
-
-function textOfFact(fact: message.TargetFact): string {
-  return Object.values(fact).join(' ');
 }
 
 function hostOf(peer: string): string {

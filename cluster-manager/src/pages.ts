@@ -2,8 +2,10 @@
 // view.
 import { readFileSync } from 'node:fs';
 import { fromSystemError, message, type StaticFile } from '@catena/core';
-import { isClosed, nameOfKind, progress } from './changes.ts';
-import { serves, stays } from './layout.ts';
+import { nameOfKind, progress } from './changes.ts';
+import { isClosed } from './disks.ts';
+import { missingChains } from './growth.ts';
+import { type Layout, serves, stays } from './layout.ts';
 import { nameOf } from './leases.ts';
 import type { Manager } from './manager.ts';
 import { placeOf, waitsFor } from './moves.ts';
@@ -18,6 +20,7 @@ export function jsonPages(manager: () => Manager): Readonly<Record<string, () =>
     '/api/cluster.json': () => clusterPage(manager()),
     '/api/nodes.json': () => nodesPage(manager()),
     '/api/chains.json': () => chainsPage(manager()),
+    '/api/tables.json': () => tablesPage(manager()),
     '/api/targets.json': () => targetsPage(manager()),
     '/api/clients.json': () => manager().clients(),
     '/api/changes.json': () => changesPage(manager()),
@@ -62,7 +65,7 @@ function nodesPage(manager: Manager): unknown {
 /** Disks that take nothing new. */
 function closedDisks(manager: Manager, node: message.Node): number[] {
   const disks = Array.from({ length: node.disks }, (_, disk) => disk);
-  return disks.filter((disk) => isClosed(manager.changeState, { node: node.id, disk }));
+  return disks.filter((disk) => isClosed(manager.changeState.closed, { node: node.id, disk }));
 }
 
 /** What the administrator ordered and is not done, with how far it is. */
@@ -77,9 +80,26 @@ function changesPage(manager: Manager): unknown {
     disk: placeOf(change).disk ?? null,
     with: change.with ?? null,
     startedMs: change.startedMs,
-    ...progress(change, layout),
-    waitsFor: waitsFor(change, layout) ?? null,
+    ...(change.kind === message.ChangeKind.CHANGE_GROW
+      ? growthProgress(manager)
+      : moveProgress(change, layout)),
   }));
+}
+
+interface Progress {
+  /** Replicas, or chains of a growth: those that are not done, and those of them that are under way. */
+  readonly left: number;
+  readonly moving: number;
+  readonly waitsFor: string | null;
+}
+
+function moveProgress(change: message.Change, layout: Layout): Progress {
+  return { ...progress(change, layout), waitsFor: waitsFor(change, layout) ?? null };
+}
+
+function growthProgress(manager: Manager): Progress {
+  const { missing, unlisted, waitsFor: obstacle } = manager.growthStep();
+  return { left: missing + unlisted, moving: unlisted, waitsFor: obstacle ?? null };
 }
 
 /** How much of what the fullest serving member holds a member has, in percent; null unless it is being synced. */
@@ -111,9 +131,31 @@ function spaceOf(
   return { targets, capacityBytes: [...disks.values()].reduce((sum, bytes) => sum + bytes, 0n), usedBytes };
 }
 
+/** Every version of a table is the first so many chains of the newest one. */
+function tablesPage(manager: Manager): unknown {
+  const { tables, targetsPerDisk } = manager.changeState;
+  // Of a cluster that an older release made, nobody knows how many there should be.
+  const missing = targetsPerDisk === 0 ? null : missingChains(manager.layout(), targetsPerDisk);
+  return tables.map((table) => ({
+    id: table.id,
+    version: table.version,
+    chains: table.chains,
+    lengths: [...table.lengths, table.chains.length],
+    missing,
+  }));
+}
+
 function chainsPage(manager: Manager): unknown {
+  const since = new Map<number, number>();
+  for (const { chains, lengths } of manager.routing.tables) {
+    for (const [place, id] of chains.entries()) {
+      since.set(id, 1 + lengths.filter((length) => length <= place).length);
+    }
+  }
   return manager.routing.chains.map((chain) => ({
     id: chain.id,
+    /** Of its table; null while it is being made. */
+    sinceTableVersion: since.get(chain.id) ?? null,
     version: chain.version,
     durabilityEpoch: chain.durabilityEpoch,
     members: chain.members.map((member) => ({

@@ -31,7 +31,7 @@ function partners(placement: Placement, nodes: number): number[] {
 test('the default: three nodes, one disk, four targets make four chains of three', () => {
   const { chains, table, spare } = placeChains({ nodes: even(3, 1), targetsPerDisk: 4, replicas: 3 });
   expect(chains.map((chain) => chain.id)).toEqual([1, 2, 3, 4]);
-  expect(table).toEqual({ id: 1, version: 1, chains: [1, 2, 3, 4] });
+  expect(table).toEqual({ id: 1, version: 1, chains: [1, 2, 3, 4], lengths: [] });
   expect(spare).toBe(0);
   expect(chains[0]?.members.map((member) => member.target)).toEqual([1_000_001n, 2_000_001n, 3_000_001n]);
   expect(chains.every((chain) => chain.version === 1n && chain.last.length === 0)).toBe(true);

@@ -1,7 +1,8 @@
-// Which targets make a chain: from nodes × disks × targets to a chain table. Pure. No failure domain holds two
-// copies of a chain, every target is in one chain, and the partners of a node are spread over all nodes of other
-// domains, so that its loss burdens them evenly: by arithmetic where nodes are equal (cyclic.ts says how evenly),
-// chain by chain for what is left over and for unequal ones.
+// Which targets make a chain: from nodes × disks × targets to a chain table, and to the chains that a grown cluster
+// gets beside its old ones. Pure. No failure domain holds two copies of a chain, every target is in one chain, and the
+// partners of a node are spread over all nodes of other domains, so that its loss burdens them evenly: by arithmetic
+// where nodes are equal (cyclic.ts says how evenly), chain by chain for what is left over, for unequal ones, and beside
+// chains that exist.
 import { strict as assert } from 'node:assert';
 import { FsError, message } from '@catena/core';
 import { type Circle, cyclicBlocks } from './cyclic.ts';
@@ -40,10 +41,60 @@ interface Free {
   readonly target: bigint;
 }
 
+/** A node with the targets that no chain has yet. */
+interface NodeWithRoom {
+  readonly node: number;
+  readonly domain: string;
+  readonly free: Free[];
+}
+
+export interface DiskWithRoom {
+  readonly node: number;
+  readonly disk: number;
+  readonly domain: string;
+  /** Numbers of targets that chains may get. */
+  readonly targets: readonly bigint[];
+}
+
+export interface AdditionRequest {
+  readonly chains: readonly message.Chain[];
+  readonly disks: readonly DiskWithRoom[];
+  readonly replicas: number;
+  readonly most: number;
+}
+
+/** How many chains `placeChains` makes of these. */
+export function chainsOf({ nodes, targetsPerDisk, replicas }: PlacementRequest): number {
+  const targets = new Map<string, number>();
+  for (const shape of nodes) {
+    const domain = domainOf(shape);
+    targets.set(domain, (targets.get(domain) ?? 0) + shape.disks * targetsPerDisk);
+  }
+  return chainsPossible([...targets.values()], replicas);
+}
+
+/** Chains beside those that exist, as many as there is room for, and not more than `most`. */
+export function placeAdditions({ chains, disks, replicas, most }: AdditionRequest): message.Chain[] {
+  const pool = new Pool(nodesOf(disks));
+  for (const chain of chains) pool.note(chain);
+  const possible = Math.min(most, pool.chainsPossible(replicas));
+  const firstId = 1 + chains.reduce((highest, { id }) => Math.max(highest, id), 0);
+  return Array.from({ length: possible }, (_, made) => {
+    const members = pool.take(pool.inOrder(pool.choose(replicas, possible - made)));
+    return chainOf(firstId + made, members);
+  });
+}
+
 export function placeChains(request: PlacementRequest): Placement {
   check(request);
-  const { replicas } = request;
-  const pool = new Pool(request);
+  const { nodes, targetsPerDisk, replicas } = request;
+  const pool = new Pool(
+    nodes.map((shape) => ({
+      node: shape.node,
+      domain: domainOf(shape),
+      free: targetsOf(shape, targetsPerDisk),
+    })),
+  );
   const total = pool.left;
   const chains: message.Chain[] = [];
   const circle = pool.circle();
@@ -59,13 +110,14 @@ export function placeChains(request: PlacementRequest): Placement {
   for (let possible = pool.chainsPossible(replicas); possible > 0; possible--) {
     chains.push(chainOf(chains.length + 1, pool.take(pool.inOrder(pool.choose(replicas, possible)))));
   }
-  const table = { id: 1, version: 1, chains: chains.map((chain) => chain.id) };
+  const table = { id: 1, version: 1, chains: chains.map((chain) => chain.id), lengths: [] };
   return { chains, table, spare: total - chains.length * replicas };
 }
 
 /** The nodes with their free targets, by place: neighbours are of different domains where that can be. */
 class Pool {
-  readonly #nodes: readonly StorageNodeShape[];
+  readonly #nodes: readonly number[];
+  readonly #places: ReadonlyMap<number, number>;
   /** By place: which domain, its free targets, how many chains it heads. */
   readonly #domain: Int32Array;
   readonly #free: Free[][];
@@ -75,20 +127,22 @@ class Pool {
   /** Chains that two places share: row × nodes + column. */
   readonly #shared: Uint16Array;
 
-  constructor(request: PlacementRequest) {
-    const byDomain = new Map<string, StorageNodeShape[]>();
-    for (const shape of request.nodes) {
-      const domain = domainOf(shape);
-      byDomain.set(domain, [...(byDomain.get(domain) ?? []), shape]);
+  constructor(nodes: readonly NodeWithRoom[]) {
+    const byDomain = new Map<string, NodeWithRoom[]>();
+    for (const node of nodes) {
+      const others = byDomain.get(node.domain);
+      if (others === undefined) byDomain.set(node.domain, [node]);
+      else others.push(node);
     }
     const domains = [...byDomain.values()];
-    const rounds = Math.max(...domains.map((nodes) => nodes.length));
+    const rounds = domains.reduce((most, { length }) => Math.max(most, length), 0);
     const dealt = Array.from({ length: rounds }, (_, round) =>
-      domains.flatMap((nodes, domain) => (round < nodes.length ? [{ shape: nodes[round]!, domain }] : [])),
+      domains.flatMap((nodes, domain) => (round < nodes.length ? [{ place: nodes[round]!, domain }] : [])),
     ).flat();
-    this.#nodes = dealt.map(({ shape }) => shape);
+    this.#nodes = dealt.map(({ place }) => place.node);
+    this.#places = new Map(this.#nodes.map((node, place) => [node, place]));
     this.#domain = Int32Array.from(dealt, ({ domain }) => domain);
-    this.#free = this.#nodes.map((shape) => targetsOf(shape, request.targetsPerDisk));
+    this.#free = dealt.map(({ place }) => [...place.free]);
     this.#heads = new Int32Array(dealt.length);
     this.#left = new Int32Array(domains.length);
     for (const [place, free] of this.#free.entries()) this.#left[this.#domain[place]!]! += free.length;
@@ -108,34 +162,36 @@ class Pool {
       : undefined;
   }
 
-  /** The next free target of each of these places: they share one chain more. */
-  take(places: readonly number[]): Free[] {
+  /** A chain that exists: whom its nodes share it with. A node without room is chosen for nothing. */
+  note(chain: message.Chain): void {
+    const inOrder = chain.preferred.map((target) => chain.members.find((member) => member.target === target));
+    this.#share(inOrder.flatMap((member) => this.#places.get(member?.node ?? 0) ?? []));
+  }
+
+  #share(places: readonly number[]): void {
     for (const [index, place] of places.entries()) {
-      this.#left[this.#domain[place]!]!--;
       if (index === 0) this.#heads[place]!++;
       for (const other of places.slice(0, index)) {
         this.#shared[place * this.#nodes.length + other]!++;
         this.#shared[other * this.#nodes.length + place]!++;
       }
     }
+  }
+
+  /** The next free target of each of these places: they share one chain more. */
+  take(places: readonly number[]): Free[] {
+    this.#share(places);
     return places.map((place) => {
+      this.#left[this.#domain[place]!]!--;
       const target = this.#free[place]?.shift();
       assert(target !== undefined);
       return target;
     });
   }
 
-  /** The most chains that can still be made: a domain serves each at most once. */
+  /** The most chains that can still be made. */
   chainsPossible(replicas: number): number {
-    const usable = (limit: number): number =>
-      this.#left.reduce((sum, targets) => sum + Math.min(targets, limit), 0);
-    let [none, most] = [0, Math.floor(this.left / replicas)];
-    while (none < most) {
-      const middle = Math.ceil((none + most) / 2);
-      if (usable(middle) >= replicas * middle) none = middle;
-      else most = middle - 1;
-    }
-    return none;
+    return chainsPossible([...this.#left], replicas);
   }
 
   /**
@@ -197,6 +253,18 @@ class Pool {
   }
 }
 
+/** The most chains of the free targets of each domain, which serves each chain at most once. */
+function chainsPossible(targets: readonly number[], replicas: number): number {
+  const usable = (limit: number): number => targets.reduce((sum, left) => sum + Math.min(left, limit), 0);
+  let [none, most] = [0, Math.floor(usable(Number.POSITIVE_INFINITY) / replicas)];
+  while (none < most) {
+    const middle = Math.ceil((none + most) / 2);
+    if (usable(middle) >= replicas * middle) none = middle;
+    else most = middle - 1;
+  }
+  return none;
+}
+
 /** What the node fails together with. */
 export function domainOf(shape: { readonly node: number; readonly domain?: string }): string {
   return shape.domain === undefined || shape.domain === '' ? `node ${shape.node}` : shape.domain;
@@ -208,6 +276,22 @@ function targetsOf(shape: StorageNodeShape, targetsPerDisk: number): Free[] {
     const disk = index % shape.disks;
     const number = Math.floor(index / shape.disks) + 1;
     return { node: shape.node, disk, target: targetId(shape.node, disk, number) };
+  });
+}
+
+/** The nodes of these disks; the targets of each go in turns over its disks, from the one with the most room on. */
+function nodesOf(disks: readonly DiskWithRoom[]): NodeWithRoom[] {
+  const nodes = new Map<number, { node: number; domain: string; disks: DiskWithRoom[] }>();
+  for (const disk of disks) {
+    const known = nodes.get(disk.node);
+    if (known === undefined) nodes.set(disk.node, { node: disk.node, domain: disk.domain, disks: [disk] });
+    else known.disks.push(disk);
+  }
+  return [...nodes.values()].map(({ node, domain, disks: own }) => {
+    const free = own.flatMap(({ disk, targets }) =>
+      targets.map((target, index) => ({ node, disk, target, left: targets.length - index })),
+    );
+    return { node, domain, free: free.sort((a, b) => b.left - a.left || a.disk - b.disk) };
   });
 }
 

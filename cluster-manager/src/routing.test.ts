@@ -3,7 +3,14 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type RoutingChange, RoutingTable } from './routing.ts';
 
-const stored = { recordVersion: 1, featureLevel: 1, fencedClients: [], changes: [], closed: [] };
+const stored = {
+  recordVersion: 1,
+  featureLevel: 1,
+  fencedClients: [],
+  changes: [],
+  closed: [],
+  targetsPerDisk: 4,
+};
 const record = (): message.ManagerRecord =>
   message.ManagerRecord.fromPartial({
     recordVersion: 1,
@@ -23,13 +30,14 @@ class Holder {
   chains = new Map<number, message.Chain>();
   clients = new Set<string>();
   fencing = new Set<string>();
-  tables = 0;
+  readonly tables = new Map<number, message.ChainTable>();
 
   apply(routing: message.Routing | undefined): void {
     if (routing === undefined) return;
     if (routing.fromVersion === 0n) {
       this.nodes.clear();
       this.chains.clear();
+      this.tables.clear();
       this.clients.clear();
       this.fencing.clear();
     } else {
@@ -38,7 +46,7 @@ class Holder {
     this.version = routing.version;
     for (const node of routing.nodes) this.nodes.set(`${node.kind} ${node.id}`, node);
     for (const chain of routing.chains) this.chains.set(chain.id, chain);
-    if (routing.tables.length > 0) this.tables = routing.tables.length;
+    for (const table of routing.tables) this.tables.set(table.id, table);
     for (const id of routing.clientsAdded) this.clients.add(id.toString('hex'));
     for (const id of routing.clientsRemoved) {
       this.clients.delete(id.toString('hex'));
@@ -46,6 +54,24 @@ class Holder {
     }
     for (const id of routing.clientsFenced) this.fencing.delete(id.toString('hex'));
   }
+}
+
+/** Chains are made first, and listed with the next change. */
+function grow(table: RoutingTable, count: number, change: (what: RoutingChange) => void): void {
+  const [newest] = table.tables as [message.ChainTable];
+  const ids = Array.from({ length: count }, (_, index) => newest.chains.length + 1 + index);
+  change({ chains: ids.map((id) => message.Chain.fromPartial({ id, version: 1n })) });
+  const { version, chains, lengths } = newest;
+  change({
+    tables: [
+      {
+        id: 1,
+        version: version + 1,
+        chains: [...chains, ...ids],
+        lengths: [...lengths, chains.length],
+      },
+    ],
+  });
 }
 
 test('whoever applies whole tables and deltas, at any pace, holds what the manager holds', () => {
@@ -57,6 +83,7 @@ test('whoever applies whole tables and deltas, at any pace, holds what the manag
     fc.record({ what: fc.constant('fenced' as const), id: fc.integer({ min: 1, max: 30 }) }),
     fc.record({ what: fc.constant('read' as const), id: fc.integer({ min: 0, max: 2 }) }),
     fc.record({ what: fc.constant('restart' as const), id: fc.constant(0) }),
+    fc.record({ what: fc.constant('grow' as const), id: fc.integer({ min: 1, max: 3 }) }),
   );
   void fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
@@ -89,6 +116,8 @@ test('whoever applies whole tables and deltas, at any pace, holds what the manag
           holder.apply(table.since(holder.version));
         } else if (what === 'restart') {
           table = new RoutingTable(last);
+        } else if (what === 'grow') {
+          grow(table, id, change);
         }
       }
       for (const holder of holders) {
@@ -96,7 +125,7 @@ test('whoever applies whole tables and deltas, at any pace, holds what the manag
         const whole = new Holder();
         whole.apply(table.whole());
         expect(holder.version).toBe(table.version);
-        expect(holder.tables).toBe(1);
+        expect([...holder.tables]).toEqual([...whole.tables]);
         expect([...holder.nodes].sort()).toEqual([...whole.nodes].sort());
         expect([...holder.chains].sort()).toEqual([...whole.chains].sort());
         expect([...holder.clients].sort()).toEqual([...whole.clients].sort());
@@ -116,6 +145,34 @@ test('a delta names only what changed, and who is current gets nothing', () => {
   expect(delta?.chains.map((chain) => chain.id)).toEqual([2]);
   expect(table.since(7n)?.fromVersion).toBe(0n);
   expect(table.since(0n)?.fromVersion).toBe(0n);
+});
+
+test('a table goes to whoever lacks it, once, and never loses a chain', () => {
+  const table = new RoutingTable(record());
+  const made: RoutingChange[] = [];
+  grow(table, 2, (what) => {
+    made.push(what);
+    table.apply(what);
+  });
+  expect(table.since(2n)?.tables).toEqual([{ id: 1, version: 2, chains: [1, 2, 3, 4, 5], lengths: [3] }]);
+  table.apply({ chains: [message.Chain.fromPartial({ id: 5, version: 2n })] });
+  expect(table.since(3n)).toMatchObject({ tables: [], chains: [{ id: 5 }] });
+  expect(table.whole().tables).toHaveLength(1);
+  expect(() => table.apply({ chains: [message.Chain.fromPartial({ id: 9, version: 2n })] })).toThrow(
+    /goes back/,
+  );
+  const [{ id, version, chains }] = table.tables as [message.ChainTable];
+  for (const wrong of [
+    { id, version: 3, chains: chains.slice(1), lengths: [3, 5] },
+    { id, version: 3, chains: [2, 1, 3, 4, 5, 6], lengths: [3, 5] },
+    { id, version: 3, chains: [...chains, 6], lengths: [3] },
+    { id, version: 3, chains: [...chains, 6], lengths: [4, 5] },
+    { id, version: 4, chains: [...chains, 6], lengths: [3, 5] },
+    { id: 2, version: 1, chains: [6], lengths: [] },
+  ]) {
+    expect(() => table.apply({ tables: [wrong] })).toThrow(/loses chains/);
+  }
+  expect([id, version]).toEqual([1, 2]);
 });
 
 test('more removals than are kept: the whole table', () => {

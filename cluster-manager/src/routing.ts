@@ -3,6 +3,7 @@
 // the entries that it names.
 import { strict as assert } from 'node:assert';
 import type { message } from '@catena/core';
+import { isGrownFrom } from './growth.ts';
 import { nameOf } from './leases.ts';
 
 /** Ends of clients that deltas can still name; who is further behind gets the whole table. */
@@ -12,7 +13,10 @@ export interface RoutingChange {
   readonly nodes?: readonly message.Node[];
   /** They hold nothing: whoever still knows them asks them nothing. */
   readonly nodesRemoved?: readonly message.Node[];
+  /** New ones, too, which begin at version 1. */
   readonly chains?: readonly message.Chain[];
+  /** They gained chains. */
+  readonly tables?: readonly message.ChainTable[];
   readonly clientsAdded?: readonly Buffer[];
   readonly clientsRemoved?: readonly Buffer[];
   /** Of those that were removed: the fence holds (P4). */
@@ -34,18 +38,18 @@ export class RoutingTable {
   readonly #clients = new Map<string, Dated<Buffer>>();
   /** No longer live, and not fenced everywhere. */
   readonly #fencing = new Map<string, message.FencingClient>();
-  readonly #tables: readonly message.ChainTable[];
+  readonly #tables = new Map<number, Dated<message.ChainTable>>();
   #ends: (Dated<Buffer> & { readonly fenced: boolean })[] = [];
 
   constructor(record: message.ManagerRecord) {
     this.cluster = record.cluster;
     this.#version = record.routingVersion;
     this.#deltasFrom = record.routingVersion;
-    this.#tables = record.tables;
     const changed = record.routingVersion;
     for (const node of record.nodes)
       this.#nodes.set(nameOf({ kind: node.kind, node: node.id }), { value: node, changed });
     for (const chain of record.chains) this.#chains.set(chain.id, { value: chain, changed });
+    for (const table of record.tables) this.#tables.set(table.id, { value: table, changed });
     for (const id of record.clients) this.#clients.set(id.toString('hex'), { value: id, changed });
     for (const one of record.fencingClients) this.#fencing.set(one.client.toString('hex'), one);
   }
@@ -55,6 +59,9 @@ export class RoutingTable {
   }
   get chains(): message.Chain[] {
     return [...this.#chains.values()].map((dated) => dated.value);
+  }
+  get tables(): message.ChainTable[] {
+    return [...this.#tables.values()].map((dated) => dated.value);
   }
   /** Clients that do not live and are not fenced everywhere. */
   get fencing(): message.FencingClient[] {
@@ -73,7 +80,7 @@ export class RoutingTable {
     change: RoutingChange,
     record: Pick<
       message.ManagerRecord,
-      'recordVersion' | 'featureLevel' | 'fencedClients' | 'changes' | 'closed'
+      'recordVersion' | 'featureLevel' | 'fencedClients' | 'changes' | 'closed' | 'targetsPerDisk'
     >,
   ): message.ManagerRecord {
     const nodes = new Map([...this.#nodes].map(([name, dated]) => [name, dated.value]));
@@ -81,6 +88,8 @@ export class RoutingTable {
     for (const node of change.nodesRemoved ?? []) nodes.delete(nameOf({ kind: node.kind, node: node.id }));
     const chains = new Map([...this.#chains].map(([id, dated]) => [id, dated.value]));
     for (const chain of change.chains ?? []) chains.set(chain.id, chain);
+    const tables = new Map([...this.#tables].map(([id, dated]) => [id, dated.value]));
+    for (const table of change.tables ?? []) tables.set(table.id, table);
     const clients = new Map([...this.#clients].map(([id, dated]) => [id, dated.value]));
     const fencing = new Map(this.#fencing);
     for (const id of change.clientsRemoved ?? []) {
@@ -95,7 +104,7 @@ export class RoutingTable {
       routingVersion: this.#version + 1n,
       nodes: [...nodes.values()],
       chains: [...chains.values()],
-      tables: [...this.#tables],
+      tables: [...tables.values()],
       clients: [...clients.values()],
       fencingClients: [...fencing.values()],
     };
@@ -112,8 +121,14 @@ export class RoutingTable {
     }
     for (const chain of change.chains ?? []) {
       const before = this.#chains.get(chain.id)?.value;
-      assert(before !== undefined && chain.version > before.version, `chain ${chain.id} goes back`);
+      const follows = before === undefined ? chain.version === 1n : chain.version > before.version;
+      assert(follows, `chain ${chain.id} goes back`);
       this.#chains.set(chain.id, { value: chain, changed });
+    }
+    for (const table of change.tables ?? []) {
+      const before = this.#tables.get(table.id)?.value;
+      assert(before !== undefined && isGrownFrom(table, before), `table ${table.id} loses chains`);
+      this.#tables.set(table.id, { value: table, changed });
     }
     for (const id of change.clientsRemoved ?? []) {
       this.#clients.delete(id.toString('hex'));
@@ -140,7 +155,7 @@ export class RoutingTable {
       cluster: this.cluster,
       nodes: this.nodes,
       chains: this.chains,
-      tables: [...this.#tables],
+      tables: this.tables,
       clientsAdded: [...this.#clients.values()].map((dated) => dated.value),
       clientsRemoved: this.fencing.map((one) => one.client),
       clientsFenced: [],
@@ -162,7 +177,7 @@ export class RoutingTable {
       cluster: this.cluster,
       nodes: newer(this.#nodes.values()),
       chains: newer(this.#chains.values()),
-      tables: [],
+      tables: newer(this.#tables.values()),
       clientsAdded: newer(this.#clients.values()),
       clientsRemoved: newer(this.#ends.filter((end) => !end.fenced)),
       clientsFenced: newer(this.#ends.filter((end) => end.fenced)),

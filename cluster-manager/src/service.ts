@@ -16,13 +16,14 @@ import {
   startHttp,
 } from '@catena/core';
 import { allocateBlocks, DirectoryLock } from '@catena/native';
+import type { NextChain } from './chain-watch.ts';
 import type { managerConfigSchema } from './config.ts';
 import { Candidate } from './election/candidate.ts';
 import { Renewal } from './election/renewal.ts';
 import type { TakenRole } from './election/role.ts';
 import { EtcdState, loadEtcdState } from './etcd-state.ts';
 import { handlersOf } from './handlers.ts';
-import { Manager, type NextChain } from './manager.ts';
+import { Manager } from './manager.ts';
 import { NodeCheck } from './node-check.ts';
 import { jsonPages, statusPage } from './pages.ts';
 import { loadState, openStateStore, type StateStore } from './state.ts';

@@ -1,9 +1,9 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FsError, message } from '@catena/core';
+import { FsError, featureLevel, message } from '@catena/core';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { featureLevel, hasState, loadState, openStateStore, recordVersion } from './state.ts';
+import { hasState, loadState, openStateStore, recordVersion } from './state.ts';
 
 let directory: string;
 beforeEach(() => {
@@ -77,4 +77,18 @@ test('a state that cannot be written is an error, and the old one stays', async 
   const elsewhere = openStateStore(join(directory, 'no such folder'));
   expect(await codeOf(() => elsewhere.save(record))).toBe('NOT_FOUND');
   expect(loadState(directory)).toEqual(record);
+});
+
+test('the state of a release whose tables had one version is read as such, and may grow', async () => {
+  // Two nodes with one disk of two targets each, and two copies, as the release at feature level 1 stored them.
+  const stored =
+    'Q01UU2EAAADlDldVCAESA29sZBgBIAEqBAgBWAEqBAgCWAEyHggBEAEaBgjBhD0QARoGCIGJehACIAEqBsGEPYGJejIeCAIQARoGCIKJehAC' +
+    'GgYIwoQ9EAEgASoGgol6woQ9OggIARABGgIBAg==';
+  writeFileSync(join(directory, 'state'), Buffer.from(stored, 'base64'));
+  const record = loadState(directory);
+  expect(record).toMatchObject({ cluster: 'old', featureLevel: 1, targetsPerDisk: 0 });
+  expect(record.tables).toEqual([{ id: 1, version: 1, chains: [1, 2], lengths: [] }]);
+  const tables = [{ id: 1, version: 2, chains: [1, 2, 3], lengths: [2] }];
+  await openStateStore(directory).save({ ...record, tables });
+  expect(loadState(directory)).toEqual({ ...record, tables });
 });

@@ -3,12 +3,12 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { FsError, fromSystemError, message, type SpaceReserve } from '@catena/core';
+import { FsError, featureLevel, fromSystemError, message, type SpaceReserve } from '@catena/core';
 
 /** The newest stored record that this release knows; an older one is migrated when it is read. */
 export const recordVersion = 1;
-/** The newest feature level that this release speaks (P27). */
-export const featureLevel = 1;
+/** Of a new cluster (P27). Who orders what needs more raises it. */
+export const firstFeatureLevel = 1;
 
 const fileName = 'state';
 const magic = 0x53544d43; // "CMTS"

@@ -77,7 +77,10 @@ const messages: Record<string, Uint8Array> = {
         { id: 1, kind: m.NodeKind.NODE_META, address: '127.0.0.1:7401', incarnation: large, alive: true },
       ],
       chains: [chain],
-      tables: [{ id: 1, version: 1, chains: [3, 4, 500] }],
+      tables: [
+        { id: 1, version: 1, chains: [3, 4, 500] },
+        { id: 2, version: 3, chains: [3, 4, 500], lengths: [1, 2] },
+      ],
       clientsAdded: [client],
       clientsRemoved: [Buffer.alloc(16, 0xff)],
     }),

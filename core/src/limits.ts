@@ -28,3 +28,9 @@ export const outgoingBytesMax = 32 << 20;
 
 /** Longest name of a directory entry, as in every POSIX file system. */
 export const nameBytesMax = 255;
+
+/**
+ * The newest feature level that this release speaks (P27); the same as in native/crates/wire. 1: the first. 2: a chain
+ * table may have earlier versions, so whoever takes each table for its only one would look for chunks in wrong places.
+ */
+export const featureLevel = 2;

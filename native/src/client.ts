@@ -3,7 +3,7 @@
 // must not change before its promise settles; a buffer that was read belongs to the caller.
 import { message } from '@catena/core';
 import { binding } from './binding.ts';
-import { answered, settled } from './failure.ts';
+import { settled } from './failure.ts';
 import type { RawClient, RawClientFigures, RawClientSettings, RawFile } from './raw.ts';
 
 export interface ClientOptions {
@@ -149,8 +149,8 @@ export class Client {
     return settled(() => this.#raw.flushChunks(layoutBytes(layout), length));
   }
 
-  locate(layout: message.Layout, offset: bigint, length: bigint): Place[] {
-    return answered(() => this.#raw.locate(layoutBytes(layout), offset, length));
+  locate(layout: message.Layout, offset: bigint, length: bigint): Promise<Place[]> {
+    return settled(() => this.#raw.locate(layoutBytes(layout), offset, length));
   }
 }
 

@@ -38,7 +38,7 @@ export interface RawClient {
     layout: Uint8Array,
     offset: bigint,
     length: bigint,
-  ): { offset: bigint; length: bigint; nodes: number[] }[];
+  ): Promise<{ offset: bigint; length: bigint; nodes: number[] }[]>;
   routing(): Buffer;
 }
 

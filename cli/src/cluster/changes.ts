@@ -5,7 +5,7 @@ import type { ClusterDescription } from './description.ts';
 import { withManager } from './managers.ts';
 import { managerPage } from './status.ts';
 
-/** A change as the manager's page shows it. */
+/** A change as the manager's page shows it; a growth has no place, and counts chains instead of replicas. */
 export interface ChangeSummary {
   readonly id: number;
   readonly kind: string;
@@ -46,8 +46,11 @@ export async function waitForChange(
 }
 
 export function describeChange(change: ChangeSummary): string {
-  const place = change.disk === null ? `node ${change.node}` : `disk ${change.disk} of node ${change.node}`;
   const waits = change.waitsFor === null ? '' : `; waits for ${change.waitsFor}`;
+  if (change.kind === 'growth') {
+    return `growth: ${change.left} new chains left, ${change.moving} of them made${waits}`;
+  }
+  const place = change.disk === null ? `node ${change.node}` : `disk ${change.disk} of node ${change.node}`;
   return `${change.kind} of ${place}: ${change.left} replicas left, ${change.moving} moving${waits}`;
 }
 

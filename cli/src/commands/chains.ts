@@ -1,4 +1,4 @@
-// catena chains: every chain with its members in order, head first.
+// catena chains: every chain with its members in order, head first, and the table that they are in.
 import type { Command } from 'commander';
 import { requireCluster } from '../cluster/description.ts';
 import { requirePage } from '../cluster/status.ts';
@@ -7,6 +7,8 @@ import { printJson, printTable } from './table.ts';
 
 interface ChainRow {
   readonly id: number;
+  /** Null: it is being made, and no file uses it yet. */
+  readonly sinceTableVersion: number | null;
   readonly version: string;
   readonly durabilityEpoch: string;
   readonly members: readonly {
@@ -19,6 +21,15 @@ interface ChainRow {
   }[];
 }
 
+interface TableRow {
+  readonly id: number;
+  readonly version: number;
+  /** Chains of each version. */
+  readonly lengths: readonly number[];
+  /** Null: the cluster was made by a release that does not say how many there should be. */
+  readonly missing: number | null;
+}
+
 export function addChains(program: Command): void {
   program
     .command('chains')
@@ -26,15 +37,27 @@ export function addChains(program: Command): void {
     .option(...directoryOption)
     .option('--json', 'print JSON')
     .action(async (options: { dir: string; json?: true }) => {
-      const chains = (await requirePage(requireCluster(options.dir), 'chains')) as ChainRow[];
+      const cluster = requireCluster(options.dir);
+      const chains = (await requirePage(cluster, 'chains')) as ChainRow[];
       if (options.json === true) return printJson(chains);
       const rows = chains.map((chain) => [
         String(chain.id),
+        chain.sinceTableVersion === null ? 'not yet' : String(chain.sinceTableVersion),
         chain.version,
         chain.members.map(describeMember).join(' > '),
       ]);
-      printTable(['chain', 'version', 'members'], rows);
+      printTable(['chain', 'in table since', 'version', 'members'], rows);
+      const tables = (await requirePage(cluster, 'tables')) as TableRow[];
+      for (const table of tables) console.log(describeTable(table));
     });
+}
+
+/** Of the versions before, the newest: a table may have many. */
+function describeTable({ id, version, lengths, missing }: TableRow): string {
+  const before = lengths.at(-2);
+  const earlier = before === undefined ? '' : `, ${before} of them since version ${version - 1} or earlier`;
+  const more = missing === null || missing === 0 ? '' : `; ${missing} more are possible: catena grow`;
+  return `table ${id}: version ${version}, ${lengths.at(-1)} chains${earlier}${more}`;
 }
 
 function describeMember(member: ChainRow['members'][number]): string {

@@ -1,12 +1,16 @@
 // A manager with everything around it, for tests: real state on disk, real transitions, real TCP. Only time
 // is moved by hand.
+import { strict as assert } from 'node:assert';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   type FsError,
   ManualClock,
+  MemoryStoreMedium,
   Metrics,
+  type message,
+  openMemoryStore,
   parseConfig,
   RpcServer,
   realClock,
@@ -14,6 +18,7 @@ import {
 } from '@catena/core';
 import { bootClockMs, nextChain } from '@catena/native';
 import { managerConfigSchema } from '../config.ts';
+import { EtcdState, loadEtcdState } from '../etcd-state.ts';
 import { handlersOf } from '../handlers.ts';
 import { type InitOptions, initialize } from '../init.ts';
 import { Manager } from '../manager.ts';
@@ -30,6 +35,7 @@ export class Cluster {
   /** Set: the next saves fail with it. */
   diskError: FsError | undefined;
   #server!: RpcServer;
+  #etcd: MemoryStoreMedium | undefined;
   address = '';
   readonly #config = parseConfig(
     managerConfigSchema,
@@ -51,8 +57,27 @@ export class Cluster {
     return this;
   }
 
+  /** The state from now on as several managers keep it; to be called before a restart. */
+  async moveToEtcd(): Promise<void> {
+    const medium = new MemoryStoreMedium();
+    await new EtcdState(openMemoryStore(medium), undefined).save(this.stored());
+    this.#etcd = medium;
+  }
+
+  /** What the next manager would begin with. */
+  stored(): message.ManagerRecord {
+    if (this.#etcd === undefined) return loadState(this.directory);
+    const record = loadEtcdState(openMemoryStore(this.#etcd));
+    assert(record !== undefined);
+    return record;
+  }
+
   async start(): Promise<void> {
-    const real = openStateStore(this.directory);
+    const record = this.stored();
+    const real =
+      this.#etcd === undefined
+        ? openStateStore(this.directory)
+        : new EtcdState(openMemoryStore(this.#etcd), record);
     const store: StateStore = {
       save: async (record) => {
         if (this.diskError !== undefined) throw this.diskError;
@@ -61,7 +86,7 @@ export class Cluster {
     };
     this.manager = new Manager({
       config: this.#config,
-      record: loadState(this.directory),
+      record,
       store,
       nextChain,
       clock: this.clock,

@@ -1,7 +1,7 @@
 // A storage node as the data plane behaves towards the manager, for tests: it registers, holds the routing
 // that it is sent, and reports what it is told to. Deltas that do not fit on what it holds are an error here.
 import { strict as assert } from 'node:assert';
-import { message, RpcClient, rpcs } from '@catena/core';
+import { featureLevel, message, RpcClient, rpcs } from '@catena/core';
 import { type Cluster, network } from './cluster.ts';
 
 export class StorageNode {
@@ -11,6 +11,8 @@ export class StorageNode {
   readonly pid: number;
   version = 0n;
   readonly chains = new Map<number, message.Chain>();
+  /** By id, as it was told last. */
+  readonly tables = new Map<number, message.ChainTable>();
   readonly liveClients = new Set<string>();
   readonly fencedClients: string[] = [];
   /** Set: the routing version up to which it confirms fences, whatever it holds. */
@@ -43,7 +45,7 @@ export class StorageNode {
       incarnation: this.incarnation,
       address: `127.0.0.1:${7410 + this.id}`,
       cluster: 'c',
-      featureLevel: 1,
+      featureLevel,
       pid: this.pid,
       disks: Array.from({ length: this.disks }, (_, disk) => `/disk-${disk}`),
     });
@@ -57,6 +59,7 @@ export class StorageNode {
     else assert.equal(routing.fromVersion, this.version, 'a delta on top of another version');
     this.version = routing.version;
     for (const chain of routing.chains) this.chains.set(chain.id, chain);
+    for (const table of routing.tables) this.tables.set(table.id, table);
     for (const id of routing.clientsRemoved) this.liveClients.delete(id.toString('hex'));
     for (const id of routing.clientsAdded) this.liveClients.add(id.toString('hex'));
     for (const id of routing.clientsFenced) this.fencedClients.push(id.toString('hex'));
@@ -72,7 +75,7 @@ export class StorageNode {
             chain: chain.id,
             chainVersion: chain.version,
             state: this.state,
-            fresh: this.fresh,
+            fresh: this.fresh || chain.last.length === 0,
             fencesHeld: this.fencesHeld ?? this.version,
             complete: this.complete,
             stopped: member.tenure === message.Tenure.STOPS,

@@ -78,6 +78,8 @@ export const ChangeKind = {
   CHANGE_REPLACE: 1,
   /** CHANGE_BALANCE - replicas move to the place until it holds its share */
   CHANGE_BALANCE: 2,
+  /** CHANGE_GROW - new chains are made, and when all of them serve, the table gains them; no place */
+  CHANGE_GROW: 3,
 } as const;
 
 export type ChangeKind = typeof ChangeKind[keyof typeof ChangeKind];
@@ -86,6 +88,7 @@ export namespace ChangeKind {
   export type CHANGE_DRAIN = typeof ChangeKind.CHANGE_DRAIN;
   export type CHANGE_REPLACE = typeof ChangeKind.CHANGE_REPLACE;
   export type CHANGE_BALANCE = typeof ChangeKind.CHANGE_BALANCE;
+  export type CHANGE_GROW = typeof ChangeKind.CHANGE_GROW;
 }
 
 export const ChangeAction = {
@@ -97,6 +100,8 @@ export const ChangeAction = {
   ACTION_REMOVE: 3,
   /** ACTION_ABORT - ends the change of that place */
   ACTION_ABORT: 4,
+  /** ACTION_GROW - as many chains as the nodes and disks are worth now */
+  ACTION_GROW: 5,
 } as const;
 
 export type ChangeAction = typeof ChangeAction[keyof typeof ChangeAction];
@@ -107,6 +112,7 @@ export namespace ChangeAction {
   export type ACTION_ADD = typeof ChangeAction.ACTION_ADD;
   export type ACTION_REMOVE = typeof ChangeAction.ACTION_REMOVE;
   export type ACTION_ABORT = typeof ChangeAction.ACTION_ABORT;
+  export type ACTION_GROW = typeof ChangeAction.ACTION_GROW;
 }
 
 export interface Member {
@@ -135,10 +141,15 @@ export interface Chain {
   reordering: boolean;
 }
 
+/** A table only ever gains chains, at its end: a version that a layout names keeps its chains and its length for ever. */
 export interface ChainTable {
   id: number;
+  /** the newest, from 1 */
   version: number;
+  /** of the newest version */
   chains: number[];
+  /** of the versions before: version v is the first `lengths[v - 1]` chains */
+  lengths: number[];
 }
 
 export interface Node {
@@ -394,6 +405,8 @@ export interface ManagerRecord {
   changes: Change[];
   /** drained or draining: nothing new is placed there */
   closed: Place[];
+  /** how many chains there should be goes by it; 0 = made by a release that kept none */
+  targetsPerDisk: number;
 }
 
 export interface FencingClient {
@@ -445,6 +458,8 @@ export interface ChangeRequest {
     | undefined;
   /** of a node that is added */
   domain: string;
+  /** to grow: for a state that does not say it */
+  targetsPerDisk: number;
 }
 
 export interface ChangeReply {
@@ -752,7 +767,7 @@ export const Chain: MessageFns<Chain> = {
 };
 
 function createBaseChainTable(): ChainTable {
-  return { id: 0, version: 0, chains: [] };
+  return { id: 0, version: 0, chains: [], lengths: [] };
 }
 
 export const ChainTable: MessageFns<ChainTable> = {
@@ -766,6 +781,13 @@ export const ChainTable: MessageFns<ChainTable> = {
     if (message.chains.length !== 0) {
       writer.uint32(26).fork();
       for (const v of message.chains) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.lengths.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.lengths) {
         writer.uint32(v);
       }
       writer.join();
@@ -820,6 +842,24 @@ export const ChainTable: MessageFns<ChainTable> = {
 
             break;
           }
+          case 4: {
+            if (tag === 32) {
+              message.lengths.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.lengths.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -840,6 +880,7 @@ export const ChainTable: MessageFns<ChainTable> = {
     message.id = object.id ?? 0;
     message.version = object.version ?? 0;
     message.chains = object.chains?.map((e) => e) || [];
+    message.lengths = object.lengths?.map((e) => e) || [];
     return message;
   },
 };
@@ -3372,6 +3413,7 @@ function createBaseManagerRecord(): ManagerRecord {
     fencingClients: [],
     changes: [],
     closed: [],
+    targetsPerDisk: 0,
   };
 }
 
@@ -3415,6 +3457,9 @@ export const ManagerRecord: MessageFns<ManagerRecord> = {
     }
     for (const v of message.closed) {
       Place.encode(v!, writer.uint32(170).fork()).join();
+    }
+    if (message.targetsPerDisk !== 0) {
+      writer.uint32(176).uint32(message.targetsPerDisk);
     }
     return writer;
   },
@@ -3528,6 +3573,14 @@ export const ManagerRecord: MessageFns<ManagerRecord> = {
             message.closed.push(Place.decode(reader, reader.uint32()));
             continue;
           }
+          case 22: {
+            if (tag !== 176) {
+              break;
+            }
+
+            message.targetsPerDisk = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3559,6 +3612,7 @@ export const ManagerRecord: MessageFns<ManagerRecord> = {
     message.fencingClients = object.fencingClients?.map((e) => FencingClient.fromPartial(e)) || [];
     message.changes = object.changes?.map((e) => Change.fromPartial(e)) || [];
     message.closed = object.closed?.map((e) => Place.fromPartial(e)) || [];
+    message.targetsPerDisk = object.targetsPerDisk ?? 0;
     return message;
   },
 };
@@ -3941,7 +3995,7 @@ export const Change: MessageFns<Change> = {
 };
 
 function createBaseChangeRequest(): ChangeRequest {
-  return { header: undefined, action: 0, place: undefined, with: undefined, domain: "" };
+  return { header: undefined, action: 0, place: undefined, with: undefined, domain: "", targetsPerDisk: 0 };
 }
 
 export const ChangeRequest: MessageFns<ChangeRequest> = {
@@ -3960,6 +4014,9 @@ export const ChangeRequest: MessageFns<ChangeRequest> = {
     }
     if (message.domain !== "") {
       writer.uint32(42).string(message.domain);
+    }
+    if (message.targetsPerDisk !== 0) {
+      writer.uint32(48).uint32(message.targetsPerDisk);
     }
     return writer;
   },
@@ -4017,6 +4074,14 @@ export const ChangeRequest: MessageFns<ChangeRequest> = {
             message.domain = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.targetsPerDisk = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4041,6 +4106,7 @@ export const ChangeRequest: MessageFns<ChangeRequest> = {
     message.place = (object.place !== undefined && object.place !== null) ? Place.fromPartial(object.place) : undefined;
     message.with = (object.with !== undefined && object.with !== null) ? Place.fromPartial(object.with) : undefined;
     message.domain = object.domain ?? "";
+    message.targetsPerDisk = object.targetsPerDisk ?? 0;
     return message;
   },
 };

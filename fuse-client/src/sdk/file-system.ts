@@ -2,7 +2,7 @@
 // call asks.
 import { constants } from 'node:fs';
 import { hostname } from 'node:os';
-import { FsError, type message } from '@catena/core';
+import { FsError, message } from '@catena/core';
 import { Client, type Place, type User } from '@catena/native';
 import { about } from './about.ts';
 import { FileHandle } from './file-handle.ts';
@@ -227,7 +227,8 @@ export class FileSystem {
   async locate(path: string, offset = 0n, length?: bigint): Promise<Place[]> {
     return about(path, async () => {
       const inode = await resolvePath(this.#steps, path);
-      if (inode.layout === undefined) throw new FsError('INVALID_ARGUMENT', `${path} is no file`);
+      if (inode.layout === undefined || inode.type !== message.FileType.FILE_REGULAR)
+        throw new FsError('INVALID_ARGUMENT', `${path} is no file`);
       const rest = inode.length > offset ? inode.length - offset : 0n;
       const wanted = length === undefined || length > rest ? rest : length;
       return this.#names.client.locate(inode.layout, offset, wanted);

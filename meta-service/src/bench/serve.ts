@@ -20,7 +20,7 @@ function mainThreadMs(): number {
 
 const clock = realClock(bootClockMs);
 const layouts = new TableLayouts({ chunkSizeBytes: 1 << 20, stripe: 16 });
-layouts.use([{ id: 1, version: 1, chains: [1, 2, 3, 4] }]);
+layouts.use([{ id: 1, version: 1, chains: [1, 2, 3, 4], lengths: [] }]);
 const fail = (error: Error): void => {
   throw error;
 };

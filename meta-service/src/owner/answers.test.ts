@@ -161,7 +161,7 @@ describe('requests are executed once (P17)', () => {
     const body = { parent: rootId, name: name('f'), mode: 0o600, flags: O_RDWR };
     const create = () => client.call('create', body, { sequence, answeredUpTo: 0n });
     expect(await refused(create())).toBe('OVERLOADED');
-    tables.use([{ id: 1, version: 1, chains: [1] }]);
+    tables.use([{ id: 1, version: 1, chains: [1], lengths: [] }]);
     expect((await create()).created).toBe(true);
   });
   test('a read open is repeated without a second session', async () => {

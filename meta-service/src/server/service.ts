@@ -4,6 +4,7 @@
 import { join } from 'node:path';
 import {
   type FsError,
+  featureLevel,
   openLmdbStore,
   openLocalLog,
   RpcServer,
@@ -19,7 +20,6 @@ import { NativeChunkStore } from '../chunks/native-chunk-store.ts';
 import type { MetaConfig } from '../config.ts';
 import type { Environment } from '../owner/owner.ts';
 import { Partition } from '../owner/partition.ts';
-import { featureLevel } from '../owner/recovery.ts';
 import { clientText } from '../state/keys.ts';
 import { handlersOf } from './handlers.ts';
 import { TableLayouts } from './layouts.ts';

@@ -22,7 +22,7 @@ export const chains = 4;
 
 export function layouts(): TableLayouts {
   const made = new TableLayouts({ chunkSizeBytes: 1 << 20, stripe: 16 });
-  made.use([{ id: 1, version: 3, chains: [11, 12, 13, 14] }]);
+  made.use([{ id: 1, version: 3, chains: [11, 12, 13, 14], lengths: [1, 2] }]);
   return made;
 }
 

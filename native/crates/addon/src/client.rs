@@ -298,11 +298,22 @@ impl NativeClient {
     }
 
     /// Which nodes serve each chunk of a range, the head first.
-    #[napi]
-    pub fn locate(&self, layout_bytes: &[u8], offset: BigInt, length: BigInt) -> Result<Vec<Place>, Failed> {
+    #[napi(ts_return_type = "Promise<Place[]>")]
+    pub fn locate<'env>(
+        &self,
+        env: &'env Env,
+        layout_bytes: &[u8],
+        offset: BigInt,
+        length: BigInt,
+    ) -> Result<Object<'env>, Failed> {
         let (layout, offset, length) = (layout(layout_bytes)?, unsigned(&offset)?, unsigned(&length)?);
-        let located = self.0.chunks().locate(&layout, offset, length).map_err(|error| thrown(&error))?;
-        Ok(located.into_iter().map(Place::from).collect())
+        let (settle, object) = promise::<Vec<Place>>(env).map_err(|error| binding(&error))?;
+        let chunks = self.0.chunks();
+        work::run(move || {
+            let located = chunks.locate(&Caller::default(), &layout, offset, length);
+            settle.settle_with(located, |_, located| Ok(located.into_iter().map(Place::from).collect()));
+        });
+        Ok(object)
     }
 
     /// The chain table as this client knows it, encoded as `Routing`: for people and tests.

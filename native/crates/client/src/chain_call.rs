@@ -74,7 +74,7 @@ struct Course {
 }
 
 /// Now, on the clock of the decisions in `chain`.
-fn now() -> Time {
+pub(crate) fn now() -> Time {
     let time = clock_gettime(ClockId::Boottime);
     Time(time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000)
 }

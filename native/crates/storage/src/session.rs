@@ -15,9 +15,6 @@ use wire::message::{
 };
 use wire::{NodeId, Result};
 
-/// What this release can read and write (P27).
-const FEATURE_LEVEL: u32 = 1;
-
 /// A manager that needs longer is as good as none: another one is tried before the lease ends.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -203,7 +200,7 @@ impl Session {
             incarnation: self.service.shared.incarnation,
             address: self.address.clone(),
             cluster: self.cluster.clone(),
-            feature_level: FEATURE_LEVEL,
+            feature_level: wire::limits::FEATURE_LEVEL,
             pid: std::process::id(),
             targets: self.service.reports(),
             disks: self.disks.clone(),

@@ -319,14 +319,20 @@ pub struct Chain {
     #[prost(bool, tag = "7")]
     pub reordering: bool,
 }
+/// A table only ever gains chains, at its end: a version that a layout names keeps its chains and its length for ever.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChainTable {
     #[prost(uint32, tag = "1")]
     pub id: u32,
+    /// the newest, from 1
     #[prost(uint32, tag = "2")]
     pub version: u32,
+    /// of the newest version
     #[prost(uint32, repeated, tag = "3")]
     pub chains: ::prost::alloc::vec::Vec<u32>,
+    /// of the versions before: version v is the first `lengths\[v - 1\]` chains
+    #[prost(uint32, repeated, tag = "4")]
+    pub lengths: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Node {
@@ -710,6 +716,9 @@ pub struct ManagerRecord {
     /// drained or draining: nothing new is placed there
     #[prost(message, repeated, tag = "21")]
     pub closed: ::prost::alloc::vec::Vec<Place>,
+    /// how many chains there should be goes by it; 0 = made by a release that kept none
+    #[prost(uint32, tag = "22")]
+    pub targets_per_disk: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FencingClient {
@@ -774,6 +783,9 @@ pub struct ChangeRequest {
     /// of a node that is added
     #[prost(string, tag = "5")]
     pub domain: ::prost::alloc::string::String,
+    /// to grow: for a state that does not say it
+    #[prost(uint32, tag = "6")]
+    pub targets_per_disk: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChangeReply {
@@ -923,6 +935,8 @@ pub enum ChangeKind {
     ChangeReplace = 1,
     /// replicas move to the place until it holds its share
     ChangeBalance = 2,
+    /// new chains are made, and when all of them serve, the table gains them; no place
+    ChangeGrow = 3,
 }
 impl ChangeKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -934,6 +948,7 @@ impl ChangeKind {
             Self::ChangeDrain => "CHANGE_DRAIN",
             Self::ChangeReplace => "CHANGE_REPLACE",
             Self::ChangeBalance => "CHANGE_BALANCE",
+            Self::ChangeGrow => "CHANGE_GROW",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -942,6 +957,7 @@ impl ChangeKind {
             "CHANGE_DRAIN" => Some(Self::ChangeDrain),
             "CHANGE_REPLACE" => Some(Self::ChangeReplace),
             "CHANGE_BALANCE" => Some(Self::ChangeBalance),
+            "CHANGE_GROW" => Some(Self::ChangeGrow),
             _ => None,
         }
     }
@@ -957,6 +973,8 @@ pub enum ChangeAction {
     ActionRemove = 3,
     /// ends the change of that place
     ActionAbort = 4,
+    /// as many chains as the nodes and disks are worth now
+    ActionGrow = 5,
 }
 impl ChangeAction {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -970,6 +988,7 @@ impl ChangeAction {
             Self::ActionAdd => "ACTION_ADD",
             Self::ActionRemove => "ACTION_REMOVE",
             Self::ActionAbort => "ACTION_ABORT",
+            Self::ActionGrow => "ACTION_GROW",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -980,6 +999,7 @@ impl ChangeAction {
             "ACTION_ADD" => Some(Self::ActionAdd),
             "ACTION_REMOVE" => Some(Self::ActionRemove),
             "ACTION_ABORT" => Some(Self::ActionAbort),
+            "ACTION_GROW" => Some(Self::ActionGrow),
             _ => None,
         }
     }

@@ -121,7 +121,10 @@ fn routing() -> m::Routing {
         cluster: "c1".into(),
         nodes: vec![node],
         chains: vec![chain],
-        tables: vec![m::ChainTable { id: 1, version: 1, chains: vec![3, 4, 500] }],
+        tables: vec![
+            m::ChainTable { id: 1, version: 1, chains: vec![3, 4, 500], ..Default::default() },
+            m::ChainTable { id: 2, version: 3, chains: vec![3, 4, 500], lengths: vec![1, 2] },
+        ],
         clients_added: vec![client().into()],
         clients_removed: vec![vec![0xff; 16].into()],
         ..Default::default()

@@ -46,7 +46,7 @@ impl Chunks {
         let flush = layout.flush_each_write && kind == UpdateKind::UpdatePunch;
         let mut all = Acked::default();
         for batch in pieces.chunks(BATCH) {
-            let table = self.core.routing.current();
+            let table = self.routed_wait(limits, layout)?;
             let chains: Vec<u32> =
                 batch.iter().map(|piece| table.chain_of(layout, piece.index)).collect::<Result<_>>()?;
             let replies = wait(None, |done| {

@@ -6,6 +6,7 @@ use super::gather::Gather;
 use super::pieces::chunk_size;
 use crate::chain_call::{ChainOperation, Choice, Limits, start};
 use crate::done::Done;
+use crate::RoutingTable;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use wire::Result;
@@ -45,31 +46,33 @@ impl Chunks {
     /// Told when it is on the medium, or with the first error; an error of a medium is final (P11).
     pub fn flush(&self, layout: &m::Layout, length: u64, done: impl FnOnce(Result<()>) + Send + 'static) {
         let done = Done::new(move |result: Result<Vec<(u32, u64)>>| done(result.map(drop)));
-        self.flush_within(&self.limits(), layout, length, done);
+        self.flush_within(self.limits(), layout, length, done);
     }
 
     /// Told the chains with their durability epochs.
     pub(crate) fn flush_within(
         &self,
-        limits: &Limits,
+        limits: Limits,
         layout: &m::Layout,
         length: u64,
         done: Done<Vec<(u32, u64)>>,
     ) {
-        let chains = match self.chains_below(layout, length) {
-            Ok(chains) => chains,
-            Err(error) => return done.tell(Err(error)),
-        };
-        let gather = Gather::new(chains.len(), done);
-        for (place, chain) in chains.into_iter().enumerate() {
-            start(&self.core, FlushChain { chain, limits: limits.clone(), done: gather.part(place) });
-        }
+        let (core, layout) = (self.core.clone(), *layout);
+        self.routed(&limits.clone(), &layout, move |table| {
+            let chains = match table.and_then(|table| chains_below(&table, &layout, length)) {
+                Ok(chains) => chains,
+                Err(error) => return done.tell(Err(error)),
+            };
+            let gather = Gather::new(chains.len(), done);
+            for (place, chain) in chains.into_iter().enumerate() {
+                start(&core, FlushChain { chain, limits: limits.clone(), done: gather.part(place) });
+            }
+        });
     }
+}
 
-    /// The chains that hold a file below `length`.
-    pub(crate) fn chains_below(&self, layout: &m::Layout, length: u64) -> Result<BTreeSet<u32>> {
-        let chunks = length.div_ceil(chunk_size(layout)?);
-        let table = self.core.routing.current();
-        (0..chunks.min(layout.stripe.max(1).into())).map(|index| table.chain_of(layout, index)).collect()
-    }
+/// The chains that hold a file below `length`.
+pub(super) fn chains_below(table: &RoutingTable, layout: &m::Layout, length: u64) -> Result<BTreeSet<u32>> {
+    let chunks = length.div_ceil(chunk_size(layout)?);
+    (0..chunks.min(layout.stripe.max(1).into())).map(|index| table.chain_of(layout, index)).collect()
 }

@@ -1,6 +1,7 @@
 //! Which chunks of a file exist, asked page by page from each chain of its stripe.
 
 use super::Chunks;
+use super::flush::chains_below;
 use super::pieces::chunk_size;
 use crate::Caller;
 use crate::chain_call::{ChainOperation, Choice, Limits, start};
@@ -61,7 +62,7 @@ impl Chunks {
         layout: &m::Layout,
         wanted: Range<u64>,
     ) -> Result<Vec<(u64, u32)>> {
-        let chains = self.chains_below(layout, u64::MAX / 2)?;
+        let chains = chains_below(&*self.routed_wait(limits, layout)?, layout, u64::MAX / 2)?;
         let mut found = Vec::new();
         for chain in chains {
             let mut from = ChunkId { inode, index: wanted.start };

@@ -2,6 +2,7 @@
 
 use super::Chunks;
 use super::pieces::chunk_size;
+use crate::Caller;
 use crate::routing::serving;
 use wire::message as m;
 use wire::{NodeId, Result};
@@ -18,10 +19,16 @@ impl Chunks {
     /// One entry per chunk of the range.
     ///
     /// # Errors
-    /// `NoChain` for a layout whose table is not known, `InvalidArgument` for a bad layout.
-    pub fn locate(&self, layout: &m::Layout, offset: u64, length: u64) -> Result<Vec<Located>> {
+    /// `NoChain` for a layout whose table stays unknown, `InvalidArgument` for a bad layout.
+    pub fn locate(
+        &self,
+        caller: &Caller,
+        layout: &m::Layout,
+        offset: u64,
+        length: u64,
+    ) -> Result<Vec<Located>> {
         let size = chunk_size(layout)?;
-        let table = self.core.routing.current();
+        let table = self.routed_wait(&self.core.limits(caller.cancel.clone()), layout)?;
         let end = offset.saturating_add(length);
         let mut found = Vec::new();
         let mut at = offset;

@@ -11,6 +11,7 @@ mod locate;
 mod pieces;
 mod punch;
 mod read;
+mod routed;
 mod shrink;
 mod space;
 mod write;

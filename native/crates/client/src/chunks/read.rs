@@ -4,11 +4,13 @@
 use super::Chunks;
 use super::gather::Gather;
 use super::pieces::{Piece, pieces};
-use crate::Caller;
 use crate::chain_call::{ChainOperation, Choice, Limits, start};
+use crate::core::Core;
 use crate::done::Done;
 use crate::waiter::wait;
+use crate::{Caller, RoutingTable};
 use bytes::Bytes;
+use std::sync::Arc;
 use wire::message as m;
 use wire::{ChunkId, Code, Error, Result};
 
@@ -138,26 +140,40 @@ impl Chunks {
         length: u64,
         done: Done<Vec<Bytes>>,
     ) {
-        let table = self.core.routing.current();
         let pieces = match pieces(layout, offset, length) {
             Ok(pieces) => pieces,
             Err(error) => return done.tell(Err(error)),
         };
-        let salt = self.core.salt;
-        let whole = Done::new(move |result: Result<Vec<Vec<Bytes>>>| {
-            done.tell(result.map(|parts| parts.into_iter().flatten().collect()));
+        let (core, layout) = (self.core.clone(), *layout);
+        self.routed(&limits.clone(), &layout, move |table| match table {
+            Ok(table) => read_pieces(&core, &table, limits, inode, &layout, pieces, done),
+            Err(error) => done.tell(Err(error)),
         });
-        let gather = Gather::new(pieces.len(), whole);
-        for (place, piece) in pieces.into_iter().enumerate() {
-            let chunk = ChunkId { inode, index: piece.index };
-            let done = gather.part(place);
-            match table.chain_of(layout, piece.index) {
-                Err(error) => done.tell(Err(error)),
-                Ok(chain) => {
-                    let first = spread(chunk, salt);
-                    let limits = limits.clone();
-                    start(&self.core, ReadPiece { chain, chunk, piece, first, limits, verify: false, done });
-                }
+    }
+}
+
+fn read_pieces(
+    core: &Arc<Core>,
+    table: &RoutingTable,
+    limits: Limits,
+    inode: u64,
+    layout: &m::Layout,
+    pieces: Vec<Piece>,
+    done: Done<Vec<Bytes>>,
+) {
+    let whole = Done::new(move |result: Result<Vec<Vec<Bytes>>>| {
+        done.tell(result.map(|parts| parts.into_iter().flatten().collect()));
+    });
+    let gather = Gather::new(pieces.len(), whole);
+    for (place, piece) in pieces.into_iter().enumerate() {
+        let chunk = ChunkId { inode, index: piece.index };
+        let done = gather.part(place);
+        match table.chain_of(layout, piece.index) {
+            Err(error) => done.tell(Err(error)),
+            Ok(chain) => {
+                let first = spread(chunk, core.salt);
+                let limits = limits.clone();
+                start(core, ReadPiece { chain, chunk, piece, first, limits, verify: false, done });
             }
         }
     }

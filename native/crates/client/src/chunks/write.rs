@@ -23,8 +23,8 @@ pub(crate) struct Acked {
 }
 
 impl Chunks {
-    /// Writes the rope at `offset`. May wait for memory on the caller's thread, so it is never to be called
-    /// from a completion. Overlapping writes apply in the order of their calls.
+    /// Writes the rope at `offset`. May wait for memory or for newer routing on the caller's thread, so it is never
+    /// to be called from a completion. Overlapping writes apply in the order of their calls.
     pub fn write(
         &self,
         inode: u64,
@@ -65,7 +65,7 @@ impl Chunks {
     ) {
         let length: usize = data.iter().map(Bytes::len).sum();
         let planned = pieces(layout, offset, length as u64).and_then(|pieces| {
-            let table = self.core.routing.current();
+            let table = self.routed_wait(&limits, layout)?;
             let chains: Result<Vec<u32>> =
                 pieces.iter().map(|piece| table.chain_of(layout, piece.index)).collect();
             let held = self.core.write_budget.acquire(length, limits.deadline)?;

@@ -5,7 +5,6 @@ use super::session::{Ear, Session, State};
 use super::window::Place;
 use crate::core::Core;
 use crate::retry::pause;
-use crate::routing::FEATURE_LEVEL;
 use parking_lot::MutexGuard;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -114,7 +113,8 @@ impl Session {
         let host = self.state.lock().core.upgrade().map_or_else(String::new, |core| core.config.host.clone());
         let me = self.identity.current();
         let header = m::RequestHeader { client: me.bytes(), ..Default::default() };
-        let request = m::HelloRequest { header: Some(header), host, feature_level: FEATURE_LEVEL };
+        let request =
+            m::HelloRequest { header: Some(header), host, feature_level: wire::limits::FEATURE_LEVEL };
         let (reply, _) = call_wait(connection, request, Vec::new(), HELLO_TIMEOUT).inspect_err(|error| {
             if error.code == Code::Fenced
                 && let Some(core) = self.state.lock().core.upgrade()

@@ -34,7 +34,7 @@ impl OpenFile {
         let chunks = Chunks { core: self.core.clone() };
         let limits = self.core.limits(caller.cancel.clone());
         let flushed = wait(caller.cancel.as_ref(), |done| {
-            chunks.flush_within(&limits, &layout, length, Done::new(done));
+            chunks.flush_within(limits, &layout, length, Done::new(done));
         });
         match flushed {
             Ok(flushed) => self.note_flush(&epochs, &flushed),

@@ -13,8 +13,6 @@ use transport::{Connection, Handler, Incoming, Transport, call_wait};
 use wire::message::{self as m, NodeKind};
 use wire::{ClientId, Code, Error, MessageKind, Result};
 
-/// The wire's feature level of this release (P27).
-pub(crate) const FEATURE_LEVEL: u32 = 1;
 /// P4: a client's lease is 10 s, so that four heartbeats may be lost.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// A manager that takes longer is as good as away.
@@ -240,7 +238,7 @@ impl Shared {
             kind: NodeKind::NodeClient as i32,
             address: self.settings.host.clone(),
             cluster: self.settings.cluster.clone(),
-            feature_level: FEATURE_LEVEL,
+            feature_level: wire::limits::FEATURE_LEVEL,
             pid: std::process::id(),
             incarnation: 1,
             again,

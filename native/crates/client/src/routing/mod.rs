@@ -4,7 +4,7 @@
 mod manager;
 mod table;
 
-pub(crate) use manager::{FEATURE_LEVEL, ManagerLink, ManagerSettings};
+pub(crate) use manager::{ManagerLink, ManagerSettings};
 pub use table::RoutingTable;
 pub(crate) use table::serving;
 

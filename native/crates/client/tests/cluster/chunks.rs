@@ -154,7 +154,7 @@ fn locate_names_the_nodes_of_each_chunk() {
     let client = cluster.client();
     let chunks = client.chunks();
     let size = u64::from(CHUNK);
-    let located = chunks.locate(&layout(), size / 2, 4 * size).unwrap();
+    let located = chunks.locate(&Caller::default(), &layout(), size / 2, 4 * size).unwrap();
     let ranges: Vec<(u64, u64)> = located.iter().map(|place| (place.offset, place.length)).collect();
     let half = size / 2;
     assert_eq!(ranges, [(half, half), (size, size), (2 * size, size), (3 * size, size), (4 * size, half)]);

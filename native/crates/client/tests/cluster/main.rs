@@ -3,6 +3,7 @@
 
 mod chunks;
 mod faults;
+mod growth;
 mod harness;
 mod manager;
 mod meta;

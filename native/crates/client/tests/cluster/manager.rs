@@ -30,19 +30,21 @@ struct State {
     suspected: Vec<u32>,
     clients: Vec<bytes::Bytes>,
     fenced: Vec<bytes::Bytes>,
+    table: m::ChainTable,
+    /// What the table becomes as soon as somebody asks for the routing.
+    unseen: Option<m::ChainTable>,
+    asked: usize,
 }
 
 impl State {
     fn routing(&self) -> m::Routing {
         let chains = self.manager.chains().to_vec();
-        let table =
-            m::ChainTable { id: 1, version: 1, chains: chains.iter().map(|chain| chain.id).collect() };
         m::Routing {
             version: self.version,
             cluster: "test".into(),
             nodes: self.nodes.values().cloned().collect(),
             chains,
-            tables: vec![table],
+            tables: vec![self.table.clone()],
             clients_added: self.clients.clone(),
             ..Default::default()
         }
@@ -122,6 +124,9 @@ impl TestManager {
             suspected: Vec::new(),
             clients: Vec::new(),
             fenced: Vec::new(),
+            table: m::ChainTable { id: 1, version: 1, chains: (1..=chains).collect(), ..Default::default() },
+            unseen: None,
+            asked: 0,
         }));
         let listener = transport.listen("127.0.0.1:0", Arc::new(Answers(state.clone()))).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -148,6 +153,24 @@ impl TestManager {
         state.nodes.insert(META, meta);
         state.version += 1;
         state.push();
+    }
+
+    /// The table from now on; whoever is there hears of it.
+    pub fn list(&self, table: m::ChainTable) {
+        let mut state = self.state.lock();
+        state.table = table;
+        state.version += 1;
+        state.push();
+    }
+
+    /// The table from the moment on in which somebody asks.
+    pub fn list_when_asked(&self, table: m::ChainTable) {
+        self.state.lock().unseen = Some(table);
+    }
+
+    /// How often somebody asked for the routing.
+    pub fn asked(&self) -> usize {
+        self.state.lock().asked
     }
 
     /// As a client that was silent for too long.
@@ -222,6 +245,11 @@ impl Handler for Answers {
                 incoming.replier().send(reply, Vec::new());
             }
             MessageKind::KindRouting => {
+                state.asked += 1;
+                if let Some(table) = state.unseen.take() {
+                    state.table = table;
+                    state.version += 1;
+                }
                 let routing = Some(state.routing());
                 incoming.replier().send(m::RoutingReply { routing, ..Default::default() }, Vec::new());
             }
