@@ -18,6 +18,30 @@ function wanted(world: World): number {
   return chainsOf({ nodes, targetsPerDisk: world.targetsPerDisk, replicas: world.replicas });
 }
 
+/** How far from the mean: the chains that a node heads, and those that two nodes share. */
+function unevenness(world: World): { heads: number; shared: number } {
+  const heads = new Map(world.nodes.map(({ id }) => [id, 0]));
+  const shared = new Map(
+    world.nodes.flatMap(({ id }) =>
+      world.nodes.flatMap((other) => (id < other.id ? [[`${id} ${other.id}`, 0]] : [])),
+    ),
+  ) as Map<string, number>;
+  for (const { members, preferred } of world.chains) {
+    const head = members.find((member) => member.target === preferred[0])!.node;
+    heads.set(head, heads.get(head)! + 1);
+    const nodes = members.map((member) => member.node).sort((a, b) => a - b);
+    for (const [index, node] of nodes.entries()) {
+      for (const other of nodes.slice(index + 1))
+        shared.set(`${node} ${other}`, shared.get(`${node} ${other}`)! + 1);
+    }
+  }
+  const off = (counts: Map<unknown, number>): number => {
+    const mean = [...counts.values()].reduce((sum, count) => sum + count, 0) / counts.size;
+    return Math.max(...[...counts.values()].map((count) => Math.abs(count - mean)));
+  };
+  return { heads: off(heads), shared: off(shared) };
+}
+
 test('three nodes that become N: every target is used, however many growths that takes; old chains keep their places', () => {
   for (const [disks, targetsPerDisk, nodes] of [
     [1, 4, 4],
@@ -47,6 +71,9 @@ test('three nodes that become N: every target is used, however many growths that
         loads.reduce((sum, load) => sum + load, 0),
         name,
       ).toBe(3 * Math.floor(targets / 3));
+      const off = unevenness(world);
+      expect(off.heads, name).toBeLessThanOrEqual(2);
+      expect(off.shared, name).toBeLessThanOrEqual(isOneGrowth ? 2 : 3);
       if (isOneGrowth) expect([table.version, table.lengths], name).toEqual([2, [first.chains.length]]);
     }
   }
@@ -111,6 +138,18 @@ test('chains are made when nothing else changes and every node is there, and lis
   expect(world.growthStep()).toMatchObject({ chains: [], isDone: false });
   expect(world.growthStep().waitsFor).toMatch(/^node 4 to run; if it is gone for good: catena drain 4$/);
   world.nodes = world.nodes.map((node) => ({ ...node, alive: true }));
+  // A disk that fails takes no new chain; who wants to grow without it drains it.
+  const whole = world.chains;
+  world.chains = whole.map((chain) => ({
+    ...chain,
+    members: chain.members.map((member) =>
+      member.target === whole[2]!.members[1]!.target
+        ? { ...member, state: message.PublicState.PUBLIC_OFFLINE }
+        : member,
+    ),
+  }));
+  expect(world.growthStep()).toMatchObject({ chains: [], isDone: false, waitsFor: 'chain 3 to be whole' });
+  world.chains = whole;
   // Nothing has moved: the old disks are full, and what is free makes four of the chains that are missing.
   expect(world.growthStep()).toMatchObject({ missing: 5, unlisted: 0, waitsFor: undefined });
   world.grow();

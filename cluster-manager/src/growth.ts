@@ -3,7 +3,7 @@
 // its end. So nothing is remembered between two steps, and a new manager goes on where the old one was. A table only
 // ever gains chains: the version and the length that the layout of a file was made with find its chunks for ever.
 import { FsError, message } from '@catena/core';
-import { type Layout, serves, stays } from './layout.ts';
+import { isSettled, type Layout, serves, stays } from './layout.ts';
 import { chainsOf, placeAdditions, type StorageNodeShape } from './placement.ts';
 
 const { NODE_STORAGE } = message.NodeKind;
@@ -71,15 +71,16 @@ export function growthStep(parts: GrowthParts): GrowthStep {
   return { ...here, table: grown(firstTable(tables), made), isDone: true };
 }
 
-/** Replicas move to where they belong first, so that new chains fill what is left; and every node has a say. */
-function obstacleOf({ others, nodes, closed }: GrowthParts): string | undefined {
+/** Replicas move to where they belong first, so that new chains fill what is left; and every node and disk has a say. */
+function obstacleOf({ others, nodes, closed, tables, layout }: GrowthParts): string | undefined {
   if (others > 0) return others === 1 ? 'another change to end' : `${others} other changes to end`;
   const away = nodes.find(
     ({ id, kind, alive, disks }) => kind === NODE_STORAGE && !alive && !isWholeClosed(closed, id, disks),
   );
-  return away === undefined
-    ? undefined
-    : `node ${away.id} to run; if it is gone for good: catena drain ${away.id}`;
+  if (away !== undefined) return `node ${away.id} to run; if it is gone for good: catena drain ${away.id}`;
+  const listed = new Set(tables.flatMap((table) => table.chains));
+  const broken = [...layout.chains].find((chain) => listed.has(chain.id) && !isSettled(chain));
+  return broken === undefined ? undefined : `chain ${broken.id} to be whole`;
 }
 
 function isWholeClosed(closed: readonly message.Place[], node: number, disks: number): boolean {
