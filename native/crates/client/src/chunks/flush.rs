@@ -4,9 +4,9 @@
 use super::Chunks;
 use super::gather::Gather;
 use super::pieces::chunk_size;
+use crate::RoutingTable;
 use crate::chain_call::{ChainOperation, Choice, Limits, start};
 use crate::done::Done;
-use crate::RoutingTable;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use wire::Result;
