@@ -26,6 +26,12 @@ fn write(chunks: &Chunks, inode: u64, layout: &Layout) -> Result<()> {
     chunks.write_wait(&Caller::default(), inode, layout, 0, data)
 }
 
+fn flush(chunks: &Chunks, layout: &Layout, length: u64) -> Result<()> {
+    let (told, flushed) = std::sync::mpsc::channel();
+    chunks.flush(layout, length, move |result| told.send(result).expect("it is waited for"));
+    flushed.recv().expect("a flush ends")
+}
+
 fn check(chunks: &Chunks, inode: u64, layout: &Layout) {
     let rope = chunks.read_wait(&Caller::default(), inode, layout, 0, LENGTH as u64).unwrap();
     assert!(rope.concat() == pattern(inode, LENGTH), "inode {inode} of version {}", layout.table_version);
@@ -60,7 +66,7 @@ fn files_of_both_versions_are_read_written_cut_and_removed_by_every_client() {
         chunks.write_wait(&caller, inode, layout, at, vec![Bytes::from(more.clone())]).unwrap();
         let rope = late.chunks().read_wait(&caller, inode, layout, at, more.len() as u64).unwrap();
         assert!(rope.concat() == more);
-        chunks.flush_wait(&caller, layout, LENGTH as u64).unwrap();
+        flush(&chunks, layout, LENGTH as u64).unwrap();
         assert_eq!(chunks.query_length(&caller, inode, layout), Ok(LENGTH as u64));
         let places = chunks.locate(&caller, layout, 0, LENGTH as u64).unwrap();
         assert!(places.len() == 8 && places.iter().all(|place| place.nodes.len() == 3));
@@ -87,7 +93,7 @@ fn a_client_that_has_not_heard_of_a_version_asks_for_it_whatever_it_does() {
     let before = cluster.manager.asked();
     write(&chunks, inode, &unheard()).unwrap();
     check(&chunks, inode, &unheard());
-    chunks.flush_wait(&caller, &unheard(), LENGTH as u64).unwrap();
+    flush(&chunks, &unheard(), LENGTH as u64).unwrap();
     assert_eq!(chunks.query_length(&caller, inode, &unheard()), Ok(LENGTH as u64));
     assert_eq!(chunks.locate(&caller, &unheard(), 0, LENGTH as u64).unwrap().len(), 8);
     chunks.truncate(&caller, inode, &unheard(), Some(LENGTH as u64), 5).unwrap();
@@ -108,7 +114,7 @@ fn a_version_that_nobody_knows_is_given_up_when_the_time_of_the_operation_is_ove
     let code = |result: Result<()>| result.unwrap_err().code;
     assert_eq!(code(write(&chunks, INODE, &wrong)), Code::NoChain);
     assert_eq!(code(chunks.read_wait(&caller, INODE, &wrong, 0, 10).map(drop)), Code::NoChain);
-    assert_eq!(code(chunks.flush_wait(&caller, &wrong, 10)), Code::NoChain);
+    assert_eq!(code(flush(&chunks, &wrong, 10)), Code::NoChain);
     assert_eq!(client.figures().write_bytes_in_flight, 0);
     check(&chunks, INODE, &made_with(1));
 }
