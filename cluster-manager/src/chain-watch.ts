@@ -15,10 +15,19 @@ export interface ChainWatchParts {
   readonly chains: readonly message.Chain[];
 }
 
+/**
+ * How long a chain that is reordering, and with it its updates, waits for rest: three heartbeats of 1 s, so that one
+ * report may be lost. Then it goes on as it is, and tries again so late that updates wait for at most 5 % of the time.
+ */
+const reorderingMaxMs = 3_000;
+const reorderingPauseMs = 60_000;
+
 export class ChainWatch {
   readonly #parts: ChainWatchParts;
   /** Since when nobody serves; of a chain that never served, since it is there or this manager is. */
   readonly #outageSinceMs = new Map<number, number>();
+  /** Of each chain: its version, and since when this manager has known that one. */
+  readonly #versionSince = new Map<number, { readonly version: bigint; readonly sinceMs: number }>();
   /** Facts of each chain when it was last looked at: the same facts need no second look while it serves. */
   readonly #seenFacts = new Map<number, string>();
 
@@ -61,7 +70,8 @@ export class ChainWatch {
     if (serves) this.#outageSinceMs.delete(chain.id);
     else if (!this.#outageSinceMs.has(chain.id)) this.#outageSinceMs.set(chain.id, nowMs);
     const facts = chain.members.map((member) => leases.fact(nowMs, member));
-    const key = serves && order === undefined ? facts.map(textOfFact).join(';') : undefined;
+    const timed = chain.reordering || chain.orderGivenUp;
+    const key = serves && !timed && order === undefined ? facts.map(textOfFact).join(';') : undefined;
     if (key !== undefined && this.#seenFacts.get(chain.id) === key) return undefined;
     const reply = nextChain({
       chain,
@@ -69,9 +79,20 @@ export class ChainWatch {
       outageMs: BigInt(Math.floor(nowMs - (this.#outageSinceMs.get(chain.id) ?? nowMs))),
       outageGraceMs: BigInt(outageGraceMs),
       order,
+      versionMs: BigInt(Math.floor(nowMs - this.#sinceOf(nowMs, chain))),
+      reorderingMaxMs: BigInt(reorderingMaxMs),
+      reorderingPauseMs: BigInt(reorderingPauseMs),
     });
     if (key !== undefined) this.#seenFacts.set(chain.id, key);
     return reply;
+  }
+
+  /** When this manager first looked at that version of the chain. */
+  #sinceOf(nowMs: number, { id, version }: message.Chain): number {
+    const known = this.#versionSince.get(id);
+    if (known?.version === version) return known.sinceMs;
+    this.#versionSince.set(id, { version, sinceMs: nowMs });
+    return nowMs;
   }
 }
 

@@ -122,12 +122,15 @@ describe('storage nodes', () => {
     expect([0, 1].map((chain) => stateOf(2, chain))).toEqual([PUBLIC_SERVING, PUBLIC_SERVING]);
   });
 
-  test('when all serve again, each chain comes back into its preferred order when its last member rests', async () => {
+  const order = (): bigint[][] =>
+    cluster.manager.routing.chains.map((chain) => chain.members.map((member) => member.target));
+  const preferred = (): bigint[][] => cluster.manager.routing.chains.map((chain) => chain.preferred);
+  const reordering = (): number => cluster.manager.routing.chains.filter((chain) => chain.reordering).length;
+
+  /** The head of the first chain has a new process, which is about to be synced behind the others. */
+  async function headReturns(): Promise<StorageNode[]> {
     await serving();
-    const order = (): bigint[][] =>
-      cluster.manager.routing.chains.map((chain) => chain.members.map((member) => member.target));
-    const preferred = cluster.manager.routing.chains.map((chain) => chain.preferred);
-    expect(order()).toEqual(preferred);
+    expect(order()).toEqual(preferred());
     const head = cluster.manager.routing.chains[0]!.members[0]!.node;
     const dead = nodes.find((node) => node.id === head)!;
     await nodes
@@ -138,17 +141,58 @@ describe('storage nodes', () => {
     again.state = LOCAL_UPTODATE;
     await again.register(cluster);
     nodes.push(again);
-    const living = nodes.filter((node) => node !== dead);
-    let told = 0;
-    for (let round = 0; round < 20; round++) {
+    return nodes.filter((node) => node !== dead);
+  }
+
+  /** Heartbeats of all until nothing changes any more, with `meanwhile` after each round. */
+  async function beat(living: readonly StorageNode[], meanwhile = () => {}): Promise<void> {
+    for (let round = 0; round < 10; round++) {
       await settle();
-      told += cluster.manager.routing.chains.filter((chain) => chain.reordering).length;
+      meanwhile();
       for (const node of living) await node.heartbeat();
     }
+  }
+
+  test('when all serve again, each chain comes back into its preferred order when its last member rests', async () => {
+    const living = await headReturns();
+    let told = 0;
+    await beat(living, () => {
+      told += reordering();
+    });
     expect(told).toBeGreaterThan(0);
-    expect(order()).toEqual(preferred);
-    expect(cluster.manager.routing.chains.some((chain) => chain.reordering)).toBe(false);
+    expect(order()).toEqual(preferred());
+    expect(reordering()).toBe(0);
     expect(loadState(cluster.directory).chains).toEqual(cluster.manager.routing.chains);
+  });
+
+  test('a chain that does not come to rest goes on after 3 s in the order it has, and tries again after 60 s', async () => {
+    const living = await headReturns();
+    for (const node of living) node.rests = false;
+    await beat(living);
+    const told = reordering();
+    expect(told).toBeGreaterThan(0);
+    const drifted = order();
+    const passSeconds = async (seconds: number): Promise<void> => {
+      for (let passed = 0; passed < seconds; passed++) {
+        await cluster.pass(1_000);
+        for (const node of living) await node.heartbeat();
+      }
+    };
+    await passSeconds(2);
+    await cluster.pass(900);
+    expect(reordering()).toBe(told);
+    await cluster.pass(100);
+    await beat(living);
+    expect(cluster.manager.routing.chains.filter((chain) => chain.orderGivenUp).length).toBe(told);
+    expect([reordering(), order()]).toEqual([0, drifted]);
+    for (const node of living) node.rests = true;
+    await passSeconds(59);
+    await cluster.pass(900);
+    expect([reordering(), order()]).toEqual([0, drifted]);
+    await cluster.pass(100);
+    await beat(living);
+    expect(order()).toEqual(preferred());
+    expect(cluster.manager.routing.chains.some((chain) => chain.orderGivenUp)).toBe(false);
   });
 
   test('a newer process proves that the older is gone, without any report', async () => {

@@ -88,7 +88,7 @@ export function undo(change: message.Change, layout: Layout): Orders {
   for (const { chain, member } of underWay(change, layout)) {
     const joined = joinedFor(chain, member);
     if (joined === undefined || !serves(member)) continue;
-    orders.set(chain.id, { joins: [], leaves: [joined.target], stays: [member.target] });
+    orders.set(chain.id, { joins: [], leaves: [joined.target], stays: [member.target], preferred: [] });
   }
   return orders;
 }

@@ -169,6 +169,7 @@ function chainsPage(manager: Manager): unknown {
     last: chain.last,
     preferred: chain.preferred,
     reordering: chain.reordering,
+    orderGivenUp: chain.orderGivenUp,
   }));
 }
 

@@ -32,6 +32,7 @@ const chain = m.Chain.fromPartial({
   preferred: [101n, 201n, 301n],
   last: [101n],
   reordering: true,
+  orderGivenUp: true,
 });
 const layout = { table: 1, tableVersion: 2, chunkSize: 1 << 20, stripe: 16, first: 3, flushEachWrite: true };
 const inode = m.Inode.fromPartial({

@@ -20,6 +20,8 @@ export class StorageNode {
   state: message.LocalState = message.LocalState.LOCAL_ONLINE;
   fresh = true;
   complete = true;
+  /** Whether it says so as the last member of a chain that is reordering. */
+  rests = true;
   pushes = 0;
   disks = 1;
   sequence = 0n;
@@ -79,7 +81,7 @@ export class StorageNode {
             fencesHeld: this.fencesHeld ?? this.version,
             complete: this.complete,
             stopped: member.tenure === message.Tenure.STOPS,
-            atRest: chain.reordering && member === chain.members.at(-1),
+            atRest: this.rests && chain.reordering && member === chain.members.at(-1),
           }),
         ),
     );

@@ -139,6 +139,8 @@ export interface Chain {
   last: bigint[];
   /** the head gives no version; once nothing pends, the members come into the preferred order */
   reordering: boolean;
+  /** nothing came to rest in time: the members keep their order for a while */
+  orderGivenUp: boolean;
 }
 
 /** A table only ever gains chains, at its end: a version that a layout names keeps its chains and its length for ever. */
@@ -366,6 +368,8 @@ export interface ChainOrder {
   leaves: bigint[];
   /** targets that were to leave and are kept */
   stays: bigint[];
+  /** another preferred order: names every member once; empty: as it is */
+  preferred: bigint[];
 }
 
 export interface NextChainRequest {
@@ -376,7 +380,15 @@ export interface NextChainRequest {
   /** P10 */
   outageGraceMs: bigint;
   /** absent: none */
-  order: ChainOrder | undefined;
+  order:
+    | ChainOrder
+    | undefined;
+  /** since when this manager has known this version of the chain */
+  versionMs: bigint;
+  /** a chain that is reordering, and with it its updates, waits no longer than this */
+  reorderingMaxMs: bigint;
+  /** after it gave up: until it tries again */
+  reorderingPauseMs: bigint;
 }
 
 export interface NextChainReply {
@@ -598,7 +610,16 @@ export const Member: MessageFns<Member> = {
 };
 
 function createBaseChain(): Chain {
-  return { id: 0, version: 0n, members: [], durabilityEpoch: 0n, preferred: [], last: [], reordering: false };
+  return {
+    id: 0,
+    version: 0n,
+    members: [],
+    durabilityEpoch: 0n,
+    preferred: [],
+    last: [],
+    reordering: false,
+    orderGivenUp: false,
+  };
 }
 
 export const Chain: MessageFns<Chain> = {
@@ -643,6 +664,9 @@ export const Chain: MessageFns<Chain> = {
     }
     if (message.reordering !== false) {
       writer.uint32(56).bool(message.reordering);
+    }
+    if (message.orderGivenUp !== false) {
+      writer.uint32(64).bool(message.orderGivenUp);
     }
     return writer;
   },
@@ -736,6 +760,14 @@ export const Chain: MessageFns<Chain> = {
             message.reordering = reader.bool();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.orderGivenUp = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -762,6 +794,7 @@ export const Chain: MessageFns<Chain> = {
     message.preferred = object.preferred?.map((e) => BigInt(e)) || [];
     message.last = object.last?.map((e) => BigInt(e)) || [];
     message.reordering = object.reordering ?? false;
+    message.orderGivenUp = object.orderGivenUp ?? false;
     return message;
   },
 };
@@ -3095,7 +3128,7 @@ export const TargetFact: MessageFns<TargetFact> = {
 };
 
 function createBaseChainOrder(): ChainOrder {
-  return { joins: [], leaves: [], stays: [] };
+  return { joins: [], leaves: [], stays: [], preferred: [] };
 }
 
 export const ChainOrder: MessageFns<ChainOrder> = {
@@ -3118,6 +3151,16 @@ export const ChainOrder: MessageFns<ChainOrder> = {
       for (const v of message.stays) {
         if (BigInt.asUintN(64, v) !== v) {
           throw new globalThis.Error("a value provided in array field stays of type uint64 is too large");
+        }
+        writer.uint64(v);
+      }
+      writer.join();
+    }
+    if (message.preferred.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.preferred) {
+        if (BigInt.asUintN(64, v) !== v) {
+          throw new globalThis.Error("a value provided in array field preferred of type uint64 is too large");
         }
         writer.uint64(v);
       }
@@ -3183,6 +3226,24 @@ export const ChainOrder: MessageFns<ChainOrder> = {
 
             break;
           }
+          case 4: {
+            if (tag === 32) {
+              message.preferred.push(reader.uint64() as bigint);
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.preferred.push(reader.uint64() as bigint);
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3203,12 +3264,22 @@ export const ChainOrder: MessageFns<ChainOrder> = {
     message.joins = object.joins?.map((e) => Member.fromPartial(e)) || [];
     message.leaves = object.leaves?.map((e) => BigInt(e)) || [];
     message.stays = object.stays?.map((e) => BigInt(e)) || [];
+    message.preferred = object.preferred?.map((e) => BigInt(e)) || [];
     return message;
   },
 };
 
 function createBaseNextChainRequest(): NextChainRequest {
-  return { chain: undefined, facts: [], outageMs: 0n, outageGraceMs: 0n, order: undefined };
+  return {
+    chain: undefined,
+    facts: [],
+    outageMs: 0n,
+    outageGraceMs: 0n,
+    order: undefined,
+    versionMs: 0n,
+    reorderingMaxMs: 0n,
+    reorderingPauseMs: 0n,
+  };
 }
 
 export const NextChainRequest: MessageFns<NextChainRequest> = {
@@ -3233,6 +3304,24 @@ export const NextChainRequest: MessageFns<NextChainRequest> = {
     }
     if (message.order !== undefined) {
       ChainOrder.encode(message.order, writer.uint32(42).fork()).join();
+    }
+    if (message.versionMs !== 0n) {
+      if (BigInt.asUintN(64, message.versionMs) !== message.versionMs) {
+        throw new globalThis.Error("value provided for field message.versionMs of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.versionMs);
+    }
+    if (message.reorderingMaxMs !== 0n) {
+      if (BigInt.asUintN(64, message.reorderingMaxMs) !== message.reorderingMaxMs) {
+        throw new globalThis.Error("value provided for field message.reorderingMaxMs of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.reorderingMaxMs);
+    }
+    if (message.reorderingPauseMs !== 0n) {
+      if (BigInt.asUintN(64, message.reorderingPauseMs) !== message.reorderingPauseMs) {
+        throw new globalThis.Error("value provided for field message.reorderingPauseMs of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.reorderingPauseMs);
     }
     return writer;
   },
@@ -3290,6 +3379,30 @@ export const NextChainRequest: MessageFns<NextChainRequest> = {
             message.order = ChainOrder.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.versionMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.reorderingMaxMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.reorderingPauseMs = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3316,6 +3429,13 @@ export const NextChainRequest: MessageFns<NextChainRequest> = {
     message.order = (object.order !== undefined && object.order !== null)
       ? ChainOrder.fromPartial(object.order)
       : undefined;
+    message.versionMs = (object.versionMs !== undefined && object.versionMs !== null) ? BigInt(object.versionMs) : 0n;
+    message.reorderingMaxMs = (object.reorderingMaxMs !== undefined && object.reorderingMaxMs !== null)
+      ? BigInt(object.reorderingMaxMs)
+      : 0n;
+    message.reorderingPauseMs = (object.reorderingPauseMs !== undefined && object.reorderingPauseMs !== null)
+      ? BigInt(object.reorderingPauseMs)
+      : 0n;
     return message;
   },
 };

@@ -87,7 +87,7 @@ export interface UpdateReply {
   allocatedDelta: bigint;
   /** P11 */
   durabilityEpoch: bigint;
-  /** least bytes that the members after this one may still allocate (P8) */
+  /** least bytes that it and the members after it may still allocate (P8); 2^64-1: not known */
   allocatable: bigint;
 }
 
@@ -281,7 +281,7 @@ export interface TargetSpace {
   capacityBytes: bigint;
   usedBytes: bigint;
   chunks: bigint;
-  /** least bytes that it and the members after it may still allocate (P8) */
+  /** least bytes that it and the members after it may still allocate (P8); 2^64-1: not known */
   allocatable: bigint;
 }
 

@@ -41,6 +41,9 @@ pub const BLOCK_BYTES: u64 = 4096;
 /// Bytes that an allocating update may cost beyond its length: one block at each end of the range.
 pub const ALLOCATION_SLACK_BYTES: u64 = 2 * BLOCK_BYTES;
 
+/// What a member says of the room behind it while it does not know all who are there: more than any disk has.
+pub const ROOM_UNKNOWN: u64 = u64::MAX;
+
 /// While the members after this one have less room than this, they are asked for it again: more than all
 /// updates in the air of one target take, so that a head that still assigns never needs to ask.
 pub const SPACE_ASKED_BELOW_BYTES: u64 = 2 << 30;

@@ -22,6 +22,9 @@ pub struct ManagerConfig {
     pub lease_ms: u64,
     pub heartbeat_ms: u64,
     pub outage_grace_ms: u64,
+    /// How long a chain may wait for rest, and then for another try.
+    pub reordering_max_ms: u64,
+    pub reordering_pause_ms: u64,
 }
 
 /// What this manager knows of one storage node.
@@ -74,6 +77,8 @@ pub struct Manager {
     published: Published,
     nodes: BTreeMap<u32, Node>,
     outage_since: BTreeMap<u32, Time>,
+    /// Which version of each chain is known since when.
+    versions: BTreeMap<u32, (u64, Time)>,
     /// By chain, until the next look at it.
     orders: BTreeMap<u32, ChainOrder>,
 }
@@ -92,6 +97,7 @@ impl Manager {
             published,
             nodes: BTreeMap::new(),
             outage_since: BTreeMap::new(),
+            versions: BTreeMap::new(),
             orders: BTreeMap::new(),
         }
     }
@@ -195,7 +201,14 @@ impl Manager {
                 false if never => self.started,
                 false => *self.outage_since.entry(chain.id).or_insert(now),
             };
+            let known = self.versions.entry(chain.id).or_insert((chain.version, now));
+            if known.0 != chain.version {
+                *known = (chain.version, now);
+            }
             let request = NextChainRequest {
+                version_ms: now.since_ms(known.1),
+                reordering_max_ms: self.config.reordering_max_ms,
+                reordering_pause_ms: self.config.reordering_pause_ms,
                 facts: chain.members.iter().map(|member| self.fact(now, member)).collect(),
                 chain: Some(chain.clone()),
                 outage_ms: now.since_ms(since),
@@ -215,7 +228,7 @@ impl Manager {
 
     fn fact(&self, now: Time, member: &Member) -> TargetFact {
         let grace = lease_with_margin_ms(self.config.lease_ms);
-        let settled = now.since_ms(self.started) >= grace || planted(Planted::HastyManager);
+        let heard_out = now.since_ms(self.started) >= grace || planted(Planted::HastyManager);
         let unknown = Node::default();
         let node = self.nodes.get(&member.node).unwrap_or(&unknown);
         let exited = node.exited >= node.incarnation.max(1);
@@ -223,7 +236,7 @@ impl Manager {
         let silent = planted(Planted::SuspicionIsDeath) && now.since_ms(node.heard) > silence_ms;
         let alive = node.incarnation != 0 && !exited && now < node.lease_end && !silent;
         let gone = match node.incarnation {
-            0 => settled || (node.exited != 0 && node.exited >= member.incarnation),
+            0 => heard_out || (node.exited != 0 && node.exited >= member.incarnation),
             _ => exited || now >= node.lease_end || silent,
         };
         let report = node.reports.get(&member.target).copied().unwrap_or_default();

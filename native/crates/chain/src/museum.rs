@@ -49,14 +49,14 @@ violations! {
     TableNotCopied = "table-not-copied",
     /// P9: a syncing member keeps the table of a history that is discarded.
     TableNotCleared = "table-not-cleared",
-    /// P9: a resync does not copy the marks of removals.
-    NoMarks = "no-marks",
+    /// P9: a resync does not copy tombstones.
+    TombstonesNotCopied = "tombstones-not-copied",
     /// P9: a syncing member is done without a flush.
     SyncWithoutFlush = "sync-without-flush",
     /// P10: a member that restarts forgets what it had stored and not committed.
     ForgetStaged = "forget-staged",
-    /// P10: the marks by which a member calls itself complete outlive the beginning of a resync.
-    StaleMark = "stale-mark",
+    /// P10: what makes a member call itself complete outlives the beginning of a resync.
+    CompletenessStays = "completeness-stays",
     /// P10: after a total outage an incomplete member serves at once, as if it were complete.
     IncompleteServes = "incomplete-serves",
     /// P10: after a total outage any member may serve, also one that was removed before.
@@ -90,8 +90,20 @@ violations! {
     ReordersAtOnce = "reorders-at-once",
     /// P6: the head gives versions on while the chain is reordering.
     AssignsWhileReordering = "assigns-while-reordering",
-    /// P6: the head says that nothing pends while something does.
+    /// P6: the last member says that nothing pends while something does.
     RestWhilePending = "rest-while-pending",
+    /// P6: the head alone says that nothing pends: of a member between it knows nothing.
+    RestOfHead = "rest-of-head",
+    /// A chain that is reordering holds its updates until it comes to rest, however long that takes.
+    WaitsForRest = "waits-for-rest",
+    /// P6: what a member knew of those before it outlives its absence.
+    RolledForwardStays = "rolled-forward-stays",
+    /// P6: a list of chunks comes from a member where an acknowledged update still pends.
+    ListsWhilePending = "lists-while-pending",
+    /// P8: a new head takes the room of its old followers for that of all who are behind it now.
+    OldRoomKept = "old-room-kept",
+    /// P8: a member that does not know the room behind it answers with its own.
+    OwnRoomForAll = "own-room-for-all",
     /// The preferred order is never restored.
     NeverReorders = "never-reorders",
     /// P8: the head does not look at the room of the members after it.
@@ -125,14 +137,14 @@ violations! {
     LateCommit = "3fs-252-late-commit",
     /// 3FS #256, #326: of many things to be removed only the first goes.
     DiscardFirstOnly = "3fs-256-discard-first-only",
-    /// 3FS #322: the mark of a removal is cleaned up while the removal pends elsewhere.
-    MarksForgotten = "3fs-322-marks-forgotten",
-    /// P6: the mark of a removal goes with the version of the chain, though a member before may hold the removal
+    /// 3FS #322: the tombstone of a removal is cleaned up while the removal pends elsewhere.
+    TombstonesForgotten = "3fs-322-tombstones-forgotten",
+    /// P6: the tombstone of a removal goes with the version of the chain, though a member before may hold the removal
     /// pending.
-    MarksByVersion = "marks-by-version",
-    /// P6: an update is stored on the mark of a removal, which may go meanwhile.
-    StoredOnMark = "stored-on-mark",
-    /// P6: an update that was sent twice is stored once more, when the removal after it and its mark are gone.
+    TombstonesByVersion = "tombstones-by-version",
+    /// P6: an update is stored on the tombstone of a removal, which may go meanwhile.
+    StoredOnTombstone = "stored-on-tombstone",
+    /// P6: an update that was sent twice is stored once more, when the removal after it and its tombstone are gone.
     LateUpdateStored = "late-update-stored",
     /// 3FS #329: an acknowledgement commits updates that it does not speak of.
     AckAll = "3fs-329-ack-all",

@@ -108,7 +108,7 @@ pub struct Acknowledged {
     pub allocatable_bytes: u64,
 }
 
-/// A chunk's committed state. `removed` with a version is the mark that a removal left.
+/// A chunk's committed state. `removed` with a version is the tombstone that a removal left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
     pub version: Version,
@@ -169,19 +169,19 @@ pub fn range_digest(listed: &[Listed]) -> u64 {
 
 /// The engine as the replica sees it: pure in-memory look-ups.
 pub trait Chunks {
-    /// The newest committed version; `Committed::default()` if the chunk was never written or its mark was
+    /// The newest committed version; `Committed::default()` if the chunk was never written or its tombstone was
     /// forgotten.
     ///
-    /// The mark of a removal (`removed` with a version) is kept until `Replica::rolled_forward` is above the
+    /// The tombstone of a removal (`removed` with a version) is kept until `Replica::rolled_forward` is above the
     /// version of the chain that the removal was assigned in: until then another member may still hold the
     /// removal pending and ask for it. An engine that bounds their number forgets the oldest ones: so many
     /// newer removals came after them that their sender has long had an answer.
     fn committed(&self, chunk: ChunkId) -> Committed;
 
-    /// Committed chunks with ids ≥ `from`, in their order, at most `limit`, marks of removals among them.
+    /// Committed chunks with ids ≥ `from`, in their order, at most `limit`, tombstones of removals among them.
     fn list(&self, from: ChunkId, limit: usize) -> Vec<Listed>;
 
-    /// Not below the version of any mark that was forgotten: the head assigns only higher versions, so that
+    /// Not below the version of any tombstone that was forgotten: the head assigns only higher versions, so that
     /// no number is used twice. It must not show up in `committed`, where it would pass for an update that
     /// this chunk has.
     fn forgotten(&self) -> Version {

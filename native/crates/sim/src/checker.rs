@@ -112,7 +112,7 @@ fn take_reads(history: &[Interval], slots: &[Option<usize>], taken: u64, state: 
 
 /// Writes that nobody answered for: if a read saw one, it took effect before that read returned; if none did,
 /// it changes nothing that was seen.
-fn settle_unanswered(history: &[Interval]) -> Vec<Interval> {
+fn resolve_unanswered(history: &[Interval]) -> Vec<Interval> {
     let mut first_seen: BTreeMap<u32, Option<u64>> = BTreeMap::new();
     for interval in history {
         if let (Step::Write { value, .. }, None) = (interval.step, interval.returned) {
@@ -172,7 +172,7 @@ pub enum Verdict {
 }
 
 pub fn check(initial: Cells, history: &[Interval]) -> Verdict {
-    let history = settle_unanswered(history);
+    let history = resolve_unanswered(history);
     let mut points: Vec<(u64, Point, usize)> = Vec::with_capacity(history.len() * 2);
     for (index, interval) in history.iter().enumerate() {
         points.push((interval.called, Point::Call, index));

@@ -58,6 +58,7 @@ impl Client {
         let chunk = current.chunk;
         let (kind, offset, length) = match current.action {
             Action::Read => return Request::Read { chain_version, chunk },
+            Action::List => return Request::Listed { chain_version, chunk },
             Action::Flush => return Request::Flush { chain_version, from_client: true },
             Action::Write { first, count } => (UpdateKind::UpdateWrite, first as u32, count as u32),
             Action::Punch { first, count } => (UpdateKind::UpdatePunch, first as u32, count as u32),
@@ -110,7 +111,9 @@ impl World {
         let Some(current) = me.slots[slot].as_mut().filter(|current| current.call == 0) else { return };
         me.spread += 1;
         let target = match current.action {
-            Action::Read => read_target(&me.routing, &me.suspects, now, &current.avoid, me.spread),
+            Action::Read | Action::List => {
+                read_target(&me.routing, &me.suspects, now, &current.avoid, me.spread)
+            }
             _ => head(&me.routing),
         };
         current.target = target;
@@ -135,7 +138,9 @@ impl World {
             return false;
         }
         let reader = self.knobs.reader && client == 0;
-        let action = if reader || self.random.chance(self.knobs.reads) {
+        let action = if self.knobs.lists > 0.0 && self.random.chance(self.knobs.lists) {
+            Action::List
+        } else if reader || self.random.chance(self.knobs.reads) {
             Action::Read
         } else if self.random.chance(self.knobs.flushes) {
             Action::Flush
@@ -154,7 +159,7 @@ impl World {
         let number = self.history.call(self.clients[client].identity, chunk, action, self.now);
         let attempts = Attempts::new(Time(self.now), Some(self.knobs.io_timeout_ms));
         let me = &mut self.clients[client];
-        let updates = !matches!(action, Action::Read | Action::Flush);
+        let updates = !matches!(action, Action::Read | Action::List | Action::Flush);
         let permit = updates.then(|| me.channels.acquire().expect("a channel for each slot"));
         let avoid = Vec::new();
         me.slots[slot] =
@@ -193,6 +198,7 @@ impl World {
         let result = match answer {
             Answer::Update(result) => result.map(|done| operation.epoch = done.durability_epoch),
             Answer::Read(result) => result.map(|seen| operation.seen = seen),
+            Answer::Listed(result) => result.map(|is_there| operation.absent = !is_there),
             Answer::Flush(result) => result.map(|epoch| operation.epoch = epoch),
             other => unreachable!("{other:?} is no answer to a client"),
         };

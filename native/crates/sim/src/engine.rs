@@ -32,6 +32,8 @@ pub struct Staged {
     pub removed: bool,
     pub content: Content,
     pub damaged: bool,
+    /// Bytes that it took, given back if it is discarded.
+    pub cost: u64,
     pub channel: Channel,
 }
 
@@ -42,7 +44,7 @@ pub struct Stored {
     pub content: Content,
     /// Bits flipped on the medium: the checksum will say so.
     pub damaged: bool,
-    /// When it was removed, for the mark.
+    /// When it was removed, for the tombstone.
     pub since: u64,
 }
 
@@ -55,8 +57,8 @@ pub struct State {
     pub number: u64,
 }
 
-/// Bytes that only assigned updates may take (P8): more than all that can be in the air in one world.
-pub const RESERVE_BYTES: u64 = 64 * 8200;
+/// What a model of an update may cost, and a little more.
+pub const UPDATE_BYTES: u64 = 8200;
 
 /// A disk that is never full.
 pub const ROOMY_BYTES: u64 = 1 << 40;
@@ -84,6 +86,8 @@ pub struct Engine {
     pub used: bool,
     /// Bytes left, the reserve among them.
     pub room: u64,
+    /// Bytes that only assigned updates may take (P8).
+    pub reserve: u64,
     /// The next flush fails. What it was to write is not on the medium, whatever later flushes say: the system
     /// took it for written (P11).
     pub flush_fails: bool,
@@ -92,7 +96,7 @@ pub struct Engine {
     /// Only planted: chunks that the medium does not have as they are shown; no flush brings them, unless they
     /// are written again.
     pub(crate) unwritten: BTreeMap<ChunkId, Version>,
-    /// The newest version of the marks that are gone.
+    /// The newest version of the tombstones that are gone.
     pub forgotten: Version,
 }
 
@@ -150,6 +154,7 @@ impl Engine {
             removed,
             content,
             damaged: newest.damaged && !removed && update.length < CELLS as u32,
+            cost,
             channel,
         });
         Ok(applied)
@@ -217,7 +222,8 @@ impl Engine {
 
     pub fn replace(&mut self, replacement: &Replacement, content: Content, now: u64) {
         self.unrecorded.clear();
-        self.state.staged.remove(&replacement.chunk);
+        let replaced = self.state.staged.remove(&replacement.chunk).unwrap_or_default();
+        self.room += replaced.iter().map(|staged| staged.cost).sum::<u64>();
         let committed = replacement.committed;
         let removed = committed.is_absent();
         let stored = Stored { version: committed.version, removed, content, damaged: false, since: now };
@@ -229,7 +235,8 @@ impl Engine {
         if planted(Planted::DiscardFirstOnly) {
             self.state.staged.pop_first();
         } else {
-            self.state.staged.clear();
+            let discarded = std::mem::take(&mut self.state.staged);
+            self.room += discarded.values().flatten().map(|staged| staged.cost).sum::<u64>();
         }
         self.generation += 1;
     }
@@ -298,10 +305,10 @@ impl Engine {
         self.state = State { number, ..self.durable.clone() };
     }
 
-    /// Marks of removals that nobody can ask for any more go: of an older version of the chain than everything
+    /// Tombstones that nobody can ask for any more go: of an older version of the chain than everything
     /// that may pend.
-    pub fn forget_marks(&mut self, rolled_forward: u64, before: u64) {
-        let hasty = planted(Planted::MarksForgotten);
+    pub fn forget_tombstones(&mut self, rolled_forward: u64, before: u64) {
+        let hasty = planted(Planted::TombstonesForgotten);
         let goes = |stored: &Stored| {
             stored.removed && (hasty || (stored.version.chain < rolled_forward && stored.since < before))
         };
@@ -385,6 +392,6 @@ impl Chunks for Engine {
     }
 
     fn allocatable_bytes(&self) -> u64 {
-        self.room.saturating_sub(RESERVE_BYTES)
+        self.room.saturating_sub(self.reserve)
     }
 }

@@ -52,18 +52,66 @@ impl Kind {
 
 #[derive(Clone, Debug)]
 pub enum Request {
-    Update { chain_version: u64, update: Update, body: Body },
-    Forwarded { chain_version: u64, version: Version, base: Version, update: Update, body: Body },
-    Read { chain_version: u64, chunk: ChunkId },
-    Committed { chain_version: u64, chunk: ChunkId },
-    Flush { chain_version: u64, from_client: bool },
-    SyncStart { chain_version: u64 },
-    SyncReplace { chain_version: u64, replacement: Replacement, body: Body },
-    SyncChannels { chain_version: u64, channels: Vec<Channel> },
-    SyncDone { chain_version: u64 },
-    Digest { chain_version: u64, from: ChunkId, chunks_per_range: usize },
-    List { chain_version: u64, from: ChunkId, limit: usize },
-    Heartbeat { node: usize, incarnation: u64, sequence: u64, reports: Vec<TargetReport> },
+    Update {
+        chain_version: u64,
+        update: Update,
+        body: Body,
+    },
+    Forwarded {
+        chain_version: u64,
+        version: Version,
+        base: Version,
+        update: Update,
+        body: Body,
+    },
+    Read {
+        chain_version: u64,
+        chunk: ChunkId,
+    },
+    /// Whether the chunk is in the list of those that are committed.
+    Listed {
+        chain_version: u64,
+        chunk: ChunkId,
+    },
+    Committed {
+        chain_version: u64,
+        chunk: ChunkId,
+    },
+    Flush {
+        chain_version: u64,
+        from_client: bool,
+    },
+    SyncStart {
+        chain_version: u64,
+    },
+    SyncReplace {
+        chain_version: u64,
+        replacement: Replacement,
+        body: Body,
+    },
+    SyncChannels {
+        chain_version: u64,
+        channels: Vec<Channel>,
+    },
+    SyncDone {
+        chain_version: u64,
+    },
+    Digest {
+        chain_version: u64,
+        from: ChunkId,
+        chunks_per_range: usize,
+    },
+    List {
+        chain_version: u64,
+        from: ChunkId,
+        limit: usize,
+    },
+    Heartbeat {
+        node: usize,
+        incarnation: u64,
+        sequence: u64,
+        reports: Vec<TargetReport>,
+    },
     Routing,
     Space,
 }
@@ -79,6 +127,7 @@ pub struct Grant {
 pub enum Answer {
     Update(Result<Acknowledged>),
     Read(Result<Cells>),
+    Listed(Result<bool>),
     Committed(Result<Version>),
     Flush(Result<u64>),
     Sync(Result<()>),
@@ -113,7 +162,7 @@ impl Message {
             Message::Request { request, .. } => match request {
                 Request::Update { .. } => Kind::Update,
                 Request::Forwarded { .. } => Kind::Forward,
-                Request::Read { .. } => Kind::Read,
+                Request::Read { .. } | Request::Listed { .. } => Kind::Read,
                 Request::Committed { .. } => Kind::Committed,
                 Request::Flush { .. } => Kind::Flush,
                 Request::SyncReplace { .. } => Kind::SyncReplace,
@@ -123,7 +172,7 @@ impl Message {
             },
             Message::Answer { answer, .. } => match answer {
                 Answer::Update(_) => Kind::Acknowledgement,
-                Answer::Read(_) => Kind::Read,
+                Answer::Read(_) | Answer::Listed(_) => Kind::Read,
                 Answer::Committed(_) => Kind::Committed,
                 Answer::Flush(_) => Kind::Flush,
                 Answer::Sync(_) | Answer::Digest(_) | Answer::List(_) => Kind::SyncAnswer,
@@ -184,6 +233,14 @@ pub enum Fault {
         node: usize,
     },
     Order,
+    /// The power goes everywhere, and this one is back long before the others.
+    Blackout {
+        first: usize,
+    },
+    /// Another order of the members is preferred from now on; none: any.
+    Rotate {
+        preferred: Option<Vec<u64>>,
+    },
     FlushError {
         node: usize,
     },
@@ -293,5 +350,5 @@ pub enum Event {
         call: u64,
     },
     Fault(Fault),
-    Settled,
+    Look,
 }

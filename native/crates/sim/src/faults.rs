@@ -1,6 +1,7 @@
 //! What goes wrong, when, and how it is repaired. The choice comes from the seed's weights; a script may name
 //! the faults instead.
 
+use crate::engine::UPDATE_BYTES;
 use crate::event::{Address, Event, Fault};
 use crate::history::Action;
 use crate::world::World;
@@ -20,6 +21,8 @@ enum Choice {
     DiskError,
     Fence,
     Order,
+    Rotate,
+    Estrange,
     FlushError,
     DiskFull,
     BitFlip,
@@ -43,11 +46,13 @@ impl World {
                 node.paused_until = node.paused_until.max(until);
             }
             Fault::Order => self.order(),
+            Fault::Rotate { preferred } => self.rotate(preferred),
+            Fault::Blackout { first } => self.blackout(first),
             Fault::DiskError { node } => self.nodes[node].disk_broken = true,
             Fault::FlushError { node } => self.nodes[node].engine.flush_fails = true,
             Fault::DiskFull { node, ms } => {
-                let few = self.random.between(0, 6) * 8200;
-                self.nodes[node].engine.room = crate::engine::RESERVE_BYTES + few;
+                let few = self.random.between(0, 6) * UPDATE_BYTES;
+                self.nodes[node].engine.room = self.nodes[node].engine.reserve + few;
                 self.schedule(ms * 1000, Event::Fault(Fault::DiskRoomy { node }));
             }
             Fault::DiskRoomy { node } => self.nodes[node].engine.room = crate::engine::ROOMY_BYTES,
@@ -162,6 +167,8 @@ impl World {
             (Choice::DiskError, knobs.disk_error),
             (Choice::Fence, knobs.fence),
             (Choice::Order, knobs.order),
+            (Choice::Rotate, knobs.rotate),
+            (Choice::Estrange, knobs.estrange),
             (Choice::FlushError, knobs.flush_error),
             (Choice::DiskFull, knobs.disk_full),
             (Choice::BitFlip, knobs.bit_flip),
@@ -183,6 +190,9 @@ impl World {
 
     fn inject(&mut self, choice: Choice) {
         let count = self.nodes.len();
+        if self.knobs.last_stops > 0.0 && self.random.chance(self.knobs.last_stops) && self.stop_last() {
+            return;
+        }
         let node = self.random.below(count);
         let fault = match choice {
             Choice::Crash => Fault::Crash { node, power: false },
@@ -211,9 +221,15 @@ impl World {
                 Fault::ManagerStop { ms: self.random.between(1, 1 + longest) }
             }
             Choice::DiskError => Fault::DiskError { node },
-            Choice::FlushError => Fault::FlushError { node },
+            Choice::FlushError => {
+                if self.knobs.blackouts > 0.0 && self.random.chance(self.knobs.blackouts) {
+                    let delay = self.random.between(800, 2500) * 1000;
+                    self.schedule(delay, Event::Fault(Fault::Blackout { first: node }));
+                }
+                Fault::FlushError { node }
+            }
             Choice::DiskFull => {
-                Fault::DiskFull { node, ms: self.random.between(1, 1 + 2 * self.knobs.lease_ms) }
+                Fault::DiskFull { node, ms: self.random.between(1, 1 + self.knobs.disk_full_ms) }
             }
             Choice::BitFlip => Fault::BitFlip { node },
             Choice::Clog => {
@@ -224,9 +240,86 @@ impl World {
             }
             Choice::Fence => Fault::Fence { client: self.random.below(self.clients.len()) },
             Choice::Order => Fault::Order,
+            Choice::Rotate => Fault::Rotate { preferred: None },
+            Choice::Estrange => return self.estrange(),
             Choice::Cut => return self.cut_somewhere(node),
         };
         self.fault(fault);
+    }
+
+    /// Whoever serves alone stops in order, and its flush fails. False: nobody does.
+    fn stop_last(&mut self) -> bool {
+        let members = self.manager.chain().members.iter();
+        let serving = members.filter(|member| member.state() == PublicState::PublicServing);
+        let nodes: Vec<usize> = serving.map(|member| member.node as usize).collect();
+        let [node] = nodes[..] else { return false };
+        self.fault(Fault::FlushError { node });
+        self.fault(Fault::Stop { node });
+        true
+    }
+
+    /// The others start, and are not heard of before the grace of an outage is over.
+    fn blackout(&mut self, first: usize) {
+        if self.healed {
+            return;
+        }
+        for node in 0..self.nodes.len() {
+            self.crash(node, true);
+            if node != first {
+                self.fault(Fault::Pause { node, ms: self.knobs.outage_grace_ms + 3 * self.knobs.lease_ms });
+            }
+        }
+    }
+
+    /// Somebody was promoted, and it takes a while before everybody has heard of it.
+    pub fn disturb_promotion(&mut self, promoted: usize, predecessor: Option<usize>) {
+        if self.knobs.quiet_promotions > 0.0 && self.random.chance(self.knobs.quiet_promotions) {
+            let until = self.now + self.random.between(20, 400) * 1000;
+            for node in (0..self.nodes.len()).filter(|node| *node != promoted) {
+                self.network.clog(Address::Manager, Address::Node(node), until);
+            }
+            self.network.clog(Address::Manager, Address::Client(0), until);
+            if let Some(predecessor) = predecessor {
+                self.network.clog(Address::Node(promoted), Address::Node(predecessor), until);
+            }
+        }
+        if self.knobs.unheard_promotions > 0.0 && self.random.chance(self.knobs.unheard_promotions) {
+            let nodes = (0..self.nodes.len()).map(Address::Node);
+            for to in nodes.chain((0..self.clients.len()).map(Address::Client)) {
+                self.network.clog(Address::Manager, to, self.now + 500_000);
+            }
+            let delay = self.random.between(50, 400) * 1000;
+            self.schedule(delay, Event::Fault(Fault::Blackout { first: promoted }));
+        }
+    }
+
+    /// A member hears nothing from the one behind it: what that one has committed pends here, for as long as it
+    /// takes to change the order, and perhaps to lose a third one and to bring it back.
+    fn estrange(&mut self) {
+        let members = self.manager.chain().members.iter();
+        let serving = members.filter(|member| member.state() == PublicState::PublicServing);
+        let nodes: Vec<usize> = serving.map(|member| member.node as usize).collect();
+        if nodes.len() < 2 {
+            return;
+        }
+        let place = self.random.below(nodes.len() - 1);
+        let (deaf, behind) = (nodes[place], nodes[place + 1]);
+        let lease_ms = self.knobs.lease_ms;
+        let ms = self.random.between(lease_ms, 6 * lease_ms);
+        self.fault(Fault::Cut { from: Address::Node(behind), to: Address::Node(deaf), ms });
+        let soon = self.random.between(20, 200) * 1000;
+        let others: Vec<usize> = nodes.into_iter().filter(|node| *node != deaf && *node != behind).collect();
+        // At times just so that whoever was before it comes to decide behind it.
+        let turned = [deaf, behind].into_iter().chain(others.iter().rev().copied());
+        let turned: Vec<u64> = turned.map(|node| self.nodes[node].target.0).collect();
+        let preferred = self.random.chance(60.0).then_some(turned);
+        self.schedule(soon, Event::Fault(Fault::Rotate { preferred }));
+        if !others.is_empty() && self.random.chance(60.0) {
+            let node = self.random.pick(&others);
+            let ms = self.random.between(lease_ms, 2 * lease_ms);
+            let later = soon + self.random.between(10, 300) * 1000;
+            self.schedule(later, Event::Fault(Fault::Pause { node, ms }));
+        }
     }
 
     fn cut_somewhere(&mut self, node: usize) {

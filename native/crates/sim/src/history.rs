@@ -18,6 +18,8 @@ pub enum Action {
     },
     Remove,
     Read,
+    /// Is the chunk in a list?
+    List,
     Flush,
 }
 
@@ -31,6 +33,8 @@ pub struct Operation {
     pub called: u64,
     pub returned: Option<u64>,
     pub seen: Cells,
+    /// Of a list that does not name the chunk.
+    pub absent: bool,
     /// Durability epoch of the answer.
     pub epoch: u64,
 }
@@ -68,6 +72,7 @@ impl History {
             called: now,
             returned: None,
             seen: Cells::default(),
+            absent: false,
             epoch: 0,
         });
         self.operations.len() as u32

@@ -29,9 +29,9 @@ fn run(options: &Options, first: u64, enough: impl Fn(u64, &Totals) -> bool) -> 
         if enough(seed, &totals) {
             break;
         }
-        let report = run_seed(seed, options.choice);
-        totals.add(seed, &report);
-        if let Some(violation) = report.violation {
+        let outcome = run_seed(seed, options.choice);
+        totals.add(seed, &outcome);
+        if let Some(violation) = outcome.violation {
             say(&format!("seed {seed}: {violation}"));
             say(&format!("cargo run --release -p sim -- chain --seed {seed} --verbose{}", options.replay()));
             return (false, totals);

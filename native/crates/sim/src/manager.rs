@@ -28,6 +28,8 @@ pub struct ManagerProcess {
     pub life: u64,
     /// Fences that are not known to hold yet: who waits for them asks again after a restart.
     pub fences: Vec<PendingFence>,
+    /// The version in which the chain is reordering, and since when this process has known it.
+    reordering: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,12 +49,23 @@ impl ManagerProcess {
             lease_ms: knobs.lease_ms,
             heartbeat_ms: knobs.heartbeat_ms,
             outage_grace_ms: knobs.outage_grace_ms,
+            reordering_max_ms: knobs.reordering_max_ms,
+            reordering_pause_ms: knobs.reordering_pause_ms,
         };
         let clock = Clock::new(random);
         let mut first = Manager::new(Time::ZERO, config, vec![chain]);
         (0..knobs.clients as u32).for_each(|identity| first.register_client(id_of(identity)));
         let stored = Rc::new(first.published().clone());
-        ManagerProcess { clock, config, stored, late: None, running: None, life: 0, fences: Vec::new() }
+        ManagerProcess {
+            clock,
+            config,
+            stored,
+            late: None,
+            running: None,
+            life: 0,
+            fences: Vec::new(),
+            reordering: None,
+        }
     }
 
     pub fn chain(&self) -> &Chain {
@@ -70,6 +83,7 @@ impl World {
         let stored = Published::clone(lost.as_ref().unwrap_or(&self.manager.stored));
         self.manager.running = Some(Manager::resume(now, self.manager.config, stored));
         self.manager.life += 1;
+        self.manager.reordering = None;
         let life = self.manager.life;
         self.schedule(1000, Event::ManagerTick { life });
     }
@@ -78,6 +92,7 @@ impl World {
         if life == self.manager.life && self.manager.running.is_some() {
             self.manager.late = None;
             self.advance_chains();
+            self.judge_reordering();
             self.confirm_fences();
             self.schedule(self.knobs.manager_tick_ms * 1000, Event::ManagerTick { life });
         }
@@ -101,14 +116,29 @@ impl World {
         }
     }
 
+    /// Updates of a chain that is reordering wait: for a bounded time, whatever its members do.
+    fn judge_reordering(&mut self) {
+        let chain = self.manager.chain();
+        let version = chain.version;
+        let before = self.manager.reordering.filter(|(known, _)| *known == version);
+        self.manager.reordering = chain.reordering.then(|| before.unwrap_or((version, self.now)));
+        let Some((_, since)) = self.manager.reordering else { return };
+        // A look later, by a clock that may be slow by half a percent.
+        let limit_ms = self.knobs.reordering_max_ms * 101 / 100 + 2 * self.knobs.manager_tick_ms;
+        if self.now - since > limit_ms * 1000 {
+            self.violate(format!("the chain was reordering for more than {limit_ms} ms"));
+        }
+    }
+
     /// On the disk first, then to everybody (P3).
     fn publish(&mut self) {
         let Some(manager) = &self.manager.running else { return };
         let published = Rc::new(manager.published().clone());
         let before = std::mem::replace(&mut self.manager.stored, published);
         if planted(Planted::TellsBeforeStored) {
-            self.manager.late.get_or_insert(before);
+            self.manager.late.get_or_insert(before.clone());
         }
+        self.disturb_promotions(&before.chains[0]);
         let receivers = (0..self.nodes.len()).map(Address::Node);
         let receivers: Vec<Address> = receivers.chain((0..self.clients.len()).map(Address::Client)).collect();
         for to in receivers {
@@ -117,6 +147,24 @@ impl World {
                 to,
                 Message::Push { sent: self.now, published: self.manager.stored.clone() },
             );
+        }
+    }
+
+    /// Perhaps not everybody hears at once of a member that was promoted.
+    fn disturb_promotions(&mut self, before: &Chain) {
+        let state_of = |chain: &Chain, target: u64| {
+            let mut members = chain.members.iter();
+            members.find(|member| member.target == target).map(|member| member.state())
+        };
+        let chain = self.manager.chain();
+        let place = chain.members.iter().position(|member| {
+            member.state() == PublicState::PublicServing
+                && state_of(before, member.target) == Some(PublicState::PublicSyncing)
+        });
+        if let Some(place) = place.filter(|_| !self.healed) {
+            let node = |place: usize| chain.members[place].node as usize;
+            let (promoted, predecessor) = (node(place), place.checked_sub(1).map(node));
+            self.disturb_promotion(promoted, predecessor);
         }
     }
 
@@ -185,17 +233,36 @@ impl World {
             .collect();
         let order = if let Some(stays) = leaving.first().copied().filter(|_| self.random.chance(30.0)) {
             let leaves = self.random.pick(&staying);
-            ChainOrder { stays: vec![stays], leaves: vec![leaves], joins: Vec::new() }
+            ChainOrder { stays: vec![stays], leaves: vec![leaves], ..ChainOrder::default() }
         } else if out.is_empty() {
             return;
         } else {
             let target = self.random.pick(&out);
             let join = Member { target, node: target as u32 - 1, ..Member::default() };
-            ChainOrder { joins: vec![join], leaves: vec![self.random.pick(&staying)], stays: Vec::new() }
+            ChainOrder {
+                joins: vec![join],
+                leaves: vec![self.random.pick(&staying)],
+                ..ChainOrder::default()
+            }
         };
         self.note(|| format!("{order:?}"));
         if let Some(manager) = &mut self.manager.running {
             manager.order(CHAIN, order);
+        }
+    }
+
+    /// The administrator wants the members in another order.
+    pub fn rotate(&mut self, preferred: Option<Vec<u64>>) {
+        let preferred = preferred.unwrap_or_else(|| {
+            let mut any = self.manager.chain().preferred.clone();
+            for place in (1..any.len()).rev() {
+                any.swap(place, self.random.below(place + 1));
+            }
+            any
+        });
+        self.note(|| format!("preferred {preferred:?}"));
+        if let Some(manager) = &mut self.manager.running {
+            manager.order(CHAIN, ChainOrder { preferred, ..ChainOrder::default() });
         }
     }
 
@@ -258,5 +325,6 @@ pub fn describe(chain: &Chain) -> String {
     };
     let members: Vec<String> = chain.members.iter().map(state).collect();
     let reordering = if chain.reordering { " reordering" } else { "" };
-    format!("[{}] epoch {}{reordering}", members.join(" "), chain.durability_epoch)
+    let given_up = if chain.order_given_up { " given up" } else { "" };
+    format!("[{}] epoch {}{reordering}{given_up}", members.join(" "), chain.durability_epoch)
 }

@@ -1,8 +1,9 @@
 //! A storage node: one target, its disk, its process with a replica in it. The executor of the replica, as
 //! the storage server is in the product.
 
-use crate::engine::{Body, Engine, ROOMY_BYTES};
+use crate::engine::{Body, Engine, ROOMY_BYTES, UPDATE_BYTES};
 use crate::event::{Address, Answer, Event, Message, Request};
+use crate::knobs::Knobs;
 use crate::random::Random;
 use crate::world::{CHAIN, World};
 use chain::manager::Published;
@@ -66,11 +67,12 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(index: usize, random: &mut Random) -> Node {
+    pub fn new(index: usize, knobs: &Knobs, random: &mut Random) -> Node {
+        let reserve = knobs.reserve_updates * UPDATE_BYTES;
         Node {
             target: TargetId(index as u64 + 1),
             clock: Clock::new(random),
-            engine: Engine { room: ROOMY_BYTES, ..Engine::default() },
+            engine: Engine { room: ROOMY_BYTES, reserve, ..Engine::default() },
             boot: 1,
             incarnation: 0,
             started: 0,
@@ -325,6 +327,14 @@ impl World {
             }
             Request::List { chain_version, from, limit } => {
                 return self.list(index, reply, chain_version, from, limit);
+            }
+            Request::Listed { chain_version, chunk } => {
+                let now = node.clock.at(self.now);
+                let replica = node.replica.as_ref().expect("it runs");
+                let listed = replica.may_list_committed(now, chain_version, Some(chunk.inode));
+                let is_there = || !chain::Chunks::committed(&node.engine, chunk).is_absent();
+                let listed = listed.map(|()| is_there());
+                return self.answer(index, reply, Answer::Listed(listed));
             }
             Request::Space => {
                 let replica = node.replica.as_ref().expect("it runs");

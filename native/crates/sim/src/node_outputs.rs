@@ -24,18 +24,18 @@ impl Node {
             // What a resync writes is a mixture until the member serves; it may be made a serving one without
             // hearing of it.
             Role::Syncing => {
-                engine.served_boot = if planted(Planted::StaleMark) { engine.served_boot } else { 0 }
+                engine.served_boot = if planted(Planted::CompletenessStays) { engine.served_boot } else { 0 }
             }
         }
         engine.used = true;
-        engine.clean &= replica.view().role == Role::Syncing && planted(Planted::StaleMark);
+        engine.clean &= replica.view().role == Role::Syncing && planted(Planted::CompletenessStays);
     }
 }
 
 impl Node {
-    fn forget_marks(&mut self, now: u64, after_ms: u64) {
+    fn forget_tombstones(&mut self, now: u64, after_ms: u64) {
         let Some(replica) = self.replica.as_ref().filter(|_| after_ms > 0) else { return };
-        self.engine.forget_marks(replica.rolled_forward().0, now.saturating_sub(after_ms * 1000));
+        self.engine.forget_tombstones(replica.rolled_forward().0, now.saturating_sub(after_ms * 1000));
     }
 }
 
@@ -46,8 +46,8 @@ impl World {
             self.note(|| format!("node {index} <- {input:?}"));
         }
         let node = &mut self.nodes[index];
-        // Between two inputs: what the replica wants done with a mark that it has seen is done with it.
-        node.forget_marks(self.now, self.knobs.forget_marks_ms);
+        // Between two inputs: what the replica wants done with a tombstone that it has seen is done with it.
+        node.forget_tombstones(self.now, self.knobs.forget_tombstones_ms);
         let Some(replica) = &mut node.replica else { return };
         let (was, _) = replica.report();
         let before = (replica.view().version, replica.fences_held(), replica.is_at_rest());

@@ -1,14 +1,15 @@
 //! One seed from its first event to its verdict.
 
 use crate::event::{Event, Fault};
-use crate::knobs::{Knobs, Profile};
+use crate::knobs::Knobs;
+use crate::profiles::Profile;
 use crate::random::Random;
 use crate::world::World;
 use chain::museum::{self, Planted};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct Outcome {
     /// The first broken rule; `None`: all were kept.
     pub violation: Option<String>,
     /// Of every event: the same seed must give the same one.
@@ -29,13 +30,13 @@ pub struct Choice {
     pub verbose: bool,
 }
 
-pub fn run_seed(seed: u64, choice: Choice) -> Report {
+pub fn run_seed(seed: u64, choice: Choice) -> Outcome {
     run_caught(choice.planted, || World::new(seed, choice.profile, choice.verbose), &[])
 }
 
 /// Runs a world of the caller's making (so its profile is not chosen), with faults at given times (ms) instead
 /// of drawn ones.
-pub fn run_with(knobs: Knobs, seed: u64, script: &[(u64, ScriptedFault)], choice: Choice) -> Report {
+pub fn run_with(knobs: Knobs, seed: u64, script: &[(u64, ScriptedFault)], choice: Choice) -> Outcome {
     let faults: Vec<(u64, Fault)> = script.iter().map(|(time, fault)| (*time, fault.to_fault())).collect();
     run_caught(choice.planted, || World::with(knobs, Random::new(seed), choice.verbose), &faults)
 }
@@ -71,7 +72,7 @@ impl ScriptedFault {
     }
 }
 
-fn run_caught(planted: Option<Planted>, make: impl FnOnce() -> World, script: &[(u64, Fault)]) -> Report {
+fn run_caught(planted: Option<Planted>, make: impl FnOnce() -> World, script: &[(u64, Fault)]) -> Outcome {
     museum::plant(planted);
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut world = make();
@@ -84,7 +85,7 @@ fn run_caught(planted: Option<Planted>, make: impl FnOnce() -> World, script: &[
     museum::plant(None);
     museum::shorten_pages(usize::MAX);
     match result {
-        Ok(world) => Report {
+        Ok(world) => Outcome {
             violation: world.violation.clone(),
             hash: world.hash,
             events: world.events,
@@ -96,7 +97,7 @@ fn run_caught(planted: Option<Planted>, make: impl FnOnce() -> World, script: &[
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_string()));
             let violation = Some(format!("assertion: {}", text.unwrap_or_default()));
-            Report { violation, ..Report::default() }
+            Outcome { violation, ..Outcome::default() }
         }
     }
 }
@@ -130,7 +131,7 @@ fn play(world: &mut World, script: &[(u64, Fault)]) {
     for client in &mut world.clients {
         client.stopped = true;
     }
-    settle(world, &knobs);
+    converge(world, &knobs);
     if world.violation.is_none() {
         world.judge();
     }
@@ -148,29 +149,31 @@ fn recover_core(world: &mut World, knobs: &Knobs) {
     while world.violation.is_none() && !world.updated_since(began) {
         if world.now >= end {
             let chain = crate::manager::describe(world.manager.chain());
-            let who = world.unsettled();
+            let who = world.not_converged();
             world.note(|| who);
             return world.violate(format!("node {core} alone did not go on within {limit_ms} ms: {chain}"));
         }
         let next = world.now + 100_000;
-        world.schedule(100_000, Event::Settled);
+        world.schedule(100_000, Event::Look);
         world.run_until(next);
     }
 }
 
-/// Everything must serve again within three leases, the grace of an outage, and the time of a resync.
-fn settle(world: &mut World, knobs: &Knobs) {
-    let limit_ms = 3 * knobs.lease_ms + knobs.outage_grace_ms + knobs.slow_kind_ms + 10_000;
+/// Everything must serve again within three leases, the grace of an outage, the pause before another try to come
+/// into the preferred order, and the time of a resync.
+fn converge(world: &mut World, knobs: &Knobs) {
+    let reordering_ms = knobs.reordering_max_ms + knobs.reordering_pause_ms;
+    let limit_ms = 3 * knobs.lease_ms + knobs.outage_grace_ms + knobs.slow_kind_ms + reordering_ms + 10_000;
     let end = world.now + limit_ms * 1000;
-    while world.violation.is_none() && !world.is_settled() {
+    while world.violation.is_none() && !world.is_converged() {
         if world.now >= end {
             let chain = crate::manager::describe(world.manager.chain());
-            let who = world.unsettled();
+            let who = world.not_converged();
             world.note(|| who);
-            return world.violate(format!("not settled {limit_ms} ms after the last fault: {chain}"));
+            return world.violate(format!("not converged {limit_ms} ms after the last fault: {chain}"));
         }
         let next = world.now + 100_000;
-        world.schedule(100_000, Event::Settled);
+        world.schedule(100_000, Event::Look);
         world.run_until(next);
     }
 }

@@ -1,7 +1,7 @@
 //! What a run of seeds adds up to.
 
 use rustix::time::{ClockId, clock_gettime};
-use sim::Report;
+use sim::Outcome;
 
 /// Of this process. Other work on the machine does not count.
 pub fn cpu_seconds() -> f64 {
@@ -36,13 +36,13 @@ impl Totals {
         }
     }
 
-    pub fn add(&mut self, seed: u64, report: &Report) {
+    pub fn add(&mut self, seed: u64, outcome: &Outcome) {
         self.last = seed + 1;
-        self.events += report.events;
-        self.faults += report.faults;
-        self.operations += report.operations;
-        self.simulated_us += report.simulated_us;
-        self.hash = (self.hash ^ report.hash).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+        self.events += outcome.events;
+        self.faults += outcome.faults;
+        self.operations += outcome.operations;
+        self.simulated_us += outcome.simulated_us;
+        self.hash = (self.hash ^ outcome.hash).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     }
 
     pub fn seconds(&self) -> f64 {

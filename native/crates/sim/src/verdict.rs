@@ -9,7 +9,7 @@ use wire::ChunkId;
 
 impl World {
     /// Everything serves, in the preferred order, nothing pends, nobody waits.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_converged(&self) -> bool {
         let chain = self.manager.chain();
         let serving =
             |member: &wire::message::Member| member.state() == wire::message::PublicState::PublicServing;
@@ -32,8 +32,8 @@ impl World {
         self.manager.chain().members.iter().map(|member| &self.nodes[member.node as usize])
     }
 
-    /// For a person: who is not settled.
-    pub fn unsettled(&self) -> String {
+    /// For a person: who is not converged.
+    pub fn not_converged(&self) -> String {
         let nodes = self.nodes.iter().enumerate().map(|(index, node)| match &node.replica {
             None => format!("node {index} is down"),
             Some(replica) => format!(
@@ -103,7 +103,7 @@ impl World {
         match operation.action {
             Action::Write { .. } => counts,
             Action::Punch { .. } => counts && self.history.operations.iter().any(made),
-            Action::Remove | Action::Read | Action::Flush => false,
+            Action::Remove | Action::Read | Action::List | Action::Flush => false,
         }
     }
 
@@ -206,7 +206,9 @@ impl World {
                 Action::Punch { first, count } => Step::Punch { first, count },
                 Action::Remove => Step::Remove,
                 Action::Read if within => Step::Read(operation.seen),
-                Action::Read | Action::Flush => continue,
+                // A chunk that is not there reads as zeros; of one that is there a list says nothing more.
+                Action::List if within && operation.absent => Step::Read(Cells::default()),
+                Action::Read | Action::List | Action::Flush => continue,
             };
             let fence = self.history.fences.get(&operation.identity);
             let expires = fence.filter(|_| operation.returned.is_none()).map(|fence| fence.time);

@@ -5,10 +5,11 @@ use crate::client::Client;
 use crate::engine::Body;
 use crate::event::{Address, Event, Message};
 use crate::history::History;
-use crate::knobs::{Knobs, Profile};
+use crate::knobs::Knobs;
 use crate::manager::ManagerProcess;
 use crate::network::{Copies, Network};
 use crate::node::Node;
+use crate::profiles::Profile;
 use crate::random::Random;
 use chain::Output;
 use std::cmp::Reverse;
@@ -59,7 +60,8 @@ impl World {
     }
 
     pub fn with(knobs: Knobs, mut random: Random, verbose: bool) -> World {
-        let nodes = (0..knobs.members + knobs.spares).map(|index| Node::new(index, &mut random)).collect();
+        let nodes =
+            (0..knobs.members + knobs.spares).map(|index| Node::new(index, &knobs, &mut random)).collect();
         let clients: Vec<Client> = (0..knobs.clients).map(|index| Client::new(index, &knobs)).collect();
         let manager = ManagerProcess::new(&knobs, &mut random);
         World {
@@ -179,7 +181,7 @@ impl World {
             Event::ClientRegistration { identity } => self.client_registration(identity),
             Event::ClientTimeout { client, slot, call } => self.client_timeout(client, slot, call),
             Event::Fault(fault) => self.fault(fault),
-            Event::Settled => {}
+            Event::Look => {}
             other => self.node_event(other),
         }
     }
@@ -219,9 +221,9 @@ mod tests {
         let tick = |incarnation| Event::Tick { node: 0, incarnation };
         world.nodes[0].paused_until = 20;
         world.schedule(10, tick(1));
-        world.schedule(12, Event::Settled);
+        world.schedule(12, Event::Look);
         world.schedule(15, tick(2));
-        assert!(matches!(world.next_event(100), Some(Event::Settled)), "the first one waits");
+        assert!(matches!(world.next_event(100), Some(Event::Look)), "the first one waits");
         world.nodes[0].paused_until = 50;
         for expected in 1..=2 {
             let next = world.next_event(100);

@@ -6,12 +6,12 @@ use sim::{Choice, Planted, Profile, Random, ScriptedFault, run_seed, run_with};
 fn hundreds_of_worlds_keep_every_rule() {
     let (mut events, mut faults, mut operations) = (0, 0, 0);
     for seed in 0..400 {
-        let report = run_seed(seed, Choice::default());
+        let outcome = run_seed(seed, Choice::default());
         let replay = format!("cargo run --release -p sim -- chain --seed {seed} --verbose");
-        assert_eq!(report.violation, None, "{replay}");
-        events += report.events;
-        faults += report.faults;
-        operations += report.operations;
+        assert_eq!(outcome.violation, None, "{replay}");
+        events += outcome.events;
+        faults += outcome.faults;
+        operations += outcome.operations;
     }
     // The worlds are eventful, or they would prove nothing. `sim chain --check` runs more of them, and fresh ones.
     assert!(events > 2_000_000 && faults > 3000 && operations > 200_000, "{events} {faults} {operations}");
@@ -52,9 +52,9 @@ fn members_may_die_and_return_in_any_order() {
             for (place, node) in back.iter().enumerate() {
                 script.push((4000 + place as u64 * 700, ScriptedFault::Start { node: *node }));
             }
-            let report = run_with(knobs, seed, &script, Choice::default());
-            assert_eq!(report.violation, None, "they die {die:?} and return {back:?}");
-            assert!(report.operations > 100);
+            let outcome = run_with(knobs, seed, &script, Choice::default());
+            assert_eq!(outcome.violation, None, "they die {die:?} and return {back:?}");
+            assert!(outcome.operations > 100);
         }
     }
 }
@@ -77,9 +77,9 @@ fn a_member_whose_last_flush_failed_does_not_resume_as_complete() {
             (6000, ScriptedFault::Start { node: 0 }),
             (6500, ScriptedFault::Start { node: 1 }),
         ];
-        let report = run_with(knobs, seed, &script, Choice { planted, ..Choice::default() });
-        assert!(report.operations > 100 || report.violation.is_some());
-        report.violation
+        let outcome = run_with(knobs, seed, &script, Choice { planted, ..Choice::default() });
+        assert!(outcome.operations > 100 || outcome.violation.is_some());
+        outcome.violation
     };
     for seed in 0..20 {
         assert_eq!(violation(seed, None), None, "seed {seed}");

@@ -318,6 +318,9 @@ pub struct Chain {
     /// the head gives no version; once nothing pends, the members come into the preferred order
     #[prost(bool, tag = "7")]
     pub reordering: bool,
+    /// nothing came to rest in time: the members keep their order for a while
+    #[prost(bool, tag = "8")]
+    pub order_given_up: bool,
 }
 /// A table only ever gains chains, at its end: a version that a layout names keeps its chains and its length for ever.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -657,6 +660,9 @@ pub struct ChainOrder {
     /// targets that were to leave and are kept
     #[prost(uint64, repeated, tag = "3")]
     pub stays: ::prost::alloc::vec::Vec<u64>,
+    /// another preferred order: names every member once; empty: as it is
+    #[prost(uint64, repeated, tag = "4")]
+    pub preferred: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NextChainRequest {
@@ -673,6 +679,15 @@ pub struct NextChainRequest {
     /// absent: none
     #[prost(message, optional, tag = "5")]
     pub order: ::core::option::Option<ChainOrder>,
+    /// since when this manager has known this version of the chain
+    #[prost(uint64, tag = "6")]
+    pub version_ms: u64,
+    /// a chain that is reordering, and with it its updates, waits no longer than this
+    #[prost(uint64, tag = "7")]
+    pub reordering_max_ms: u64,
+    /// after it gave up: until it tries again
+    #[prost(uint64, tag = "8")]
+    pub reordering_pause_ms: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NextChainReply {
@@ -1086,7 +1101,7 @@ pub struct UpdateReply {
     /// P11
     #[prost(uint64, tag = "5")]
     pub durability_epoch: u64,
-    /// least bytes that the members after this one may still allocate (P8)
+    /// least bytes that it and the members after it may still allocate (P8); 2^64-1: not known
     #[prost(uint64, tag = "6")]
     pub allocatable: u64,
 }
@@ -1363,7 +1378,7 @@ pub struct TargetSpace {
     pub used_bytes: u64,
     #[prost(uint64, tag = "4")]
     pub chunks: u64,
-    /// least bytes that it and the members after it may still allocate (P8)
+    /// least bytes that it and the members after it may still allocate (P8); 2^64-1: not known
     #[prost(uint64, tag = "5")]
     pub allocatable: u64,
 }

@@ -105,7 +105,7 @@ fn routing() -> m::Routing {
         preferred: vec![101, 201, 301],
         last: vec![101],
         reordering: true,
-        ..Default::default()
+        order_given_up: true,
     };
     let node = m::Node {
         id: 1,

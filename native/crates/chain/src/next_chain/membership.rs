@@ -3,11 +3,11 @@
 //! on until every member that stays serves, is then told to stop, says that it has, and only then the others
 //! go on without it (P1). At every moment as many copies serve as before.
 
-use super::{Known, Transition};
+use super::{Observed, Transition};
 use crate::museum::{Planted, planted};
 use wire::message::{ChainOrder, Member, PublicState, Tenure};
 
-impl Known {
+impl Observed {
     fn stays(&self) -> bool {
         self.member.tenure() == Tenure::Stays
     }
@@ -19,21 +19,26 @@ impl Transition<'_> {
         for join in &order.joins {
             self.join(join, &order.leaves);
         }
-        for place in self.places(|known| known.stays() && order.leaves.contains(&known.member.target)) {
+        for place in
+            self.places(|observed| observed.stays() && order.leaves.contains(&observed.member.target))
+        {
             self.set_tenure(place, Tenure::Leaves);
         }
-        for place in self.places(|known| !known.stays() && order.stays.contains(&known.member.target)) {
+        for place in
+            self.places(|observed| !observed.stays() && order.stays.contains(&observed.member.target))
+        {
             self.set_tenure(place, Tenure::Stays);
         }
+        self.prefer(&order.preferred);
     }
 
     /// It takes the place of the first that leaves in the preferred order.
     fn join(&mut self, join: &Member, leaves: &[u64]) {
-        if self.members.iter().any(|known| known.member.target == join.target) {
+        if self.members.iter().any(|observed| observed.member.target == join.target) {
             return;
         }
         let member = Member { target: join.target, node: join.node, disk: join.disk, ..Member::default() };
-        self.members.push(super::known(self.facts, member));
+        self.members.push(super::observed(self.facts, member));
         let preferred = &mut self.chain.preferred;
         let place = preferred.iter().position(|target| leaves.contains(target)).unwrap_or(preferred.len());
         preferred.insert(place, join.target);
@@ -43,24 +48,28 @@ impl Transition<'_> {
     /// Whoever leaves and holds nothing that others lack: it does not serve, and another does. A chain that
     /// never served holds nothing at all.
     pub(super) fn let_go(&mut self) {
-        let goes = |known: &Known| {
-            let serves = matches!(known.state(), PublicState::PublicServing | PublicState::PublicLastsrv);
-            let told = known.member.tenure() == Tenure::Stops && planted(Planted::LeaveWithoutStop);
-            !known.stays() && (!serves || told)
+        let goes = |observed: &Observed| {
+            let serves = matches!(observed.state(), PublicState::PublicServing | PublicState::PublicLastsrv);
+            let told = observed.member.tenure() == Tenure::Stops && planted(Planted::LeaveWithoutStop);
+            !observed.stays() && (!serves || told)
         };
-        let gone: Vec<u64> =
-            self.members.iter().filter(|known| goes(known)).map(|known| known.member.target).collect();
-        self.members.retain(|known| !gone.contains(&known.member.target));
+        let gone: Vec<u64> = self
+            .members
+            .iter()
+            .filter(|observed| goes(observed))
+            .map(|observed| observed.member.target)
+            .collect();
+        self.members.retain(|observed| !gone.contains(&observed.member.target));
         self.chain.preferred.retain(|target| !gone.contains(target));
         self.reasons.extend(gone.iter().map(|target| format!("{target} is out")));
     }
 
     /// Told to stop only while everybody who stays serves; if that ends before it has gone, it serves again.
     pub(super) fn tell_leaving(&mut self) {
-        let mut staying = self.members.iter().filter(|known| known.stays()).peekable();
-        let complete =
-            staying.peek().is_some() && staying.all(|known| known.state() == PublicState::PublicServing);
-        for place in self.places(|known| !known.stays()) {
+        let mut staying = self.members.iter().filter(|observed| observed.stays()).peekable();
+        let complete = staying.peek().is_some()
+            && staying.all(|observed| observed.state() == PublicState::PublicServing);
+        for place in self.places(|observed| !observed.stays()) {
             let serves = self.members[place].state() == PublicState::PublicServing;
             self.set_tenure(place, if complete && serves { Tenure::Stops } else { Tenure::Leaves });
         }

@@ -46,6 +46,7 @@ use wire::message::{
 ///   it to stop.
 /// - `at_rest`: from the same report: under `chain_version` the target is the last member of a chain that is
 ///   reordering, and knows that nothing pends at any member.
+/// - `version_ms`: since when this manager has known this version of the chain, on its clock.
 /// - `outage_ms`: since when no member has been serving, on this manager's clock (0 while one serves); for a
 ///   chain that never served, since
 ///   this manager started.
@@ -55,8 +56,10 @@ use wire::message::{
 /// A new chain is stored as version 1, every member `PUBLIC_OFFLINE`, `last` empty. The first call that finds
 /// all members fresh makes them serve.
 ///
-/// An `order` of the administrator changes who is a member: `membership`. A chain of which every member
-/// serves comes back into its preferred order: `preferred_order`.
+/// An `order` of the administrator changes who is a member (`membership`) or which order is preferred. A chain
+/// of which every member serves comes back into its preferred order: `preferred_order`. It waits there for no
+/// longer than `reordering_max_ms`, and tries again `reordering_pause_ms` after it gave up: a chain that is
+/// `reordering`, or whose `order_given_up`, may change although no fact does.
 pub fn next_chain(request: &NextChainRequest) -> NextChainReply {
     let chain = request.chain.clone().unwrap_or_default();
     let mut transition = Transition::new(request, &chain);
@@ -67,7 +70,9 @@ pub fn next_chain(request: &NextChainRequest) -> NextChainReply {
     let (next, reasons) = transition.finish();
     let same = next.members == chain.members
         && next.durability_epoch == chain.durability_epoch
-        && next.reordering == chain.reordering;
+        && next.reordering == chain.reordering
+        && next.order_given_up == chain.order_given_up
+        && next.preferred == chain.preferred;
     if same {
         return NextChainReply { chain: Some(chain), changed: false, reason: String::new() };
     }
@@ -78,12 +83,12 @@ pub fn next_chain(request: &NextChainRequest) -> NextChainReply {
     }
 }
 
-struct Known {
+struct Observed {
     member: Member,
     fact: TargetFact,
 }
 
-impl Known {
+impl Observed {
     fn state(&self) -> PublicState {
         self.member.state()
     }
@@ -122,17 +127,20 @@ impl Known {
     }
 }
 
-fn known(facts: &[TargetFact], member: Member) -> Known {
+fn observed(facts: &[TargetFact], member: Member) -> Observed {
     let fact = facts.iter().find(|fact| fact.target == member.target);
-    Known { member, fact: fact.copied().unwrap_or_default() }
+    Observed { member, fact: fact.copied().unwrap_or_default() }
 }
 
 struct Transition<'a> {
     chain: Chain,
     facts: &'a [TargetFact],
-    members: Vec<Known>,
+    members: Vec<Observed>,
     outage_ms: u64,
     outage_grace_ms: u64,
+    version_ms: u64,
+    reordering_max_ms: u64,
+    reordering_pause_ms: u64,
     reasons: Vec<String>,
 }
 
@@ -142,9 +150,12 @@ impl<'a> Transition<'a> {
         Transition {
             chain: chain.clone(),
             facts,
-            members: chain.members.iter().map(|member| known(facts, *member)).collect(),
+            members: chain.members.iter().map(|member| observed(facts, *member)).collect(),
             outage_ms: request.outage_ms,
             outage_grace_ms: request.outage_grace_ms,
+            version_ms: request.version_ms,
+            reordering_max_ms: request.reordering_max_ms,
+            reordering_pause_ms: request.reordering_pause_ms,
             reasons: Vec::new(),
         }
     }
@@ -155,7 +166,7 @@ impl<'a> Transition<'a> {
             self.resume();
         }
         if self.has(PublicState::PublicServing) {
-            self.settle_last_serving();
+            self.demote_last_serving();
             self.retire_syncing();
             self.let_go();
             self.bring_back();
@@ -167,26 +178,26 @@ impl<'a> Transition<'a> {
     }
 
     fn has(&self, state: PublicState) -> bool {
-        self.members.iter().any(|known| known.state() == state)
+        self.members.iter().any(|observed| observed.state() == state)
     }
 
     fn set(&mut self, place: usize, state: PublicState) {
-        let known = &mut self.members[place];
-        let was = known.state();
+        let observed = &mut self.members[place];
+        let was = observed.state();
         if matches!(state, PublicState::PublicServing | PublicState::PublicSyncing) && was != state {
             // A synced member goes on as the process that it is.
             if was != PublicState::PublicSyncing {
-                known.member.incarnation = known.fact.incarnation;
+                observed.member.incarnation = observed.fact.incarnation;
             }
         }
         if was != state {
             let name = |state: PublicState| state.as_str_name().trim_start_matches("PUBLIC_").to_lowercase();
-            self.reasons.push(format!("{}: {} -> {}", known.member.target, name(was), name(state)));
-            known.member.set_state(state);
+            self.reasons.push(format!("{}: {} -> {}", observed.member.target, name(was), name(state)));
+            observed.member.set_state(state);
         }
     }
 
-    fn places(&self, matches: impl Fn(&Known) -> bool) -> Vec<usize> {
+    fn places(&self, matches: impl Fn(&Observed) -> bool) -> Vec<usize> {
         (0..self.members.len()).filter(|place| matches(&self.members[*place])).collect()
     }
 
@@ -194,13 +205,14 @@ impl<'a> Transition<'a> {
     /// together stay as the last serving (P10).
     fn promote_and_demote(&mut self) {
         // Who serves already comes before who is promoted: a predecessor has all that its successor has.
-        self.members.sort_by_key(|known| known.state() != PublicState::PublicServing);
+        self.members.sort_by_key(|observed| observed.state() != PublicState::PublicServing);
         let version = self.chain.version;
-        let synced =
-            self.places(|known| known.state() == PublicState::PublicSyncing && known.is_synced(version));
-        let serves = |known: &Known| known.state() == PublicState::PublicServing;
-        let mut lost = self.places(|known| serves(known) && known.is_lost());
-        let stopped = self.places(|known| serves(known) && !known.is_lost() && known.has_stopped(version));
+        let synced = self
+            .places(|observed| observed.state() == PublicState::PublicSyncing && observed.is_synced(version));
+        let serves = |observed: &Observed| observed.state() == PublicState::PublicServing;
+        let mut lost = self.places(|observed| serves(observed) && observed.is_lost());
+        let stopped =
+            self.places(|observed| serves(observed) && !observed.is_lost() && observed.has_stopped(version));
         let left = self.places(serves).len() - lost.len() - stopped.len();
         for place in &synced {
             self.set(*place, PublicState::PublicServing);
@@ -233,7 +245,7 @@ impl<'a> Transition<'a> {
     /// First start: nothing was ever stored, so all fresh members serve at once; after the grace, those that
     /// are there.
     fn start(&mut self) {
-        let fresh = self.places(|known| known.is_present() && known.fact.fresh);
+        let fresh = self.places(|observed| observed.is_present() && observed.fact.fresh);
         let all = fresh.len() == self.members.len();
         if all || self.outage_ms >= self.outage_grace_ms {
             for place in fresh {
@@ -246,14 +258,15 @@ impl<'a> Transition<'a> {
     /// once the others came or the grace is over, and the durability epoch says that bytes which were not
     /// fsynced may be lost.
     fn resume_after_outage(&mut self) {
-        let last = self.places(|known| {
-            known.state() == PublicState::PublicLastsrv
-                || (planted(Planted::AnyResumes) && known.state() != PublicState::PublicServing)
+        let last = self.places(|observed| {
+            observed.state() == PublicState::PublicLastsrv
+                || (planted(Planted::AnyResumes) && observed.state() != PublicState::PublicServing)
         });
         // Made anew since it served: it holds nothing that could resume.
-        let emptied =
-            |known: &Known| known.fact.created && known.fact.incarnation != known.member.incarnation;
-        let can = |known: &Known| known.is_present() && !emptied(known);
+        let emptied = |observed: &Observed| {
+            observed.fact.created && observed.fact.incarnation != observed.member.incarnation
+        };
+        let can = |observed: &Observed| observed.is_present() && !emptied(observed);
         let present: Vec<usize> = last.iter().copied().filter(|place| can(&self.members[*place])).collect();
         let complete =
             |place: &usize| self.members[*place].fact.complete || planted(Planted::IncompleteServes);
@@ -269,18 +282,18 @@ impl<'a> Transition<'a> {
     }
 
     /// R5: whoever serves has everything, so nobody else may claim to have been the last.
-    fn settle_last_serving(&mut self) {
+    fn demote_last_serving(&mut self) {
         if planted(Planted::R5) {
             return;
         }
-        for place in self.places(|known| known.state() == PublicState::PublicLastsrv) {
+        for place in self.places(|observed| observed.state() == PublicState::PublicLastsrv) {
             self.set(place, PublicState::PublicOffline);
         }
     }
 
     fn retire_syncing(&mut self) {
-        let leaves = |known: &Known| {
-            known.state() == PublicState::PublicSyncing && (known.is_lost() || known.fact.suspended)
+        let leaves = |observed: &Observed| {
+            observed.state() == PublicState::PublicSyncing && (observed.is_lost() || observed.fact.suspended)
         };
         for place in self.places(leaves) {
             self.set(place, PublicState::PublicOffline);
@@ -290,16 +303,19 @@ impl<'a> Transition<'a> {
     /// One syncing member at a time, the preferred first; the others that are there wait. What a waiting
     /// target says of itself does not matter: it is synced whatever it claims (R1).
     fn bring_back(&mut self) {
-        let out =
-            |known: &Known| matches!(known.state(), PublicState::PublicOffline | PublicState::PublicWaiting);
-        for place in self.places(|known| known.state() == PublicState::PublicWaiting && !known.is_present()) {
+        let out = |observed: &Observed| {
+            matches!(observed.state(), PublicState::PublicOffline | PublicState::PublicWaiting)
+        };
+        for place in
+            self.places(|observed| observed.state() == PublicState::PublicWaiting && !observed.is_present())
+        {
             if self.members[place].is_lost() || self.members[place].fact.suspended {
                 self.set(place, PublicState::PublicOffline);
             }
         }
         let waits_for_online =
-            |known: &Known| planted(Planted::R1) && known.fact.state() == LocalState::LocalUptodate;
-        let mut ready = self.places(|known| out(known) && known.is_present());
+            |observed: &Observed| planted(Planted::R1) && observed.fact.state() == LocalState::LocalUptodate;
+        let mut ready = self.places(|observed| out(observed) && observed.is_present());
         ready.sort_by_key(|place| self.preference(self.members[*place].member.target));
         for place in ready {
             let syncs = !self.has(PublicState::PublicSyncing) && !waits_for_online(&self.members[place]);
@@ -309,7 +325,7 @@ impl<'a> Transition<'a> {
 
     /// Without a serving member nobody can be synced.
     fn wait_for_service(&mut self) {
-        for place in self.places(|known| known.state() == PublicState::PublicSyncing) {
+        for place in self.places(|observed| observed.state() == PublicState::PublicSyncing) {
             let state = match self.members[place].is_lost() {
                 true => PublicState::PublicOffline,
                 false => PublicState::PublicWaiting,
@@ -326,7 +342,7 @@ impl<'a> Transition<'a> {
     /// The order of serving members is kept: a predecessor has all that its successor has.
     fn finish(self) -> (Chain, Vec<String>) {
         let first_start = self.chain.last.is_empty();
-        let mut members: Vec<Member> = self.members.iter().map(|known| known.member).collect();
+        let mut members: Vec<Member> = self.members.iter().map(|observed| observed.member).collect();
         let rank = |state: PublicState| match state {
             PublicState::PublicServing => 0,
             PublicState::PublicLastsrv => 1,

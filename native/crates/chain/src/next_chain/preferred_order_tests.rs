@@ -1,6 +1,6 @@
 //! The way back into the preferred order A, B, C, as a table in the words of `tests`.
 
-use super::tests::{SERVING, case, check_all};
+use super::tests::{REORDERING_MAX_MS, REORDERING_PAUSE_MS, SERVING, case, check_all};
 
 const DRIFTED: &str = "B serving 1, C serving 1, A serving 2";
 const WELL: &str = "A 2 uptodate, B 1 uptodate, C 1 uptodate";
@@ -155,5 +155,84 @@ fn whatever_happens_meanwhile_ends_it() {
             "=",
         )
         .reordering(),
+    ]);
+}
+
+const GIVEN_UP: &str = "B serving 1, C serving 1, A serving 2; last BCA; epoch 7; given up";
+const AGAIN: &str = "B serving 1, C serving 1, A serving 2; last BCA; epoch 7; reordering";
+
+#[test]
+fn a_chain_that_does_not_come_to_rest_in_time_goes_on_and_tries_again_later() {
+    let too_long = REORDERING_MAX_MS;
+    check_all(&[
+        case("not yet", DRIFTED, "BCA", WELL, "=").reordering().known_for(too_long - 1),
+        case("now", DRIFTED, "BCA", WELL, GIVEN_UP).reordering().known_for(too_long),
+        case(
+            "one is silent meanwhile, and may be so for long",
+            DRIFTED,
+            "BCA",
+            "A 2 uptodate, B 1 silent uptodate, C 1 uptodate",
+            GIVEN_UP,
+        )
+        .reordering()
+        .known_for(too_long),
+        case(
+            "rest is heard of at the last moment",
+            DRIFTED,
+            "BCA",
+            AT_REST,
+            "A serving 2, B serving 1, C serving 1; last ABC; epoch 7",
+        )
+        .reordering()
+        .known_for(too_long),
+        case("it pauses", DRIFTED, "BCA", WELL, "=").given_up().known_for(REORDERING_PAUSE_MS - 1),
+        case("what rested then rests no more", DRIFTED, "BCA", AT_REST, "=").given_up(),
+        case("it tries again", DRIFTED, "BCA", WELL, AGAIN).given_up().known_for(REORDERING_PAUSE_MS),
+        case(
+            "it would try again, and not all are well",
+            DRIFTED,
+            "BCA",
+            "A 2 uptodate, B 1 uptodate, C 1 silent uptodate",
+            "=",
+        )
+        .given_up()
+        .known_for(REORDERING_PAUSE_MS),
+        case(
+            "whoever kept it from coming to rest may be the one that died",
+            DRIFTED,
+            "BCA",
+            "A 2 uptodate, B 1 uptodate, C 1 gone",
+            "B serving 1, A serving 2, C offline 1; last BA; epoch 7",
+        )
+        .given_up()
+        .known_for(1),
+    ]);
+}
+
+#[test]
+fn the_administrator_may_prefer_another_order() {
+    let well = "A 1 uptodate, B 1 uptodate, C 1 uptodate";
+    check_all(&[
+        case(
+            "said first, done then",
+            SERVING,
+            "ABC",
+            well,
+            "A serving 1, B serving 1, C serving 1; last ABC; epoch 7",
+        )
+        .prefers("ABC")
+        .ordered(":CAB"),
+        case(
+            "done",
+            SERVING,
+            "ABC",
+            well,
+            "A serving 1, B serving 1, C serving 1; last ABC; epoch 7; reordering",
+        )
+        .prefers("CAB"),
+        case("it is so already", SERVING, "ABC", well, "=").prefers("ABC").ordered(":ABC"),
+        case("one is missing", SERVING, "ABC", well, "=").prefers("ABC").ordered(":CA"),
+        case("one is named twice", SERVING, "ABC", well, "=").prefers("ABC").ordered(":CAA"),
+        case("one is no member", SERVING, "ABC", well, "=").prefers("ABC").ordered(":CAD"),
     ]);
 }

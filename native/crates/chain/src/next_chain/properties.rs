@@ -45,7 +45,7 @@ fn fact(target: u64) -> impl Strategy<Value = TargetFact> {
 
 /// A chain that the manager could have stored: at most one syncing; lastsrv only while nobody serves; `last`
 /// as it must be; reordering only while all serve and stay.
-fn settled(mut members: Vec<Member>, reordering: bool) -> Chain {
+fn storable(mut members: Vec<Member>, reordering: bool) -> Chain {
     let serving = members.iter().any(|member| member.state() == PublicState::PublicServing);
     let mut syncing = false;
     for member in &mut members {
@@ -67,7 +67,17 @@ fn settled(mut members: Vec<Member>, reordering: bool) -> Chain {
         .map(|member| member.target)
         .collect();
     let reordering = reordering && members.iter().all(serves_and_stays);
-    Chain { id: 1, version: 5, members, last, preferred: vec![3, 1, 2, 4], durability_epoch: 1, reordering }
+    let preferred = vec![3, 1, 2, 4];
+    Chain {
+        id: 1,
+        version: 5,
+        members,
+        last,
+        preferred,
+        durability_epoch: 1,
+        reordering,
+        order_given_up: false,
+    }
 }
 
 fn serves_and_stays(member: &Member) -> bool {
@@ -103,8 +113,9 @@ fn all_are_well(chain: &Chain, mut facts: Vec<TargetFact>) -> Vec<TargetFact> {
 fn order() -> impl Strategy<Value = ChainOrder> {
     let names = || proptest::collection::vec(1..5u64, 0..2);
     let join = Member { target: 5, node: 5, ..Member::default() };
-    (proptest::collection::vec(Just(join), 0..2), names(), names())
-        .prop_map(|(joins, leaves, stays)| ChainOrder { joins, leaves, stays })
+    let preferred = prop_oneof![3 => Just(Vec::new()), 1 => Just(vec![1, 2, 3, 4]).prop_shuffle()];
+    (proptest::collection::vec(Just(join), 0..2), names(), names(), preferred)
+        .prop_map(|(joins, leaves, stays, preferred)| ChainOrder { joins, leaves, stays, preferred })
 }
 
 fn request() -> impl Strategy<Value = NextChainRequest> {
@@ -113,13 +124,27 @@ fn request() -> impl Strategy<Value = NextChainRequest> {
     let order = proptest::option::of(order());
     // Reordering; all serve; all are well.
     let peace = (any::<bool>(), 0..4u8, 0..4u8);
-    (members, facts, 0..60_000u64, order, peace).prop_map(|(members, facts, outage_ms, order, peace)| {
+    // Around the two limits below.
+    let time = (0..60_000u64, 0..300u64, any::<bool>());
+    (members, facts, time, order, peace).prop_map(|(members, facts, time, order, peace)| {
+        let (outage_ms, version_ms, given_up) = time;
         let (reordering, serve, well) = peace;
         let members = vec![members.0, members.1, members.2, members.3];
-        let chain = settled(if serve == 0 { all_serve(members) } else { members }, reordering);
+        let mut chain = storable(if serve == 0 { all_serve(members) } else { members }, reordering);
+        let whole = chain.members.iter().all(serves_and_stays);
+        chain.order_given_up = given_up && whole && !chain.reordering;
         let facts = vec![facts.0, facts.1, facts.2, facts.3, facts.4];
         let facts = if well == 0 { all_are_well(&chain, facts) } else { facts };
-        NextChainRequest { chain: Some(chain), facts, outage_ms, outage_grace_ms: 30_000, order }
+        NextChainRequest {
+            chain: Some(chain),
+            facts,
+            outage_ms,
+            outage_grace_ms: 30_000,
+            order,
+            version_ms,
+            reordering_max_ms: 100,
+            reordering_pause_ms: 200,
+        }
     })
 }
 
@@ -285,16 +310,49 @@ proptest! {
         let order: Vec<u64> = after.members.iter().map(|member| member.target).collect();
         let may = after.members.iter().all(serves_and_stays) && order != after.preferred;
         prop_assert!(may || !after.reordering);
+        prop_assert!(may || !after.order_given_up);
+        prop_assert!(!after.reordering || !after.order_given_up);
+    }
+
+    /// Of a member that never reports rest: updates wait for no longer than `reordering_max_ms`, and then have at
+    /// least `reordering_pause_ms`, whatever the members say meanwhile.
+    #[test]
+    fn a_chain_waits_for_rest_for_a_bounded_part_of_the_time(
+        request in request(),
+        looks in proptest::collection::vec((1..60u64, any::<bool>()), 1..40),
+    ) {
+        let mut chain = storable(all_serve(request.chain.clone().unwrap().members), false);
+        let (mut version_ms, mut waits_ms, mut goes_on_ms) = (0, 0, u64::MAX);
+        for (passed_ms, all_well) in looks {
+            version_ms += passed_ms;
+            waits_ms = if chain.reordering { waits_ms + passed_ms } else { 0 };
+            goes_on_ms = if chain.reordering { 0 } else { goes_on_ms.saturating_add(passed_ms) };
+            let mut facts = all_are_well(&chain, request.facts.clone());
+            facts.iter_mut().for_each(|fact| fact.at_rest = false);
+            facts[0].alive = all_well;
+            let reply = next_chain(&NextChainRequest {
+                chain: Some(chain), facts, order: None, version_ms, ..request
+            });
+            chain = reply.chain.unwrap();
+            if reply.changed {
+                version_ms = 0;
+            }
+            if chain.reordering {
+                prop_assert!(waits_ms < 100, "it waits for {} ms", waits_ms);
+                prop_assert!(waits_ms > 0 || goes_on_ms >= 200, "again after {} ms", goes_on_ms);
+            }
+        }
     }
 
     /// With members that say at once that nothing pends.
     #[test]
     fn a_chain_of_which_all_are_well_comes_into_its_preferred_order(request in request()) {
-        let mut chain = settled(all_serve(request.chain.clone().unwrap().members), false);
+        let mut chain = storable(all_serve(request.chain.clone().unwrap().members), false);
         for _ in 0..2 {
             let mut facts = all_are_well(&chain, request.facts.clone());
             facts.iter_mut().for_each(|fact| fact.at_rest = chain.reordering);
-            chain = next_chain(&NextChainRequest { chain: Some(chain), facts, order: None, ..request })
+            let version_ms = 0;
+            chain = next_chain(&NextChainRequest { chain: Some(chain), facts, order: None, version_ms, ..request })
                 .chain
                 .unwrap();
         }
@@ -313,6 +371,7 @@ proptest! {
             }
             request.chain = reply.chain;
             request.outage_ms = 0;
+            request.version_ms = 0;
         }
         prop_assert!(false, "the chain changes for ever");
     }

@@ -4,9 +4,10 @@
 //! uptodate complete` = the incarnation that reports, its local state, and flags; it is alive unless `gone`,
 //! `silent` (no lease, not yet gone) or `unheard` is among them; the report saw version 5 unless `saw4` is.
 //!
-//! A chain may be `reordering`; its head is at rest if `rests` is among its flags.
+//! A chain may be `reordering`, or have `given_up` its preferred order for now; whoever is at rest has `rests` among
+//! its flags.
 //!
-//! A member may be one that `leaves` or `stops`; an order is `+D` (it joins), `-A` (it leaves), `=A` (it stays).
+//! A member may be one that `leaves` or `stops`; an order is `+D` (it joins), `-A` (it leaves), `=A` (it stays), `:CAB` (the order that is preferred).
 
 use super::next_chain;
 use wire::message::{
@@ -14,6 +15,8 @@ use wire::message::{
 };
 
 const VERSION: u64 = 5;
+pub(super) const REORDERING_MAX_MS: u64 = 3000;
+pub(super) const REORDERING_PAUSE_MS: u64 = 60_000;
 
 fn target(name: &str) -> u64 {
     u64::from(name.as_bytes()[0] - b'A' + 1)
@@ -47,6 +50,11 @@ fn order(text: &str) -> Option<ChainOrder> {
         joins: named('+').map(join).collect(),
         leaves: named('-').collect(),
         stays: named('=').collect(),
+        preferred: text
+            .split(' ')
+            .filter_map(|word| word.strip_prefix(':'))
+            .flat_map(|names| names.chars().map(|name| target(&name.to_string())))
+            .collect(),
     };
     (!text.is_empty()).then_some(order)
 }
@@ -93,7 +101,8 @@ fn show(chain: &Chain) -> String {
     let members: Vec<String> = chain.members.iter().map(member).collect();
     let last: String = chain.last.iter().map(|target| name(*target)).collect();
     let reordering = if chain.reordering { "; reordering" } else { "" };
-    format!("{}; last {last}; epoch {}{reordering}", members.join(", "), chain.durability_epoch)
+    let given_up = if chain.order_given_up { "; given up" } else { "" };
+    format!("{}; last {last}; epoch {}{reordering}{given_up}", members.join(", "), chain.durability_epoch)
 }
 
 pub(super) struct Case {
@@ -104,6 +113,9 @@ pub(super) struct Case {
     outage_ms: u64,
     order: &'static str,
     reordering: bool,
+    given_up: bool,
+    version_ms: u64,
+    preferred: &'static str,
     /// `=`: nothing changes.
     next: &'static str,
 }
@@ -115,7 +127,19 @@ pub(super) const fn case(
     facts: &'static str,
     next: &'static str,
 ) -> Case {
-    Case { name, chain, last, facts, outage_ms: 0, order: "", reordering: false, next }
+    Case {
+        name,
+        chain,
+        last,
+        facts,
+        outage_ms: 0,
+        order: "",
+        reordering: false,
+        given_up: false,
+        version_ms: 0,
+        preferred: "ABCD",
+        next,
+    }
 }
 
 impl Case {
@@ -131,15 +155,29 @@ impl Case {
         Case { reordering: true, ..self }
     }
 
+    pub(super) const fn given_up(self) -> Case {
+        Case { given_up: true, ..self }
+    }
+
+    pub(super) const fn prefers(self, preferred: &'static str) -> Case {
+        Case { preferred, ..self }
+    }
+
+    /// So long the manager has known this version.
+    pub(super) const fn known_for(self, version_ms: u64) -> Case {
+        Case { version_ms, ..self }
+    }
+
     fn check(&self) {
         let chain = Chain {
             id: 3,
             version: VERSION,
             members: members(self.chain),
-            preferred: vec![1, 2, 3, 4],
+            preferred: self.preferred.chars().map(|name| target(&name.to_string())).collect(),
             last: self.last.chars().map(|name| target(&name.to_string())).collect(),
             durability_epoch: 7,
             reordering: self.reordering,
+            order_given_up: self.given_up,
         };
         let request = NextChainRequest {
             chain: Some(chain.clone()),
@@ -147,6 +185,9 @@ impl Case {
             outage_ms: self.outage_ms,
             outage_grace_ms: 30_000,
             order: order(self.order),
+            version_ms: self.version_ms,
+            reordering_max_ms: REORDERING_MAX_MS,
+            reordering_pause_ms: REORDERING_PAUSE_MS,
         };
         let reply = next_chain(&request);
         let next = reply.chain.expect("a chain comes back");

@@ -44,7 +44,7 @@ pub struct Held<P> {
 #[derive(Clone, Debug)]
 pub struct ChunkQueue<P> {
     pub committed: Version,
-    /// The committed state is "no such chunk": then the next update's base is `Version::NONE`, whatever mark
+    /// The committed state is "no such chunk": then the next update's base is `Version::NONE`, whatever tombstone
     /// a removal left.
     pub absent: bool,
     pub pending: VecDeque<Pending<P>>,

@@ -67,10 +67,10 @@ impl Fencing {
         if !planted(Planted::FenceOutlivesHead) {
             self.held = 0;
         }
-        self.settle();
+        self.note_held();
     }
 
-    fn settle(&mut self) {
+    fn note_held(&mut self) {
         if self.leaving.is_empty() || planted(Planted::FenceAtOnce) {
             self.held = self.clients.version();
         }
@@ -93,7 +93,7 @@ impl<P: Clone> Replica<P> {
                 self.fencing.appended(channel.tag.client);
             }
         }
-        self.fencing.settle();
+        self.fencing.note_held();
         for client in self.table.clients() {
             if self.fencing.is_gone(client) && !self.fencing.leaving.contains_key(&client) {
                 self.drop_channels(step, client);
@@ -112,7 +112,7 @@ impl<P: Clone> Replica<P> {
             if self.fencing.is_gone(client) {
                 self.drop_channels(step, client);
             }
-            self.fencing.settle();
+            self.fencing.note_held();
         }
     }
 

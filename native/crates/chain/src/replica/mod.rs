@@ -9,11 +9,14 @@ mod fencing;
 mod flush;
 mod input;
 mod read;
+mod roll_forward;
 mod settling;
 mod space;
 mod sync_session;
 mod sync_source;
 mod sync_source_answers;
+#[cfg(test)]
+mod test_target;
 mod update_path;
 mod view_change;
 
@@ -54,6 +57,7 @@ pub struct Replica<P> {
     retry: BTreeSet<ChunkId>,
     dirty: read::DirtyReads,
     settling: settling::Settling,
+    roll_forward: roll_forward::RollForward,
     flushes: flush::Flushes,
     source: Option<sync_source::SyncSource>,
     session: Option<sync_session::SyncSession>,
@@ -76,6 +80,7 @@ impl<P: Clone> Replica<P> {
             retry: BTreeSet::new(),
             dirty: read::DirtyReads::default(),
             settling: settling::Settling::default(),
+            roll_forward: roll_forward::RollForward::default(),
             flushes: flush::Flushes::default(),
             source: None,
             session: None,
@@ -194,6 +199,7 @@ impl<P: Clone> Replica<P> {
         self.allocating_bytes = 0;
         self.table.clear();
         self.settling = settling::Settling::default();
+        self.roll_forward = roll_forward::RollForward::default();
         self.fencing.dropped_all();
         for channel in recovered.channels {
             self.table.learn(channel);
@@ -225,12 +231,14 @@ impl<P: Clone> Replica<P> {
 
     /// For reports: the last member of a chain that is reordering knows that nothing pends at any member. All
     /// have this version of the chain, in which no update gets a version, and hold nothing of an earlier one
-    /// (`settling`). The head alone could not say so: it may have committed, by a read's question to the last
+    /// (`roll_forward`). The head alone could not say so: it may have committed, by a read's question to the last
     /// member, what the members between still hold pending.
     pub fn is_at_rest(&self) -> bool {
+        let of_head = planted(Planted::RestOfHead);
         let last = self.view.last_serving == Some(self.identity.target);
-        let serves = self.view.role == Role::Serving && last && self.offline.is_none();
-        let idle = self.pending_total == 0 && self.settling.rolled_forward >= self.view.version.0;
+        let asked = if of_head { self.view.is_head } else { last };
+        let serves = self.view.role == Role::Serving && asked && self.offline.is_none();
+        let idle = self.pending_total == 0 && (of_head || self.all_rolled_forward());
         serves && self.view.chain.reordering && (idle || planted(Planted::RestWhilePending))
     }
 
@@ -278,7 +286,7 @@ impl<P: Clone> Replica<P> {
                 format!("target {} has no lease", self.identity.target),
             ));
         }
-        if self.settling.waits {
+        if self.settling.shows_nothing {
             let detail = format!("target {} was synced just now", self.identity.target);
             return Err(Error::new(Code::NotServing, detail));
         }

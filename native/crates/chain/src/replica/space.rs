@@ -1,9 +1,11 @@
 //! What the members after this one may still allocate (P8). Acknowledgements carry it; but a head that
 //! refuses every write for want of space gets none, and would never hear that there is room again. So while
-//! it is little, the executor asks. It decides no version and no state.
+//! it is little, the executor asks. It decides no version and no state. A member that does not know the room of
+//! all behind it says so, and whoever asked asks again: its own room alone would be a promise in their name.
 
 use super::Replica;
-use crate::limits::SPACE_ASKED_BELOW_BYTES;
+use crate::limits::{ROOM_UNKNOWN, SPACE_ASKED_BELOW_BYTES};
+use crate::museum::{Planted, planted};
 use crate::update::Chunks;
 use wire::TargetId;
 
@@ -13,7 +15,9 @@ impl<P: Clone> Replica<P> {
     pub(super) fn begin_with_room(&mut self, before: &[TargetId]) {
         if self.view.after.is_empty() {
             self.successor_allocatable_bytes = Some(u64::MAX);
-        } else if !self.view.after.iter().all(|member| before.contains(member)) {
+        } else if !self.view.after.iter().all(|member| before.contains(member))
+            && !planted(Planted::OldRoomKept)
+        {
             self.successor_allocatable_bytes = None;
         }
     }
@@ -34,25 +38,39 @@ impl<P: Clone> Replica<P> {
     /// As an acknowledgement would say it. Of another version of the chain, or another member, it says
     /// nothing.
     pub fn learn_space(&mut self, from: TargetId, chain_version: u64, allocatable_bytes: u64) {
-        if self.view.successor == Some(from) && chain_version == self.view.version.0 {
+        let current = self.view.successor == Some(from) && chain_version == self.view.version.0;
+        if current && (allocatable_bytes != ROOM_UNKNOWN || planted(Planted::OwnRoomForAll)) {
             self.successor_allocatable_bytes = Some(allocatable_bytes);
         }
     }
 
-    /// The least that this member and those after it may still allocate; as long as it does not know of
-    /// those, its own room: for the moment of one question, which the reserve covers.
+    /// Updates were committed without an acknowledgement, which would have said what room they left.
+    pub(super) fn spend_room(&mut self, bytes: u64) {
+        if let Some(known) = &mut self.successor_allocatable_bytes {
+            *known = known.saturating_sub(bytes);
+        }
+    }
+
+    /// The least that this member and those after it may still allocate; `ROOM_UNKNOWN` while it does not know
+    /// of those.
     pub fn allocatable_bytes(&self, chunks: &dyn Chunks) -> u64 {
-        chunks.allocatable_bytes().min(self.successor_allocatable_bytes.unwrap_or(u64::MAX))
+        let own = chunks.allocatable_bytes();
+        match self.successor_allocatable_bytes {
+            Some(bytes) => own.min(bytes),
+            None if planted(Planted::OwnRoomForAll) => own,
+            None => ROOM_UNKNOWN,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_target::{CHUNK, HEAD, Target, version};
     use super::*;
     use crate::update::{Committed, Listed};
-    use crate::{Identity, Input, Recovered, Time};
+    use crate::{Identity, Input, Recovered, ReplyTo, Time};
     use wire::ChunkId;
-    use wire::message::{Chain, Member, PublicState};
+    use wire::message::{Chain, Member, PublicState, UpdateKind};
 
     struct Room(u64);
     impl Chunks for Room {
@@ -83,6 +101,9 @@ mod tests {
         replica.handle(Time(1), Input::View { chain, lease_until: Some(Time(9)) }, &room, &mut Vec::new());
         assert_eq!(replica.asks_space_of(), Some((TargetId(2), 4)), "nothing is known");
         assert!(replica.room_is_unknown());
+        assert_eq!(replica.allocatable_bytes(&room), ROOM_UNKNOWN, "nor does it promise anything");
+        replica.learn_space(TargetId(2), 4, ROOM_UNKNOWN);
+        assert!(replica.room_is_unknown(), "that one does not know either");
         replica.learn_space(TargetId(2), 4, 1 << 39);
         assert_eq!(replica.asks_space_of(), None, "it is not little");
         replica.learn_space(TargetId(2), 4, 100);
@@ -90,6 +111,7 @@ mod tests {
         assert_eq!(replica.allocatable_bytes(&room), 100);
         replica.learn_space(TargetId(3), 4, u64::MAX);
         replica.learn_space(TargetId(2), 3, u64::MAX);
+        replica.learn_space(TargetId(2), 4, ROOM_UNKNOWN);
         assert_eq!(replica.allocatable_bytes(&room), 100, "another member, another version");
         replica.learn_space(TargetId(2), 4, 1 << 39);
         assert_eq!(replica.asks_space_of(), None);
@@ -127,5 +149,21 @@ mod tests {
         assert!(!is_unknown_in(4, &[2, 1, 3], None), "the same ones");
         assert!(!is_unknown_in(5, &[3, 2], None), "nobody is after it");
         assert!(is_unknown_in(6, &[2, 3], None), "nothing is known of it any more");
+    }
+    /// The acknowledgement is lost, and a read asks the last member.
+    #[test]
+    fn what_a_read_commits_has_taken_its_room() {
+        let mut head = Target::new(HEAD, Committed::default());
+        head.view(1, PublicState::PublicServing);
+        let room = head.replica.allocatable_bytes(&Room(1 << 50));
+        head.assign(1, 1, UpdateKind::UpdateWrite);
+        head.stored(version(1, 1));
+        head.feed(Input::Read { reply: ReplyTo(5), chain_version: 1, chunk: CHUNK });
+        let result = Ok(version(1, 1));
+        head.feed(Input::CommittedAnswer { chain_version: 1, chunk: CHUNK, result });
+        assert!(head.replica.is_idle());
+        assert_eq!(head.replica.allocatable_bytes(&Room(1 << 50)), room - 1 - 8192);
+        head.acknowledged(1, version(1, 1));
+        assert_eq!(head.replica.allocatable_bytes(&Room(1 << 50)), room, "as an acknowledgement says");
     }
 }

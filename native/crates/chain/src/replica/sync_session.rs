@@ -124,7 +124,7 @@ impl<P: Clone> Replica<P> {
         let committed = step.chunks.committed(chunk);
         let newest = queue.map_or(committed.version, super::ChunkQueue::newest);
         let pends = queue.is_some_and(|queue| !queue.pending.is_empty());
-        // The source forgot a mark that it had sent before: gone is gone.
+        // The source forgot a tombstone that it had sent before: gone is gone.
         if version == Version::NONE && committed.is_absent() && !pends {
             return Ok(false);
         }

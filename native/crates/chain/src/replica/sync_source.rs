@@ -111,8 +111,8 @@ impl SyncSource {
             if self.is_copied(chunk) || self.copying.contains(&chunk) {
                 continue;
             }
-            let equal =
-                our == their || (planted(Planted::NoMarks) && absent(&chunk, ours) && absent(&chunk, theirs));
+            let equal = our == their
+                || (planted(Planted::TombstonesNotCopied) && absent(&chunk, ours) && absent(&chunk, theirs));
             if equal {
                 self.ahead.insert(chunk);
             } else {
@@ -255,7 +255,7 @@ mod tests {
         Listed { chunk: ChunkId { inode: 1, index }, committed }
     }
 
-    fn mark(index: u64, number: u64) -> Listed {
+    fn tombstone(index: u64, number: u64) -> Listed {
         let listed = listed(index, number);
         Listed { committed: Committed { removed: true, ..listed.committed }, ..listed }
     }
@@ -269,10 +269,16 @@ mod tests {
 
     #[test]
     fn what_is_only_here_only_there_or_another_version_is_copied() {
-        let ours = [listed(1, 5), listed(2, 5), listed(4, 5), mark(6, 4), mark(8, 5), mark(9, 5)];
-        let theirs = [listed(1, 5), listed(2, 6), listed(3, 1), listed(6, 2), mark(7, 1), mark(9, 5)];
+        let ours =
+            [listed(1, 5), listed(2, 5), listed(4, 5), tombstone(6, 4), tombstone(8, 5), tombstone(9, 5)];
+        let theirs =
+            [listed(1, 5), listed(2, 6), listed(3, 1), listed(6, 2), tombstone(7, 1), tombstone(9, 5)];
         let (differing, equal, end) = compared(&ours, &theirs, false);
-        assert_eq!(differing, vec![2, 3, 4, 6, 7, 8], "a mark that only one side has is told to the other");
+        assert_eq!(
+            differing,
+            vec![2, 3, 4, 6, 7, 8],
+            "a tombstone that only one side has is told to the other"
+        );
         assert_eq!(equal, vec![1, 9]);
         assert_eq!(end, Some(LAST));
     }
@@ -333,7 +339,7 @@ mod tests {
         assert_eq!(after_ranges(&rows(&[5, 5, 5, 5]), &all), (Some(5), Some(u64::MAX)), "one is gone here");
         assert_eq!(after_ranges(&rows(&[5; 6]), &all), (Some(5), Some(u64::MAX)), "one is only here");
         let mut marked = all.clone();
-        marked[1] = mark(2, 5);
+        marked[1] = tombstone(2, 5);
         assert_eq!(after_ranges(&marked, &all), (Some(0), Some(2)), "a removal of the same version");
         let mut renamed = all.clone();
         renamed[4].chunk.inode = 2;

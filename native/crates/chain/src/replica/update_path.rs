@@ -142,9 +142,10 @@ impl<P: Clone> Replica<P> {
         let payload = body.payload.clone();
         let chunk = update.chunk;
         let queue = self.queue(step.chunks, chunk);
-        // The sender may still name a removal that is committed here, whose mark may go at any time.
-        let on_mark = queue.pending.is_empty() && queue.absent && base == queue.committed;
-        let stored_on = if on_mark && !planted(Planted::StoredOnMark) { Version::NONE } else { base };
+        // The sender may still name a removal that is committed here, whose tombstone may go at any time.
+        let on_tombstone = queue.pending.is_empty() && queue.absent && base == queue.committed;
+        let stored_on =
+            if on_tombstone && !planted(Planted::StoredOnTombstone) { Version::NONE } else { base };
         queue.pending.push_back(Pending {
             version,
             base,
@@ -294,10 +295,10 @@ impl<P: Clone> Replica<P> {
         if !current && !planted(Planted::NoChainVersion) {
             return;
         }
-        let Some(queue) = self.queues.get_mut(&chunk) else { return };
         match result {
             Ok(acknowledged) => {
-                self.successor_allocatable_bytes = Some(acknowledged.allocatable_bytes);
+                self.learn_space(from, chain_version, acknowledged.allocatable_bytes);
+                let Some(queue) = self.queues.get_mut(&chunk) else { return };
                 // The successor commits in order: an answer for one version answers for those before it.
                 for pending in queue
                     .pending
@@ -309,6 +310,7 @@ impl<P: Clone> Replica<P> {
                 self.advance(step, chunk);
             }
             Err(error) => {
+                let Some(queue) = self.queues.get_mut(&chunk) else { return };
                 for pending in queue.pending.iter_mut().filter(|pending| !pending.acked) {
                     pending.sent &= pending.version < version && error.code != Code::MissingVersion;
                 }

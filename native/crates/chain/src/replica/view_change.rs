@@ -29,6 +29,7 @@ impl<P: Clone> Replica<P> {
         // R1: whatever was synced was synced under another version.
         self.up_to_date = self.up_to_date && planted(Planted::R1);
         self.begin_settling(was);
+        self.begin_roll_forward();
         self.fencing.begin_again();
         self.begin_with_room(&before);
         self.source = None;

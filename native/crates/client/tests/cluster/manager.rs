@@ -115,7 +115,13 @@ struct Answers(Arc<Mutex<State>>);
 
 impl TestManager {
     pub fn start(transport: &dyn Transport, chains: u32) -> TestManager {
-        let config = ManagerConfig { lease_ms: LEASE_MS, heartbeat_ms: HEARTBEAT_MS, outage_grace_ms: 300 };
+        let config = ManagerConfig {
+            lease_ms: LEASE_MS,
+            heartbeat_ms: HEARTBEAT_MS,
+            outage_grace_ms: 300,
+            reordering_max_ms: 3000,
+            reordering_pause_ms: 3000,
+        };
         let state = Arc::new(Mutex::new(State {
             manager: Manager::new(now(), config, new_chains(chains)),
             nodes: BTreeMap::new(),

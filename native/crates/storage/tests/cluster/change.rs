@@ -12,7 +12,7 @@ fn replace(cluster: &Cluster, leaves: u32, joins: u32, number: u32) {
         let target = u64::from(number * 1000 + chain * 10 + joins);
         let join = Member { target, node: joins, ..Member::default() };
         let leaves = vec![member.expect("a member to replace").target];
-        cluster.manager.order(chain, ChainOrder { joins: vec![join], leaves, stays: Vec::new() });
+        cluster.manager.order(chain, ChainOrder { joins: vec![join], leaves, ..ChainOrder::default() });
     }
 }
 

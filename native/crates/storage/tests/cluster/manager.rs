@@ -78,7 +78,13 @@ struct Answers(Arc<Mutex<State>>);
 
 impl TestManager {
     pub fn start(transport: &dyn Transport, chains: Vec<Chain>, outage_grace_ms: u64) -> TestManager {
-        let config = ManagerConfig { lease_ms: LEASE_MS, heartbeat_ms: HEARTBEAT_MS, outage_grace_ms };
+        let config = ManagerConfig {
+            lease_ms: LEASE_MS,
+            heartbeat_ms: HEARTBEAT_MS,
+            outage_grace_ms,
+            reordering_max_ms: 3000,
+            reordering_pause_ms: 3000,
+        };
         let state = Arc::new(Mutex::new(State {
             manager: Manager::new(now(), config, chains),
             nodes: BTreeMap::new(),
