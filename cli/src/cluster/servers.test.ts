@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { parseValues } from '@catena/core';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { nodeOf } from './changes.ts';
 import { type ClusterDescription, createCluster, findCluster, moveMount } from './description.ts';
 import {
   nextServer,
@@ -113,11 +112,4 @@ test('a disk more is one directory more in the configuration', () => {
   expect(requireServer(findCluster(cluster.directory)!, 3).disks).toBe(3);
   expect(configOf(3)).toMatch(/disk-0","[^"]*disk-1","[^"]*disk-2"\]/);
   expect(configOf(2)).not.toMatch(/disk-1/);
-});
-
-test('a node is named by its number or its name', () => {
-  expect([nodeOf('2'), nodeOf('storage-12')]).toEqual([2, 12]);
-  for (const wrong of ['', 'meta', 'storage-', '-1', '2.5', 'storage-2x']) {
-    expect(() => nodeOf(wrong)).toThrow(/names no storage node/);
-  }
 });

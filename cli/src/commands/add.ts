@@ -42,7 +42,15 @@ export function addAdd(program: Command): void {
     .action(async (node: string | undefined, options: AddOptions) => {
       const cluster = requireCluster(options.dir);
       await carryOut(cluster, await add(cluster, node, options), options);
+      // Before it is done, nobody knows what the new place is worth.
+      if (options.wait === true && options.json !== true) await tellOfGrowth(cluster);
     });
+}
+
+async function tellOfGrowth(cluster: ClusterDescription): Promise<void> {
+  const tables = (await requirePage(cluster, 'tables')) as { missing: number | null }[];
+  const missing = tables.reduce((most, table) => Math.max(most, table.missing ?? 0), 0);
+  if (missing > 0) console.log(`${missing} more chains are possible: catena grow`);
 }
 
 async function add(
