@@ -27,7 +27,10 @@ import { addVersion } from './commands/version.ts';
 
 /** A wrong word on the command line is refused like everything else: in one line that says what to do. */
 function inOneLine(text: string): string {
-  const said = text.replace(/^error: /, '').trim().replaceAll(/\s*\n\s*/g, ' ');
+  const said = text
+    .replace(/^error: /, '')
+    .trim()
+    .replaceAll(/\s*\n\s*/g, ' ');
   return `${said} (catena --help, or catena COMMAND --help, shows what there is)`;
 }
 

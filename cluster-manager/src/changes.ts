@@ -2,7 +2,14 @@
 // a whole before anything is begun, and becomes a record of the manager's state; moves.ts turns the records into the
 // next orders of the chains, growth.ts into new chains. Pure: state in, state and a sentence out.
 import { FsError, message } from '@catena/core';
-import { firstTable, growthFeatureLevel, growthStep, replicasOf, tableVersionsMax } from './growth.ts';
+import {
+  firstTable,
+  type GrowthStep,
+  growthFeatureLevel,
+  growthStep,
+  replicasOf,
+  tableVersionsMax,
+} from './growth.ts';
 import { type Disk, isAt, type Layout, serves, stays } from './layout.ts';
 import { nameOf } from './leases.ts';
 import { candidates, type Orders, placeOf, underWay, undo } from './moves.ts';
@@ -194,8 +201,10 @@ function remove(request: message.ChangeRequest, parts: ChangeParts): Outcome {
   });
 }
 
+/** Of the change of a place; without one, of the growth. */
 function abort(request: message.ChangeRequest, parts: ChangeParts): Outcome {
   const { state } = parts;
+  if (request.place === undefined) return abortGrowth(parts);
   const place = requirePlace(request.place, state);
   const change = state.changes.find((other) => isSame(placeOf(other), place));
   if (change === undefined) {
@@ -230,10 +239,8 @@ function grow(request: message.ChangeRequest, parts: ChangeParts): Outcome {
       `an older release made this cluster and kept no number of targets per disk: name it, 1 to ${targetsPerDiskMax}`,
     );
   }
-  const { closed, nodes, tables } = state;
-  const layout = parts.layoutOf(closed, nodes);
-  const others = state.changes.length;
-  const step = growthStep({ others, nodes, closed, tables, targetsPerDisk, layout });
+  const layout = parts.layoutOf(state.closed, state.nodes);
+  const step = stepOf(parts, targetsPerDisk);
   const chains = [...layout.chains].length;
   if (step.isDone && step.table === undefined) {
     const disks = layout.disks.filter((disk) => !disk.isClosed).length;
@@ -254,6 +261,31 @@ function grow(request: message.ChangeRequest, parts: ChangeParts): Outcome {
     featureLevel: growthFeatureLevel,
     detail: `the chain table grows by ${more}${when}`,
   });
+}
+
+/** As long as it waits: chains that are made are in the table within seconds. */
+function abortGrowth(parts: ChangeParts): Outcome {
+  const { state } = parts;
+  const growth = state.changes.find((change) => change.kind === CHANGE_GROW);
+  if (growth === undefined) throw new FsError('NOT_FOUND', 'no growth runs');
+  const step = stepOf(parts, state.targetsPerDisk);
+  if (step.unlisted > 0) {
+    throw new FsError(
+      'BUSY',
+      `${step.unlisted} chains are made: they are in the table when all of them serve`,
+    );
+  }
+  return outcome(parts, {
+    changes: state.changes.filter((change) => change !== growth),
+    detail: 'the growth ends; nothing was made',
+  });
+}
+
+/** What it would store next. */
+function stepOf({ state, layoutOf }: ChangeParts, targetsPerDisk: number): GrowthStep {
+  const { changes, closed, nodes, tables } = state;
+  const layout = layoutOf(closed, nodes);
+  return growthStep({ others: movesOf(changes).length, nodes, closed, tables, targetsPerDisk, layout });
 }
 
 function requireMayGrow(state: ChangeState, parts: ChangeParts): void {

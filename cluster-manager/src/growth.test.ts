@@ -6,7 +6,7 @@ import { serves } from './layout.ts';
 import { chainsOf } from './placement.ts';
 import { type Shape, World } from './testing/world.ts';
 
-const { ACTION_ADD, ACTION_DRAIN, ACTION_GROW } = message.ChangeAction;
+const { ACTION_ABORT, ACTION_ADD, ACTION_DRAIN, ACTION_GROW } = message.ChangeAction;
 const grow = { action: ACTION_GROW };
 
 const equal = (count: number, disks = 1): Shape[] =>
@@ -171,6 +171,23 @@ test('chains are made when nothing else changes and every node is there, and lis
     { version: 2, lengths: [4], chains: world.chains.map(({ id }) => id) },
   ]);
   expect(world.changes.map((other) => other.kind)).not.toContain(message.ChangeKind.CHANGE_GROW);
+});
+
+test('a growth that waits can be ended, one that has made chains ends by itself', () => {
+  const world = new World(equal(3), 4, 3);
+  const end = { action: ACTION_ABORT };
+  expect(() => world.order(end)).toThrow(/no growth runs/);
+  for (let rack = 3; rack < 6; rack++) world.start({ disks: 1, rack });
+  world.order(grow);
+  expect(world.order(end).detail).toBe('the growth ends; nothing was made');
+  world.run(() => world.check());
+  expect([world.chains.length, world.tables[0]!.version]).toEqual([4, 1]);
+  world.order(grow);
+  world.grow();
+  expect(world.chains).toHaveLength(8);
+  expect(() => world.order(end)).toThrow(/4 chains are made: they are in the table when all of them serve/);
+  world.run(() => world.check());
+  expect(world.tables).toMatchObject([{ version: 2, lengths: [4] }]);
 });
 
 test('a drained node gets no new chain and keeps none from being made, also if it is gone', () => {

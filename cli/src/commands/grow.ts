@@ -11,12 +11,14 @@ export function addGrow(program: Command): void {
     .command('grow')
     .description('make as many chains as the nodes and disks of today are worth; new files use them')
     .option(...directoryOption)
+    .option('--abort', 'end a growth that waits and has made no chain yet')
     .option(...waitOption)
     .option('--json', 'print JSON')
-    .action(async (options: WaitOptions & { dir: string }) => {
+    .action(async (options: WaitOptions & { dir: string; abort?: true }) => {
       const cluster = requireCluster(options.dir);
-      const { targetsPerDisk } = cluster;
-      const reply = await orderChange(cluster, { action: message.ChangeAction.ACTION_GROW, targetsPerDisk });
+      const { ACTION_ABORT, ACTION_GROW } = message.ChangeAction;
+      const action = options.abort === true ? ACTION_ABORT : ACTION_GROW;
+      const reply = await orderChange(cluster, { action, targetsPerDisk: cluster.targetsPerDisk });
       await carryOut(cluster, reply, options);
     });
 }

@@ -98,7 +98,7 @@ export const ChangeAction = {
   ACTION_ADD: 2,
   /** ACTION_REMOVE - forgets a storage node that holds nothing */
   ACTION_REMOVE: 3,
-  /** ACTION_ABORT - ends the change of that place */
+  /** ACTION_ABORT - ends the change of that place; without a place, the growth */
   ACTION_ABORT: 4,
   /** ACTION_GROW - as many chains as the nodes and disks are worth now */
   ACTION_GROW: 5,

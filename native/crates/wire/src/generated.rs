@@ -986,7 +986,7 @@ pub enum ChangeAction {
     ActionAdd = 2,
     /// forgets a storage node that holds nothing
     ActionRemove = 3,
-    /// ends the change of that place
+    /// ends the change of that place; without a place, the growth
     ActionAbort = 4,
     /// as many chains as the nodes and disks are worth now
     ActionGrow = 5,
