@@ -1,15 +1,15 @@
-//! Several completions as one: told when the last part is there, with the first error if there was one.
+//! Several completions as one: told when the last part is there, of all that came, or with the first part's error
+//! that failed.
 
 use crate::done::Done;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use wire::{Error, Result};
+use wire::Result;
 
 struct State<T> {
-    parts: Vec<Option<T>>,
+    parts: Vec<Option<Result<T>>>,
     left: usize,
-    error: Option<Error>,
-    done: Option<Done<Vec<T>>>,
+    done: Option<Done<Vec<Result<T>>>>,
 }
 
 pub(crate) struct Gather<T>(Arc<Mutex<State<T>>>);
@@ -21,8 +21,18 @@ impl<T> Clone for Gather<T> {
 }
 
 impl<T: Send + 'static> Gather<T> {
-    /// With no parts it is told at once.
+    /// All parts, or the error of the first one that failed. Without parts it is told at once.
     pub fn new(parts: usize, done: Done<Vec<T>>) -> Self {
+        Gather::each(
+            parts,
+            Done::new(move |results: Result<Vec<Result<T>>>| {
+                done.tell(results.and_then(|results| results.into_iter().collect()));
+            }),
+        )
+    }
+
+    /// What became of each part.
+    pub fn each(parts: usize, done: Done<Vec<Result<T>>>) -> Self {
         let mut done = Some(done);
         if parts == 0
             && let Some(done) = done.take()
@@ -30,7 +40,7 @@ impl<T: Send + 'static> Gather<T> {
             done.tell(Ok(Vec::new()));
         }
         let parts_list = (0..parts).map(|_| None).collect();
-        Gather(Arc::new(Mutex::new(State { parts: parts_list, left: parts, error: None, done })))
+        Gather(Arc::new(Mutex::new(State { parts: parts_list, left: parts, done })))
     }
 
     /// The completion of one part.
@@ -41,21 +51,15 @@ impl<T: Send + 'static> Gather<T> {
 
     fn put(&self, place: usize, result: Result<T>) {
         let mut state = self.0.lock();
-        match result {
-            Ok(part) => state.parts[place] = Some(part),
-            Err(error) => state.error = state.error.take().or(Some(error)),
-        }
+        state.parts[place] = Some(result);
         state.left -= 1;
         if state.left > 0 {
             return;
         }
         let done = state.done.take().expect("the last part comes once");
-        let result = match state.error.take() {
-            Some(error) => Err(error),
-            None => Ok(state.parts.drain(..).flatten().collect()),
-        };
+        let results = state.parts.drain(..).flatten().collect();
         drop(state);
-        done.tell(result);
+        done.tell(Ok(results));
     }
 }
 
@@ -63,7 +67,7 @@ impl<T: Send + 'static> Gather<T> {
 mod tests {
     use super::*;
     use std::sync::mpsc;
-    use wire::Code;
+    use wire::{Code, Error};
 
     fn gather(parts: usize) -> (Gather<usize>, mpsc::Receiver<Result<Vec<usize>>>) {
         let (sender, receiver) = mpsc::channel();
@@ -84,5 +88,16 @@ mod tests {
         drop(all.part(1));
         assert_eq!(told.recv(), Ok(Err(error)));
         assert_eq!(gather(0).1.recv(), Ok(Ok(Vec::new())));
+    }
+
+    #[test]
+    fn who_asks_for_each_part_hears_of_those_that_succeeded_beside_a_failure() {
+        let (sender, told) = mpsc::channel();
+        let each = Gather::each(3, Done::new(move |results| sender.send(results).unwrap()));
+        let error = Error::new(Code::NoSpace, "x");
+        each.part(1).tell(Err(error.clone()));
+        each.part(2).tell(Ok(20));
+        each.part(0).tell(Ok(0));
+        assert_eq!(told.recv(), Ok(Ok(vec![Ok(0), Err(error), Ok(20)])));
     }
 }

@@ -19,7 +19,7 @@ mod write;
 pub(crate) use lanes::Lanes;
 pub use locate::Located;
 pub use space::Space;
-pub(crate) use write::Acked;
+pub(crate) use write::{Acked, Changed};
 
 use crate::chain_call::Limits;
 use crate::core::Core;

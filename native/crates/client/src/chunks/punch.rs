@@ -3,7 +3,7 @@
 
 use super::Chunks;
 use super::pieces::{Piece, chunk_size};
-use super::write::Acked;
+use super::write::Changed;
 use crate::Caller;
 use crate::chain_call::Limits;
 use std::ops::Range;
@@ -25,9 +25,12 @@ impl Chunks {
         length: u64,
     ) -> Result<i64> {
         let limits = self.core.limits(caller.cancel.clone());
-        Ok(self.punch_within(&limits, inode, layout, offset, length)?.allocated_delta)
+        let punched = self.punch_within(&limits, inode, layout, offset, length)?;
+        punched.whole().map(|acked| acked.allocated_delta)
     }
 
+    /// # Errors
+    /// When nothing was done.
     pub(crate) fn punch_within(
         &self,
         limits: &Limits,
@@ -35,17 +38,17 @@ impl Chunks {
         layout: &m::Layout,
         offset: u64,
         length: u64,
-    ) -> Result<Acked> {
+    ) -> Result<Changed> {
         let size = chunk_size(layout)?;
         let end = offset.checked_add(length).filter(|&end| end <= i64::MAX as u64);
         let end = end.ok_or_else(|| Error::new(Code::FileTooLarge, format!("{length} bytes at {offset}")))?;
         if length == 0 {
-            return Ok(Acked::default());
+            return Ok(Changed::default());
         }
         let indexes = self.perhaps_there(limits, inode, layout, offset / size..end.div_ceil(size))?;
         let pieces: Vec<Piece> =
             indexes.into_iter().map(|index| inside(size, index, &(offset..end))).collect();
-        self.change(limits, inode, layout, UpdateKind::UpdatePunch, &pieces)
+        Ok(self.change(limits, inode, layout, UpdateKind::UpdatePunch, &pieces))
     }
 }
 

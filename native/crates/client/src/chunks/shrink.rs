@@ -36,7 +36,10 @@ impl Chunks {
         // Last, so that a repetition after a failure does it all again.
         if rest != 0 {
             let cut = Piece { index: new_length / size, offset: 0, length: rest };
-            delta += self.change(&limits, inode, layout, UpdateKind::UpdateTruncate, &[cut])?.allocated_delta;
+            delta += self
+                .change(&limits, inode, layout, UpdateKind::UpdateTruncate, &[cut])
+                .whole()?
+                .allocated_delta;
         }
         Ok(delta)
     }
@@ -60,6 +63,6 @@ impl Chunks {
         let indexes = self.perhaps_there(limits, inode, layout, chunks)?;
         let pieces: Vec<Piece> =
             indexes.into_iter().map(|index| Piece { index, offset: 0, length: 0 }).collect();
-        Ok(self.change(limits, inode, layout, UpdateKind::UpdateRemove, &pieces)?.allocated_delta)
+        Ok(self.change(limits, inode, layout, UpdateKind::UpdateRemove, &pieces).whole()?.allocated_delta)
     }
 }

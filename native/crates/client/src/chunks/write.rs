@@ -4,22 +4,47 @@
 use super::Chunks;
 use super::gather::Gather;
 use super::lanes::Update;
-use super::pieces::pieces;
+use super::pieces::{Piece, pieces};
 use crate::Caller;
 use crate::chain_call::Limits;
 use crate::done::Done;
 use crate::waiter::wait;
 use bytes::Bytes;
 use wire::message::{self as m, UpdateKind};
-use wire::{ChunkId, Result};
+use wire::{ChunkId, Error, Result};
 
-/// What the acknowledgements of one write said.
+/// What the acknowledgements of one change said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Acked {
     /// Bytes of blocks gained or lost (P23).
     pub allocated_delta: i64,
     /// Chain and the durability epoch under which it acknowledged (P11).
     pub epochs: Vec<(u32, u64)>,
+    /// Where in the file the last acknowledged byte of a write ends: what lies there must not be behind the file's
+    /// end, where it would show when the file grows.
+    pub end: u64,
+}
+
+/// A change of several chunks, each of which is done or refused by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changed {
+    /// Of the parts that were done.
+    pub acked: Acked,
+    /// Why the first part that was not done was not.
+    pub failure: Option<Error>,
+}
+
+impl Changed {
+    /// Whether there is something that the service has to hear of.
+    pub fn is_done_in_part(&self) -> bool {
+        self.failure.is_none() || !self.acked.epochs.is_empty()
+    }
+
+    /// # Errors
+    /// Of the first part that was not done.
+    pub fn whole(self) -> Result<Acked> {
+        self.failure.map_or(Ok(self.acked), Err)
+    }
 }
 
 impl Chunks {
@@ -33,7 +58,7 @@ impl Chunks {
         data: Vec<Bytes>,
         done: impl FnOnce(Result<()>) + Send + 'static,
     ) {
-        let done = Done::new(move |result: Result<Acked>| done(result.map(drop)));
+        let done = Done::new(move |result: Result<Changed>| done(result.and_then(Changed::whole).map(drop)));
         self.write_within(self.limits(), inode, layout, offset, data, done);
     }
 
@@ -49,7 +74,8 @@ impl Chunks {
     ) -> Result<()> {
         let limits = self.core.limits(caller.cancel.clone());
         wait(caller.cancel.as_ref(), |done| {
-            let done = Done::new(move |result: Result<Acked>| done(result.map(drop)));
+            let done =
+                Done::new(move |result: Result<Changed>| done(result.and_then(Changed::whole).map(drop)));
             self.write_within(limits, inode, layout, offset, data, done);
         })
     }
@@ -61,7 +87,7 @@ impl Chunks {
         layout: &m::Layout,
         offset: u64,
         data: Vec<Bytes>,
-        done: Done<Acked>,
+        done: Done<Changed>,
     ) {
         let length: usize = data.iter().map(Bytes::len).sum();
         let planned = pieces(layout, offset, length as u64).and_then(|pieces| {
@@ -76,12 +102,18 @@ impl Chunks {
             Err(error) => return done.tell(Err(error)),
         };
         let core = self.core.clone();
+        let ends = ends(offset, &pieces);
         let all_chains = chains.clone();
-        let whole = Done::new(move |result: Result<Vec<m::UpdateReply>>| {
+        let each = Done::new(move |results: Result<Vec<Result<m::UpdateReply>>>| {
             core.write_budget.release(held);
-            done.tell(result.map(|replies| summarize(&all_chains, &replies)));
+            let mut changed = results.map(|results| summarize(&all_chains, &ends, results));
+            // A write of no bytes has no piece, and makes a file longer all the same.
+            if let Ok(Changed { acked, failure: None }) = &mut changed {
+                acked.end = offset + length as u64;
+            }
+            done.tell(changed);
         });
-        let gather = Gather::new(pieces.len(), whole);
+        let gather = Gather::each(pieces.len(), each);
         let mut rope = Rope { parts: data.into_iter(), front: Bytes::new() };
         for (place, (piece, chain)) in pieces.into_iter().zip(chains).enumerate() {
             let update = Update {
@@ -101,13 +133,31 @@ impl Chunks {
     }
 }
 
-pub(super) fn summarize(chains: &[u32], replies: &[m::UpdateReply]) -> Acked {
-    let mut acked = Acked::default();
-    for (&chain, reply) in chains.iter().zip(replies) {
-        acked.allocated_delta += reply.allocated_delta;
-        acked.epochs.push((chain, reply.durability_epoch));
+/// `ends`: where in the file each part's bytes end; 0 for what carries none.
+pub(super) fn summarize(chains: &[u32], ends: &[u64], results: Vec<Result<m::UpdateReply>>) -> Changed {
+    let mut changed = Changed::default();
+    for ((&chain, &end), result) in chains.iter().zip(ends).zip(results) {
+        match result {
+            Ok(reply) => {
+                changed.acked.allocated_delta += reply.allocated_delta;
+                changed.acked.epochs.push((chain, reply.durability_epoch));
+                changed.acked.end = changed.acked.end.max(end);
+            }
+            Err(error) => drop(changed.failure.get_or_insert(error)),
+        }
     }
-    acked
+    changed
+}
+
+/// Where in the file each piece of a range that begins at `offset` ends.
+fn ends(offset: u64, pieces: &[Piece]) -> Vec<u64> {
+    pieces
+        .iter()
+        .scan(offset, |at, piece| {
+            *at += u64::from(piece.length);
+            Some(*at)
+        })
+        .collect()
 }
 
 /// Cuts a rope into pieces without copying.
@@ -135,6 +185,25 @@ impl Rope {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::Code;
+
+    #[test]
+    fn what_was_done_of_a_change_is_known_beside_the_first_failure() {
+        let piece = |index, offset, length| Piece { index, offset, length };
+        let ends = ends(90, &[piece(0, 90, 10), piece(1, 0, 100), piece(2, 0, 5)]);
+        assert_eq!(ends, [100, 200, 205]);
+        let done = |allocated_delta, durability_epoch| {
+            Ok(m::UpdateReply { allocated_delta, durability_epoch, ..Default::default() })
+        };
+        let full = |detail: &str| Err(Error::new(Code::NoSpace, detail));
+        let changed = summarize(&[7, 8, 9], &ends, vec![full("one"), done(4096, 3), full("two")]);
+        let acked = Acked { allocated_delta: 4096, epochs: vec![(8, 3)], end: 200 };
+        assert_eq!((&changed.acked, changed.failure.clone()), (&acked, full("one").err()));
+        assert_eq!(changed.whole().err(), full("one").err());
+        let changed = summarize(&[7, 8, 9], &ends, vec![done(1, 1), done(-2, 2), done(0, 3)]);
+        assert_eq!(changed.whole().map(|acked| (acked.allocated_delta, acked.end)), Ok((-1, 205)));
+        assert_eq!(summarize(&[], &[], Vec::new()), Changed::default());
+    }
 
     #[test]
     fn a_rope_is_cut_where_the_pieces_end() {

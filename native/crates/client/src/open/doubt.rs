@@ -49,7 +49,7 @@ impl Known {
 mod tests {
     use super::super::inode::InodeState;
     use super::*;
-    use crate::chunks::Acked;
+    use crate::chunks::{Acked, Changed};
 
     fn inode(change: u64, generation: u64, length: u64) -> Inode {
         Inode { id: 7, change, generation, length, ..Default::default() }
@@ -59,7 +59,8 @@ mod tests {
         let state = InodeState::new(inode(1, 1, 10));
         for &end in ends {
             let number = state.begin_write();
-            state.end_write(number, Some((end, &Acked::default())));
+            let acked = Acked { end, ..Acked::default() };
+            state.end_write(number, Some(&Changed { acked, failure: None }));
         }
         state
     }

@@ -3,7 +3,7 @@
 use super::inode::InodeState;
 use crate::Caller;
 use crate::chain_call::Limits;
-use crate::chunks::{Acked, Chunks};
+use crate::chunks::{Changed, Chunks};
 use crate::core::Core;
 use crate::done::Done;
 use crate::metadata::CallOptions;
@@ -162,16 +162,14 @@ impl OpenFile {
             Ok(layout) => layout,
             Err(error) => return done.tell(Err(error)),
         };
-        let length: usize = data.iter().map(Bytes::len).sum();
-        let end = offset.saturating_add(length as u64);
         let number = self.state.begin_write();
         let file = self.clone();
-        let acked = Done::new(move |result: Result<Acked>| {
-            file.state.end_write(number, result.as_ref().ok().map(|acked| (end, acked)));
-            done.tell(result.map(drop));
+        let changed = Done::new(move |result: Result<Changed>| {
+            file.state.end_write(number, result.as_ref().ok());
+            done.tell(result.and_then(Changed::whole).map(drop));
         });
         let limits = Limits { epoch: Some(self.epoch), ..self.core.limits(caller.cancel.clone()) };
-        self.chunks().write_within(limits, self.inode(), &layout, offset, data, acked);
+        self.chunks().write_within(limits, self.inode(), &layout, offset, data, changed);
     }
 
     /// # Errors

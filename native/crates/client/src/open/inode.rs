@@ -9,7 +9,7 @@ use wire::message::{self as m, Inode};
 
 use super::OpenFile;
 use super::doubt::Doubt;
-use crate::chunks::Acked;
+use crate::chunks::{Acked, Changed};
 
 /// What is told to the service; put back if it did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,12 +104,12 @@ impl InodeState {
         number
     }
 
-    /// `Some`: acknowledged, up to this end.
-    pub fn end_write(&self, number: u64, done: Option<(u64, &Acked)>) {
+    /// `changed`: what was acknowledged of it, also when it failed in part; `None`: nothing was.
+    pub fn end_write(&self, number: u64, changed: Option<&Changed>) {
         let mut known = self.known.lock();
         known.in_air.remove(&number);
-        if let Some((end, acked)) = done {
-            known.acknowledge(end, acked);
+        if let Some(changed) = changed.filter(|changed| changed.is_done_in_part()) {
+            known.acknowledge(&changed.acked);
         }
         let quiet = known.in_air.is_empty();
         let waiting = if quiet { std::mem::take(&mut known.at_quiet) } else { Vec::new() };
@@ -157,8 +157,8 @@ impl InodeState {
 }
 
 impl Known {
-    fn acknowledge(&mut self, end: u64, acked: &Acked) {
-        self.own_length = self.own_length.max(end);
+    fn acknowledge(&mut self, acked: &Acked) {
+        self.own_length = self.own_length.max(acked.end);
         self.last_write = Some(Instant::now());
         self.allocated_delta += acked.allocated_delta;
         self.unreported.get_or_insert_with(Instant::now);
@@ -276,13 +276,15 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::{Code, Error};
 
     fn inode(change: u64, generation: u64, length: u64) -> Inode {
         Inode { id: 7, change, generation, length, ..Default::default() }
     }
 
-    fn acked(epoch: u64) -> Acked {
-        Acked { allocated_delta: 4096, epochs: vec![(3, epoch)] }
+    fn acked(end: u64, epoch: u64) -> Changed {
+        let acked = Acked { allocated_delta: 4096, epochs: vec![(3, epoch)], end };
+        Changed { acked, failure: None }
     }
 
     #[test]
@@ -290,7 +292,7 @@ mod tests {
         let state = InodeState::new(inode(1, 1, 10));
         for (end, epoch) in [(100, 5), (50, 4)] {
             let number = state.begin_write();
-            state.end_write(number, Some((end, &acked(epoch))));
+            state.end_write(number, Some(&acked(end, epoch)));
         }
         let mut known = state.known.lock();
         assert_eq!(known.length(), 100);
@@ -308,7 +310,7 @@ mod tests {
         let state = InodeState::new(inode(1, 1, 10));
         assert_eq!(state.known.lock().claim_report(), None);
         let number = state.begin_write();
-        state.end_write(number, Some((100, &acked(1))));
+        state.end_write(number, Some(&acked(100, 1)));
         let mut known = state.known.lock();
         let taken = known.take_report().unwrap();
         let repeated = known.claim_report().unwrap();
@@ -324,17 +326,30 @@ mod tests {
     #[test]
     fn a_failed_write_changes_nothing() {
         let state = InodeState::new(inode(1, 1, 10));
-        let number = state.begin_write();
-        state.end_write(number, None);
+        state.end_write(state.begin_write(), None);
+        let refused = Changed { failure: Some(Error::new(Code::NoSpace, "")), ..Changed::default() };
+        state.end_write(state.begin_write(), Some(&refused));
         assert!(!state.known.lock().is_unreported());
         assert_eq!(state.known.lock().length(), 10);
+    }
+
+    #[test]
+    fn what_was_done_of_a_failed_write_is_reported() {
+        let state = InodeState::new(inode(1, 1, 10));
+        let failed = Changed { failure: Some(Error::new(Code::NoSpace, "")), ..acked(100, 5) };
+        state.end_write(state.begin_write(), Some(&failed));
+        let mut known = state.known.lock();
+        assert_eq!(known.length(), 100, "else its bytes would show when the file grows");
+        let report = known.take_report().unwrap();
+        assert_eq!((report.length, report.allocated_delta), (100, 4096));
+        assert_eq!(known.take_epochs(), BTreeMap::from([(3, 5)]));
     }
 
     #[test]
     fn our_own_length_ends_with_its_generation() {
         let state = InodeState::new(inode(1, 1, 10));
         let number = state.begin_write();
-        state.end_write(number, Some((100, &acked(1))));
+        state.end_write(number, Some(&acked(100, 1)));
         let mut known = state.known.lock();
         assert_eq!(known.view(inode(1, 1, 10)).length, 100);
         known.learn(&inode(0, 0, 5));

@@ -4,7 +4,7 @@ use super::OpenFile;
 use super::file::writes;
 use crate::Caller;
 use crate::chain_call::Limits;
-use crate::chunks::Chunks;
+use crate::chunks::{Changed, Chunks};
 use std::sync::Arc;
 use wire::{Code, Error, Result};
 
@@ -30,8 +30,8 @@ impl OpenFile {
         let chunks = Chunks { core: self.core.clone() };
         let limits = Limits { epoch: Some(self.epoch), ..self.core.limits(caller.cancel.clone()) };
         let punched = chunks.punch_within(&limits, self.inode(), &layout, offset, end - offset);
-        // It is reported as a write that ends where none makes the file longer.
-        self.state.end_write(number, punched.as_ref().ok().map(|acked| (0, acked)));
-        punched.map(drop)
+        // What was done is reported also if another part failed.
+        self.state.end_write(number, punched.as_ref().ok());
+        punched.and_then(Changed::whole).map(drop)
     }
 }

@@ -8,7 +8,7 @@ use rustix::fs::OFlags;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::Code;
-use wire::message::{MessageKind, SetAttributesRequest};
+use wire::message::{Layout, MessageKind, SetAttributesRequest};
 
 const WRITE: u32 = OFlags::RDWR.bits();
 
@@ -102,6 +102,38 @@ fn a_hole_ends_where_the_file_ends_and_its_blocks_are_reported() {
     assert_eq!(meta.inode(file.inode()), before);
     let reader = client.open(&caller(), file.inode(), OFlags::RDONLY.bits()).unwrap();
     assert_eq!(reader.punch(&caller(), 0, 1).unwrap_err().code, Code::BadHandle);
+}
+
+#[test]
+fn what_was_done_of_a_write_or_a_punch_that_failed_in_part_is_reported() {
+    let (_cluster, meta, client) = start();
+    let file = create(&client, "a");
+    let chunk = u64::from(CHUNK);
+    // The first chunk has another size than the file says: its head refuses what is asked of it, as one without
+    // room would.
+    let other = Layout { chunk_size: 2 * CHUNK, ..layout() };
+    let byte = vec![Bytes::from_static(b"x")];
+    client.chunks().write_wait(&caller(), file.inode(), &other, 0, byte).unwrap();
+    let data = vec![Bytes::from(pattern(1, 8192))];
+    let refused = file.write_wait(&caller(), chunk - 4096, data.clone()).unwrap_err();
+    assert_eq!(refused.code, Code::InvalidArgument);
+    file.report(&caller()).unwrap();
+    let told = |file: &OpenFile| {
+        let inode = meta.inode(file.inode());
+        (inode.length, inode.blocks_bytes)
+    };
+    assert_eq!(told(&file), (chunk + 4096, 4096));
+    assert_eq!(read(&file, chunk, 10 << 20), data[0][4096..], "not behind the end, where nobody sees it");
+    let refused = file.punch(&caller(), 0, 2 * chunk).unwrap_err();
+    assert_eq!(refused.code, Code::InvalidArgument);
+    assert_eq!(read(&file, chunk, 4096), [0; 4096]);
+    file.report(&caller()).unwrap();
+    assert_eq!(told(&file), (chunk + 4096, 0));
+    // Of which nothing was done, nobody is told.
+    let before = meta.inode(file.inode());
+    assert!(file.write_wait(&caller(), 0, vec![Bytes::from_static(b"y")]).is_err());
+    file.close_wait(&caller()).unwrap();
+    assert_eq!(meta.inode(file.inode()), before);
 }
 
 #[test]

@@ -79,6 +79,8 @@ fn write_through(
     let appends = OFlags::from_bits_retain(file.flags()).contains(OFlags::APPEND);
     let offset = if appends { length } else { offset };
     let extends = offset.saturating_add(data.len() as u64) > length;
-    file.write_wait(caller, offset, vec![data])?;
-    if extends { file.report(caller) } else { Ok(()) }
+    let written = file.write_wait(caller, offset, vec![data]);
+    // Also when it failed in part: what was written must not lie behind the file's end.
+    let told = if extends { file.report(caller) } else { Ok(()) };
+    written.and(told)
 }
