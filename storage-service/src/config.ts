@@ -94,7 +94,7 @@ export const storageConfigSchema = {
     min: 1,
     max: 256,
     unit: 'threads',
-    reason: 'Threads that store updates; more for many fast disks.',
+    reason: 'Threads that store updates, for each data directory; one works alone as long as it keeps up.',
     scope: 'process',
   },
   readThreads: {

@@ -60,7 +60,7 @@ pub struct Config {
     /// Changes with each boot of the machine; an input, so that tests can set it (P10). `boot_id()` reads
     /// the kernel's.
     pub boot_id: String,
-    /// Threads that store updates; the updates of one chunk always meet the same one.
+    /// Threads per disk that store updates, in their order per chunk; one works alone as long as it keeps up.
     pub store_threads: usize,
     pub read_threads: usize,
     /// Bytes of payloads of each role at once (P24): clients' updates, and forwarded ones per position in the

@@ -19,6 +19,7 @@ mod clock;
 mod config;
 mod directory;
 mod disk;
+mod lanes;
 mod metrics;
 mod peers;
 mod records;

@@ -174,7 +174,7 @@ impl Service {
         self.targets.write().remove(&chain.id);
         target.leave();
         log::info!(target: "storage", chain = chain.id, target = target.id.0; "target.removed");
-        disk.flushers.push(target.id, move || {
+        disk.flushers.push(move || {
             target.close();
             if let Some(path) = left
                 && let Err(error) = std::fs::remove_dir_all(&path)

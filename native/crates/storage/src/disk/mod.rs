@@ -9,6 +9,7 @@ pub mod scrubber;
 use crate::Config;
 use crate::buffers::Buffers;
 use crate::directory::Directory;
+use crate::lanes::Lanes;
 use crate::workers::Workers;
 use control::Inbox;
 use pace::Pace;
@@ -30,7 +31,7 @@ pub struct DiskShare {
     pub path: PathBuf,
     pub directory: Mutex<Directory>,
     /// Stores, in order per chunk.
-    pub lanes: Workers,
+    pub lanes: Lanes,
     pub readers: Workers,
     /// Reads for a resync wait for its buffers: clients' reads must not wait behind them.
     pub resyncs: Workers,
@@ -57,11 +58,11 @@ impl DiskShare {
             index,
             path: config.disks[index].clone(),
             directory: Mutex::new(directory),
-            lanes: Workers::lanes("chunk-store", config.store_threads),
-            readers: Workers::pool("chunk-read", config.read_threads),
-            resyncs: Workers::pool("chunk-resync", RESYNC_THREADS),
-            repairs: Workers::pool("chunk-repair", 1),
-            flushers: Workers::pool("chunk-flush", 1),
+            lanes: Lanes::start("chunk-store", config.store_threads),
+            readers: Workers::start("chunk-read", config.read_threads),
+            resyncs: Workers::start("chunk-resync", RESYNC_THREADS),
+            repairs: Workers::start("chunk-repair", 1),
+            flushers: Workers::start("chunk-flush", 1),
             buffers: Buffers::new(config),
             operations: Progress::new(config.disk_timeout),
             flushes: Progress::new(config.disk_timeout * FLUSH_PATIENCE),
@@ -76,6 +77,7 @@ impl DiskShare {
 
     /// The watchdog's look, which never waits for the disk. True while it hangs.
     pub fn watch(&self) -> bool {
+        self.lanes.look();
         // Both advance.
         let hangs = self.operations.advance() | self.flushes.advance();
         self.hangs.store(hangs, Ordering::Release);
@@ -88,13 +90,15 @@ impl DiskShare {
 
     /// Nothing is queued or running on any thread of the disk, for a moment at least. Not for one that hangs.
     pub fn wait_idle(&self) {
-        for workers in [&self.lanes, &self.readers, &self.resyncs, &self.repairs, &self.flushers] {
+        self.lanes.wait_idle();
+        for workers in [&self.readers, &self.resyncs, &self.repairs, &self.flushers] {
             workers.wait_idle();
         }
     }
 
     pub fn close(&self) {
-        for workers in [&self.lanes, &self.readers, &self.resyncs, &self.repairs, &self.flushers] {
+        self.lanes.close();
+        for workers in [&self.readers, &self.resyncs, &self.repairs, &self.flushers] {
             workers.close();
         }
     }

@@ -24,7 +24,7 @@ pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
     let chunks = request.chunks_per_range.clamp(1, CHUNKS_PER_RANGE_MAX) as usize;
     let replier = incoming.replier();
     let disk = target.disk_share();
-    disk.readers.push((), move || {
+    disk.readers.push(move || {
         let digests = || {
             target.may_list(request.chain_version, None, true)?;
             let mut ranges: Vec<ChunkRange> = Vec::new();

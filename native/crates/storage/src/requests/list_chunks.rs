@@ -20,7 +20,7 @@ pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
     let replier = incoming.replier();
     // Checksums read the disk: never on a connection's thread.
     let disk = target.disk_share();
-    disk.readers.push((), move || {
+    disk.readers.push(move || {
         let from = request.from.unwrap_or_default().into();
         let inode = (request.inode != 0).then_some(request.inode);
         let in_resync = request.target != 0;

@@ -52,7 +52,7 @@ impl Target {
         let generation = *self.generation.read();
         match output {
             Output::Store { chunk, version, base, update, channel, payload } => {
-                self.disk.lanes.push((self.id, chunk), move || {
+                self.disk.lanes.push((self.id, chunk), payload.len(), move || {
                     let flush = update.flush;
                     let stored = target.store_update(generation, (version, base), &update, channel, &payload);
                     let Some(stored) = stored else { return };
@@ -68,7 +68,7 @@ impl Target {
             }
             Output::Replace { replacement, payload } => {
                 let chunk = replacement.chunk;
-                self.disk.lanes.push((self.id, chunk), move || {
+                self.disk.lanes.push((self.id, chunk), payload.len(), move || {
                     let replaced =
                         target.in_generation(generation, |store| store.replace(&replacement, &payload));
                     let Some(result) = replaced else { return };
@@ -79,7 +79,7 @@ impl Target {
                 });
             }
             Output::StoreChannels { ticket, channels } => {
-                self.disk.lanes.push(self.id, move || {
+                self.disk.lanes.push(self.id, 0, move || {
                     let stored = target.in_generation(generation, |store| store.install_channels(&channels));
                     let Some(result) = stored else { return };
                     target.feed_stored(generation, Input::ChannelsStored { ticket, result });
@@ -134,9 +134,7 @@ impl Target {
                 };
                 let target = self.clone();
                 add(&self.disk.traffic, 1);
-                self.disk
-                    .readers
-                    .push((), move || target.read(sender, chain_version, chunk, range, verified));
+                self.disk.readers.push(move || target.read(sender, chain_version, chunk, range, verified));
             }
             Output::ReplyRead { reply, error } => {
                 let Waiting::Read(sender, _, _) = take(reply) else { unreachable!("a read's answer") };

@@ -52,7 +52,7 @@ impl Target {
     /// At the end of the queue: targets of one disk take turns.
     fn queue_round(self: &Arc<Self>) {
         let target = self.clone();
-        self.disk.flushers.push(self.id, move || target.flush_round());
+        self.disk.flushers.push(move || target.flush_round());
     }
 
     fn flush_round(self: &Arc<Self>) {

@@ -331,7 +331,7 @@ impl Target {
         }
         let target = self.clone();
         // It may take seconds, in which the other targets of the disk go on.
-        self.disk.resyncs.push((), move || {
+        self.disk.resyncs.push(move || {
             // Nothing that was queued before may reach the new store.
             *target.generation.write() += 1;
             match target.store.reopen() {

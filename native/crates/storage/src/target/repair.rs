@@ -80,7 +80,7 @@ impl Target {
             repairs.running = true;
         }
         let target = self.clone();
-        self.disk.repairs.push((), move || {
+        self.disk.repairs.push(move || {
             while let Some(chunk) = target.next_to_repair() {
                 target.repair(chunk);
             }
@@ -167,7 +167,7 @@ impl Target {
             let (target, version) = (self.clone(), damage.version);
             let generation = *self.generation.read();
             // Among the stores of the chunk, so that none begins meanwhile.
-            self.disk.lanes.push((self.id, chunk), move || {
+            self.disk.lanes.push((self.id, chunk), bytes.len(), move || {
                 let stored = target.in_generation(generation, |store| store.restore(chunk, version, &bytes));
                 let _ = done.send(stored.unwrap_or(Ok(false)));
             });

@@ -173,7 +173,7 @@ impl Target {
         wait: Duration,
     ) {
         let target = self.clone();
-        self.disk.resyncs.push((), move || {
+        self.disk.resyncs.push(move || {
             std::thread::sleep(wait.min(PACE_PAUSE_MAX));
             let answered = target.clone();
             let done = move |result: Result<()>| {
