@@ -5,6 +5,7 @@ import {
   Etcd,
   exitCodes,
   FsError,
+  featureLevelOldest,
   message,
   openEtcdStore,
   readConfig,
@@ -16,7 +17,7 @@ import { bootClockMs, DirectoryLock } from '@catena/native';
 import { checkManagerConfig, managerConfigSchema } from './config.ts';
 import { EtcdState } from './etcd-state.ts';
 import { type Placement, placeChains } from './placement.ts';
-import { firstFeatureLevel, hasState, openStateStore, recordVersion } from './state.ts';
+import { hasState, openStateStore, recordVersion } from './state.ts';
 
 const usage =
   'init --config FILE [--nodes 3] [--disks-per-node 1] [--targets-per-disk 4] [--replicas 3] ' +
@@ -51,7 +52,7 @@ export async function initialize(options: InitOptions): Promise<Placement> {
   const record: message.ManagerRecord = {
     recordVersion,
     cluster: options.cluster,
-    featureLevel: firstFeatureLevel,
+    featureLevel: featureLevelOldest,
     routingVersion: 1n,
     nodes: nodes.map(({ node, disks, domain }) =>
       message.Node.fromPartial({

@@ -7,8 +7,6 @@ import { FsError, featureLevel, fromSystemError, message, type SpaceReserve } fr
 
 /** The newest stored record that this release knows; an older one is migrated when it is read. */
 export const recordVersion = 1;
-/** Of a new cluster (P27). Who orders what needs more raises it. */
-export const firstFeatureLevel = 1;
 
 const fileName = 'state';
 const magic = 0x53544d43; // "CMTS"

@@ -18,6 +18,8 @@ export interface GreetingOptions {
   readonly clock: Clock;
   readonly leaseMs: number;
   readonly cluster: string;
+  /** What the cluster writes. */
+  readonly featureLevel: number;
   /** Whether a new session may be made for this id. */
   admits(id: string): boolean;
 }
@@ -28,10 +30,16 @@ export function greet(
   request: message.HelloRequest,
   done: (greeting: Greeting) => void,
 ): void {
-  const { owner, clock, leaseMs, cluster } = options;
+  const { owner, clock, leaseMs, cluster, featureLevel } = options;
   const bytes = request.header?.client ?? Buffer.alloc(0);
   if (bytes.length !== clientBytes) {
     throw new FsError('INVALID_ARGUMENT', `a client id has ${clientBytes} bytes, not ${bytes.length}`);
+  }
+  if (request.featureLevel < featureLevel) {
+    throw new FsError(
+      'NEWER_DATA',
+      `the names are kept at feature level ${featureLevel}, the client knows only ${request.featureLevel}`,
+    );
   }
   const id = clientText(bytes);
   let client = owner.clients.get(id);

@@ -6,6 +6,7 @@ import {
   type AppendLog,
   type Clock,
   FsError,
+  featureLevel,
   type KeyValueStore,
   type LogFloor,
   type Logger,
@@ -28,7 +29,6 @@ import {
   claim,
   counterNames,
   counterValue,
-  featureLevel,
   floorOf,
   makeRoot,
   nextIncarnation,
@@ -47,6 +47,8 @@ export interface PartitionOptions extends StateOptions {
   readonly log?: Logger;
   /** Name of the cluster; empty: any. */
   readonly cluster?: string;
+  /** The newest that the release knows (P27); only tests stand for another release. */
+  readonly featureLevel?: number;
   /** Of the root directory, where there is none yet. */
   readonly root?: Partial<RootOwner>;
   readonly leaseMs?: number;
@@ -74,8 +76,8 @@ export class Partition {
   readonly replayed: number;
   /** Rises with each opening; on the medium before anybody hears it. */
   readonly incarnation: bigint;
-  /** Empty until a manager has told it. */
-  cluster: string;
+  /** The cluster's name is empty until a manager has told it; the feature level is what may be written. */
+  #identity: message.MetadataStoreRecord;
   readonly #options: PartitionOptions;
   readonly #applier: Applier;
   readonly #stopping: AbortController;
@@ -84,23 +86,28 @@ export class Partition {
 
   static async open(options: PartitionOptions): Promise<Partition> {
     const { store, clock } = options;
-    const cluster = await claim(store, options.cluster ?? '');
+    const identity = await claim(store, options.cluster ?? '', options.featureLevel ?? featureLevel);
     const log = await options.openLog(floorOf(store));
     const replayed = await replay(store, log);
     await makeRoot(store, { ...rootDefault, ...options.root }, clock.wallNs());
     // What was written here has no record in the log: it must not be lost with the power.
     await store.flush();
-    const partition = new Partition(options, log, replayed, cluster);
+    const partition = new Partition(options, log, replayed, identity);
     await partition.#begin();
     return partition;
   }
 
-  private constructor(options: PartitionOptions, log: AppendLog, replayed: number, cluster: string) {
+  private constructor(
+    options: PartitionOptions,
+    log: AppendLog,
+    replayed: number,
+    identity: message.MetadataStoreRecord,
+  ) {
     const { store, clock, chunks } = options;
     this.#options = options;
     this.log = log;
     this.replayed = replayed;
-    this.cluster = cluster;
+    this.#identity = identity;
     this.#stopping = new AbortController();
     const repeater: Repeater = { clock, log: options.log ?? silentLogger, signal: this.#stopping.signal };
     const state = new State(committedStore(store), options);
@@ -163,6 +170,7 @@ export class Partition {
         clock,
         leaseMs: leaseMs ?? leaseMsDefault,
         cluster: this.cluster,
+        featureLevel: this.#identity.featureLevel,
         admits: (id) => this.departures.admits(id),
       },
       request,
@@ -170,17 +178,34 @@ export class Partition {
     );
   }
 
-  /** The manager's cluster is this one from now on; an error if these names belong to another. */
-  join(cluster: string): FsError | undefined {
-    if (cluster === '' || cluster === this.cluster) return undefined;
-    if (this.cluster !== '') {
+  get cluster(): string {
+    return this.#identity.cluster;
+  }
+
+  /**
+   * The manager's cluster is this one from now on, and what it writes is what we write; an error if these names belong
+   * to another, or this release is too old for it (P27).
+   */
+  join(cluster: string, level: number): FsError | undefined {
+    const known = this.#options.featureLevel ?? featureLevel;
+    if (level > known) {
+      return new FsError('NEWER_DATA', `the cluster speaks feature level ${level}, this release ${known}`);
+    }
+    if (cluster !== '' && this.cluster !== '' && cluster !== this.cluster) {
       return new FsError(
         'WRONG_CLUSTER',
         `the metadata belong to "${this.cluster}", the manager to "${cluster}"`,
       );
     }
-    this.cluster = cluster;
-    const identity = { recordVersion, cluster, featureLevel };
+    const identity = {
+      recordVersion,
+      cluster: cluster === '' ? this.cluster : cluster,
+      // What was written stays: a manager that knows less has lost its memory.
+      featureLevel: Math.max(level, this.#identity.featureLevel),
+    };
+    if (identity.cluster === this.cluster && identity.featureLevel === this.#identity.featureLevel)
+      return undefined;
+    this.#identity = identity;
     this.owner.internal((transaction) => transaction.put(identities, identityKey, identity));
     return undefined;
   }

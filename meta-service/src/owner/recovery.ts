@@ -6,6 +6,7 @@ import {
   type AppendLog,
   type Clock,
   FsError,
+  featureLevelOldest,
   type KeyValueStore,
   type LogFloor,
   message,
@@ -19,9 +20,6 @@ import type { State } from '../state/state.ts';
 import * as tables from '../state/tables.ts';
 import { ClientSession } from './clients.ts';
 import { highestAnswered } from './greeting.ts';
-
-/** Raised when a record changes in a way that older releases cannot read. */
-export const featureLevel = 1;
 
 export const counterNames = { ordinals: 'ordinals', files: 'files', incarnation: 'incarnation' } as const;
 
@@ -40,29 +38,33 @@ export function floorOf(store: KeyValueStore): LogFloor {
   return { number, epoch };
 }
 
-/** Makes a new store this cluster's, or checks that it is. */
-export async function claim(store: KeyValueStore, cluster: string): Promise<string> {
+/** Makes a new store this cluster's, or checks that it is, and that this release can read it. */
+export async function claim(
+  store: KeyValueStore,
+  cluster: string,
+  known: number,
+): Promise<message.MetadataStoreRecord> {
   const bytes = store.get(keys.keyBytes(keys.identityKey));
   if (bytes === undefined) {
-    const identity = { recordVersion: tables.recordVersion, cluster, featureLevel };
+    const identity = { recordVersion: tables.recordVersion, cluster, featureLevel: featureLevelOldest };
     const change = {
       key: keys.keyBytes(keys.identityKey),
       value: tables.encode(tables.identities, identity),
     };
     await store.write([change], store.position);
-    return cluster;
+    return identity;
   }
   const found = tables.identities.decode(bytes);
-  if (found.featureLevel > featureLevel) {
+  if (found.featureLevel > known) {
     throw new FsError(
       'NEWER_DATA',
-      `the metadata have feature level ${found.featureLevel}, known is ${featureLevel}`,
+      `the metadata have feature level ${found.featureLevel}, known is ${known}`,
     );
   }
   if (cluster !== '' && found.cluster !== '' && found.cluster !== cluster) {
     throw new FsError('WRONG_CLUSTER', `the metadata belong to "${found.cluster}", this is "${cluster}"`);
   }
-  return found.cluster;
+  return found;
 }
 
 /** Applies the records that the store does not hold. Returns how many there were. */

@@ -36,7 +36,7 @@ class Peer {
           if (this.refuse) throw new FsError('NOT_PRIMARY', this.primary);
           return {
             cluster: 'here',
-            featureLevel: 1,
+            featureLevel: 3,
             heartbeatMs: 1_000,
             leaseMs: 5_000,
             routing: this.routing,
@@ -80,9 +80,9 @@ async function linked(count = 1) {
     clock,
     random: seededRandom(1),
     log: silentLogger,
-    featureLevel: 1,
+    featureLevel: 4,
     cluster: () => 'here',
-    onRegistered: (cluster) => clusters.push(cluster),
+    onRegistered: (cluster, level) => clusters.push(`${cluster} at ${level}`),
     onRouting: (routing) => heard.push(routing),
   });
   closers.push(async () => {
@@ -118,9 +118,10 @@ test('registers as a metadata service, beats, and hears routing by reply and by 
     incarnation: 77n,
     address: '127.0.0.1:7401',
     cluster: 'here',
+    featureLevel: 4,
   });
   expect(peer.heartbeats[1]!.routingVersion).toBe(5n);
-  expect(clusters).toEqual(['here']);
+  expect(clusters).toEqual(['here at 3']);
   expect(heard.map((routing) => routing.version)).toEqual([5n]);
   const delta = message.Routing.fromPartial({ version: 6n, fromVersion: 5n });
   peer.connection!.push(oneWays.routingPush, { routing: delta });

@@ -24,10 +24,12 @@ export interface ManagerLinkOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
+  /** The newest that this release knows (P27). */
   readonly featureLevel: number;
   /** Of this service's data; empty: any. */
   cluster(): string;
-  onRegistered(cluster: string): void;
+  /** With the name of the cluster and the feature level that it writes. */
+  onRegistered(cluster: string, featureLevel: number): void;
   onRouting(routing: message.Routing): void;
 }
 
@@ -109,7 +111,7 @@ export class ManagerLink {
     const reply = await client.call(rpcs.register, body);
     registered();
     this.#lastError = undefined;
-    this.#options.onRegistered(reply.cluster);
+    this.#options.onRegistered(reply.cluster, reply.featureLevel);
     // A new manager may count anew.
     this.#routingVersion = 0n;
     if (reply.routing !== undefined) this.#apply(reply.routing);

@@ -71,8 +71,8 @@ async function start(
     log,
     featureLevel,
     cluster: () => partition.cluster,
-    onRegistered: (cluster) => {
-      const wrong = partition.join(cluster);
+    onRegistered: (cluster, level) => {
+      const wrong = partition.join(cluster, level);
       if (wrong !== undefined) fail(wrong);
     },
     onRouting: (routing) => {

@@ -3,6 +3,7 @@
 // not in the log is gone.
 import {
   FsError,
+  featureLevel,
   type KeyValueStore,
   ManualClock,
   MemoryLogMedium,
@@ -39,6 +40,8 @@ export class TestService {
   readonly chunks = new MemoryChunkStore();
   readonly clock = new ManualClock();
   readonly failures: FsError[] = [];
+  /** The newest that the release knows which is opened next (P27). */
+  featureLevel = featureLevel;
   readonly #options: Partial<PartitionOptions>;
   readonly #openStore: (() => Promise<KeyValueStore>) | undefined;
   #store: KeyValueStore | undefined;
@@ -64,6 +67,7 @@ export class TestService {
       clock: this.clock,
       environment: { layouts: layouts(), space: () => space },
       onFailure: (error) => this.failures.push(error),
+      featureLevel: this.featureLevel,
       ...this.#options,
     });
     return this;
