@@ -1,8 +1,18 @@
 // Starting, stopping, starting again; what a second start meets; and what is refused.
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { hashOf } from './content.ts';
 import { catena, RunningCluster } from './running-cluster.ts';
 
 let cluster: RunningCluster;
@@ -60,17 +70,14 @@ test('everything killed at once comes back with what was written', async () => {
 
 test('the supervisor killed: its children live on, and the next up adopts them', async () => {
   const before = cluster.status().processes.map((entry) => entry.pid);
-  const { pid } = JSON.parse(readFileSync(join(cluster.directory, 'run/supervisor.pid'), 'utf8')) as {
-    pid: number;
-  };
-  process.kill(pid, 'SIGKILL');
+  process.kill(cluster.supervisorPid(), 'SIGKILL');
   writeFileSync(join(cluster.mount, 'orphaned.txt'), 'still here\n');
   cluster.up();
   expect(cluster.status().processes.map((entry) => entry.pid)).toEqual(before);
   expect(readFileSync(join(cluster.mount, 'orphaned.txt'), 'utf8')).toBe('still here\n');
 });
 
-test('a taken port is named, and nothing stays started', async () => {
+test('a taken port is named, and nothing stays started; a making that was ended is begun anew', async () => {
   const other = prepareOther();
   const server = createServer().listen(other.basePort, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
@@ -80,10 +87,14 @@ test('a taken port is named, and nothing stays started', async () => {
   expect(done.status).toBe(1);
   expect(done.stderr).toContain(`127.0.0.1:${other.basePort}`);
   expect(done.stderr.trim().split('\n')).toHaveLength(1);
-  const status = other.status();
-  expect(status.processes.every((entry) => entry.pid === undefined)).toBe(true);
+  expectNothingStarted(other);
   await new Promise((resolve) => server.close(resolve));
+  // Nor does it matter where its making ended: as kill -9 before the last step leaves it, and in the middle of the
+  // manager's first state.
+  renameSync(join(other.directory, 'cluster.json'), join(other.directory, 'cluster.json.new'));
+  rmSync(join(other.directory, 'manager/state'));
   other.up();
+  expect(other.status().ready).toBe(true);
   other.stop();
 });
 
@@ -97,24 +108,62 @@ test('a folder that holds something else is refused', () => {
   expect(readFileSync(join(other.directory, 'precious.txt'), 'utf8')).toBe('mine');
 });
 
-test.each([
-  ['an unknown key', (text: string) => `${text}\nnoSuchKey = 1\n`, 'noSuchKey'],
-  ['a wrong type', (text: string) => text.replace(/^listen = .*$/m, 'listen = 7400'), 'listen'],
-  ['no TOML', () => '= = =', 'manager.toml'],
-])('%s in a configuration refuses to start in one line', (_name, spoil, word) => {
+interface Spoiled {
+  readonly what: string;
+  readonly name: string;
+  readonly spoil: (text: string) => string;
+  readonly word: string;
+}
+const spoiled: Spoiled[] = ['manager', 'meta', 'storage-2', 'mount'].flatMap((name) => [
+  { what: 'an unknown key', name, spoil: (text) => `${text}\nnoSuchKey = 1\n`, word: 'noSuchKey' },
+  { what: 'a wrong type', name, spoil: (text) => text.replace(/^http = .*$/m, 'http = 7400'), word: 'http' },
+]);
+
+test('a wrong configuration of any service is refused in one line that names file and key', () => {
   const other = prepareOther();
-  expect(
-    catena('init', '--dir', other.directory, '--mount', other.mount, '--base-port', `${other.basePort}`)
-      .status,
-  ).toBe(0);
-  const path = join(other.directory, 'config/manager.toml');
+  other.init();
+  for (const { what, name, spoil, word } of spoiled) {
+    const path = join(other.directory, `config/${name}.toml`);
+    const whole = readFileSync(path, 'utf8');
+    writeFileSync(path, spoil(whole));
+    const done = catena(name.replace(/-\d+$/, ''), '--config', path, '--check-config');
+    writeFileSync(path, whole);
+    expect(done.status, `${what} of ${name}`).toBe(2);
+    expect(done.stderr.trim().split('\n'), `${what} of ${name}`).toHaveLength(1);
+    expect(done.stderr).toContain(`${name}.toml: `);
+    expect(done.stderr).toContain(`"${word}"`);
+  }
+});
+
+/** No process runs from its folder, whoever noted it, and nothing is mounted. */
+function expectNothingStarted({ directory, mount }: RunningCluster): void {
+  const running = readdirSync('/proc').filter((pid) => {
+    try {
+      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      return words.some((word) => word.startsWith(directory));
+    } catch {
+      return false; // no process, or not any more
+    }
+  });
+  expect(running).toEqual([]);
+  expect(readFileSync('/proc/self/mounts', 'utf8')).not.toContain(` ${mount} `);
+}
+
+// The one that would be the first to serve, and the one that is the last: whatever started beside it is ended.
+test.each([
+  ['manager', () => '= = =', 'manager.toml'],
+  ['mount', (text: string) => `${text}\nnoSuchKey = 1\n`, 'noSuchKey'],
+])('a %s that refuses to start leaves nothing started', (name, spoil, word) => {
+  const other = prepareOther();
+  other.init();
+  const path = join(other.directory, `config/${name}.toml`);
   writeFileSync(path, spoil(readFileSync(path, 'utf8')));
   const done = other.tryUp();
   if (done.status === 0) other.stop();
   expect(done.status).toBe(1);
   expect(done.stderr).toContain(word);
   expect(done.stderr.trim().split('\n')).toHaveLength(1);
-  expect(other.status().processes.every((entry) => entry.pid === undefined)).toBe(true);
+  expectNothingStarted(other);
 });
 
 test.each([
@@ -141,8 +190,7 @@ test.each([
   ],
 ])('%s is refused in one line, and nothing stays started', (_name, spoil, sentence) => {
   const other = prepareOther();
-  const place = ['--dir', other.directory, '--mount', other.mount];
-  expect(catena('init', ...place, '--base-port', `${other.basePort}`).status).toBe(0);
+  other.init();
   const whole = readFileSync(join(other.directory, 'cluster.json'));
   spoil(other.directory);
   const done = other.tryUp();
@@ -150,43 +198,39 @@ test.each([
   expect(done.stderr).toMatch(sentence);
   expect(done.stderr.trim().split('\n')).toHaveLength(1);
   writeFileSync(join(other.directory, 'cluster.json'), whole);
-  expect(other.status().processes.every((entry) => entry.pid === undefined)).toBe(true);
+  expectNothingStarted(other);
   rmSync(other.directory, { recursive: true });
 });
 
-test('a cluster whose making was ended in the middle is made anew', () => {
-  const other = prepareOther();
-  const place = ['--dir', other.directory, '--mount', other.mount];
-  expect(catena('init', ...place, '--base-port', `${other.basePort}`).status).toBe(0);
-  // As kill -9 before the last step leaves it, and in the middle of the manager's first state.
-  renameSync(join(other.directory, 'cluster.json'), join(other.directory, 'cluster.json.new'));
-  rmSync(join(other.directory, 'manager/state'));
-  other.up();
-  expect(other.status().ready).toBe(true);
-  other.stop();
-});
+/** Of every file: path, and the hash of what it holds; of chunks, which are sparse, when they changed last. */
+function contentsOf(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .map((path) => {
+      const { size, blocks, mtimeMs } = statSync(path);
+      return `${path} ${size} ${blocks} ${size > 2 ** 20 ? mtimeMs : hashOf(path)}`;
+    })
+    .sort();
+}
 
-test('a data directory of another cluster is refused and not touched', () => {
+test('a data directory of another cluster is refused and not touched, and nothing stays started', () => {
   const other = prepareOther();
-  expect(
-    catena('init', '--dir', other.directory, '--mount', other.mount, '--base-port', `${other.basePort}`)
-      .status,
-  ).toBe(0);
+  other.init();
   const path = join(other.directory, 'config/storage-1.toml');
   const foreign = readFileSync(join(cluster.directory, 'config/storage-1.toml'), 'utf8');
   const disks = /^disks = .*$/m.exec(foreign)?.[0] ?? '';
   writeFileSync(path, readFileSync(path, 'utf8').replace(/^disks = .*$/m, disks));
   cluster.down();
+  const folder = join(cluster.directory, 'storage-1');
+  const before = contentsOf(folder);
+  expect(before.length).toBeGreaterThan(4);
   const done = other.tryUp();
   expect(done.status).toBe(1);
   expect(done.stderr).toMatch(/another cluster/);
+  expect(done.stderr.trim().split('\n')).toHaveLength(1);
+  expect(contentsOf(folder)).toEqual(before);
+  expectNothingStarted(other);
   cluster.up();
   expect(cluster.status().ready).toBe(true);
-});
-
-test('a stale mount of a killed mount process is replaced', async () => {
-  cluster.kill('mount');
-  await cluster.untilReady();
-  writeFileSync(join(cluster.mount, 'after-remount.txt'), 'x');
-  expect(readFileSync(join(cluster.mount, 'after-remount.txt'), 'utf8')).toBe('x');
 });

@@ -127,12 +127,24 @@ export class RunningCluster {
   async untilReady(withinMs = 60_000): Promise<void> {
     const deadline = Date.now() + withinMs;
     for (;;) {
-      const status = this.status();
-      if (status.ready) return;
-      if (Date.now() > deadline)
-        throw new Error(`not ready after ${withinMs} ms: ${status.missing}\n${this.logs()}`);
-      await sleep(200);
+      const late = Date.now() > deadline;
+      if (late || (await this.#mayBeReady())) {
+        const status = this.status();
+        if (status.ready) return;
+        if (late) throw new Error(`not ready after ${withinMs} ms: ${status.missing}\n${this.logs()}`);
+      }
+      await sleep(100);
     }
+  }
+
+  /** What the manager says costs less than a whole `catena status`; another manager may be the one to ask. */
+  async #mayBeReady(): Promise<boolean> {
+    const page = `http://127.0.0.1:${this.basePort + 100}/api/cluster.json`;
+    const answer = await fetch(page, { signal: AbortSignal.timeout(1_000) }).catch(() => undefined);
+    if (answer === undefined) return false;
+    if (!answer.ok) return true;
+    const { chains, chainsWhole } = (await answer.json()) as { chains: number; chainsWhole: number };
+    return chains === chainsWhole;
   }
 
   /** The last lines of every log, for the message of a failed test. */
