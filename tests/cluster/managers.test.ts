@@ -13,7 +13,13 @@ import { catena, RunningCluster } from './running-cluster.ts';
 /** Longest operation while a manager dies or hangs and a storage server dies; it takes about a second. */
 const stallMsMax = 10_000;
 
-/** A role ends 2 s after its holder; the rest is for a loaded machine. */
+/** I/O does not notice that a manager is gone: the same limit as for all but a hundredth of any run's operations. */
+const unnoticedMsMax = 2_000;
+
+/** What docs/operations.md promises: a role ends 2 s after its holder. */
+const takeoverMsMax = 3_000;
+
+/** How long a test waits for a manager before it gives up. */
 const electionMsMax = 60_000;
 
 let cluster: RunningCluster;
@@ -110,12 +116,10 @@ class Load {
 
 /** Revisions under which the role was taken, in the order of the logs: each manager decided under one of its own. */
 function rolesTaken(): bigint[] {
-  const events = names.flatMap((name) =>
-    readFileSync(join(cluster.directory, 'logs', `${name}.log`), 'utf8')
-      .split('\n')
-      .filter((line) => line.includes('"role.taken"'))
-      .map((line) => BigInt((JSON.parse(line) as { revision: string }).revision)),
-  );
+  const events = names
+    .flatMap((name) => cluster.events(name))
+    .filter(({ event }) => event === 'role.taken')
+    .map(({ revision }) => BigInt(String(revision)));
   return events.sort((a, b) => (a < b ? -1 : 1));
 }
 
@@ -136,25 +140,48 @@ async function expectOneDecides(name: Name): Promise<void> {
   expect(position?.value.readBigUInt64BE(0)).toBe(BigInt((await healthOf(name)).routingVersion ?? 0));
 }
 
-test('the deciding manager is killed under load: no error, a bounded stall, one decides again', async () => {
+/** When the newest role was taken, as its holder's log says. */
+const roleTakenAtMs = (): number =>
+  Math.max(
+    ...names
+      .flatMap((name) => cluster.events(name))
+      .filter(({ event }) => event === 'role.taken')
+      .map(({ time }) => Date.parse(String(time))),
+  );
+
+test('the deciding manager is killed under load: I/O does not notice, and another decides in time', async () => {
   const old = await primary();
   const standby = names.find((name) => name !== old)!;
   expect(await healthOf(standby)).toMatchObject({ role: 'standby', leader: expect.stringMatching(/^127/) });
   const load = new Load('killed');
   await sleep(1_000);
   const taken = rolesTaken().length;
+  const killedAtMs = Date.now();
   cluster.kill(old);
   // The other one, or the next process of the killed one: under a role of its own in any case.
   const next = await primary(taken);
-  // A storage server that dies now leaves its chains by the new manager's decision.
-  cluster.kill('storage-2');
-  await sleep(3_000);
+  await sleep(1_000);
   await load.stop();
+  const takeoverMs = roleTakenAtMs() - killedAtMs;
+  const { errors, files, longestMs } = load;
+  console.info(
+    `manager killed: ${files} files, longest operation ${longestMs} ms, takeover ${takeoverMs} ms`,
+  );
+  expect(errors).toEqual([]);
+  expect(files).toBeGreaterThan(5);
+  expect(longestMs).toBeLessThan(unnoticedMsMax);
+  expect(takeoverMs).toBeLessThan(takeoverMsMax);
+
+  // A storage server that dies now leaves its chains by the new manager's decision.
+  const later = new Load('killed-with-server');
+  await sleep(500);
+  cluster.kill('storage-2');
+  await sleep(2_000);
+  await later.stop();
   await cluster.untilReady();
-  expect(load.errors).toEqual([]);
-  expect(load.files).toBeGreaterThan(5);
-  console.info(`manager killed: ${load.files} files, longest operation ${load.longestMs} ms`);
-  expect(load.longestMs).toBeLessThan(stallMsMax);
+  expect(later.errors).toEqual([]);
+  console.info(`then a server: ${later.files} files, longest operation ${later.longestMs} ms`);
+  expect(later.longestMs).toBeLessThan(stallMsMax);
   await expectOneDecides(next);
   expect(catena('verify', '--dir', cluster.directory).status).toBe(0);
 });
@@ -194,7 +221,8 @@ test('etcd is away for a while: I/O waits and goes on by itself', async () => {
   // Leases that were granted go on.
   const meanwhile = load.files;
   expect(meanwhile).toBeGreaterThan(before);
-  await sleep(9_000);
+  // Longer than the role, and than what the storage servers' leases have left.
+  await sleep(7_000);
   const taken = rolesTaken().length;
   await server.start();
   const name = await primary(taken);
@@ -202,7 +230,7 @@ test('etcd is away for a while: I/O waits and goes on by itself', async () => {
   while (load.files < again + 10) await sleep(50);
   await load.stop();
   expect(load.errors).toEqual([]);
-  console.info(`etcd away for 10 s: ${load.files} files, longest operation ${load.longestMs} ms`);
+  console.info(`etcd away for 8 s: ${load.files} files, longest operation ${load.longestMs} ms`);
   await cluster.untilReady();
   await expectOneDecides(name);
   expect(catena('verify', '--dir', cluster.directory).status).toBe(0);
