@@ -205,7 +205,7 @@ interface Target {
   state: string;
   diskError: boolean | null;
 }
-/** Issue 4: a disk that reports an error is out in two seconds; the rest is for a test on a busy machine. */
+/** A disk that reports an error is out in two seconds; the rest is for a test on a busy machine. */
 const offlineWithinMs = 10_000;
 
 test('a disk fails under load: its targets alone go offline, and an empty one in its place is filled', async () => {
