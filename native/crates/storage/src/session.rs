@@ -13,7 +13,7 @@ use transport::{Connection, Handler, Incoming, Transport, call, call_wait};
 use wire::message::{
     GiveBackRequest, HeartbeatRequest, MessageKind, NodeKind, RegisterRequest, RoutingPush, SuspectRequest,
 };
-use wire::{NodeId, Result};
+use wire::{NodeId, Result, feature_level};
 
 /// A manager that needs longer is as good as none: another one is tried before the lease ends.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -175,6 +175,7 @@ impl Session {
         }
         *self.connection.lock() = Some(connection.clone());
         let (registered, _) = call_wait(&*connection, self.registration(), Vec::new(), ANSWER_TIMEOUT)?;
+        feature_level::require(registered.feature_level)?;
         log::info!(target: "storage", manager = manager; "manager.registered");
         self.service.apply(registered.routing, None);
         let period = Duration::from_millis(u64::from(registered.heartbeat_ms.clamp(50, 10_000)));
@@ -200,7 +201,7 @@ impl Session {
             incarnation: self.service.shared.incarnation,
             address: self.address.clone(),
             cluster: self.cluster.clone(),
-            feature_level: wire::limits::FEATURE_LEVEL,
+            feature_level: feature_level::FEATURE_LEVEL,
             pid: std::process::id(),
             targets: self.service.reports(),
             disks: self.disks.clone(),

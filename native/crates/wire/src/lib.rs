@@ -2,6 +2,7 @@
 
 pub mod buffer;
 mod error;
+pub mod feature_level;
 mod frame;
 #[rustfmt::skip]
 #[allow(clippy::all, clippy::pedantic)]

@@ -18,8 +18,3 @@ pub const CHANNELS_MAX: u32 = 64;
 
 /// Longest name of a directory entry, as in every POSIX file system.
 pub const NAME_BYTES_MAX: usize = 255;
-
-/// The newest feature level that this release speaks (P27); the same as in core/src/limits.ts. 1: the first. 2: a
-/// chain table may have earlier versions, so whoever takes each table for its only one would look for chunks in wrong
-/// places.
-pub const FEATURE_LEVEL: u32 = 2;

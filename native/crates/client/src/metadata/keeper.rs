@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use transport::{Connection, call_wait};
+use wire::feature_level::FEATURE_LEVEL;
 use wire::message as m;
 use wire::{Code, Error, Result};
 
@@ -113,8 +114,7 @@ impl Session {
         let host = self.state.lock().core.upgrade().map_or_else(String::new, |core| core.config.host.clone());
         let me = self.identity.current();
         let header = m::RequestHeader { client: me.bytes(), ..Default::default() };
-        let request =
-            m::HelloRequest { header: Some(header), host, feature_level: wire::limits::FEATURE_LEVEL };
+        let request = m::HelloRequest { header: Some(header), host, feature_level: FEATURE_LEVEL };
         let (reply, _) = call_wait(connection, request, Vec::new(), HELLO_TIMEOUT).inspect_err(|error| {
             if error.code == Code::Fenced
                 && let Some(core) = self.state.lock().core.upgrade()

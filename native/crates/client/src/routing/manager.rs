@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use transport::{Connection, Handler, Incoming, Transport, call_wait};
 use wire::message::{self as m, NodeKind};
-use wire::{ClientId, Code, Error, MessageKind, Result};
+use wire::{ClientId, Code, Error, MessageKind, Result, feature_level};
 
 /// P4: a client's lease is 10 s, so that four heartbeats may be lost.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -238,7 +238,7 @@ impl Shared {
             kind: NodeKind::NodeClient as i32,
             address: self.settings.host.clone(),
             cluster: self.settings.cluster.clone(),
-            feature_level: wire::limits::FEATURE_LEVEL,
+            feature_level: feature_level::FEATURE_LEVEL,
             pid: std::process::id(),
             incarnation: 1,
             again,
@@ -246,6 +246,7 @@ impl Shared {
         };
         let (reply, _) = self.fenced(me, call_wait(connection, request, Vec::new(), CALL_TIMEOUT))?;
         *self.registered.lock() = Some(me.client);
+        feature_level::require(reply.feature_level)?;
         if let Some(routing) = &reply.routing
             && !self.routing.apply(routing)
         {

@@ -202,6 +202,14 @@ fn a_client_of_another_cluster_or_without_a_manager_is_told_why() {
     let other = client::Config { cluster: "other".into(), ..cluster.config() };
     let error = client::Client::connect_over(cluster.transport.clone(), other).err().unwrap();
     assert_eq!(error.code, Code::WrongCluster);
+    for level in [0, wire::feature_level::FEATURE_LEVEL + 1] {
+        cluster.manager.speak(level);
+        let soon =
+            client::Config { connect_timeout: std::time::Duration::from_millis(200), ..cluster.config() };
+        let error = client::Client::connect_over(cluster.transport.clone(), soon).err().unwrap();
+        assert!(error.detail.contains("feature level"), "{error}");
+    }
+    cluster.manager.speak(wire::feature_level::FEATURE_LEVEL);
     let names = client::Config {
         without_names: false,
         connect_timeout: std::time::Duration::from_millis(200),

@@ -34,6 +34,8 @@ struct State {
     /// What the table becomes as soon as somebody asks for the routing.
     unseen: Option<m::ChainTable>,
     asked: usize,
+    /// What it says that its cluster writes.
+    feature_level: u32,
 }
 
 impl State {
@@ -85,6 +87,7 @@ impl State {
             self.version += 1;
         }
         m::RegisterReply {
+            feature_level: self.feature_level,
             heartbeat_ms: HEARTBEAT_MS as u32,
             lease_ms: LEASE_MS as u32,
             routing: Some(self.routing()),
@@ -133,6 +136,7 @@ impl TestManager {
             table: m::ChainTable { id: 1, version: 1, chains: (1..=chains).collect(), ..Default::default() },
             unseen: None,
             asked: 0,
+            feature_level: wire::feature_level::FEATURE_LEVEL,
         }));
         let listener = transport.listen("127.0.0.1:0", Arc::new(Answers(state.clone()))).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -144,6 +148,10 @@ impl TestManager {
             }
         });
         TestManager { state, address: listener.address(), listener, stop }
+    }
+
+    pub fn speak(&self, feature_level: u32) {
+        self.state.lock().feature_level = feature_level;
     }
 
     pub fn add_meta(&self, address: &str) {

@@ -15,8 +15,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wire::message::Chain;
 
-/// How often a target that failed tries to come back, one short of space asks whether there is more, and
-/// damage is looked at again.
+/// How often the disk is asked whether it takes writes, a target that failed tries to come back, one short of
+/// space asks whether there is more, and damage is looked at again.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// News for the targets of a disk that were not brought to them yet: of each chain the newest view, and the
@@ -178,6 +178,9 @@ impl Control {
                 }
                 if looked.elapsed() >= LOOK_PAUSE {
                     looked = Instant::now();
+                    if let Err(error) = self.disk.probe() {
+                        targets.iter().for_each(|target| target.fail_unless_offline(&error));
+                    }
                     targets.iter().for_each(|target| target.look());
                 }
             }

@@ -3,6 +3,7 @@
 
 pub mod control;
 pub mod pace;
+mod probe;
 pub mod progress;
 pub mod scrubber;
 
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use wire::Result;
 
 /// One reads while the other waits for a buffer; more would only take the disk from clients.
 const RESYNC_THREADS: usize = 2;
@@ -49,6 +51,7 @@ pub struct DiskShare {
     pub scrub_pace: Pace,
     pub inbox: Inbox,
     hangs: AtomicBool,
+    refuses: AtomicBool,
 }
 
 impl DiskShare {
@@ -72,6 +75,7 @@ impl DiskShare {
             traffic,
             inbox: Inbox::default(),
             hangs: AtomicBool::new(false),
+            refuses: AtomicBool::new(false),
         }
     }
 
@@ -86,6 +90,22 @@ impl DiskShare {
 
     pub fn hangs(&self) -> bool {
         self.hangs.load(Ordering::Acquire)
+    }
+
+    /// Whether it takes a write now; whoever asks waits for the disk.
+    ///
+    /// # Errors
+    /// What the disk says: nothing on it may be served.
+    pub fn probe(&self) -> Result<()> {
+        let _running = self.operations.begin();
+        let probed = probe::probe(&self.path);
+        self.refuses.store(probed.is_err(), Ordering::Release);
+        probed
+    }
+
+    /// When it was asked last: opening anything on it again is of no use yet.
+    pub fn refuses(&self) -> bool {
+        self.refuses.load(Ordering::Acquire)
     }
 
     /// Nothing is queued or running on any thread of the disk, for a moment at least. Not for one that hangs.

@@ -254,6 +254,13 @@ impl Target {
         self.feed(Input::Flushed { ticket: 0, result: Err(error) });
     }
 
+    /// The same for what is noticed again and again.
+    pub fn fail_unless_offline(self: &Arc<Self>, error: &Error) {
+        if self.standing().state != LocalState::LocalOffline {
+            self.fail(error.clone());
+        }
+    }
+
     /// A new version of the chain, or the same one with a lease. Before the target serves, the boot in which
     /// it does so is on the medium (P10).
     pub fn on_view(self: &Arc<Self>, chain: Chain, lease_until: Option<Time>) {
@@ -283,10 +290,8 @@ impl Target {
         self.end_hang();
         self.refresh_space();
         // A failure that no request has met yet, such as one in the background.
-        if let Some(error) = self.store.failure()
-            && self.standing().state != LocalState::LocalOffline
-        {
-            self.fail(error);
+        if let Some(error) = self.store.failure() {
+            self.fail_unless_offline(&error);
         }
         self.feed(Input::Tick);
         self.ask_unknown_space();
@@ -319,6 +324,9 @@ impl Target {
     /// After a failure, when the manager has taken the target out: opens the store anew, verified, so that
     /// it can come back through a resync (P11).
     fn reopen_if_offline(self: &Arc<Self>) {
+        if self.disk.refuses() {
+            return;
+        }
         {
             let Some(state) = self.lock_state() else { return };
             let offline = state.replica.report().0 == LocalState::LocalOffline;

@@ -133,6 +133,30 @@ fn a_disk_that_fails_leaves_its_chains_and_returns_verified() {
     }
 }
 
+#[test]
+fn a_disk_that_nobody_uses_is_noticed_when_it_takes_no_writes_any_more() {
+    let cluster = Cluster::start();
+    let client = cluster.client(1);
+    let mut model = Model::default();
+    (0..8).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 50_000))));
+    // What the check writes cannot be written; nobody else asks for anything.
+    let probe = cluster.disk(2).join("probe");
+    while !probe.exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::fs::remove_file(&probe).unwrap();
+    std::fs::create_dir(&probe).unwrap();
+    cluster.wait_serving(2 * CHAINS as usize);
+    assert_eq!(cluster.metric(2, "storage_targets_offline_total"), u64::from(CHAINS));
+    // It does not try to come back as long as it is so.
+    model.check(&client);
+    assert_eq!(cluster.manager.serving(), 2 * CHAINS as usize);
+    assert_eq!(cluster.metric(2, "storage_targets_offline_total"), u64::from(CHAINS));
+    std::fs::remove_dir(&probe).unwrap();
+    cluster.wait_serving(3 * CHAINS as usize);
+    model.check(&client);
+}
+
 /// After a failed flush the page cache shows what the medium does not have. All versions are equal, so the resync
 /// copies nothing; all the same the medium has everything when the target serves again.
 #[test]

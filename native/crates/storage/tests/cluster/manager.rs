@@ -35,6 +35,9 @@ struct State {
     fences: BTreeMap<u64, (u64, u64, u64)>,
     /// No chain changes, whoever is gone.
     frozen: bool,
+    heard: u64,
+    /// What it says that its cluster writes.
+    feature_level: u32,
 }
 
 impl State {
@@ -95,6 +98,8 @@ impl TestManager {
             fenced: BTreeSet::new(),
             fences: BTreeMap::new(),
             frozen: false,
+            heard: 0,
+            feature_level: wire::feature_level::FEATURE_LEVEL,
         }));
         let listener = transport.listen("127.0.0.1:0", Arc::new(Answers(state.clone()))).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -156,6 +161,15 @@ impl TestManager {
         self.state.lock().fences.get(&target).map_or(0, |(_, _, count)| *count)
     }
 
+    pub fn speak(&self, feature_level: u32) {
+        self.state.lock().feature_level = feature_level;
+    }
+
+    /// Heartbeats that came.
+    pub fn heard(&self) -> u64 {
+        self.state.lock().heard
+    }
+
     pub fn freeze(&self, frozen: bool) {
         self.state.lock().frozen = frozen;
     }
@@ -200,6 +214,7 @@ impl Handler for Answers {
                 state.version += 1;
                 state.connections.push(incoming.connection());
                 let reply = RegisterReply {
+                    feature_level: state.feature_level,
                     heartbeat_ms: HEARTBEAT_MS as u32,
                     lease_ms: LEASE_MS as u32,
                     routing: Some(state.routing()),
@@ -210,6 +225,7 @@ impl Handler for Answers {
             }
             MessageKind::KindHeartbeat => {
                 let request: HeartbeatRequest = incoming.decode().unwrap();
+                state.heard += 1;
                 let replier = incoming.replier();
                 if state.deaf_to.contains(&request.node) {
                     // As if the heartbeat never came.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use storage::StorageServer;
 use transport::TcpTransport;
 use wire::Code;
+use wire::feature_level::FEATURE_LEVEL;
 
 fn filled(cluster: &Cluster) -> (TestClient, Model) {
     let client = cluster.client(1);
@@ -115,6 +116,22 @@ fn a_stop_that_could_not_flush_is_no_clean_one_and_ends_the_mark_of_the_boot() {
         failed_stop(flush_of, Fault::Io);
         failed_stop(flush_of, Fault::IoDropsPages);
     }
+}
+
+#[test]
+fn a_server_that_is_too_old_for_its_cluster_serves_nothing() {
+    let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 1);
+    cluster.manager.speak(FEATURE_LEVEL + 1);
+    (1..=3).for_each(|node| cluster.start_server(node));
+    // It keeps asking: a manager of its own release may come back.
+    for node in 1..=3 {
+        while cluster.metric(node, "storage_heartbeats_failed_total") < 2 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    assert_eq!(cluster.manager.heard(), 0);
+    cluster.manager.speak(FEATURE_LEVEL);
+    cluster.wait_serving(3 * CHAINS as usize);
 }
 
 #[test]
