@@ -1,5 +1,5 @@
 // npm run soak: what takes long, one after another; prints the figures and adds them to bench/results/soak.json.
-//   --only kills,network,power,hardships,simulator,engine   choose (default: all)
+//   --only kills,network,power,hardships,changes,simulator,engine   choose (default: all)
 //   --minutes N                                     of each timed part (default: 10)
 //   --results FOLDER                                where figures go (default: bench/results)
 // A part that fails prints the command that repeats it, and does not keep the others from running.
@@ -43,8 +43,12 @@ const parts = {
       }),
   },
   hardships: {
-    sentence: 'a server is paused, its disk is slow, full, empty and broken, for half a minute each',
+    sentence: 'a server is paused, its disk is slow, full and empty, for half a minute each',
     run: () => run(vitest('tests/faults/hardships.test.ts'), { CATENA_HARDSHIP_MS: 30_000 }),
+  },
+  changes: {
+    sentence: 'servers and disks are drained, replaced, added and removed, fail and hang, half a minute each',
+    run: () => run(vitest('tests/cluster/change.test.ts'), { CATENA_CHANGE_SECONDS: 30 }),
   },
   simulator: {
     sentence: 'worlds of the chain protocol, seeds that no run before has seen',

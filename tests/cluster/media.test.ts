@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ExtraMount } from '../faults/extra-mount.ts';
 import { Load, untilEqual } from '../faults/load.ts';
+import { seedOf } from '../faults/schedule.ts';
 import { hashOf, writeLarge } from './content.ts';
 import { catena, RunningCluster } from './running-cluster.ts';
 
@@ -47,7 +48,8 @@ test('a direct server is killed under load beside a buffered one', async () => {
   expect(segmentsOf(3).length).toBeGreaterThan(0);
   const mount = await ExtraMount.start(cluster, 1);
   try {
-    const load = new Load({ cluster, mounts: [mount], seed: 11, seconds: 10, name: 'media' });
+    const seed = seedOf('tests/cluster/media.test.ts');
+    const load = new Load({ cluster, mounts: [mount], seed, seconds: 10, name: 'media' });
     for (const name of ['storage-1', 'storage-2', 'storage-3']) {
       await sleep(2_000);
       expect(cluster.tryKill(name)).toBe(true);
