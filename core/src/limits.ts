@@ -30,10 +30,10 @@ export const outgoingBytesMax = 32 << 20;
 export const nameBytesMax = 255;
 
 /**
- * The newest records and frames that this release reads and writes (P27); the same as in native/crates/wire. Raised when
- * one changes in a way that older releases cannot read. Which level a cluster writes the manager decides: at most what
- * every member knows. 1: the first. 2: a chain table may have earlier versions, so whoever takes each table for its only
- * one would look for chunks in wrong places.
+ * The newest records and frames that this release reads and writes (P27); the same as in native/crates/wire. Raised
+ * when one changes in a way that older releases cannot read. Which level a cluster writes the manager decides: at most
+ * what every member knows. 1: the first. 2: a chain table may have earlier versions, so whoever takes each table for
+ * its only one would look for chunks in wrong places.
  */
 export const featureLevel = 2;
 

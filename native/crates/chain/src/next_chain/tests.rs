@@ -7,7 +7,8 @@
 //! A chain may be `reordering`, or have `given_up` its preferred order for now; whoever is at rest has `rests` among
 //! its flags.
 //!
-//! A member may be one that `leaves` or `stops`; an order is `+D` (it joins), `-A` (it leaves), `=A` (it stays), `:CAB` (the order that is preferred).
+//! A member may be one that `leaves` or `stops`; an order is `+D` (it joins), `-A` (it leaves), `=A` (it stays),
+//! `:CAB` (the order that is preferred).
 
 use super::next_chain;
 use wire::message::{
