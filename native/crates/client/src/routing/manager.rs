@@ -117,8 +117,37 @@ impl ManagerLink {
     }
 }
 
-/// Applies pushes. A push that does not fit wakes the thread to ask for the whole table.
-struct Pushes(ManagerLink);
+/// Applies pushes, as soon as the manager is one that this release understands (P27). A push that came before, or
+/// that does not fit, wakes the thread to ask for the whole table.
+struct Pushes {
+    link: ManagerLink,
+    before: Mutex<Before>,
+}
+
+/// The answer to the registration.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    Pushes,
+    /// It came.
+    Over,
+}
+
+impl Pushes {
+    fn accept(&self) {
+        if std::mem::replace(&mut *self.before.lock(), Before::Over) == Before::Pushes {
+            self.link.refresh();
+        }
+    }
+
+    fn is_accepted(&self) -> bool {
+        let mut before = self.before.lock();
+        if *before == Before::Nothing {
+            *before = Before::Pushes;
+        }
+        *before == Before::Over
+    }
+}
 
 impl Handler for Pushes {
     fn handle(&self, mut incoming: Incoming<'_>) {
@@ -126,16 +155,17 @@ impl Handler for Pushes {
             return incoming.refuse_unknown();
         }
         if let Ok(m::RoutingPush { routing: Some(routing) }) = incoming.decode()
-            && !self.0.0.routing.apply(&routing)
+            && self.is_accepted()
+            && !self.link.0.routing.apply(&routing)
         {
-            self.0.refresh();
+            self.link.refresh();
         }
     }
 
     fn closed(&self, _peer: &str) {
         // Under the lock, or the thread could look at the connection before and sleep after.
-        let _wishes = self.0.0.wishes.lock();
-        self.0.0.wake.notify_one();
+        let _wishes = self.link.0.wishes.lock();
+        self.link.0.wake.notify_one();
     }
 }
 
@@ -182,9 +212,11 @@ impl Shared {
 
     /// Registers and stays until the connection is lost (`Ok`: it worked for a while).
     fn serve(self: &Arc<Self>, address: &str) -> Result<()> {
-        let handler = Arc::new(Pushes(ManagerLink(self.clone())));
-        let connection = self.transport.connect(address, CALL_TIMEOUT, handler)?;
+        let pushes =
+            Arc::new(Pushes { link: ManagerLink(self.clone()), before: Mutex::new(Before::Nothing) });
+        let connection = self.transport.connect(address, CALL_TIMEOUT, pushes.clone())?;
         let heartbeat = self.register(&*connection)?;
+        pushes.accept();
         log::info!(target: "client", manager = address; "manager.connected");
         let mut due = Instant::now() + heartbeat;
         let mut sequence = 0;
@@ -245,8 +277,8 @@ impl Shared {
             ..Default::default()
         };
         let (reply, _) = self.fenced(me, call_wait(connection, request, Vec::new(), CALL_TIMEOUT))?;
-        *self.registered.lock() = Some(me.client);
         feature_level::require(reply.feature_level)?;
+        *self.registered.lock() = Some(me.client);
         if let Some(routing) = &reply.routing
             && !self.routing.apply(routing)
         {
