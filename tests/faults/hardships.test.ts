@@ -222,10 +222,11 @@ test('a disk that is not mounted is not filled below its mount point', async () 
   process.kill(supervisor, 'SIGSTOP');
   try {
     process.kill(pid, 'SIGKILL');
-    // Nobody waits for it, so that its end is seen; only then it has let go of its files.
-    await expect
-      .poll(() => readFileSync(`/proc/${pid}/status`, 'utf8'), { timeout: 30_000 })
-      .toMatch(/^State:\tZ/m);
+    // Nobody waits for it, so that its end is seen; when the last of its threads is gone, it has let go of its files.
+    const left = (): string[] => readdirSync(`/proc/${pid}/task`);
+    const isOver = (): boolean =>
+      left().length === 1 && /^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    await expect.poll(isOver, { timeout: 30_000 }).toBe(true);
     await fileSystem.unmount();
   } finally {
     process.kill(supervisor, 'SIGCONT');

@@ -159,7 +159,9 @@ impl World {
     /// What a fenced client changed was there when its fence held (P4).
     fn judge_fences(&mut self) {
         for chunk in self.chunks() {
-            let content = self.nodes[0].engine.newest(chunk).content;
+            // All copies are equal by now.
+            let member = self.members().next().expect("a chain has members");
+            let content = member.engine.newest(chunk).content;
             let late = content.lineage.operations().find(|number| {
                 let identity = self.history.operations[*number as usize - 1].identity;
                 let fence = self.history.fences.get(&identity);
