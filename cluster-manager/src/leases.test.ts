@@ -180,10 +180,29 @@ describe('proven ends (P1 b)', () => {
     leases.heartbeat(0, beat(10n, 1n, LOCAL_UPTODATE), first);
     const giveBack = (incarnation: bigint): message.GiveBackRequest =>
       message.GiveBackRequest.fromPartial({ ...key, incarnation, targets: [report(LOCAL_ONLINE, 9n)] });
-    leases.giveBack(giveBack(9n));
+    leases.giveBack(giveBack(9n), none);
     expect(leases.fact(1, member)).toMatchObject({ alive: true, chainVersion: 4n });
-    leases.giveBack(giveBack(10n));
+    leases.giveBack(giveBack(10n), none);
     expect(leases.fact(1, member)).toMatchObject({ alive: false, gone: true, chainVersion: 9n });
+  });
+
+  test('a lease that is given back to a manager that has not heard the node is known by what is stored', () => {
+    const leases = new Leases({ leaseMs: 5_000, nowMs: 0 });
+    const stored = { incarnation: 10n, pid: 77 };
+    const giveBack = (incarnation: bigint): message.GiveBackRequest =>
+      message.GiveBackRequest.fromPartial({ ...key, incarnation });
+    leases.giveBack(giveBack(9n), stored);
+    leases.giveBack(giveBack(0n), none);
+    expect(leases.fact(0, member).gone).toBe(false);
+    leases.giveBack(giveBack(10n), stored);
+    expect(leases.fact(0, member)).toMatchObject({ gone: true, alive: false });
+  });
+
+  test('the end of a process that never registered says nothing of the one that did', () => {
+    const leases = registered();
+    expect(leases.exited(exit(0, 11n), none)).toBe(false);
+    expect(leases.fact(1, member)).toMatchObject({ alive: true, gone: false });
+    expect(leases.heartbeat(1, beat(10n, 1n), first)).toBe(true);
   });
 
   test('suspicion is not death', () => {

@@ -1,6 +1,6 @@
-// Who is alive, of the nodes that hold leases (P1-P3). Pure: time and messages in, facts out; the same
-// bookkeeping as native/crates/chain/src/manager.rs, which the simulator runs. It never takes suspicion for
-// death.
+// Who is alive, of the nodes that hold leases (P1-P3). Pure: time and messages in, facts out. It never takes
+// suspicion for death. The simulator runs the same rules in native/crates/chain/src/manager.rs, and twin.test.ts
+// compares what the two decide.
 import { FsError, message } from '@catena/core';
 
 /**
@@ -118,25 +118,26 @@ export class Leases {
   }
 
   /** Its last words count: they say whether it flushed everything. */
-  giveBack(request: message.GiveBackRequest): void {
-    const heard = this.#nodes.get(nameOf(request));
-    if (heard === undefined || heard.incarnation !== request.incarnation) return;
+  giveBack(request: message.GiveBackRequest, stored: StoredNode): void {
+    const heard = this.#heard(request);
+    const newest = newestOf(heard, stored);
+    if (newest.incarnation === 0n || request.incarnation !== newest.incarnation) return;
     for (const report of request.targets) heard.reports.set(report.target, report);
-    heard.exited = heard.incarnation;
+    heard.exited = newest.incarnation;
   }
 
   /**
-   * A parent saw the process end. An older process of the node is no news; `incarnation` 0: the pid alone
-   * says who.
+   * A parent saw the process end; `incarnation` 0: the pid alone says who. Only the end of the newest process that is
+   * known is news: an older one has been replaced, and one that never registered need not have held the data
+   * directory's lock, so it says nothing of the one that does.
    */
   exited(report: message.ExitReportRequest, stored: StoredNode): boolean {
     const heard = this.#heard(report);
-    const current = heard.incarnation !== 0n ? heard : stored;
-    if (current.incarnation === 0n) return false;
-    if (report.incarnation !== 0n ? report.incarnation < current.incarnation : report.pid !== current.pid)
-      return false;
-    if (report.incarnation > heard.exited) heard.exited = report.incarnation;
-    if (current.incarnation > heard.exited) heard.exited = current.incarnation;
+    const newest = newestOf(heard, stored);
+    if (newest.incarnation === 0n) return false;
+    const byPid = report.incarnation === 0n;
+    if (byPid ? report.pid !== newest.pid : report.incarnation !== newest.incarnation) return false;
+    heard.exited = newest.incarnation;
     return true;
   }
 
@@ -247,6 +248,11 @@ export class Leases {
 export interface StoredNode {
   readonly incarnation: bigint;
   readonly pid: number;
+}
+
+/** The newest process that this manager, or one before it, knows. */
+function newestOf(heard: Heard, stored: StoredNode): StoredNode {
+  return heard.incarnation === 0n ? stored : heard;
 }
 
 const kindNames: Record<message.NodeKind, string> = {

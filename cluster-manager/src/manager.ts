@@ -30,6 +30,8 @@ export interface ManagerOptions {
   readonly record: message.ManagerRecord;
   readonly store: StateStore;
   readonly nextChain: NextChain;
+  /** What chains are ordered with each tick; without it, what the administrator's changes want. */
+  readonly planned?: () => Plan;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -118,8 +120,7 @@ export class Manager {
     const { kind, node: id } = request;
     const stored = this.#routing.node(kind, id);
     if (stored === undefined) this.#requireNewNodeIsAllowed(request);
-    const known = { incarnation: stored?.incarnation ?? 0n, pid: stored?.pid ?? 0 };
-    this.#leases.register(this.#timeOfLeases(), request, connection, known);
+    this.#leases.register(this.#timeOfLeases(), request, connection, this.#routing.processOf(request));
     const { address, incarnation, pid } = request;
     const domain = request.domain === '' ? (stored?.domain ?? '') : request.domain;
     const disks = request.disks.length > 0 ? request.disks.length : (stored?.disks ?? 0);
@@ -196,9 +197,8 @@ export class Manager {
       await this.#fence(this.#clients.ofHeader(request.header), 'client.give-back');
       return;
     }
-    this.#leases.giveBack(request);
-    const node = { kind: request.kind, node: request.node };
-    this.options.log.info('node.give-back', { node: nameOf(node), incarnation: request.incarnation });
+    this.#leases.giveBack(request, this.#routing.processOf(request));
+    this.options.log.info('node.give-back', { node: nameOf(request), incarnation: request.incarnation });
     await this.#advance();
   }
 
@@ -213,10 +213,8 @@ export class Manager {
       await this.#fence(this.#clients.ofProcess(pid, hostOf(connection.peer)), 'client.exit');
       return;
     }
-    const stored = this.#routing.node(kind, node);
-    const known = { incarnation: stored?.incarnation ?? 0n, pid: stored?.pid ?? 0 };
     this.#timeOfLeases();
-    const news = this.#leases.exited(request, known);
+    const news = this.#leases.exited(request, this.#routing.processOf(request));
     this.options.log.info('node.exit', { node: nameOf({ kind, node }), pid, news });
     if (news) await this.#advance();
   }
@@ -391,6 +389,7 @@ export class Manager {
 
   /** What changes want next; with every tick and not with every heartbeat, since it looks at every chain. */
   #plan(): Plan {
+    if (this.options.planned !== undefined) return this.options.planned();
     const moves = movesOf(this.#ordered.changes);
     return moves.length === 0 ? noOrders : plan(moves, this.layout());
   }

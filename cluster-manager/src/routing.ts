@@ -4,7 +4,7 @@
 import { strict as assert } from 'node:assert';
 import type { message } from '@catena/core';
 import { isGrownFrom } from './growth.ts';
-import { nameOf } from './leases.ts';
+import { type NodeKey, nameOf, type StoredNode } from './leases.ts';
 
 /** Ends of clients that deltas can still name; who is further behind gets the whole table. */
 const endsMax = 4_096;
@@ -73,6 +73,11 @@ export class RoutingTable {
 
   node(kind: message.NodeKind, id: number): message.Node | undefined {
     return this.#nodes.get(nameOf({ kind, node: id }))?.value;
+  }
+
+  /** The newest process that ever registered as this node. */
+  processOf({ kind, node }: NodeKey): StoredNode {
+    return this.node(kind, node) ?? { incarnation: 0n, pid: 0 };
   }
 
   /** The next version with this change, to be stored before `apply`. */

@@ -1,5 +1,8 @@
-//! Chain replication without I/O: no clock, socket, disk, randomness or thread. The storage server, the
-//! manager and the client run these state machines, and the simulator runs exactly the same ones.
+//! Chain replication without I/O: no clock, socket, disk, randomness or thread. The storage server and the client
+//! run these state machines, and the simulator runs exactly the same ones. Of the manager that is true of
+//! [`next_chain`] alone: which facts it is asked with, leases and fences are decided in TypeScript in the product
+//! and by [`manager`] in the simulator, and a test compares the two, decision by decision
+//! (`cluster-manager/src/twin.test.ts`).
 //!
 //! # [`Replica`]: one target's member of its chain
 //! The executor (storage server, simulator) owns the engine and the connections. It keeps one `Replica` per
@@ -43,13 +46,16 @@
 //! journal record as the staged update (P7); it enters the engine's table at `Commit`.
 //!
 //! # [`next_chain`]: the manager's transition, pure.
-//! # [`manager`]: which facts it needs and the leases, as a small state machine.
+//! # [`manager`], [`ClientLeases`]: which facts it needs, leases and fences, as the product's manager decides them.
 //! # [`client`]: replica choice, retries, channels of the client.
 
 pub mod client;
+mod client_leases;
 pub mod limits;
 mod live_clients;
 pub mod manager;
+#[cfg(test)]
+mod manager_tests;
 pub mod museum;
 mod next_chain;
 mod replica;
@@ -57,6 +63,7 @@ mod time;
 mod update;
 mod view;
 
+pub use client_leases::ClientLeases;
 pub use live_clients::{LiveClients, Standing};
 pub use next_chain::next_chain;
 pub use replica::{Identity, Input, Output, Recovered, RecoveredUpdate, Replica, ReplyTo};

@@ -79,6 +79,11 @@ impl LiveClients {
         }
     }
 
+    /// In no order.
+    pub fn live(&self) -> impl Iterator<Item = ClientId> + '_ {
+        self.live.iter().copied()
+    }
+
     pub fn is_live(&self, client: ClientId) -> bool {
         self.live.contains(&client)
     }

@@ -1,6 +1,7 @@
-//! The manager's bookkeeping of leases and reports, as a small state machine: what the product's manager does
-//! in TypeScript, written down once so that the simulator can run it and the product can be compared with it.
-//! It turns messages into the facts that `next_chain` needs.
+//! The manager's bookkeeping of leases, reports and fences, as a small state machine: it turns messages into the
+//! facts that `next_chain` needs. The product's manager decides the same in TypeScript; the simulator runs this
+//! one. `sim manager-trace` writes down what it was told and decided, and `cluster-manager/src/twin.test.ts`
+//! tells the product the same, and compares each decision: a rule is changed in both, or that test fails.
 
 use crate::museum::{Planted, planted};
 use crate::{LiveClients, Time, next_chain};
@@ -16,6 +17,9 @@ use wire::message::{
 pub fn lease_with_margin_ms(lease_ms: u64) -> u64 {
     lease_ms + lease_ms / 100 + 250
 }
+
+/// A pause of the manager that is longer than this is like a restart: heartbeats wait in the sockets.
+pub(crate) const STALL_MS: u64 = 1000;
 
 #[derive(Clone, Copy, Debug)]
 pub struct ManagerConfig {
@@ -35,8 +39,18 @@ struct Node {
     reports: BTreeMap<u64, TargetReport>,
     lease_end: Time,
     heard: Time,
+    /// Until then a target without a report is unknown, not offline.
+    has_reported: bool,
     /// The newest incarnation whose exit was reported, or that gave its lease back.
     exited: u64,
+}
+
+/// What the manager holds a node for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeStanding {
+    pub incarnation: u64,
+    pub alive: bool,
+    pub lease_end: Time,
 }
 
 /// What survives this manager, and what everybody is told, under one version that rises with each change.
@@ -45,6 +59,8 @@ pub struct Published {
     pub version: u64,
     pub chains: Vec<Chain>,
     pub clients: Arc<LiveClients>,
+    /// The newest incarnation of each node that registered: an older one is refused by every later manager (R3).
+    pub incarnations: BTreeMap<u32, u64>,
 }
 
 /// The answer to a heartbeat: the lease holds with what is published when it is written (R4).
@@ -74,12 +90,15 @@ pub fn fence_holds_in(chain: &Chain, version: u64, head: Option<&TargetReport>) 
 pub struct Manager {
     config: ManagerConfig,
     started: Time,
+    /// Silence counts from here: this manager's start, or the end of its last pause.
+    listens_since: Time,
+    looked: Time,
     published: Published,
     nodes: BTreeMap<u32, Node>,
     outage_since: BTreeMap<u32, Time>,
     /// Which version of each chain is known since when.
     versions: BTreeMap<u32, (u64, Time)>,
-    /// By chain, until the next look at it.
+    /// By chain, until the next look at everything.
     orders: BTreeMap<u32, ChainOrder>,
 }
 
@@ -94,6 +113,8 @@ impl Manager {
         Manager {
             config,
             started: now,
+            listens_since: now,
+            looked: now,
             published,
             nodes: BTreeMap::new(),
             outage_since: BTreeMap::new(),
@@ -117,10 +138,10 @@ impl Manager {
         self.change_clients(Routing { clients_added, ..Routing::default() });
     }
 
-    /// The client may write no more. Its fence holds, and what it had may be released, once `fence_holds`
+    /// These clients may write no more. Their fence holds, and what they had may be released, once `fence_holds`
     /// says so of the version that this returns (P4).
-    pub fn fence(&mut self, client: ClientId) -> u64 {
-        let clients_removed = vec![client.0.to_vec().into()];
+    pub fn fence(&mut self, clients: &[ClientId]) -> u64 {
+        let clients_removed = clients.iter().map(|client| client.0.to_vec().into()).collect();
         self.change_clients(Routing { clients_removed, ..Routing::default() });
         self.published.version
     }
@@ -148,7 +169,50 @@ impl Manager {
         })
     }
 
-    /// A registration or heartbeat. `None`: it is too old to count, or its process is known to be gone.
+    /// To be called before each decision; what takes a time calls it. After a pause everybody gets the time of a
+    /// lease to be heard again.
+    pub fn look(&mut self, now: Time) {
+        if now.since_ms(self.looked) > STALL_MS {
+            self.listens_since = now;
+            let end = now.plus_ms(lease_with_margin_ms(self.config.lease_ms));
+            for known in self.nodes.values_mut().filter(|known| known.lease_end > self.looked) {
+                known.lease_end = known.lease_end.max(end);
+            }
+        }
+        self.looked = now;
+    }
+
+    /// Whether this manager has heard this process, and no newer one.
+    pub fn is_registered(&self, node: u32, incarnation: u64) -> bool {
+        self.nodes.get(&node).is_some_and(|known| known.incarnation == incarnation)
+    }
+
+    /// The newest process of the node that this manager or one before it knows; 0: none.
+    fn newest(&self, node: u32) -> u64 {
+        let heard = self.nodes.get(&node).map_or(0, |known| known.incarnation);
+        heard.max(self.published.incarnations.get(&node).copied().unwrap_or(0))
+    }
+
+    /// A process speaks to this manager for the first time. False: a newer one is known, or its end is. Who
+    /// registered is to be stored before anything else is decided.
+    pub fn register(&mut self, now: Time, node: u32, incarnation: u64, reports: Vec<TargetReport>) -> bool {
+        self.look(now);
+        let newest = self.newest(node);
+        let known = self.nodes.entry(node).or_default();
+        if incarnation < newest || incarnation <= known.exited {
+            return false;
+        }
+        if incarnation > known.incarnation {
+            *known = Node { incarnation, exited: known.exited, ..Node::default() };
+        }
+        known.sequence = 0;
+        self.published.incarnations.insert(node, incarnation);
+        self.renew(now, node, reports);
+        true
+    }
+
+    /// `None`: it is too old to count, or its process is known to be gone. Of a process that has not registered it
+    /// is the registration, too.
     pub fn heartbeat(
         &mut self,
         now: Time,
@@ -156,29 +220,61 @@ impl Manager {
         (incarnation, sequence): (u64, u64),
         reports: Vec<TargetReport>,
     ) -> Option<Grant> {
+        self.look(now);
+        if !self.is_registered(node, incarnation) {
+            self.register(now, node, incarnation, reports.clone());
+        }
         let known = self.nodes.entry(node).or_default();
-        let older = incarnation < known.incarnation;
-        let repeated = incarnation == known.incarnation && sequence <= known.sequence;
+        let stranger = incarnation != known.incarnation;
+        let repeated = sequence <= known.sequence;
         let gone = incarnation <= known.exited;
-        if (older || repeated || gone) && !planted(Planted::R3) {
+        if (stranger || repeated || gone) && !planted(Planted::R3) {
             return None;
         }
-        if incarnation > known.incarnation {
-            known.reports.clear();
-            known.lease_end = Time::ZERO;
-        }
-        known.incarnation = known.incarnation.max(incarnation);
         known.sequence = sequence;
-        known.reports.extend(reports.into_iter().map(|report| (report.target, report)));
-        known.heard = now;
-        known.lease_end = known.lease_end.max(now.plus_ms(lease_with_margin_ms(self.config.lease_ms)));
+        known.has_reported = true;
+        self.renew(now, node, reports);
         Some(Grant { lease_ms: self.config.lease_ms })
     }
 
-    /// Its parent saw the process end, or it gave its lease back (P1).
-    pub fn exited(&mut self, node: u32, incarnation: u64) {
+    fn renew(&mut self, now: Time, node: u32, reports: Vec<TargetReport>) {
+        let end = now.plus_ms(lease_with_margin_ms(self.config.lease_ms));
+        let known = self.nodes.entry(node).or_default();
+        // All of them each time: a target that was removed is not reported any more.
+        if !reports.is_empty() {
+            known.reports = reports.into_iter().map(|report| (report.target, report)).collect();
+            known.has_reported = true;
+        }
+        known.heard = now;
+        known.lease_end = known.lease_end.max(end);
+    }
+
+    /// Its parent saw the process end (P1). Returns whether that is news: only the end of the newest process that is
+    /// known counts. An older one has been replaced, and one that never registered need not have held the
+    /// data directory's lock, so it says nothing of the one that does.
+    pub fn exited(&mut self, node: u32, incarnation: u64) -> bool {
+        if incarnation == 0 || incarnation != self.newest(node) {
+            return false;
+        }
         let known = self.nodes.entry(node).or_default();
         known.exited = known.exited.max(incarnation);
+        true
+    }
+
+    /// It gave its lease back (P1). Its last words count.
+    pub fn give_back(&mut self, node: u32, incarnation: u64, reports: Vec<TargetReport>) {
+        if self.exited(node, incarnation) {
+            let known = self.nodes.entry(node).or_default();
+            known.reports.extend(reports.into_iter().map(|report| (report.target, report)));
+        }
+    }
+
+    pub fn standing(&self, now: Time, node: u32) -> NodeStanding {
+        let unknown = Node::default();
+        let known = self.nodes.get(&node).unwrap_or(&unknown);
+        let (incarnation, lease_end) = (known.incarnation, known.lease_end);
+        let alive = incarnation != 0 && known.exited < incarnation && now < lease_end;
+        NodeStanding { incarnation, alive, lease_end }
     }
 
     /// The administrator changes who is a member. Not stored: what came of it is, in the chain.
@@ -186,8 +282,19 @@ impl Manager {
         self.orders.insert(chain, order);
     }
 
-    /// Moves every chain on. The caller makes the result durable, then tells everybody.
+    /// Moves every chain on, by the facts and by order. The caller makes the result durable, then tells everybody.
     pub fn advance(&mut self, now: Time) -> Vec<Chain> {
+        let orders = std::mem::take(&mut self.orders);
+        self.move_on(now, orders)
+    }
+
+    /// The same when a fact has changed, between two looks at everything.
+    pub fn advance_by_facts(&mut self, now: Time) -> Vec<Chain> {
+        self.move_on(now, BTreeMap::new())
+    }
+
+    fn move_on(&mut self, now: Time, mut orders: BTreeMap<u32, ChainOrder>) -> Vec<Chain> {
+        self.look(now);
         let mut changed = Vec::new();
         for place in 0..self.published.chains.len() {
             let chain = &self.published.chains[place];
@@ -213,7 +320,7 @@ impl Manager {
                 chain: Some(chain.clone()),
                 outage_ms: now.since_ms(since),
                 outage_grace_ms: self.config.outage_grace_ms,
-                order: self.orders.remove(&chain.id),
+                order: orders.remove(&chain.id),
             };
             let reply = next_chain(&request);
             if reply.changed {
@@ -228,10 +335,13 @@ impl Manager {
 
     fn fact(&self, now: Time, member: &Member) -> TargetFact {
         let grace = lease_with_margin_ms(self.config.lease_ms);
-        let heard_out = now.since_ms(self.started) >= grace || planted(Planted::HastyManager);
+        let heard_out = now.since_ms(self.listens_since) >= grace || planted(Planted::HastyManager);
         let unknown = Node::default();
         let node = self.nodes.get(&member.node).unwrap_or(&unknown);
         let exited = node.exited >= node.incarnation.max(1);
+        // A process that has registered with a new manager and not reported yet goes on serving: it takes nothing
+        // back.
+        let is_unknown = !node.has_reported && node.incarnation == member.incarnation;
         let silence_ms = 2 * self.config.heartbeat_ms;
         let silent = planted(Planted::SuspicionIsDeath) && now.since_ms(node.heard) > silence_ms;
         let alive = node.incarnation != 0 && !exited && now < node.lease_end && !silent;
@@ -252,7 +362,7 @@ impl Manager {
             fresh: report.fresh,
             disk_error: report.disk_error,
             gone,
-            incarnation: node.incarnation,
+            incarnation: if is_unknown { 0 } else { node.incarnation },
             stopped: report.stopped,
             created: report.created,
             at_rest: report.at_rest,

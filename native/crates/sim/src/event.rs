@@ -112,6 +112,11 @@ pub enum Request {
         sequence: u64,
         reports: Vec<TargetReport>,
     },
+    /// Only in traced worlds.
+    ClientHeartbeat {
+        identity: u32,
+        sequence: u64,
+    },
     Routing,
     Space,
 }
@@ -272,6 +277,10 @@ pub enum Fault {
     ManagerStop {
         ms: u64,
     },
+    /// It goes on later, and its messages wait.
+    ManagerPause {
+        ms: u64,
+    },
     /// The manager takes a client for dead.
     Fence {
         client: usize,
@@ -281,8 +290,28 @@ pub enum Fault {
         node: usize,
         incarnation: u64,
     },
+    /// Of a lease, with its last words.
+    GiveBack {
+        node: usize,
+        incarnation: u64,
+        reports: Vec<TargetReport>,
+    },
     /// From now on nothing fails.
     Heal,
+}
+
+impl Fault {
+    /// A manager that is paused hears of it later.
+    pub fn tells_manager(&self) -> bool {
+        matches!(
+            self,
+            Fault::ExitReport { .. }
+                | Fault::GiveBack { .. }
+                | Fault::Fence { .. }
+                | Fault::Order
+                | Fault::Rotate { .. }
+        )
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -343,6 +372,9 @@ pub enum Event {
     },
     ClientRegistration {
         identity: u32,
+    },
+    ClientHeartbeat {
+        client: usize,
     },
     ClientTimeout {
         client: usize,

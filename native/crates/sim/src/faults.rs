@@ -4,9 +4,13 @@
 use crate::engine::UPDATE_BYTES;
 use crate::event::{Address, Event, Fault};
 use crate::history::Action;
+use crate::manager_trace::end_step;
 use crate::world::World;
 use chain::museum::{Planted, planted};
-use wire::message::PublicState;
+use wire::message::{PublicState, TargetReport};
+
+/// Three times what the manager takes for a pause.
+const MANAGER_PAUSE_MS: u64 = 3000;
 
 #[derive(Clone, Copy)]
 enum Choice {
@@ -18,6 +22,7 @@ enum Choice {
     Pause,
     Cut,
     ManagerRestart,
+    ManagerPause,
     DiskError,
     Fence,
     Order,
@@ -33,6 +38,10 @@ impl World {
     pub fn fault(&mut self, fault: Fault) {
         if !matches!(fault, Fault::Next) {
             self.note(|| format!("{fault:?}"));
+        }
+        if self.now < self.manager.paused_until && fault.tells_manager() {
+            let delay = self.manager.paused_until - self.now;
+            return self.schedule(delay, Event::Fault(fault));
         }
         match fault {
             Fault::Next => self.next_fault(),
@@ -65,11 +74,16 @@ impl World {
             Fault::Mend { from, to } => self.network.mend(from, to),
             Fault::ManagerStop { ms } => {
                 self.manager.running = None;
+                self.manager.paused_until = 0;
                 self.schedule(ms * 1000, Event::Fault(Fault::ManagerStart));
             }
-            Fault::Fence { client } => self.fence(client),
+            Fault::ManagerPause { ms } => self.pause_manager(ms),
+            Fault::Fence { client } => self.take_for_dead(client),
             Fault::ManagerStart => self.start_manager(),
-            Fault::ExitReport { node, incarnation } => self.report_exit(node, incarnation),
+            Fault::ExitReport { node, incarnation } => self.report_end(node, incarnation, None),
+            Fault::GiveBack { node, incarnation, reports } => {
+                self.report_end(node, incarnation, Some(reports));
+            }
             Fault::Heal => self.heal(),
         }
     }
@@ -108,6 +122,7 @@ impl World {
         }
         let incarnation = self.nodes[index].incarnation;
         let serves = self.nodes[index].engine.served_boot == self.nodes[index].boot;
+        let reports = vec![self.nodes[index].report()];
         self.end_node(index);
         let snapshot = self.nodes[index].engine.snapshot();
         let flushed = self.nodes[index].engine.flush(snapshot);
@@ -117,7 +132,7 @@ impl World {
             self.nodes[index].engine.lose();
         }
         let delay = self.random.between(100, 5000);
-        self.schedule(delay, Event::Fault(Fault::ExitReport { node: index, incarnation }));
+        self.schedule(delay, Event::Fault(Fault::GiveBack { node: index, incarnation, reports }));
         self.restart_later(index);
     }
 
@@ -129,16 +144,28 @@ impl World {
     }
 
     /// Repeated until a manager takes it (P28).
-    fn report_exit(&mut self, node: usize, incarnation: u64) {
-        match &mut self.manager.running {
-            Some(manager) => {
-                manager.exited(node as u32, incarnation);
-                if self.knobs.manager_eager {
-                    self.advance_chains();
-                }
+    fn report_end(&mut self, node: usize, incarnation: u64, last_words: Option<Vec<TargetReport>>) {
+        let now = self.manager.time(self.now);
+        let Some(manager) = &mut self.manager.running else {
+            let again = match last_words {
+                None => Fault::ExitReport { node, incarnation },
+                Some(reports) => Fault::GiveBack { node, incarnation, reports },
+            };
+            return self.schedule(200_000, Event::Fault(again));
+        };
+        let step = end_step(node, incarnation, last_words.as_deref());
+        manager.look(now);
+        let news = match last_words {
+            None => manager.exited(node as u32, incarnation),
+            Some(reports) => {
+                manager.give_back(node as u32, incarnation, reports);
+                true
             }
-            None => self.schedule(200_000, Event::Fault(Fault::ExitReport { node, incarnation })),
+        };
+        if self.knobs.manager_eager && news {
+            self.advance_by_facts();
         }
+        self.trace_step(|| step);
     }
 
     fn next_fault(&mut self) {
@@ -164,6 +191,7 @@ impl World {
             (Choice::Pause, knobs.pause),
             (Choice::Cut, knobs.cut),
             (Choice::ManagerRestart, knobs.manager_restart),
+            (Choice::ManagerPause, knobs.manager_pause),
             (Choice::DiskError, knobs.disk_error),
             (Choice::Fence, knobs.fence),
             (Choice::Order, knobs.order),
@@ -220,6 +248,7 @@ impl World {
                 }
                 Fault::ManagerStop { ms: self.random.between(1, 1 + longest) }
             }
+            Choice::ManagerPause => Fault::ManagerPause { ms: self.random.between(1, MANAGER_PAUSE_MS) },
             Choice::DiskError => Fault::DiskError { node },
             Choice::FlushError => {
                 if self.knobs.blackouts > 0.0 && self.random.chance(self.knobs.blackouts) {

@@ -68,6 +68,7 @@ pub struct Knobs {
     pub pause: u32,
     pub cut: u32,
     pub manager_restart: u32,
+    pub manager_pause: u32,
     /// One member is to leave for another, or the last such order is taken back.
     pub order: u32,
     /// The administrator prefers another order of the members.

@@ -1,12 +1,13 @@
-//! `sim chain ...`: runs worlds, prints what broke and the one command that shows it again. The only place of
-//! the simulator with a clock, a file and a process.
+//! `sim chain ...`: runs worlds, prints what broke and the one command that shows it again; `sim manager-trace
+//! ...`: prints what the managers of worlds were told and decided. The only place of the simulator with a clock,
+//! a file and a process.
 
 mod options;
 mod record;
 mod totals;
 
 use options::{Mode, Options};
-use sim::run_seed;
+use sim::{run_seed, trace_manager};
 use std::io::Write;
 use std::process::ExitCode;
 use totals::{Totals, cpu_seconds};
@@ -64,6 +65,17 @@ fn check(options: &Options) -> bool {
     kept
 }
 
+fn trace_managers(options: &Options, first: u64, last: u64) -> bool {
+    (first..last).all(|seed| {
+        let (lines, outcome) = trace_manager(seed, options.choice.profile);
+        say(&lines.join("\n"));
+        if let Some(violation) = &outcome.violation {
+            let _ = writeln!(std::io::stderr(), "seed {seed}: {violation}");
+        }
+        outcome.violation.is_none()
+    })
+}
+
 fn main() -> ExitCode {
     let options = match options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
@@ -77,6 +89,7 @@ fn main() -> ExitCode {
     let kept = match &options.mode {
         Mode::Range { first, last } => run_range(&options, *first, *last),
         Mode::Check => check(&options),
+        Mode::ManagerTrace { first, last } => trace_managers(&options, *first, *last),
         Mode::Record { first, last, file } => record::run(&options, (*first, *last), file),
     };
     if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }

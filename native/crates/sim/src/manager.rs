@@ -6,16 +6,17 @@ use crate::engine::Content;
 use crate::event::{Address, Answer, Event, Grant, Message, Request};
 use crate::history::{HeldFence, Raise};
 use crate::knobs::Knobs;
+use crate::manager_trace::{client_step, heartbeat_step, order_step};
 use crate::node::Clock;
 use crate::random::Random;
 use crate::world::{CHAIN, World};
 use chain::Time;
-use chain::manager::{Manager, ManagerConfig, Published};
+use chain::manager::{Grant as ManagerGrant, Manager, ManagerConfig, Published};
 use chain::museum::{Planted, planted};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use wire::ChunkId;
-use wire::message::{Chain, ChainOrder, Member, PublicState, Tenure};
+use wire::message::{Chain, ChainOrder, Member, PublicState, TargetReport, Tenure};
 
 pub struct ManagerProcess {
     pub clock: Clock,
@@ -26,6 +27,9 @@ pub struct ManagerProcess {
     pub late: Option<Rc<Published>>,
     pub running: Option<Manager>,
     pub life: u64,
+    pub paused_until: u64,
+    /// As in the product, in traced worlds.
+    pub counts_milliseconds: bool,
     /// Fences that are not known to hold yet: who waits for them asks again after a restart.
     pub fences: Vec<PendingFence>,
     /// The version in which the chain is reordering, and since when this process has known it.
@@ -63,9 +67,16 @@ impl ManagerProcess {
             late: None,
             running: None,
             life: 0,
+            paused_until: 0,
+            counts_milliseconds: false,
             fences: Vec::new(),
             reordering: None,
         }
+    }
+
+    pub fn time(&self, now: u64) -> Time {
+        let Time(time) = self.clock.at(now);
+        Time(if self.counts_milliseconds { time / 1000 * 1000 } else { time })
     }
 
     pub fn chain(&self) -> &Chain {
@@ -78,7 +89,7 @@ impl World {
         if self.manager.running.is_some() {
             return;
         }
-        let now = self.manager.clock.at(self.now);
+        let now = self.manager.time(self.now);
         let lost = self.manager.late.take();
         let stored = Published::clone(lost.as_ref().unwrap_or(&self.manager.stored));
         self.manager.running = Some(Manager::resume(now, self.manager.config, stored));
@@ -86,33 +97,61 @@ impl World {
         self.manager.reordering = None;
         let life = self.manager.life;
         self.schedule(1000, Event::ManagerTick { life });
+        self.trace_start();
     }
 
     pub fn manager_tick(&mut self, life: u64) {
         if life == self.manager.life && self.manager.running.is_some() {
             self.manager.late = None;
-            self.advance_chains();
-            self.judge_reordering();
-            self.confirm_fences();
+            self.look_at_everything();
+            self.trace_suspicion();
             self.schedule(self.knobs.manager_tick_ms * 1000, Event::ManagerTick { life });
         }
     }
 
-    pub fn advance_chains(&mut self) {
-        let now = self.manager.clock.at(self.now);
+    fn look_at_everything(&mut self) {
+        let expired = self.expired_clients();
+        self.fence(&expired);
+        self.advance_chains();
+        self.judge_reordering();
+        self.confirm_fences();
+        self.trace_step(|| r#""do":"tick""#.into());
+    }
+
+    fn advance_chains(&mut self) {
+        let now = self.manager.time(self.now);
         let Some(manager) = &mut self.manager.running else { return };
         let changed = manager.advance(now);
+        self.chains_changed(&changed);
+    }
+
+    pub fn advance_by_facts(&mut self) {
+        let now = self.manager.time(self.now);
+        let Some(manager) = &mut self.manager.running else { return };
+        let changed = manager.advance_by_facts(now);
+        self.chains_changed(&changed);
+    }
+
+    fn chains_changed(&mut self, changed: &[Chain]) {
         if changed.is_empty() {
             return;
         }
         let epoch = self.manager.chain().durability_epoch;
-        for chain in &changed {
+        for chain in changed {
             self.mix(chain.version);
             self.note(|| format!("chain {} {}", chain.version, describe(chain)));
         }
         self.publish();
         if epoch != self.manager.chain().durability_epoch {
             self.raised();
+        }
+    }
+
+    /// It goes on later, and what it is told meanwhile waits; no chain's patience is judged by that time.
+    pub fn pause_manager(&mut self, ms: u64) {
+        self.manager.paused_until = self.now + ms * 1000;
+        if let Some((_, since)) = &mut self.manager.reordering {
+            *since = self.manager.paused_until;
         }
     }
 
@@ -169,17 +208,33 @@ impl World {
     }
 
     /// The manager takes the client for dead (P4); the client hears of it later, if at all.
-    pub fn fence(&mut self, client: usize) {
+    pub fn take_for_dead(&mut self, client: usize) {
         let identity = self.clients[client].identity;
+        let running = self.manager.running.as_ref();
+        if running.is_some_and(|manager| manager.published().clients.is_live(id_of(identity))) {
+            self.fence(&[client]);
+            self.trace_step(|| client_step("fence", identity));
+        }
+    }
+
+    /// These live.
+    fn fence(&mut self, clients: &[usize]) {
         let Some(manager) = &mut self.manager.running else { return };
-        if !manager.published().clients.is_live(id_of(identity)) {
+        if clients.is_empty() {
             return;
         }
-        let version = manager.fence(id_of(identity));
-        self.manager.fences.push(PendingFence { identity, version });
+        let identities: Vec<u32> = clients.iter().map(|client| self.clients[*client].identity).collect();
+        let ids: Vec<wire::ClientId> = identities.iter().map(|identity| id_of(*identity)).collect();
+        let version = manager.fence(&ids);
+        self.manager
+            .fences
+            .extend(identities.iter().map(|identity| PendingFence { identity: *identity, version }));
         self.publish();
-        let delay = self.random.between(1, 3 * self.knobs.lease_ms * 1000);
-        self.schedule(delay, Event::ClientRenewal { client, identity });
+        for (client, identity) in clients.iter().zip(identities) {
+            self.trace_fenced(identity);
+            let delay = self.random.between(1, 3 * self.knobs.lease_ms * 1000);
+            self.schedule(delay, Event::ClientRenewal { client: *client, identity });
+        }
     }
 
     /// Registers until there is a manager to do it.
@@ -188,6 +243,7 @@ impl World {
             Some(manager) => {
                 manager.register_client(id_of(identity));
                 self.publish();
+                self.trace_client(identity);
             }
             None => self.schedule(100_000, Event::ClientRegistration { identity }),
         }
@@ -246,8 +302,15 @@ impl World {
             }
         };
         self.note(|| format!("{order:?}"));
+        self.give(order);
+    }
+
+    /// To the chain as it was looked at, so it is carried out at once: later it may have other members.
+    fn give(&mut self, order: ChainOrder) {
         if let Some(manager) = &mut self.manager.running {
-            manager.order(CHAIN, order);
+            manager.order(CHAIN, order.clone());
+            self.trace_step(|| order_step(&order));
+            self.look_at_everything();
         }
     }
 
@@ -261,9 +324,7 @@ impl World {
             any
         });
         self.note(|| format!("preferred {preferred:?}"));
-        if let Some(manager) = &mut self.manager.running {
-            manager.order(CHAIN, ChainOrder { preferred, ..ChainOrder::default() });
-        }
+        self.give(ChainOrder { preferred, ..ChainOrder::default() });
     }
 
     /// The durability epoch was raised: what the member that resumes holds is what counts from now on.
@@ -280,18 +341,50 @@ impl World {
         self.history.raises.push(Raise { time: self.now, epoch, contents });
     }
 
+    /// A process that this manager has not heard registers first, with its reports or `silently`; who did is stored
+    /// before anybody is told.
+    fn heartbeat_heard(
+        &mut self,
+        now: Time,
+        node: u32,
+        order: (u64, u64),
+        reports: &[TargetReport],
+        silently: bool,
+    ) -> Option<ManagerGrant> {
+        let eager = self.knobs.manager_eager;
+        let manager = self.manager.running.as_mut()?;
+        let (incarnation, _) = order;
+        let registers = !manager.is_registered(node, incarnation);
+        let said = if silently { Vec::new() } else { reports.to_vec() };
+        if registers && manager.register(now, node, incarnation, said) {
+            self.manager.stored = Rc::new(manager.published().clone());
+            if eager {
+                self.advance_by_facts();
+                self.confirm_fences();
+            }
+        }
+        let manager = self.manager.running.as_mut()?;
+        let grant = manager.heartbeat(now, node, order, reports.to_vec())?;
+        if eager {
+            self.advance_by_facts();
+        }
+        self.confirm_fences();
+        Some(grant)
+    }
+
     pub fn manager_message(&mut self, from: Address, message: Message) {
-        let now = self.manager.clock.at(self.now);
-        let Some(manager) = &mut self.manager.running else { return };
+        let now = self.manager.time(self.now);
+        if self.manager.running.is_none() {
+            return;
+        }
         let Message::Request { call, request } = message else { return };
         let answer = match request {
             Request::Heartbeat { node, incarnation, sequence, reports } => {
                 let order = (incarnation, sequence);
-                let Some(grant) = manager.heartbeat(now, node as u32, order, reports) else { return };
-                if self.knobs.manager_eager {
-                    self.advance_chains();
-                }
-                self.confirm_fences();
+                let silently = self.registers_silently();
+                let grant = self.heartbeat_heard(now, node as u32, order, &reports, silently);
+                self.trace_step(|| heartbeat_step(node, order, &reports, (grant.is_some(), silently)));
+                let Some(grant) = grant else { return };
                 // What is published now, written together with the lease (R4).
                 let stored = self.manager.stored.clone();
                 let serves = stored.chains[0]
@@ -308,6 +401,9 @@ impl World {
                 }
                 let published = (!apart).then_some(stored);
                 Answer::Grant(Grant { lease_ms: grant.lease_ms, published })
+            }
+            Request::ClientHeartbeat { identity, sequence } => {
+                return self.client_heartbeat_heard(now, identity, sequence);
             }
             Request::Routing => Answer::Routing(self.manager.stored.clone()),
             _ => return,

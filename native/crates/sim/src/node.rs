@@ -101,7 +101,7 @@ impl Node {
         Recovered { pending, channels: self.engine.state.channels.values().copied().collect() }
     }
 
-    fn report(&self) -> TargetReport {
+    pub fn report(&self) -> TargetReport {
         let replica = self.replica.as_ref().expect("a running process reports");
         let (state, chain_version) = replica.report();
         TargetReport {
@@ -341,7 +341,9 @@ impl World {
                 let bytes = replica.allocatable_bytes(&node.engine);
                 return self.answer(index, reply, Answer::Space(bytes));
             }
-            Request::Heartbeat { .. } | Request::Routing => unreachable!("requests to the manager"),
+            Request::Heartbeat { .. } | Request::ClientHeartbeat { .. } | Request::Routing => {
+                unreachable!("requests to the manager")
+            }
         };
         self.feed(index, input);
     }

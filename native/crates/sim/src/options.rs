@@ -6,7 +6,8 @@ use std::path::PathBuf;
 pub const USAGE: &str = "\
 usage: sim chain [--seeds FROM..TO | --seed N] [--profile NAME] [--planted NAME] [--verbose]
        sim chain --check
-       sim chain --record FILE --seeds FROM..TO";
+       sim chain --record FILE --seeds FROM..TO
+       sim manager-trace [--seeds FROM..TO | --seed N] [--profile NAME]";
 
 pub enum Mode {
     Range {
@@ -20,6 +21,11 @@ pub enum Mode {
         first: u64,
         last: u64,
         file: PathBuf,
+    },
+    /// What the manager of each world was told and decided, as JSON lines.
+    ManagerTrace {
+        first: u64,
+        last: u64,
     },
 }
 
@@ -38,9 +44,11 @@ impl Options {
 }
 
 pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
-    if words.next().as_deref() != Some("chain") {
-        return Err("the protocol to run is missing: chain".into());
-    }
+    let traces = match words.next().as_deref() {
+        Some("chain") => false,
+        Some("manager-trace") => true,
+        _ => return Err("what to do is missing: chain, or manager-trace".into()),
+    };
     let mut seeds = (0, 2000);
     let mut check = false;
     let mut file = None;
@@ -65,7 +73,11 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String>
         }
     }
     let (first, last) = seeds;
+    if traces && (check || file.is_some() || choice.planted.is_some() || choice.verbose) {
+        return Err("of a manager-trace the seeds and the profile are chosen".into());
+    }
     let mode = match file {
+        None if traces => Mode::ManagerTrace { first, last },
         Some(_) if choice.planted.is_some() || check => {
             return Err("what is recorded is a clean range of seeds".into());
         }

@@ -31,14 +31,14 @@ pub struct Choice {
 }
 
 pub fn run_seed(seed: u64, choice: Choice) -> Outcome {
-    run_caught(choice.planted, || World::new(seed, choice.profile, choice.verbose), &[])
+    run_world(choice.planted, &[], || World::new(seed, choice.profile, choice.verbose)).0
 }
 
 /// Runs a world of the caller's making (so its profile is not chosen), with faults at given times (ms) instead
 /// of drawn ones.
 pub fn run_with(knobs: Knobs, seed: u64, script: &[(u64, ScriptedFault)], choice: Choice) -> Outcome {
     let faults: Vec<(u64, Fault)> = script.iter().map(|(time, fault)| (*time, fault.to_fault())).collect();
-    run_caught(choice.planted, || World::with(knobs, Random::new(seed), choice.verbose), &faults)
+    run_world(choice.planted, &faults, || World::with(knobs, Random::new(seed), choice.verbose)).0
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,12 @@ impl ScriptedFault {
     }
 }
 
-fn run_caught(planted: Option<Planted>, make: impl FnOnce() -> World, script: &[(u64, Fault)]) -> Outcome {
+/// None if an assertion failed.
+pub fn run_world(
+    planted: Option<Planted>,
+    script: &[(u64, Fault)],
+    make: impl FnOnce() -> World,
+) -> (Outcome, Option<World>) {
     museum::plant(planted);
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut world = make();
@@ -85,19 +90,22 @@ fn run_caught(planted: Option<Planted>, make: impl FnOnce() -> World, script: &[
     museum::plant(None);
     museum::shorten_pages(usize::MAX);
     match result {
-        Ok(world) => Outcome {
-            violation: world.violation.clone(),
-            hash: world.hash,
-            events: world.events,
-            faults: world.faults,
-            operations: world.history.operations.len() as u64,
-            simulated_us: world.now,
-        },
+        Ok(world) => {
+            let outcome = Outcome {
+                violation: world.violation.clone(),
+                hash: world.hash,
+                events: world.events,
+                faults: world.faults,
+                operations: world.history.operations.len() as u64,
+                simulated_us: world.now,
+            };
+            (outcome, Some(world))
+        }
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_string()));
             let violation = Some(format!("assertion: {}", text.unwrap_or_default()));
-            Outcome { violation, ..Outcome::default() }
+            (Outcome { violation, ..Outcome::default() }, None)
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::event::{Address, Event, Message};
 use crate::history::History;
 use crate::knobs::Knobs;
 use crate::manager::ManagerProcess;
+use crate::manager_trace::ManagerTrace;
 use crate::network::{Copies, Network};
 use crate::node::Node;
 use crate::profiles::Profile;
@@ -36,6 +37,7 @@ pub struct World {
     /// The first broken rule.
     pub violation: Option<String>,
     pub verbose: bool,
+    pub trace: Option<ManagerTrace>,
     pub hash: u64,
     pub events: u64,
     pub faults: u64,
@@ -75,6 +77,7 @@ impl World {
             core: None,
             violation: None,
             verbose,
+            trace: None,
             hash: 0xcbf2_9ce4_8422_2325,
             events: 0,
             faults: 0,
@@ -158,7 +161,7 @@ impl World {
             assert!(time >= self.now, "time goes on");
             self.now = time;
             let event = self.store[place].take().expect("an event happens once");
-            let paused_until = self.node_of(&event).map_or(0, |node| self.nodes[node].paused_until);
+            let paused_until = self.paused_until(&event);
             if paused_until <= time {
                 self.free.push(place);
                 return Some(event);
@@ -179,10 +182,21 @@ impl World {
             Event::ClientStep { client, slot } => self.client_step(client, slot),
             Event::ClientRenewal { client, identity } => self.client_renewal(client, identity),
             Event::ClientRegistration { identity } => self.client_registration(identity),
+            Event::ClientHeartbeat { client } => self.client_heartbeat(client),
             Event::ClientTimeout { client, slot, call } => self.client_timeout(client, slot, call),
             Event::Fault(fault) => self.fault(fault),
             Event::Look => {}
             other => self.node_event(other),
+        }
+    }
+
+    /// Of the process that the event happens to.
+    fn paused_until(&self, event: &Event) -> u64 {
+        match event {
+            Event::Deliver { to: Address::Manager, .. }
+            | Event::ManagerTick { .. }
+            | Event::ClientRegistration { .. } => self.manager.paused_until,
+            _ => self.node_of(event).map_or(0, |node| self.nodes[node].paused_until),
         }
     }
 
