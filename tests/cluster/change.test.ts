@@ -311,10 +311,11 @@ test('a file system that becomes read-only is out in time, although nobody uses 
   await untilEqual(cluster);
 });
 
-/** Not so if it is only waited for. */
+/** Not so if it is only waited for; while one of its threads ends, it still holds its files. */
 function isRunning(pid: number): boolean {
   try {
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    const isOver = /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    return !isOver || readdirSync(`/proc/${pid}/task`).length > 1;
   } catch {
     return false;
   }
