@@ -46,28 +46,28 @@ export const defaults: BenchOptions = {
 
 const units: Record<string, number> = { '': 1, k: 1 << 10, m: 1 << 20, g: 1 << 30, t: 2 ** 40 };
 
-/** `4k`, `1M`, `2g`, `512` as bytes. */
-export function parseSize(text: string): number {
+/** `4k`, `1M`, `2g`, `512` as bytes; or an error that names what it is the size of. */
+export function parseSize(text: string, what = 'size'): number {
   const [, digits, unit] = /^(\d+)([kmgt]?)i?b?$/i.exec(text) ?? [];
   const bytes = Number(digits) * (units[unit?.toLowerCase() ?? ''] ?? Number.NaN);
   if (!Number.isSafeInteger(bytes) || bytes <= 0) {
     throw new FsError(
       'INVALID_ARGUMENT',
-      `size '${text}': expected a number with k, m, g or t, such as 4k or 1g`,
+      `${what} '${text}': expected a number with k, m, g or t, such as 4k or 1g`,
     );
   }
   return bytes;
 }
 
-/** `10`, `10s`, `500ms`, `2m` as milliseconds; a bare number is seconds, as in fio. */
-export function parseTime(text: string): number {
+/** `10`, `10s`, `500ms`, `2m` as milliseconds; a bare number is seconds, as in fio; or an error that names it. */
+export function parseTime(text: string, what = 'time'): number {
   const [, digits, unit] = /^(\d+)(ms|s|m|h)?$/.exec(text) ?? [];
   const factor = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit ?? 's'];
   const ms = Number(digits) * (factor ?? Number.NaN);
   if (!Number.isSafeInteger(ms)) {
     throw new FsError(
       'INVALID_ARGUMENT',
-      `time '${text}': expected a number with ms, s, m or h, such as 10s`,
+      `${what} '${text}': expected a number with ms, s, m or h, such as 10s`,
     );
   }
   return ms;

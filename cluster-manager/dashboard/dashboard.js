@@ -58,12 +58,11 @@ function chainRow(chain) {
 }
 
 function changeLine(change) {
+  const waits = change.waitsFor === null ? '' : ` · waits for ${change.waitsFor}`;
   if (change.kind === 'growth') {
-    const waits = change.waitsFor === null ? '' : ` · waits for ${change.waitsFor}`;
     return element('div', '', `growth: ${change.left} new chains left, ${change.moving} made${waits}`);
   }
   const place = change.disk === null ? `node ${change.node}` : `disk ${change.disk} of node ${change.node}`;
-  const waits = change.waitsFor === null ? '' : ` · waits for ${change.waitsFor}`;
   return element(
     'div',
     '',

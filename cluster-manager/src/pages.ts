@@ -148,8 +148,10 @@ function tablesPage(manager: Manager): unknown {
 function chainsPage(manager: Manager): unknown {
   const since = new Map<number, number>();
   for (const { chains, lengths } of manager.routing.tables) {
-    for (const [place, id] of chains.entries()) {
-      since.set(id, 1 + lengths.filter((length) => length <= place).length);
+    let before = 0;
+    for (const [earlier, length] of [...lengths, chains.length].entries()) {
+      for (const id of chains.slice(before, length)) since.set(id, earlier + 1);
+      before = length;
     }
   }
   return manager.routing.chains.map((chain) => ({

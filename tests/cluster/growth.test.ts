@@ -11,15 +11,14 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { bootMsFromProc, message, RpcClient, realClock, rpcs } from '../../core/dist/index.js';
 import { FileSystem } from '../../fuse-client/dist/sdk/index.js';
 import { ExtraMount } from '../faults/extra-mount.ts';
-import { longestMsMaxAfterManagerDeath } from '../faults/load.ts';
+import { longestMsMaxAfterManagerDeath, reportOfBench, verifyingBench } from '../faults/load.ts';
 import { Program } from '../faults/program.ts';
 import { contentOf } from './content.ts';
-import { catena, catenaPath, RunningCluster } from './running-cluster.ts';
+import { catena, RunningCluster } from './running-cluster.ts';
 
 let cluster: RunningCluster;
 /** Clients that are there before the growth. */
@@ -53,13 +52,6 @@ interface Target {
   usedBytes: string | null;
 }
 
-/** What the manager says; undefined while it is away. */
-async function page<T>(name: string): Promise<T | undefined> {
-  const url = `http://127.0.0.1:${cluster.basePort + 100}/api/${name}.json`;
-  const answer = await fetch(url, { signal: AbortSignal.timeout(1_000) }).catch(() => undefined);
-  return answer?.ok === true ? ((await answer.json()) as T) : undefined;
-}
-
 function run(...parameters: string[]): string {
   const done = catena(...parameters, '--dir', cluster.directory);
   expect(done.status, done.stdout + done.stderr + cluster.logs()).toBe(0);
@@ -67,25 +59,17 @@ function run(...parameters: string[]): string {
 }
 
 async function newChains(): Promise<Chain[]> {
-  const chains = (await page<Chain[]>('chains')) ?? [];
+  const chains = (await cluster.page<Chain[]>('chains')) ?? [];
   return chains.filter((chain) => chain.sinceTableVersion !== 1);
 }
 
 /** Of the chains that the growth made. */
 async function bytesInNewChains(): Promise<number> {
   const ids = (await newChains()).map((chain) => chain.id);
-  const targets = (await page<Target[]>('targets')) ?? [];
+  const targets = (await cluster.page<Target[]>('targets')) ?? [];
   return targets
     .filter(({ chain }) => ids.includes(chain))
     .reduce((sum, { usedBytes }) => sum + Number(usedBytes ?? 0), 0);
-}
-
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 60_000;
-  while (!(await holds())) {
-    if (Date.now() > deadline) throw new Error(`not in time: ${what}\n${cluster.logs()}`);
-    await sleep(50);
-  }
 }
 
 function lengthOf(seed: number): number {
@@ -134,20 +118,7 @@ class Writers {
 
   constructor(folder: string, seconds: number) {
     this.#files = new Program('files', [process.execPath, '-e', script, folder]);
-    const job = [
-      '--rw',
-      'randwrite',
-      '--bs',
-      '64k',
-      '--iodepth',
-      '4',
-      '--size',
-      '16m',
-      '--runtime',
-      `${seconds}s`,
-    ];
-    const where = ['--dir', cluster.directory, '--engine', 'posix', '--directory', cluster.mount];
-    this.#bench = new Program('bench', [catenaPath, 'bench', ...where, ...job, '--verify', '--json']);
+    this.#bench = verifyingBench(cluster, seconds);
   }
 
   get written(): number {
@@ -161,17 +132,15 @@ class Writers {
   /** No error, no wrong byte, and no operation that took too long; returns the number of files. */
   async judge(): Promise<number> {
     this.#files.endInput();
-    const [files, bench] = [await this.#files.ended, await this.#bench.ended];
+    const files = await this.#files.ended;
     const lines = files.stdout
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line) as Written);
     expect(lines.filter(({ error }) => error !== undefined)).toEqual([]);
     expect(files.code, files.stderr).toBe(0);
-    expect(bench.code, bench.stdout + bench.stderr).toBe(0);
-    const [found] = JSON.parse(bench.stdout) as { report: { errors: number; latencyUs: { max: number } } }[];
-    expect(found?.report.errors, bench.stdout).toBe(0);
-    const longestMs = Math.max((found?.report.latencyUs.max ?? 0) / 1_000, ...lines.map(({ ms }) => ms));
+    const { latencyUs } = await reportOfBench(this.#bench);
+    const longestMs = Math.max(latencyUs.max / 1_000, ...lines.map(({ ms }) => ms));
     console.info(`growth: ${lines.length} files, longest operation ${Math.round(longestMs)} ms`);
     expect(longestMs).toBeLessThanOrEqual(longestMsMaxAfterManagerDeath);
     return lines.length;
@@ -215,9 +184,9 @@ async function growWhileTheManagerDies(): Promise<void> {
   process.kill(server, 'SIGSTOP');
   try {
     expect(await orderGrowth()).toBe('the chain table grows by 2 new chains beside 6');
-    await until('the new chains are made', async () => (await newChains()).length === 2);
+    await cluster.until('the new chains are made', async () => (await newChains()).length === 2);
     process.kill(manager, 'SIGKILL');
-    await until('the next manager decides', async () => (await newChains()).length === 2);
+    await cluster.until('the next manager decides', async () => (await newChains()).length === 2);
     // It knows them, and they are in no table yet.
     expect((await newChains()).map((chain) => chain.sinceTableVersion)).toEqual([null, null]);
   } finally {
@@ -235,7 +204,7 @@ test('a fourth server and new chains under load; the manager dies while they are
   const writers = new Writers(folder, 8);
   let before: number;
   try {
-    await until('some files', () => writers.written > 5);
+    await cluster.until('some files', () => writers.written > 5);
     expect(run('add', '--wait')).toMatch(/^done\n2 more chains are possible: catena grow$/m);
     before = writers.written;
     await growWhileTheManagerDies();
@@ -243,7 +212,7 @@ test('a fourth server and new chains under load; the manager dies while they are
     const isNew = (member: { node: number }): boolean => member.node === 4;
     expect((await newChains()).some((chain) => chain.members.some(isNew))).toBe(true);
     const during = writers.written;
-    await until('files of the new version', () => writers.written > during + 12);
+    await cluster.until('files of the new version', () => writers.written > during + 12);
   } catch (error) {
     console.error(writers.said);
     await writers.kill();
@@ -251,7 +220,7 @@ test('a fourth server and new chains under load; the manager dies while they are
   }
   const files = await writers.judge();
   expect(before).toBeGreaterThan(5);
-  await until(
+  await cluster.until(
     'the servers report what new files have put into the new chains',
     async () => (await bytesInNewChains()) > 0,
   );
@@ -288,7 +257,7 @@ test('old and new files are overwritten, cut and removed, and their chains move,
     await expectEqual(path, contents.get(path)!);
   }
   run('drain', '4', '--wait');
-  const held = (await page<Target[]>('targets'))!;
+  const held = (await cluster.page<Target[]>('targets'))!;
   expect([held.length, held.filter((target) => target.node === 4)]).toEqual([24, []]);
   for (const [path, content] of contents) await expectEqual(path, content);
   expect(run('grow')).toMatch(/^nothing to grow/);

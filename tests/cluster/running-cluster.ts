@@ -139,12 +139,31 @@ export class RunningCluster {
 
   /** What the manager says costs less than a whole `catena status`; another manager may be the one to ask. */
   async #mayBeReady(): Promise<boolean> {
-    const page = `http://127.0.0.1:${this.basePort + 100}/api/cluster.json`;
-    const answer = await fetch(page, { signal: AbortSignal.timeout(1_000) }).catch(() => undefined);
-    if (answer === undefined) return false;
-    if (!answer.ok) return true;
-    const { chains, chainsWhole } = (await answer.json()) as { chains: number; chainsWhole: number };
+    const said = await this.#ask('cluster');
+    if (said === undefined) return false;
+    if (!said.ok) return true;
+    const { chains, chainsWhole } = (await said.json()) as { chains: number; chainsWhole: number };
     return chains === chainsWhole;
+  }
+
+  /** A page of the manager (`chains`, `targets` ...); undefined while it is away. */
+  async page<T>(name: string): Promise<T | undefined> {
+    const said = await this.#ask(name);
+    return said?.ok === true ? ((await said.json()) as T) : undefined;
+  }
+
+  async #ask(name: string): Promise<Response | undefined> {
+    const page = `http://127.0.0.1:${this.basePort + 100}/api/${name}.json`;
+    return await fetch(page, { signal: AbortSignal.timeout(1_000) }).catch(() => undefined);
+  }
+
+  /** Waits until it holds; after a while an error that names it, with the logs. */
+  async until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+    const deadline = Date.now() + 60_000;
+    while (!(await holds())) {
+      if (Date.now() > deadline) throw new Error(`not in time: ${what}\n${this.logs()}`);
+      await sleep(50);
+    }
   }
 
   /** The last lines of every log, for the message of a failed test. */

@@ -27,7 +27,7 @@ import {
   overTwoSecondsPartMax,
   untilEqual,
 } from './load.ts';
-import { LoopFileSystem } from './machine.ts';
+import { isRunning, LoopFileSystem } from './machine.ts';
 import { type Program, witness } from './program.ts';
 import { fromEnvironment, seedOf } from './schedule.ts';
 
@@ -222,11 +222,7 @@ test('a disk that is not mounted is not filled below its mount point', async () 
   process.kill(supervisor, 'SIGSTOP');
   try {
     process.kill(pid, 'SIGKILL');
-    // Nobody waits for it, so that its end is seen; when the last of its threads is gone, it has let go of its files.
-    const left = (): string[] => readdirSync(`/proc/${pid}/task`);
-    const isOver = (): boolean =>
-      left().length === 1 && /^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
-    await expect.poll(isOver, { timeout: 30_000 }).toBe(true);
+    await cluster.until('the server is gone', () => !isRunning(pid));
     await fileSystem.unmount();
   } finally {
     process.kill(supervisor, 'SIGCONT');

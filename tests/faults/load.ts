@@ -80,28 +80,7 @@ export class Load {
       out: this.historyPath,
     };
     this.#history = witness('history', history);
-    const job = [
-      '--rw',
-      'randwrite',
-      '--bs',
-      '64k',
-      '--iodepth',
-      '4',
-      '--size',
-      '16m',
-      '--runtime',
-      `${seconds}s`,
-    ];
-    const where = ['--dir', cluster.directory, '--engine', 'posix', '--directory', cluster.mount];
-    if (options.mayBeFull === true) return;
-    this.#bench = new Program('bench', [
-      join(root, 'catena'),
-      'bench',
-      ...where,
-      ...job,
-      '--verify',
-      '--json',
-    ]);
+    if (options.mayBeFull !== true) this.#bench = verifyingBench(cluster, seconds);
   }
 
   /** Waits for the end; no error, no wrong byte, and an order that explains the history. */
@@ -111,8 +90,7 @@ export class Load {
     for (const program of this.#operations) timed.push(await findings(program));
     const failures = timed.flatMap((each) => each.failures);
     expect(failures, `${failures.join('\n')}\n${this.#options.cluster.logs()}`).toEqual([]);
-    const bench = await this.#judgeBench();
-    if (bench !== undefined) timed.push(bench);
+    if (this.#bench !== undefined) timed.push(timedOfBench(await reportOfBench(this.#bench)));
     const checked = checkHistory(this.historyPath);
     expect(checked.failures).toEqual([]);
     expect(checked.operations).toBe(history.operations);
@@ -127,16 +105,6 @@ export class Load {
     };
   }
 
-  async #judgeBench(): Promise<Timed | undefined> {
-    if (this.#bench === undefined) return undefined;
-    const bench = await this.#bench.ended;
-    expect(bench.code, bench.stdout + bench.stderr).toBe(0);
-    const [found] = JSON.parse(bench.stdout) as { report: BenchReport }[];
-    if (found === undefined) throw new Error(`the bench reported nothing: ${bench.stdout}`);
-    expect(found.report.errors, bench.stdout).toBe(0);
-    return timedOfBench(found.report);
-  }
-
   /** For a test that failed: nothing goes on. */
   async kill(): Promise<void> {
     for (const program of [...this.#operations, this.#history, this.#bench].filter(
@@ -146,6 +114,34 @@ export class Load {
       await program.ended;
     }
   }
+}
+
+/** Overwrites blocks of a file on the mount, verifies what it reads, and says it in JSON. */
+export function verifyingBench(cluster: LoadOptions['cluster'], seconds: number): Program {
+  const job = [
+    '--rw',
+    'randwrite',
+    '--bs',
+    '64k',
+    '--iodepth',
+    '4',
+    '--size',
+    '16m',
+    '--runtime',
+    `${seconds}s`,
+  ];
+  const where = ['--dir', cluster.directory, '--engine', 'posix', '--directory', cluster.mount];
+  return new Program('bench', [join(root, 'catena'), 'bench', ...where, ...job, '--verify', '--json']);
+}
+
+/** What it says, when it has ended without an error. */
+export async function reportOfBench(bench: Program): Promise<BenchReport> {
+  const { code, stdout, stderr } = await bench.ended;
+  expect(code, stdout + stderr).toBe(0);
+  const [found] = JSON.parse(stdout) as { report: BenchReport }[];
+  if (found === undefined) throw new Error(`the bench reported nothing: ${stdout}`);
+  expect(found.report.errors, stdout).toBe(0);
+  return found.report;
 }
 
 export interface BenchReport {

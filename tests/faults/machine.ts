@@ -2,7 +2,7 @@
 // and a mount namespace in which the machine seems to have booted anew.
 import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Program } from './program.ts';
@@ -21,6 +21,16 @@ export function tryCommand(...words: readonly string[]): { status: number | null
   const [program = '', ...parameters] = words;
   const done = spawnSync(program, parameters, { encoding: 'utf8', timeout: 120_000, maxBuffer: 64 << 20 });
   return { status: done.status, said: `${done.stdout}${done.stderr}` };
+}
+
+/** Not so if it is only waited for; while one of its threads ends, it still holds its files. */
+export function isRunning(pid: number): boolean {
+  try {
+    const isOver = /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    return !isOver || readdirSync(`/proc/${pid}/task`).length > 1;
+  } catch {
+    return false;
+  }
 }
 
 /** What the last user of a device still has to write. */

@@ -37,17 +37,6 @@ interface Flags {
   json?: true;
 }
 
-/** As `parseSize`, and says of which option. */
-const sizeOf =
-  (option: string) =>
-  (text: string): number => {
-    try {
-      return parseSize(text);
-    } catch (error) {
-      throw error instanceof FsError ? new FsError(error.code, `${option}: ${error.detail}`) : error;
-    }
-  };
-
 export function addBench(program: Command): void {
   program
     .command('bench')
@@ -61,11 +50,21 @@ export function addBench(program: Command): void {
     )
     .option('--engine <name>', `one of ${engines.join(', ')}`, oneOf(engines, 'engine'), defaults.engine)
     .option('--rw <pattern>', `one of ${patterns.join(', ')}`, oneOf(patterns, 'rw'), defaults.rw)
-    .option('--bs <size>', 'bytes of each operation', sizeOf('bs'), defaults.blockBytes)
+    .option('--bs <size>', 'bytes of each operation', (text) => parseSize(text, 'bs'), defaults.blockBytes)
     .option('--iodepth <n>', 'operations in the air per job', wholeNumber(1, 1024), defaults.depth)
     .option('--numjobs <n>', 'jobs, each on a file of its own', wholeNumber(1, 256), defaults.jobs)
-    .option('--size <size>', "bytes of each job's file", sizeOf('size'), defaults.sizeBytes)
-    .option('--runtime <time>', 'stop after this long; without it each block is done once', parseTime, 0)
+    .option(
+      '--size <size>',
+      "bytes of each job's file",
+      (text) => parseSize(text, 'size'),
+      defaults.sizeBytes,
+    )
+    .option(
+      '--runtime <time>',
+      'stop after this long; without it each block is done once',
+      (text) => parseTime(text, 'runtime'),
+      0,
+    )
     .option('--fsync <n>', 'operations between two fsyncs', wholeNumber(0, 1e9), 0)
     .option('--no-end-fsync', 'no fsync after the last write')
     .option('--direct', 'posix: past the page cache (O_DIRECT)')

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { message, rpcs } from '@catena/core';
 import type { Command } from 'commander';
 import { type ClusterConnections, withCluster } from '../cluster/connections.ts';
-import { type Comparison, type Copy, compareCopies, type Difference } from '../cluster/copies.ts';
+import { type Copy, compareCopies, type Difference } from '../cluster/copies.ts';
 import { requireCluster } from '../cluster/description.ts';
 import { directoryOption } from './options.ts';
 
@@ -66,7 +66,7 @@ async function verifyCluster({ routing, connectTo }: ClusterConnections): Promis
           await (await connectTo(node)).call(rpcs.listChunks, { ...request, from, limit }),
       };
     });
-    const compared: Comparison = await compareCopies(copies, () => sleep(pauseMs));
+    const compared = await compareCopies(copies, () => sleep(pauseMs));
     chunks += compared.chunks;
     differences.push(...compared.differences.map((each) => ({ chain: chain.id, ...each })));
   }

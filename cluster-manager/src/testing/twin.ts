@@ -238,19 +238,11 @@ export class Twin {
     const connection = this.#connection(name);
     if (!known) {
       this.#count('registration');
-      const pid = pidOf(step.incarnation);
-      try {
-        const said = step.silently ? [] : targets;
-        const request = { ...process, targets: said, pid, address: `node-${node}:1` };
-        const whole = await this.#manager.registerNode(
-          message.RegisterRequest.fromPartial(request),
-          connection,
-        );
-        this.#requireStored(whole);
-      } catch (error) {
-        this.#connections.delete(name);
-        throw error;
-      }
+      const said = step.silently ? [] : targets;
+      const request = { ...process, targets: said, pid: pidOf(step.incarnation), address: `node-${node}:1` };
+      await this.#register(name, () =>
+        this.#manager.registerNode(message.RegisterRequest.fromPartial(request), connection),
+      );
     }
     const request = message.HeartbeatRequest.fromPartial({
       ...process,
@@ -265,17 +257,20 @@ export class Twin {
   async #registerClient(client: string, again: boolean): Promise<ServerConnection> {
     const connection = this.#connection(client);
     const request = { kind: NODE_CLIENT, header: { client: bytes(client) }, again };
+    await this.#register(client, () =>
+      this.#manager.registerClient(message.RegisterRequest.fromPartial(request), connection),
+    );
+    return connection;
+  }
+
+  /** Whoever is refused connects anew the next time. */
+  async #register(name: string, ask: () => Promise<message.Routing>): Promise<void> {
     try {
-      const whole = await this.#manager.registerClient(
-        message.RegisterRequest.fromPartial(request),
-        connection,
-      );
-      this.#requireStored(whole);
+      this.#requireStored(await ask());
     } catch (error) {
-      this.#connections.delete(client);
+      this.#connections.delete(name);
       throw error;
     }
-    return connection;
   }
 
   async #clientHeartbeat(client: string, sequence: bigint): Promise<boolean> {

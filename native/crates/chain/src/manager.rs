@@ -207,7 +207,11 @@ impl Manager {
         }
         known.sequence = 0;
         self.published.incarnations.insert(node, incarnation);
-        self.renew(now, node, reports);
+        // Its targets may not be open yet: only a heartbeat says that there are none.
+        if !reports.is_empty() {
+            self.learn(node, reports);
+        }
+        self.renew(now, node);
         true
     }
 
@@ -232,19 +236,21 @@ impl Manager {
             return None;
         }
         known.sequence = sequence;
-        known.has_reported = true;
-        self.renew(now, node, reports);
+        self.learn(node, reports);
+        self.renew(now, node);
         Some(Grant { lease_ms: self.config.lease_ms })
     }
 
-    fn renew(&mut self, now: Time, node: u32, reports: Vec<TargetReport>) {
+    /// All of them each time, also when there are none: a target that was removed is not reported any more.
+    fn learn(&mut self, node: u32, reports: Vec<TargetReport>) {
+        let known = self.nodes.entry(node).or_default();
+        known.reports = reports.into_iter().map(|report| (report.target, report)).collect();
+        known.has_reported = true;
+    }
+
+    fn renew(&mut self, now: Time, node: u32) {
         let end = now.plus_ms(lease_with_margin_ms(self.config.lease_ms));
         let known = self.nodes.entry(node).or_default();
-        // All of them each time: a target that was removed is not reported any more.
-        if !reports.is_empty() {
-            known.reports = reports.into_iter().map(|report| (report.target, report)).collect();
-            known.has_reported = true;
-        }
         known.heard = now;
         known.lease_end = known.lease_end.max(end);
     }

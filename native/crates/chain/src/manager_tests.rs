@@ -120,10 +120,12 @@ fn a_pause_gives_everybody_the_time_of_a_lease_and_does_not_wake_the_dead() {
 
 #[test]
 fn a_target_that_is_left_out_of_a_report_is_offline() {
-    let mut manager = manager();
-    manager.register(ms(0), 1, 10, report(LocalState::LocalUptodate));
     let other = vec![TargetReport { target: 99, ..Default::default() }];
-    assert!(manager.heartbeat(ms(1), 1, (10, 1), other).is_some());
-    manager.advance(ms(1));
-    assert_eq!(state_of(&manager, 1), PublicState::PublicOffline);
+    for reports in [other, Vec::new()] {
+        let mut manager = manager();
+        manager.register(ms(0), 1, 10, report(LocalState::LocalUptodate));
+        assert!(manager.heartbeat(ms(1), 1, (10, 1), reports).is_some());
+        manager.advance(ms(1));
+        assert_eq!(state_of(&manager, 1), PublicState::PublicOffline);
+    }
 }

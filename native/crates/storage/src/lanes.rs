@@ -4,11 +4,11 @@
 //! more waits than one thread takes at once, or when it waits for the disk. Bounded by who fills them: the
 //! replica's limits of pending updates.
 
+use crate::threads::Threads;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 type Task = Box<dyn FnOnce() + Send>;
@@ -203,7 +203,7 @@ impl Shared {
 /// Dropping it forgets what did not begin.
 pub struct Lanes {
     shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Threads,
     hasher: RandomState,
 }
 
@@ -219,12 +219,8 @@ impl Lanes {
         };
         let (arrived, finished) = (Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { state: Mutex::new(state), threads, arrived, finished });
-        let start = |_| {
-            let shared = shared.clone();
-            let builder = std::thread::Builder::new().name(name.to_string());
-            builder.spawn(move || shared.work()).expect("a thread can be started")
-        };
-        let threads = Mutex::new((0..threads).map(start).collect());
+        let work = shared.clone();
+        let threads = Threads::start(name, threads, move || work.work());
         Lanes { shared, threads, hasher: RandomState::new() }
     }
 
@@ -250,13 +246,7 @@ impl Lanes {
     /// What runs is finished, what waits is forgotten. Not to be called by a task.
     pub fn close(&self) {
         self.shared.close();
-        let own = std::thread::current().id();
-        for thread in std::mem::take(&mut *self.threads.lock()) {
-            if thread.thread().id() != own {
-                // A task that panicked is our own bug; its thread is gone already.
-                let _ = thread.join();
-            }
-        }
+        self.threads.join();
     }
 }
 

@@ -30,6 +30,7 @@ mod service;
 mod session;
 mod shared;
 mod target;
+mod threads;
 mod workers;
 
 pub use chunk_engine::Media;

@@ -1,10 +1,10 @@
 //! Fixed threads over one queue, for work that waits for disks and needs no order. Bounded by who fills it: the
 //! requests in flight of all connections, and what the replica has under way.
 
+use crate::threads::Threads;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 pub type Task = Box<dyn FnOnce() + Send>;
 
@@ -73,18 +73,14 @@ impl Queue {
 /// Dropping it forgets what did not begin.
 pub struct Workers {
     queue: Arc<Queue>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Threads,
 }
 
 impl Workers {
     pub fn start(name: &str, threads: usize) -> Self {
         let queue: Arc<Queue> = Arc::default();
-        let start = |_| {
-            let queue = queue.clone();
-            let builder = std::thread::Builder::new().name(name.to_string());
-            builder.spawn(move || queue.work()).expect("a thread can be started")
-        };
-        let threads = Mutex::new((0..threads).map(start).collect());
+        let work = queue.clone();
+        let threads = Threads::start(name, threads, move || work.work());
         Workers { queue, threads }
     }
 
@@ -100,13 +96,7 @@ impl Workers {
     /// What runs is finished, what waits is forgotten. Not to be called by a task.
     pub fn close(&self) {
         self.queue.close();
-        let own = std::thread::current().id();
-        for thread in std::mem::take(&mut *self.threads.lock()) {
-            if thread.thread().id() != own {
-                // A task that panicked is our own bug; its thread is gone already.
-                let _ = thread.join();
-            }
-        }
+        self.threads.join();
     }
 }
 

@@ -150,6 +150,7 @@ mod tests {
         assert!(!is_unknown_in(5, &[3, 2], None), "nobody is after it");
         assert!(is_unknown_in(6, &[2, 3], None), "nothing is known of it any more");
     }
+
     /// The acknowledgement is lost, and a read asks the last member.
     #[test]
     fn what_a_read_commits_has_taken_its_room() {
