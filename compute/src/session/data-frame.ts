@@ -2,7 +2,6 @@
 
 import { FsError } from '@catena/core';
 import type { Table } from 'apache-arrow';
-import { arrowTable } from '../engine/arrow.ts';
 import type { Chunk, EngineConnection, Row } from '../engine/database.ts';
 import { type Division, makeNode, type Node } from '../plan/nodes.ts';
 import type { Goal } from '../plan/planner.ts';
@@ -94,6 +93,8 @@ export class DataFrame {
 
   /** Types without an equal in Arrow become text, with `duckdb.type` in the field's metadata. */
   async toArrow(options: RunOptions = {}): Promise<Table> {
+    // Loaded on first use: few programs want it, and loading takes as long as DuckDB itself.
+    const { arrowTable } = await import('../engine/arrow.ts');
     return await this.#collect(undefined, options, 'toArrow', async (select, connection) => {
       const columns = await connection.columns(select, 'reading results');
       const chunks: Chunk[] = [];
