@@ -9,8 +9,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export const root: string = dirname(dirname(import.meta.dirname));
 export const catenaPath: string = join(root, 'catena');
 
-/** Each test file takes its own hundred-and-fifty ports, so that a leftover of one never meets the next. */
-let nextBasePort = 21_000 + (process.pid % 40) * 200;
+/** Of those that one worker of the test runner uses in turn, so that a leftover of one file never meets the next. */
+const clustersPerWorker = 20;
+const portsPerCluster = 200;
+let clusters = process.pid;
+
+function nextBasePort(): number {
+  const worker = Number(process.env.VITEST_POOL_ID ?? 1) % 2;
+  const cluster = clusters++ % clustersPerWorker;
+  return 21_000 + (worker * clustersPerWorker + cluster) * portsPerCluster;
+}
 
 export interface Status {
   ready: boolean;
@@ -43,8 +51,7 @@ export class RunningCluster {
 
   /** A folder and ports, nothing started. */
   static prepare(): RunningCluster {
-    nextBasePort += 200;
-    return new RunningCluster(mkdtempSync(join(tmpdir(), 'catena-test-')), nextBasePort);
+    return new RunningCluster(mkdtempSync(join(tmpdir(), 'catena-test-')), nextBasePort());
   }
 
   /** Makes the cluster's folder and starts nothing. */
