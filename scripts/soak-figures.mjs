@@ -53,3 +53,14 @@ export function sumOfRanges(ranges) {
     broken: ranges.filter(({ kept }) => !kept).length,
   };
 }
+
+/** Events by the commit that was built: what an older protocol was proved by proves little of a newer one. */
+export function sumsOfCommits(ranges) {
+  const commits = [...new Set(ranges.map(({ commit }) => commit))];
+  return Object.fromEntries(
+    commits.map((commit) => {
+      const { seeds, events, broken } = sumOfRanges(ranges.filter((range) => range.commit === commit));
+      return [commit, { seeds, events, broken }];
+    }),
+  );
+}

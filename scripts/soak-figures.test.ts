@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { figuresOf, nextSeed, recordedRanges, sumOfRanges } from './soak-figures.mjs';
+import { figuresOf, nextSeed, recordedRanges, sumOfRanges, sumsOfCommits } from './soak-figures.mjs';
 
 test('figures are found in what the runners print', () => {
   const text = [
@@ -39,5 +39,10 @@ test('ranges of seeds go on behind the last one, and add up', () => {
     faults: 6,
     cpuSeconds: 5,
     broken: 1,
+  });
+  const later = { commit: 'b', first: 350, last: 360, events: 1, kept: true };
+  expect(sumsOfCommits([...ranges, later])).toEqual({
+    a: { seeds: 250, events: 30, broken: 1 },
+    b: { seeds: 10, events: 1, broken: 0 },
   });
 });

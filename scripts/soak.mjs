@@ -3,13 +3,13 @@
 //   --minutes N                                     of each timed part (default: 10)
 //   --results FOLDER                                where figures go (default: bench/results)
 // A part that fails prints the command that repeats it, and does not keep the others from running.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
-import { figuresOf, nextSeed, recordedRanges, sumOfRanges } from './soak-figures.mjs';
+import { figuresOf, nextSeed, recordedRanges, sumOfRanges, sumsOfCommits } from './soak-figures.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 /** Runs kept in the file: the newest. */
@@ -125,6 +125,7 @@ async function simulate({ minutes, results }) {
     to: next,
     run: sumOfRanges(all.filter(({ first }) => first >= from)),
     recorded: sumOfRanges(all),
+    commits: sumsOfCommits(all),
   };
   const text = ended.map((each) => each.text).join('');
   return { code: Math.max(0, ...ended.map(({ code }) => code)), text, figures };
@@ -139,6 +140,26 @@ function save(results, entry) {
   renameSync(`${path}.new`, path);
 }
 
+/** What runs here; `+` if files differ from it. */
+function commit() {
+  const git = (...words) => spawnSync('git', words, { cwd: root, encoding: 'utf8' });
+  const head = git('rev-parse', '--short=12', 'HEAD');
+  if (head.status !== 0) return 'unknown';
+  const changed = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!bench/results');
+  return head.stdout.trim() + (changed.stdout === '' ? '' : '+');
+}
+
+/** Ticks of all cores so far: in all, and those that the host gave to others. */
+function ticks() {
+  const fields = readFileSync('/proc/stat', 'utf8')
+    .split('\n', 1)[0]
+    .trim()
+    .split(/\s+/)
+    .slice(1, 9)
+    .map(Number);
+  return { all: fields.reduce((sum, field) => sum + field, 0), stolen: fields[7] };
+}
+
 let options;
 try {
   options = parse(process.argv.slice(2));
@@ -151,15 +172,23 @@ const failed = [];
 for (const name of options.only) {
   const part = parts[name];
   console.log(`\n== ${name}: ${part.sentence}`);
-  const started = performance.now();
+  const [started, before] = [performance.now(), ticks()];
   const { code, text, figures = figuresOf(text) } = await part.run(options);
   if (code !== 0) failed.push(name);
+  const after = ticks();
+  const stolenPart = Number(((after.stolen - before.stolen) / (after.all - before.all)).toFixed(3));
   save(options.results, {
     part: name,
     at: new Date().toISOString(),
+    commit: commit(),
     passed: code === 0,
     seconds: Math.round((performance.now() - started) / 1000),
-    machine: { cpus: cpus().length, cpu: cpus()[0]?.model, memoryGiB: Math.round(totalmem() / 2 ** 30) },
+    machine: {
+      cpus: cpus().length,
+      cpu: cpus()[0]?.model,
+      memoryGiB: Math.round(totalmem() / 2 ** 30),
+      stolenPart,
+    },
     figures,
     ...(code === 0 ? {} : { said: text.slice(-saidMax) }),
   });
