@@ -14,10 +14,26 @@ const clustersPerWorker = 20;
 const portsPerCluster = 200;
 let clusters = process.pid;
 
+/** Of ports that nobody listens on: another run of the tests may use this machine, too. */
 function nextBasePort(): number {
   const worker = Number(process.env.VITEST_POOL_ID ?? 1) % 2;
-  const cluster = clusters++ % clustersPerWorker;
-  return 21_000 + (worker * clustersPerWorker + cluster) * portsPerCluster;
+  const listening = listeningPorts();
+  for (let tried = 0; tried < clustersPerWorker; tried++) {
+    const cluster = clusters++ % clustersPerWorker;
+    const first = 21_000 + (worker * clustersPerWorker + cluster) * portsPerCluster;
+    if (!listening.some((port) => port >= first && port < first + portsPerCluster)) return first;
+  }
+  throw new Error('other clusters listen on all ports that the tests use, 21000 to 28999');
+}
+
+function listeningPorts(): number[] {
+  const listens = '0A';
+  return readFileSync('/proc/net/tcp', 'utf8')
+    .split('\n')
+    .slice(1)
+    .map((line) => line.trim().split(/\s+/))
+    .filter((fields) => fields[3] === listens)
+    .map((fields) => Number.parseInt(fields[1]?.split(':')[1] ?? '', 16));
 }
 
 export interface Status {
