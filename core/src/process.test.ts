@@ -48,6 +48,10 @@ await runService({
   async start(config, { fail, clock }) {
     const keepAlive = setInterval(() => {}, 1000);
     if (config.mode === 'refuse') throw new FsError('ALREADY_RUNNING', 'the port is taken');
+    if (config.mode === 'waits') {
+      console.log('it waits');
+      await new Promise(() => {});
+    }
     if (config.mode === 'bug') throw new TypeError('a bug in start');
     if (config.mode === 'fail') clock.timer(10, () => fail(new FsError('IO', 'the disk broke')));
     if (config.mode === 'later') clock.timer(10, () => { throw new RangeError('a bug later'); });
@@ -86,7 +90,7 @@ function run(
     let err = '';
     child.stdout.on('data', (chunk: Buffer) => {
       out += chunk.toString();
-      if (out.includes('process.ready')) {
+      if (/process\.ready|it waits/.test(out)) {
         onReady?.(child);
         onReady = undefined;
       }
@@ -110,6 +114,14 @@ test('says ready once, and stops in order on both signals', async () => {
     expect(ended.code).toBe(0);
     expect(JSON.parse(ended.out)).toEqual({ event: 'process.ready', process: 'sample', size: 5 });
     expect(events(ended.err)).toEqual(['process.ready', 'process.stop', 'process.end']);
+  }
+});
+
+test('a start that waits for something else ends when it is told to', async () => {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    const ended = await run('mode = "waits"', [], (child) => child.kill(signal));
+    expect(ended).toMatchObject({ code: 0, out: 'it waits\n' });
+    expect(events(ended.err)).toEqual(['process.end']);
   }
 });
 

@@ -21,6 +21,12 @@ export const exitCodes = {
 /** An orderly stop flushes what is in memory; longer than this and the supervisor's patience (20 s) ends. */
 const stopTimeoutMs = 15_000;
 
+/**
+ * A start that was told to stop gets this long to end by itself, so that nothing is left half started. One that
+ * waits for another service would wait for long, and has nothing yet that a kill -9 would harm.
+ */
+const startPatienceMs = 2_000;
+
 export interface ServiceContext {
   readonly clock: Clock;
   readonly log: Logger;
@@ -108,9 +114,14 @@ async function live<Schema extends ConfigSchema>(
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
-      // A signal during the start is obeyed when the start has ended: nothing is left half started.
-      if (running === undefined) pendingSignal = signal;
-      else stop(signal, exitCodes.done);
+      if (running !== undefined) return stop(signal, exitCodes.done);
+      if (pendingSignal !== undefined) return;
+      pendingSignal = signal;
+      clock.timer(startPatienceMs, () => {
+        if (running !== undefined) return;
+        log.info('process.end', { reason: `${signal} during the start`, code: exitCodes.done });
+        process.exit(exitCodes.done);
+      });
     });
   }
   let pendingSignal: string | undefined;

@@ -199,6 +199,11 @@ test.each([
   expect(done.stderr.trim().split('\n')).toHaveLength(1);
   writeFileSync(join(other.directory, 'cluster.json'), whole);
   expectNothingStarted(other);
+  if (existsSync(join(other.directory, 'logs/supervisor.log'))) {
+    // Also what waited for the one that refused has ended by itself when it was asked to.
+    const ends = other.events('supervisor').filter(({ event }) => event === 'process.exited');
+    expect(ends.filter(({ how }) => typeof how !== 'number')).toEqual([]);
+  }
   rmSync(other.directory, { recursive: true });
 });
 

@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FsError, fromSystemError } from '@catena/core';
-import { identify, load, signal, store } from '../supervisor/process-identity.ts';
+import { identify, isAlive, load, signal, store } from '../supervisor/process-identity.ts';
 import { findRefusal, forgetRefusals } from '../supervisor/refusal.ts';
 import { pidFile, stopProcess, supervisorFile } from '../supervisor/supervisor.ts';
 import {
@@ -24,6 +24,8 @@ import { clusterStatus, isMounted, notReady } from './status.ts';
 const readyMs = 60_000;
 /** Longest orderly stop of all processes, one role after another. */
 const downMs = 90_000;
+/** A supervisor that has stopped everything ends within a moment, even on a busy machine. */
+const goneMs = 5_000;
 
 /**
  * The cluster of that folder, made if there is none. Refuses a folder that holds something else. A cluster that exists
@@ -208,6 +210,10 @@ export async function stopCluster(cluster: ClusterDescription): Promise<boolean>
         );
       }
       await sleep(50);
+    }
+    // It has let go of everything and ends. A command that ran it in the foreground may have more to say.
+    for (const until = performance.now() + goneMs; isAlive(supervisor) && performance.now() < until; ) {
+      await sleep(20);
     }
   }
   for (const role of ['mount', 'meta', 'storage', 'manager']) {
