@@ -1,19 +1,13 @@
 import { defineConfig } from 'vitest/config';
 
-// What judges how long something took has this machine for itself: two cores carry one loaded cluster.
-const timed = [
-  'tests/cluster/change.test.ts',
-  'tests/cluster/fencing.test.ts',
-  'tests/cluster/growth.test.ts',
-  'tests/cluster/kills.test.ts',
+// Of a loaded cluster these judge how long single operations took, against goals: no other one runs meanwhile.
+const alone = [
   'tests/cluster/managers.test.ts',
   'tests/faults/hardships.test.ts',
-  'tests/faults/network.test.ts',
   'tests/faults/random-kills.test.ts',
-  'tests/faults/reader.test.ts',
 ];
 
-/** Real clusters on this machine: the timed files one after another, then the others two at a time. */
+/** Real clusters on this machine: those with the machine for themselves, and the others two at a time. */
 export default defineConfig({
   test: {
     testTimeout: 240_000,
@@ -22,14 +16,14 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'timed', include: timed, maxWorkers: 1, sequence: { groupOrder: 0 } },
+        test: { name: 'alone', include: alone, maxWorkers: 1, sequence: { groupOrder: 0 } },
       },
       {
         extends: true,
         test: {
           name: 'shared',
           include: ['tests/**/*.test.ts'],
-          exclude: timed,
+          exclude: alone,
           maxWorkers: 2,
           sequence: { groupOrder: 1 },
         },
