@@ -5,7 +5,7 @@
 // A part that fails prints the command that repeats it, and does not keep the others from running.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
+import { cpus, homedir, totalmem } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
@@ -190,7 +190,8 @@ for (const name of options.only) {
       stolenPart,
     },
     figures,
-    ...(code === 0 ? {} : { said: text.slice(-saidMax) }),
+    // The file is for everyone: where this machine keeps things says nothing to others.
+    ...(code === 0 ? {} : { said: text.slice(-saidMax).replaceAll(root, '.').replaceAll(homedir(), '~') }),
   });
 }
 console.log(

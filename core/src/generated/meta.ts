@@ -126,7 +126,10 @@ export interface InodeReply {
 export interface OpenRequest {
   header: RequestHeader | undefined;
   inode: bigint;
+  /** open(2) */
   flags: number;
+  /** with O_TRUNC: as in SetAttributesRequest */
+  written: bigint;
 }
 
 export interface CreateRequest {
@@ -265,6 +268,8 @@ export interface SetAttributesRequest {
   /** truncate or extend (P19) */
   length?: bigint | undefined;
   killSuid: boolean;
+  /** with a length: end of what the requester wrote, whose report may come later (P19) */
+  written: bigint;
 }
 
 export interface ReadLinkRequest {
@@ -1381,7 +1386,7 @@ export const InodeReply: MessageFns<InodeReply> = {
 };
 
 function createBaseOpenRequest(): OpenRequest {
-  return { header: undefined, inode: 0n, flags: 0 };
+  return { header: undefined, inode: 0n, flags: 0, written: 0n };
 }
 
 export const OpenRequest: MessageFns<OpenRequest> = {
@@ -1397,6 +1402,12 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     }
     if (message.flags !== 0) {
       writer.uint32(24).uint32(message.flags);
+    }
+    if (message.written !== 0n) {
+      if (BigInt.asUintN(64, message.written) !== message.written) {
+        throw new globalThis.Error("value provided for field message.written of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.written);
     }
     return writer;
   },
@@ -1438,6 +1449,14 @@ export const OpenRequest: MessageFns<OpenRequest> = {
             message.flags = reader.uint32();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.written = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1460,6 +1479,7 @@ export const OpenRequest: MessageFns<OpenRequest> = {
       : undefined;
     message.inode = (object.inode !== undefined && object.inode !== null) ? BigInt(object.inode) : 0n;
     message.flags = object.flags ?? 0;
+    message.written = (object.written !== undefined && object.written !== null) ? BigInt(object.written) : 0n;
     return message;
   },
 };
@@ -3049,6 +3069,7 @@ function createBaseSetAttributesRequest(): SetAttributesRequest {
     session: 0n,
     length: undefined,
     killSuid: false,
+    written: 0n,
   };
 }
 
@@ -3104,6 +3125,12 @@ export const SetAttributesRequest: MessageFns<SetAttributesRequest> = {
     }
     if (message.killSuid !== false) {
       writer.uint32(96).bool(message.killSuid);
+    }
+    if (message.written !== 0n) {
+      if (BigInt.asUintN(64, message.written) !== message.written) {
+        throw new globalThis.Error("value provided for field message.written of type uint64 too large");
+      }
+      writer.uint32(104).uint64(message.written);
     }
     return writer;
   },
@@ -3217,6 +3244,14 @@ export const SetAttributesRequest: MessageFns<SetAttributesRequest> = {
             message.killSuid = reader.bool();
             continue;
           }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.written = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3248,6 +3283,7 @@ export const SetAttributesRequest: MessageFns<SetAttributesRequest> = {
     message.session = (object.session !== undefined && object.session !== null) ? BigInt(object.session) : 0n;
     message.length = (object.length !== undefined && object.length !== null) ? BigInt(object.length) : undefined;
     message.killSuid = object.killSuid ?? false;
+    message.written = (object.written !== undefined && object.written !== null) ? BigInt(object.written) : 0n;
     return message;
   },
 };

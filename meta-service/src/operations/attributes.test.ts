@@ -50,6 +50,24 @@ describe('truncate and length', () => {
     expect((await report(300n, 1n)).inode!.length).toBe(300n);
     expect((await report(200n, 1n)).inode!.length).toBe(300n);
   });
+  test('a cut of what was written and not reported yet is one, and the late report is dropped', async () => {
+    for (const { ask, length, chunks } of [
+      { ask: { length: 700n }, length: 700n, chunks: 1 },
+      { ask: undefined, length: 0n, chunks: 0 },
+    ]) {
+      const { inode, session } = await openFile(`file-${length}`, 10);
+      const written = 3n << 20n;
+      service.chunks.write(inode.id, inode.layout!, 0n, Number(written));
+      const cut =
+        ask === undefined
+          ? await client.call('open', { inode: inode.id, flags: O_WRONLY | O_TRUNC, written })
+          : await client.call('setAttributes', { inode: inode.id, ...ask, written });
+      expect(cut.inode).toMatchObject({ length, generation: 1n });
+      expect(service.chunks.chunksOf(inode.id)).toBe(chunks);
+      const late = { inode: inode.id, session, report: { length: written, generation: 0n, ageNs: 0n } };
+      expect((await client.call('report', late)).inode!.length).toBe(length);
+    }
+  });
   test('O_TRUNC cuts, for open and create', async () => {
     const { inode } = await openFile('file', 1000);
     const opened = await client.call('open', { inode: inode.id, flags: O_WRONLY | O_TRUNC });
@@ -76,6 +94,8 @@ describe('truncate and length', () => {
       client.call('setAttributes', { inode: id, length }, { user });
     expect(await refused(set(rootId, 0n))).toBe('IS_DIRECTORY');
     expect(await refused(set(inode.id, 1n << 63n))).toBe('FILE_TOO_LARGE');
+    const beyond = { inode: inode.id, length: 1n, written: 1n << 63n };
+    expect(await refused(client.call('setAttributes', beyond, { user: alice }))).toBe('FILE_TOO_LARGE');
     await client.call('setAttributes', { inode: inode.id, mode: 0o444 }, { user: alice });
     expect(await refused(set(inode.id, 1n))).toBe('PERMISSION_DENIED');
   });

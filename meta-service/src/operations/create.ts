@@ -20,7 +20,7 @@ export function create(state: Transaction, request: CreateBody, context: Context
     if ((request.flags & openFlags.exclusive) !== 0) throw refusal('EXISTS');
     const inode = inodeOf(state, found);
     if (inode.type === message.FileType.FILE_DIRECTORY) throw refusal('IS_DIRECTORY');
-    return openInode(state, inode, request.flags, context);
+    return openInode(state, inode, { flags: request.flags, written: 0n }, context);
   }
   requireAlive(parent);
   if ((request.flags & openFlags.directory) !== 0)

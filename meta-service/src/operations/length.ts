@@ -14,15 +14,19 @@ import { isRoot, withoutSetBits } from './permissions.ts';
 /** Says that nobody here knows how far the file's chunks reach: the chains are asked. */
 export const lengthUnknown = (1n << 64n) - 1n;
 
-/** Puts and returns the inode with its new length; starts a truncation where chunks must be trimmed. */
+/**
+ * Puts and returns the inode with its new length; starts a truncation where chunks must be trimmed. `written`: as
+ * far as the requester wrote, whether or not it was reported. A report that comes later must meet a new generation.
+ */
 export function setLength(
   state: Transaction,
   inode: message.Inode,
   length: bigint,
+  written: bigint,
   context: Context,
 ): message.Inode {
   requireResizable(inode);
-  if (length > fileBytesMax) throw refusal('FILE_TOO_LARGE');
+  if (length > fileBytesMax || written > fileBytesMax) throw refusal('FILE_TOO_LARGE');
   const at = changeTime(inode, context);
   const next: message.Inode = {
     ...inode,
@@ -35,7 +39,8 @@ export function setLength(
   // Another client may have written further than it has reported: its bytes must not appear when the file
   // grows later.
   const othersWrite = hasOtherWriter(state, inode.id, context.client);
-  if (length < inode.length || othersWrite) {
+  const knownLength = written > inode.length ? written : inode.length;
+  if (length < knownLength || othersWrite) {
     assert(inode.layout !== undefined, `file ${inode.id} has no layout`);
     next.generation = inode.generation + 1n;
     if (next.blocksBytes > length) next.blocksBytes = length;
@@ -44,7 +49,7 @@ export function setLength(
       inode: inode.id,
       generation: next.generation,
       length,
-      oldLength: othersWrite ? lengthUnknown : inode.length,
+      oldLength: othersWrite ? lengthUnknown : knownLength,
       layout: inode.layout,
     });
   }

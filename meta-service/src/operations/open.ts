@@ -12,13 +12,13 @@ import type { OpenBody as OpenRequestBody } from './requests.ts';
 const { FILE_DIRECTORY, FILE_REGULAR, FILE_SYMLINK } = message.FileType;
 
 export function open(state: Transaction, request: OpenRequestBody, context: Context): OpenBody {
-  return openInode(state, requireInode(state, request.inode), request.flags, context);
+  return openInode(state, requireInode(state, request.inode), request, context);
 }
 
 export function openInode(
   state: Transaction,
   inode: message.Inode,
-  flags: number,
+  { flags, written }: Pick<OpenRequestBody, 'flags' | 'written'>,
   context: Context,
 ): OpenBody {
   const writes = opensForWriting(flags);
@@ -32,7 +32,7 @@ export function openInode(
     throw refusal('NOT_SUPPORTED', 'the kernel opens devices, pipes and sockets itself');
   }
   requireAccess(inode, context.caller, wantedAccess(flags));
-  const next = truncates ? setLength(state, inode, 0n, context) : inode;
+  const next = truncates ? setLength(state, inode, 0n, written, context) : inode;
   const session = state.openSession(inode.id, context.client, flags, writes);
   return { inode: next, session, created: false };
 }

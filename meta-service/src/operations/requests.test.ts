@@ -65,7 +65,7 @@ test('bodies are read as the generated code writes them', () => {
   });
   same(message.LookupRequest, requests.readLookup, fc.record({ parent: u64, name: bytes(255) }));
   same(message.StatRequest, requests.readStat, fc.record({ inode: u64 }));
-  same(message.OpenRequest, requests.readOpen, fc.record({ inode: u64, flags: u32 }));
+  same(message.OpenRequest, requests.readOpen, fc.record({ inode: u64, flags: u32, written: u64 }));
   same(
     message.CreateRequest,
     requests.readCreate,

@@ -132,14 +132,16 @@ export function readStat(bytes: Buffer, start: number): StatBody {
 export function readOpen(bytes: Buffer, start: number): OpenBody {
   let inode = 0n;
   let flags = 0;
+  let written = 0n;
   bodyReader.reset(bytes, start, bytes.length);
   while (bodyReader.position < bodyReader.end) {
     const tag = bodyReader.uint32();
     if (tag === 16) inode = bodyReader.uint64();
     else if (tag === 24) flags = bodyReader.uint32();
+    else if (tag === 32) written = bodyReader.uint64();
     else bodyReader.stepOver(tag);
   }
-  return { inode, flags };
+  return { inode, flags, written };
 }
 
 export function readCreate(bytes: Buffer, start: number): CreateBody {

@@ -38,7 +38,7 @@ export function setAttributes(state: Transaction, request: Request, context: Con
     return { inode: next };
   }
   // Times that are set in the same request win over those of the truncation.
-  const sized = setLength(state, next, request.length, context);
+  const sized = setLength(state, next, request.length, request.written, context);
   if (!setsTimes(request)) return { inode: sized };
   const timed = { ...sized, mtimeNs: setsMtime(request) ? next.mtimeNs : sized.mtimeNs };
   state.putInode(timed);

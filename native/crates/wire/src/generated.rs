@@ -1852,8 +1852,12 @@ pub struct OpenRequest {
     pub header: ::core::option::Option<RequestHeader>,
     #[prost(uint64, tag = "2")]
     pub inode: u64,
+    /// open(2)
     #[prost(uint32, tag = "3")]
     pub flags: u32,
+    /// with O_TRUNC: as in SetAttributesRequest
+    #[prost(uint64, tag = "4")]
+    pub written: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateRequest {
@@ -2068,6 +2072,9 @@ pub struct SetAttributesRequest {
     pub length: ::core::option::Option<u64>,
     #[prost(bool, tag = "12")]
     pub kill_suid: bool,
+    /// with a length: end of what the requester wrote, whose report may come later (P19)
+    #[prost(uint64, tag = "13")]
+    pub written: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadLinkRequest {

@@ -16,10 +16,13 @@ impl Client {
     ///
     /// # Errors
     /// `PermissionDenied`, `NotPermitted`, `FileTooLarge`.
-    pub fn set_attributes(&self, caller: &Caller, request: m::SetAttributesRequest) -> Result<Inode> {
+    pub fn set_attributes(&self, caller: &Caller, mut request: m::SetAttributesRequest) -> Result<Inode> {
         let id = request.inode;
         let truncates = request.length.is_some();
         let _gate = if truncates { self.core.inodes.close_gate(id) } else { None };
+        if truncates {
+            request.written = self.core.inodes.written(id);
+        }
         self.core.report_before(id);
         let inode = self.ask_inode(caller, move || request.clone())?;
         if truncates {

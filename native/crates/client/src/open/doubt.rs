@@ -29,6 +29,10 @@ impl Known {
         self.doubtful.map(|doubt| Doubt { generation, length, ..doubt })
     }
 
+    pub(super) fn doubtful_end(&self) -> u64 {
+        self.doubtful.map_or(0, |doubt| doubt.end)
+    }
+
     pub fn is_doubtful(&self) -> bool {
         self.doubtful.is_some()
     }
@@ -47,7 +51,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::super::inode::InodeState;
+    use super::super::inode::{InodeState, Report};
     use super::*;
     use crate::chunks::{Acked, Changed};
 
@@ -114,6 +118,22 @@ mod tests {
         known.truncated(&inode(3, 3, 7));
         assert!(!known.is_doubtful());
         assert_eq!(known.claim_report().unwrap().length, 0);
+    }
+
+    #[test]
+    fn a_report_that_our_own_truncation_overtook_leaves_no_doubt() {
+        let ways: [fn(&mut Known, &Report); 2] =
+            [|known, report| known.told(report, 2), |known, report| known.put_back(report)];
+        for way in ways {
+            let state = written(&[100]);
+            let mut known = state.known.lock();
+            let report = known.take_report().unwrap();
+            assert_eq!(known.written(), 100);
+            known.learn(&inode(2, 2, 7));
+            known.truncated(&inode(2, 2, 7));
+            way(&mut known, &report);
+            assert_eq!((known.is_doubtful(), known.is_unreported(), known.written()), (false, false, 0));
+        }
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(crate) struct Known {
     /// whether before or after our writes (P19).
     pub(super) doubtful: Option<Doubt>,
     pub(super) doubts: u64,
+    /// The generation that our own truncation made: what older reports tell of it has cut off.
+    own_cut: u64,
     last_write: Option<Instant>,
     allocated_delta: i64,
     /// Since when something is to be reported.
@@ -76,6 +78,7 @@ impl InodeState {
             own_length: 0,
             doubtful: None,
             doubts: 0,
+            own_cut: 0,
             last_write: None,
             allocated_delta: 0,
             unreported: None,
@@ -173,6 +176,12 @@ impl Known {
         self.attributes.length.max(self.own_length)
     }
 
+    /// End of what this client wrote and the service may not know. A truncation names it: the report may reach the
+    /// service behind it, also when it left before (P19).
+    pub fn written(&self) -> u64 {
+        self.own_length.max(self.doubtful_end())
+    }
+
     pub fn is_unreported(&self) -> bool {
         self.unreported.is_some()
     }
@@ -214,6 +223,7 @@ impl Known {
     pub fn truncated(&mut self, inode: &Inode) {
         self.own_length = 0;
         self.doubtful = None;
+        self.own_cut = inode.generation;
         self.attributes = inode.clone();
         self.known_at = Instant::now();
     }
@@ -246,13 +256,16 @@ impl Known {
     /// The service answered; the file has this generation there. It dropped a report of an older one.
     pub fn told(&mut self, report: &Report, generation: u64) {
         self.reports_in_air -= 1;
-        if report.generation != generation {
+        if report.generation != generation && report.generation >= self.own_cut {
             self.doubt(report.length);
         }
     }
 
     pub fn put_back(&mut self, report: &Report) {
         self.reports_in_air -= 1;
+        if report.generation < self.own_cut {
+            return;
+        }
         if report.generation != self.attributes.generation {
             self.doubt(report.length);
         }

@@ -92,6 +92,11 @@ impl Inodes {
         self.get(inode).is_some_and(|state| state.known.lock().is_unreported())
     }
 
+    /// End of what this client wrote there; 0 if it is not open here.
+    pub fn written(&self, inode: u64) -> u64 {
+        self.get(inode).map_or(0, |state| state.known.lock().written())
+    }
+
     pub fn truncated(&self, inode: &Inode) {
         if let Some(state) = self.get(inode.id) {
             state.known.lock().truncated(inode);

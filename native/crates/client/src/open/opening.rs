@@ -90,8 +90,9 @@ fn open_inode(
 ) {
     let (opening, caller) = (core.clone(), caller.clone());
     let submit = move |gate: Option<Gate>| {
+        let written = if truncates(flags) { opening.inodes.written(inode) } else { 0 };
         opening.report_before(inode);
-        let make = move || m::OpenRequest { header: None, inode, flags };
+        let make = move || m::OpenRequest { header: None, inode, flags, written };
         open_with(&opening, &caller, flags, make, move |result| {
             drop(gate);
             done(result);
@@ -172,7 +173,7 @@ impl Core {
     fn reopen_file(self: &Arc<Self>, file: Arc<OpenFile>, fresh: bool) {
         let once = (OFlags::TRUNC | OFlags::CREATE | OFlags::EXCL).bits();
         let (inode, flags) = (file.inode(), file.flags & !once);
-        let make = move || m::OpenRequest { header: None, inode, flags };
+        let make = move || m::OpenRequest { header: None, inode, flags, written: 0 };
         let core = self.clone();
         let answered = move |result: Result<m::OpenReply>| match result {
             Ok(reply) => {

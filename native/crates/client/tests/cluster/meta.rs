@@ -27,6 +27,8 @@ pub struct State {
     pub durable_reports: usize,
     /// Execute this many more requests, then answer none of them and close the connection.
     pub lose_answers: usize,
+    /// Put off this many reports, as a service that has too much to do.
+    pub busy_for_reports: usize,
     /// Called before an open truncates.
     pub before_truncation: Option<Box<dyn FnMut() + Send>>,
     /// Requests wait while it is set.
@@ -106,18 +108,26 @@ impl State {
         Ok(inode.clone())
     }
 
-    fn open(&mut self, id: u64, flags: u32, created: bool) -> Result<m::OpenReply> {
+    /// A new generation where something is cut off: what this client wrote, what others may have written.
+    fn set_length(&mut self, id: u64, length: u64, written: u64) -> Result<()> {
+        let others = self.sessions.values().filter(|(inode, _)| *inode == id).count() > 1;
+        let inode = self.inode_mut(id)?;
+        let cuts = others || length < inode.length.max(written);
+        inode.length = length;
+        inode.generation += u64::from(cuts);
+        inode.change += 1;
+        Ok(())
+    }
+
+    fn open(&mut self, id: u64, flags: u32, written: u64, created: bool) -> Result<m::OpenReply> {
         let truncates = flags & OFlags::TRUNC.bits() != 0;
         if truncates && let Some(look) = &mut self.before_truncation {
             look();
         }
-        let inode = self.inode_mut(id)?;
         if truncates {
-            inode.length = 0;
-            inode.generation += 1;
-            inode.change += 1;
+            self.set_length(id, 0, written)?;
         }
-        let inode = inode.clone();
+        let inode = self.inode_mut(id)?.clone();
         let session = self.number();
         self.sessions.insert(session, (id, flags));
         Ok(m::OpenReply { header: None, inode: Some(inode), session, created })
@@ -125,14 +135,14 @@ impl State {
 
     fn create(&mut self, request: &m::CreateRequest, layout: m::Layout) -> Result<m::OpenReply> {
         if let Some(&id) = self.names.get(&request.name[..]) {
-            return self.open(id, request.flags, false);
+            return self.open(id, request.flags, 0, false);
         }
         let id = self.number();
         let inode =
             m::Inode { id, mode: request.mode, layout: Some(layout), change: 1, ..Default::default() };
         self.inodes.insert(id, inode);
         self.names.insert(request.name.to_vec(), id);
-        self.open(id, request.flags, true)
+        self.open(id, request.flags, 0, true)
     }
 
     fn session(&self, session: u64) -> Result<()> {
@@ -149,7 +159,7 @@ impl State {
             }
             MessageKind::KindOpen => {
                 let request: m::OpenRequest = decode(message)?;
-                (request.inode, encode(self.open(request.inode, request.flags, false)?))
+                (request.inode, encode(self.open(request.inode, request.flags, request.written, false)?))
             }
             MessageKind::KindLookup => {
                 let request: m::LookupRequest = decode(message)?;
@@ -175,11 +185,10 @@ impl State {
             }
             MessageKind::KindSetAttributes => {
                 let request: m::SetAttributesRequest = decode(message)?;
-                let inode = self.inode_mut(request.inode)?;
-                inode.length = request.length.unwrap_or(inode.length);
-                inode.generation += 1;
-                inode.change += 1;
-                (request.inode, body(inode.clone()))
+                if let Some(length) = request.length {
+                    self.set_length(request.inode, length, request.written)?;
+                }
+                (request.inode, body(self.inode_mut(request.inode)?.clone()))
             }
             MessageKind::KindUnlink => {
                 let request: m::UnlinkRequest = decode(message)?;
@@ -238,6 +247,10 @@ impl Handler for Answers {
         }
         while state.still {
             self.moved.wait(&mut state);
+        }
+        if kind == MessageKind::KindReport && state.busy_for_reports > 0 {
+            state.busy_for_reports -= 1;
+            return send(kind, incoming.replier(), Err(Error::new(Code::Overloaded, "")));
         }
         let answer = state.answer(kind, incoming.message.clone(), self.layout);
         let replier = incoming.replier();

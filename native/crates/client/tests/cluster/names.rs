@@ -181,6 +181,39 @@ fn no_write_in_the_air_lands_behind_a_truncation_by_open_or_create() {
     }
 }
 
+/// The service had too much to do for the report, which came a moment later, and not for the truncation.
+#[test]
+fn a_truncation_that_overtakes_the_report_of_a_write_cuts_it_all_the_same() {
+    type Cut = fn(&Client, &Arc<OpenFile>) -> u64;
+    let by_length: Cut = |client, file| {
+        let cut = SetAttributesRequest { inode: file.inode(), length: Some(700), ..Default::default() };
+        client.set_attributes(&caller(), cut).unwrap().length
+    };
+    let by_open: Cut = |client, file| {
+        let flags = WRITE | OFlags::TRUNC.bits();
+        let emptied = client.open(&caller(), file.inode(), flags).unwrap();
+        let length = emptied.attributes().length;
+        emptied.close_wait(&caller()).unwrap();
+        length
+    };
+    for (cut, length) in [(by_length, 700), (by_open, 0)] {
+        let (cluster, meta, client) = start();
+        let file = create(&client, "a");
+        write(&file, 0, pattern(1, 1000));
+        meta.state.lock().busy_for_reports = 1;
+        assert_eq!(cut(&client, &file), length);
+        assert_eq!(meta.inode(file.inode()).generation, 1, "so the service trims the chunks");
+        cluster.client().chunks().truncate(&caller(), file.inode(), &layout(), None, length).unwrap();
+        while meta.executed(MessageKind::KindReport) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(meta.inode(file.inode()).length, length);
+        assert_eq!(client.stat(&caller(), file.inode()).unwrap().length, length);
+        file.close_wait(&caller()).unwrap();
+        assert_eq!(meta.inode(file.inode()).length, length);
+    }
+}
+
 /// What the service does for a client that truncates: the new length, then the chunks.
 fn truncate(cluster: &Cluster, other: &Client, inode: u64, length: u64) {
     let request = SetAttributesRequest { inode, length: Some(length), ..Default::default() };

@@ -42,6 +42,7 @@ fn message(inode: u64, session: u64, set: &SetAttributes) -> SetAttributesReques
         session,
         length: set.size,
         kill_suid: set.kill_suid,
+        written: 0, // the client knows
     }
 }
 
