@@ -1,6 +1,6 @@
 // `catena ...`: one file per command. This file only names them, and turns an error into one line and an exit
 // code.
-import { FsError } from '@catena/core';
+import { FsError, fromSystemError } from '@catena/core';
 import { Command, CommanderError } from 'commander';
 import { addAdd } from './commands/add.ts';
 import { addBench } from './commands/bench.ts';
@@ -32,6 +32,11 @@ function inOneLine(text: string): string {
     .trim()
     .replaceAll(/\s*\n\s*/g, ' ');
   return `${said} (catena --help, or catena COMMAND --help, shows what there is)`;
+}
+
+/** What the operating system refused (a folder that cannot be read, a disk that fails) is no bug of ours. */
+function ofTheSystem(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error;
 }
 
 const program = new Command('catena')
@@ -71,9 +76,8 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2);
-  if (error instanceof FsError) {
-    console.error(`catena: ${error.message} [${error.code}]`);
-    process.exit(1);
-  }
-  throw error;
+  const failure = ofTheSystem(error) ? fromSystemError(error, process.argv[2] ?? 'catena') : error;
+  if (!(failure instanceof FsError)) throw error;
+  console.error(`catena: ${failure.message} [${failure.code}]`);
+  process.exit(1);
 }

@@ -189,6 +189,16 @@ export class RunningCluster {
     }
   }
 
+  /** What all processes logged in that time, in its order. */
+  eventsBetween(fromMs: number, toMs: number): string[] {
+    const names = readdirSync(join(this.directory, 'logs')).map((file) => file.replace(/\.log$/, ''));
+    return names
+      .flatMap((name) => this.events(name).map((line) => ({ at: Date.parse(String(line.time)), name, line })))
+      .filter(({ at }) => at >= fromMs && at <= toMs)
+      .sort((one, other) => one.at - other.at)
+      .map(({ name, line }) => `${name}: ${JSON.stringify(line)}`);
+  }
+
   /** The last lines of every log, for the message of a failed test. */
   logs(): string {
     return logsOf(this.directory);

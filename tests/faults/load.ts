@@ -21,6 +21,8 @@ export interface Timed {
   /** For want of space. */
   readonly refused: number;
   readonly longestMs: number;
+  /** Since 1970; 0 where it is not known. */
+  readonly longestEndedAtMs: number;
   readonly failures: readonly string[];
 }
 
@@ -44,6 +46,7 @@ export interface LoadFigures {
   /** Of all operations, the part that took longer. */
   readonly overTwoSecondsPart: number;
   readonly longestMs: number;
+  readonly longestEndedAtMs: number;
   /** Operations that found a disk full. */
   readonly refused: number;
 }
@@ -94,13 +97,15 @@ export class Load {
     const checked = checkHistory(this.historyPath);
     expect(checked.failures).toEqual([]);
     expect(checked.operations).toBe(history.operations);
+    const longest = timed.reduce((most, each) => (each.longestMs > most.longestMs ? each : most));
     const operations = timed.reduce((sum, each) => sum + each.operations, 0);
     const over = timed.reduce((sum, each) => sum + each.overTwoSeconds, 0);
     return {
       operations,
       historyOperations: history.operations,
       overTwoSecondsPart: over / operations,
-      longestMs: Math.max(...timed.map((each) => each.longestMs)),
+      longestMs: longest.longestMs,
+      longestEndedAtMs: longest.longestEndedAtMs,
       refused: timed.reduce((sum, each) => sum + each.refused, 0),
     };
   }
@@ -165,6 +170,7 @@ export function timedOfBench({ operations, latencyUs }: BenchReport): Timed {
     overTwoSeconds: Math.ceil(part * operations),
     refused: 0,
     longestMs: latencyUs.max / 1_000,
+    longestEndedAtMs: 0,
     failures: [],
   };
 }
