@@ -49,6 +49,8 @@ export function sumOfRanges(ranges) {
     events: sum('events'),
     operations: sum('operations'),
     faults: sum('faults'),
+    // Older lines do not say.
+    undecided: ranges.reduce((total, { undecided }) => total + (undecided ?? 0), 0),
     cpuSeconds: Math.round(sum('cpuSeconds')),
     broken: ranges.filter(({ kept }) => !kept).length,
   };

@@ -25,9 +25,14 @@ test('figures are found in what the runners print', () => {
 });
 
 test('ranges of seeds go on behind the last one, and add up', () => {
-  const line = (first: number, last: number, kept: boolean): string =>
-    JSON.stringify({ commit: 'a', first, last, events: 10, operations: 3, faults: 2, cpuSeconds: 1.5, kept });
-  const text = `${line(100, 200, true)}\n${line(300, 350, false)}\n${line(200, 300, true)}\n{"first":900,"la`;
+  const line = (first: number, last: number, kept: boolean, undecided?: number): string =>
+    JSON.stringify({
+      ...{ commit: 'a', first, last, events: 10, operations: 3, faults: 2, undecided },
+      ...{ cpuSeconds: 1.5, kept },
+    });
+  // The first line is of an older version.
+  const lines = [line(100, 200, true), line(300, 350, false, 3), line(200, 300, true, 1)];
+  const text = `${lines.join('\n')}\n{"first":900,"la`;
   const ranges = recordedRanges(text);
   expect(ranges).toHaveLength(3);
   expect(nextSeed(ranges, 0)).toBe(350);
@@ -37,6 +42,7 @@ test('ranges of seeds go on behind the last one, and add up', () => {
     events: 30,
     operations: 9,
     faults: 6,
+    undecided: 4,
     cpuSeconds: 5,
     broken: 1,
   });

@@ -56,7 +56,7 @@ test('in every world of the simulator both managers decide the same', { timeout:
   // What a comparison says nothing of unless it was there.
   const least: Record<string, number> = {
     ...{ General: 5, Resync: 5, Promotion: 5, Leases: 5, Manager: 5, Outage: 5 },
-    ...{ Fencing: 5, Network: 5, Removals: 5, Change: 5, Reordering: 5, Blackout: 5 },
+    ...{ Fencing: 5, Network: 5, Removals: 5, Truncations: 5, Change: 5, Reordering: 5, Blackout: 5 },
     ...{ start: seeds + 50, tick: 1_000, heartbeat: 10_000, 'refused heartbeat': 500, registration: 1_000 },
     ...{ exit: 100, 'give-back': 50, suspect: 100, order: 50, pause: 100 },
     ...{ register: 50, fence: 50, expiry: 20, 'client-heartbeat': 1_000, 'refused client-heartbeat': 50 },

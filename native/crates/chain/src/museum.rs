@@ -19,6 +19,8 @@ macro_rules! violations {
 violations! {
     /// P5/P6: a member that is not the last answers its own committed version while a newer one pends.
     DirtyRead = "dirty-read",
+    /// P5: a reader is told the length of a version that pends.
+    DirtyLength = "dirty-length",
     /// P5: a read commits and serves what is pending.
     ServePending = "serve-pending",
     /// P5, and 3FS #401 and #403: an update is stored on another base than its own, also during a resync.
@@ -43,6 +45,10 @@ violations! {
     ForwardBeforeStored = "forward-before-stored",
     /// P7: retries are new updates.
     NoDedupe = "no-dedupe",
+    /// P7: a truncation is taken for one that may be repeated, and a retry cuts what was written since.
+    TruncateRepeated = "truncate-repeated",
+    /// P7: a retry is answered with the chunk's length as it is now.
+    AnswersAsOfNow = "answers-as-of-now",
     /// P7: a new head starts with an empty table.
     TableLost = "table-lost",
     /// P7: a syncing member serves without the table.
@@ -51,6 +57,8 @@ violations! {
     TableNotCleared = "table-not-cleared",
     /// P9: a resync does not copy tombstones.
     TombstonesNotCopied = "tombstones-not-copied",
+    /// P9: a chunk that is replaced by a shorter one keeps its end.
+    ReplaceKeepsTail = "replace-keeps-tail",
     /// P9: a syncing member is done without a flush.
     SyncWithoutFlush = "sync-without-flush",
     /// P10: a member that restarts forgets what it had stored and not committed.
@@ -127,6 +135,8 @@ violations! {
     EpochNotRaised = "epoch-not-raised",
     /// P12: after a loss of power a torn chunk is taken for whole.
     TornAccepted = "torn-accepted",
+    /// P12: a chunk that was cut and is extended shows what was there before, not zeros.
+    StaleTail = "stale-tail",
     /// P12: bytes are shown without a look at their checksum.
     NoChecksum = "no-checksum",
     /// P3: a new version of the chain is told before it is on the medium.

@@ -1,27 +1,55 @@
 //! Is a history of one chunk linearizable? Just-in-time linearization: walk through calls and returns in
 //! their order, keep every configuration (which open operations have taken effect, and the state) that
 //! explains all returns so far. No configuration left = no explanation.
+//!
+//! An update that nobody answered may take effect at any time, or never, so its call is open for good. Two things
+//! keep their many orders few: of configurations that are else equal, one that has used up fewer of them can do
+//! all that the others can; and of those that do the same, the first to expire is taken first. Most histories
+//! need not even that: they are explained by such updates just where nothing else explains an answer.
 
-use crate::engine::{CELLS, Cells};
-use std::collections::{BTreeMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+mod configurations;
+#[cfg(test)]
+mod tests;
+
+use crate::content::{Cells, Content, Seen};
+use configurations::{Configuration, Configurations};
+use std::collections::BTreeMap;
+
+/// A chunk: without a length it is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct State {
+    pub length: Option<u32>,
+    /// Those behind the length are 0.
+    pub cells: Cells,
+}
+
+impl From<&Content> for State {
+    fn from(content: &Content) -> State {
+        let Seen { length, cells } = content.seen();
+        State { length: Some(length), cells }
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// These cells become `value`.
+    /// These cells become `value`, after zeros from the chunk's end on.
     Write {
         first: usize,
         count: usize,
         value: u32,
     },
-    /// These cells become 0.
+    /// What the chunk has of these cells becomes 0.
     Punch {
         first: usize,
         count: usize,
     },
-    /// Every cell becomes 0.
+    Truncate {
+        length: usize,
+    },
     Remove,
-    Read(Cells),
+    Read(Seen),
+    /// The chunk's length in a list; none: it is not there.
+    List(Option<u32>),
 }
 
 /// One operation: called, perhaps returned. Without a return it may take effect at any time, or never.
@@ -32,124 +60,95 @@ pub struct Interval {
     pub returned: Option<u64>,
     /// Without a return: after this it takes effect no more, if it had not.
     pub expires: Option<u64>,
+    /// The chunk's length after a step that changes it, as its answer says; none: it says nothing.
+    pub length: Option<u32>,
 }
 
-/// More configurations than this are not searched: such a history counts as undecided. Real ones stay below a
-/// hundred.
-const CONFIGURATIONS_MAX: usize = 200_000;
+/// Stands for all values that no read saw: what was overwritten unseen need not be told apart.
+const UNSEEN: u32 = u32::MAX - 1;
 
-type Configuration = (u64, Cells);
+/// Of more updates than this that nobody answered, that do the same and never expire, one is always left: a client
+/// whose disks are full asks a hundred times in vain.
+const PLENTY: usize = 5;
 
-/// FNV-1a over words: the sets are small and many, and nobody attacks them.
-#[derive(Default)]
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 29)
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
+/// The state after a step that changes it; `None` for others.
+fn change(step: &Step, state: &State) -> Option<State> {
+    let State { length, mut cells } = *state;
+    let length = match *step {
+        Step::Write { first, count, value } => {
+            cells[first..first + count].fill(value);
+            Some(length.unwrap_or(0).max((first + count) as u32))
         }
-    }
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(31);
-    }
-}
-
-/// Below this many a look through the list is quicker than a hash.
-const FEW: usize = 24;
-
-/// A set that keeps the order in which its members came.
-#[derive(Default)]
-struct Configurations {
-    list: Vec<Configuration>,
-    index: HashSet<Configuration, BuildHasherDefault<Fnv>>,
-}
-
-impl Configurations {
-    fn insert(&mut self, configuration: Configuration) {
-        if self.list.len() < FEW {
-            if !self.list.contains(&configuration) {
-                self.list.push(configuration);
-            }
-            return;
+        Step::Punch { first, count } => {
+            cells[first..first + count].fill(0);
+            length
         }
-        if self.list.len() == FEW {
-            self.index.extend(self.list.iter().copied());
+        Step::Truncate { length } => {
+            cells[length..].fill(0);
+            Some(length as u32)
         }
-        if self.index.insert(configuration) {
-            self.list.push(configuration);
-        }
+        Step::Remove => return Some(State::default()),
+        Step::Read(_) | Step::List(_) => return None,
+    };
+    Some(State { length, cells })
+}
+
+/// Whether a step that changes nothing sees this.
+fn sees(step: &Step, state: &State) -> bool {
+    match *step {
+        Step::Read(seen) => seen.length == state.length.unwrap_or(0) && seen.cells == state.cells,
+        Step::List(length) => length == state.length,
+        _ => false,
     }
 }
 
-/// The state after a step that changes it; `None` for a read.
-fn change(step: &Step, state: &Cells) -> Option<Cells> {
-    let mut next = *state;
-    match step {
-        Step::Write { first, count, value } => next[*first..first + count].fill(*value),
-        Step::Punch { first, count } => next[*first..first + count].fill(0),
-        Step::Remove => next = [0; CELLS],
-        Step::Read(_) => return None,
-    }
-    Some(next)
-}
-
-/// Every open read that saw just this state took effect: a read changes nothing, so the earliest moment that
-/// explains it is no worse than a later one.
-fn take_reads(history: &[Interval], slots: &[Option<usize>], taken: u64, state: &Cells) -> u64 {
-    let mut taken = taken;
-    for (slot, index) in slots.iter().enumerate() {
-        let saw = index.is_some_and(|index| history[index].step == Step::Read(*state));
-        taken |= u64::from(saw) << slot;
-    }
-    taken
-}
-
-/// Writes that nobody answered for: if a read saw one, it took effect before that read returned; if none did,
-/// it changes nothing that was seen.
-fn resolve_unanswered(history: &[Interval]) -> Vec<Interval> {
-    let mut first_seen: BTreeMap<u32, Option<u64>> = BTreeMap::new();
+/// Values that reads saw, with the first return of one that saw it.
+fn seen_values(history: &[Interval]) -> BTreeMap<u32, u64> {
+    let mut seen_at = BTreeMap::new();
     for interval in history {
-        if let (Step::Write { value, .. }, None) = (interval.step, interval.returned) {
-            first_seen.insert(value, None);
+        let (Step::Read(seen), Some(time)) = (interval.step, interval.returned) else { continue };
+        for value in seen.cells {
+            let first = seen_at.entry(value).or_insert(time);
+            *first = time.min(*first);
         }
     }
-    if !first_seen.is_empty() {
-        for interval in history {
-            let (Step::Read(cells), Some(time)) = (interval.step, interval.returned) else { continue };
-            for value in cells {
-                if let Some(first) = first_seen.get_mut(&value) {
-                    *first = Some(first.map_or(time, |first| first.min(time)));
-                }
-            }
-        }
+    seen_at
+}
+
+/// An update without an answer whose value a read saw took effect before that read returned. Other ones without
+/// an answer may have changed the length or made zeros, and nothing says when.
+fn resolve_unanswered(history: &[Interval]) -> Vec<Interval> {
+    if history.iter().all(|interval| interval.returned.is_some()) {
+        return history.to_vec();
     }
-    let seen_at = |value: u32| first_seen.get(&value).copied().flatten();
-    history
-        .iter()
-        .filter_map(|interval| {
-            if interval.returned.is_some() {
-                return Some(Interval { expires: None, ..*interval });
-            }
-            let last = interval.expires.unwrap_or(u64::MAX);
-            match interval.step {
-                _ if last < interval.called => None,
-                // Zeros do not tell who wrote them.
-                Step::Remove | Step::Punch { .. } => Some(*interval),
-                Step::Read(_) => None,
-                Step::Write { value, .. } => seen_at(value).map(|time| Interval {
-                    returned: Some(time.min(last)),
-                    expires: None,
-                    ..*interval
-                }),
-            }
+    let seen_at = seen_values(history);
+    let resolved = |interval: &Interval| {
+        let last = interval.expires.unwrap_or(u64::MAX);
+        if interval.returned.is_none() && last < interval.called {
+            return None;
+        }
+        let Step::Write { first, count, value } = interval.step else {
+            let says_nothing = matches!(interval.step, Step::Read(_) | Step::List(_));
+            return (interval.returned.is_some() || !says_nothing).then_some(*interval);
+        };
+        Some(match (interval.returned, seen_at.get(&value)) {
+            (None, Some(time)) => Interval { returned: Some(last.min(*time)), expires: None, ..*interval },
+            (_, None) => Interval { step: Step::Write { first, count, value: UNSEEN }, ..*interval },
+            (Some(_), Some(_)) => *interval,
         })
-        .collect()
+    };
+    history.iter().filter_map(resolved).collect()
+}
+
+/// The state after an update without an answer, if that helps to explain anything. One whose value nobody saw helps
+/// only where it makes the chunk longer: the cells that it overwrites are worth less then.
+fn change_unanswered(step: &Step, state: &State) -> Option<State> {
+    let next = change(step, state)?;
+    let helps = match step {
+        Step::Write { value: UNSEEN, .. } => next.length != state.length,
+        _ => next != *state,
+    };
+    helps.then_some(next)
 }
 
 /// Of points at the same time a call comes first: it overlaps what returns then.
@@ -171,170 +170,213 @@ pub enum Verdict {
     Undecided,
 }
 
-pub fn check(initial: Cells, history: &[Interval]) -> Verdict {
+/// How hard an explanation is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effort {
+    /// Updates that nobody answered take effect only where nothing else explains an answer: what is found is an
+    /// explanation, and what is not found may be one.
+    Little,
+    Full,
+}
+
+pub fn check(initial: State, history: &[Interval]) -> Verdict {
     let history = resolve_unanswered(history);
-    let mut points: Vec<(u64, Point, usize)> = Vec::with_capacity(history.len() * 2);
-    for (index, interval) in history.iter().enumerate() {
-        points.push((interval.called, Point::Call, index));
-        points.extend(interval.returned.map(|time| (time, Point::Return, index)));
-        points.extend(interval.expires.map(|time| (time, Point::Expiry, index)));
+    let answered = history.iter().all(|interval| interval.returned.is_some());
+    if !answered && Search::new(&history).run(initial, Effort::Little) == Verdict::Linearizable {
+        return Verdict::Linearizable;
     }
-    points.sort_unstable();
-    let mut slots: Vec<Option<usize>> = Vec::new();
-    let mut slot_of = vec![usize::MAX; history.len()];
-    let mut configurations = Configurations { list: vec![(0, initial)], ..Configurations::default() };
-    for (at, point, index) in points {
-        if point == Point::Call {
-            let slot = slots.iter().position(Option::is_none).unwrap_or(slots.len());
-            if slot >= 64 {
-                return Verdict::Undecided;
-            }
-            if slot == slots.len() {
-                slots.push(None);
-            }
-            slots[slot] = Some(index);
-            slot_of[index] = slot;
-            continue;
-        }
-        let slot = slot_of[index];
-        let may_be_open = point == Point::Expiry;
-        configurations = match expand(&history, &slots, configurations, (1 << slot, may_be_open)) {
-            None => return Verdict::Undecided,
-            Some(next) if next.list.is_empty() => return Verdict::Impossible { at },
-            Some(next) => next,
-        };
-        slots[slot] = None;
-    }
-    Verdict::Linearizable
+    Search::new(&history).run(initial, Effort::Full)
 }
 
-/// All configurations in which the operation of `bit` has taken effect, with the bit taken off again; and, if
-/// it `may_be_open`, those in which it has not.
-fn expand(
-    history: &[Interval],
-    slots: &[Option<usize>],
-    configurations: Configurations,
-    (bit, may_be_open): (u64, bool),
-) -> Option<Configurations> {
-    let mut done = Configurations::default();
-    let mut seen = Configurations::default();
-    for (taken, state) in configurations.list {
-        seen.insert((take_reads(history, slots, taken, &state), state));
+struct Search<'a> {
+    history: &'a [Interval],
+    /// Open operations that return: their places in the history, by bit of `Configuration::taken`.
+    returning: Vec<Option<usize>>,
+    /// Open updates that do not, by bit of `Configuration::spent`.
+    unanswered: Vec<Option<usize>>,
+    /// For each of those, the ones that do the same and expire before it: they are taken first.
+    before: Vec<u128>,
+    /// Those of which there are so many that they are never used up.
+    plenty: u128,
+}
+
+/// Puts it into a free place.
+fn open(places: &mut Vec<Option<usize>>, index: usize) -> usize {
+    let place = places.iter().position(Option::is_none).unwrap_or(places.len());
+    if place == places.len() {
+        places.push(None);
     }
-    let mut next = 0;
-    while let Some((taken, state)) = seen.list.get(next).copied() {
-        next += 1;
-        if taken & bit != 0 {
-            done.insert((taken & !bit, state));
-            continue;
+    places[place] = Some(index);
+    place
+}
+
+impl Search<'_> {
+    fn new(history: &[Interval]) -> Search<'_> {
+        Search { history, returning: Vec::new(), unanswered: Vec::new(), before: Vec::new(), plenty: 0 }
+    }
+
+    fn run(mut self, initial: State, effort: Effort) -> Verdict {
+        let mut points: Vec<(u64, Point, usize)> = Vec::with_capacity(self.history.len() * 2);
+        for (index, interval) in self.history.iter().enumerate() {
+            points.push((interval.called, Point::Call, index));
+            points.extend(interval.returned.map(|time| (time, Point::Return, index)));
+            points.extend(interval.expires.map(|time| (time, Point::Expiry, index)));
         }
-        if may_be_open {
-            done.insert((taken, state));
+        points.sort_unstable();
+        let mut place_of = vec![usize::MAX; self.history.len()];
+        let mut configurations = Configurations::of(initial);
+        for (at, point, index) in points {
+            let next = match point {
+                Point::Call => {
+                    let Some(place) = self.call(index) else { return Verdict::Undecided };
+                    place_of[index] = place;
+                    continue;
+                }
+                Point::Return => self.after_return(&configurations, place_of[index], effort),
+                Point::Expiry => self.after_expiry(&configurations, place_of[index], effort),
+            };
+            configurations = match next {
+                None => return Verdict::Undecided,
+                Some(next) if next.is_empty() => return Verdict::Impossible { at },
+                Some(next) => next,
+            };
+            match point {
+                Point::Expiry => {
+                    self.unanswered[place_of[index]] = None;
+                    self.order_unanswered();
+                }
+                _ => self.returning[place_of[index]] = None,
+            }
         }
-        for (slot, index) in slots.iter().enumerate() {
-            let Some(index) = index else { continue };
-            if taken & (1 << slot) == 0
-                && let Some(state) = change(&history[*index].step, &state)
+        Verdict::Linearizable
+    }
+
+    /// None: too many are open.
+    fn call(&mut self, index: usize) -> Option<usize> {
+        let Interval { step, returned, expires, .. } = self.history[index];
+        if returned.is_some() {
+            return Some(open(&mut self.returning, index)).filter(|place| *place < u64::BITS as usize);
+        }
+        let same = |known: &Interval| known.step == step && known.expires.is_none() && expires.is_none();
+        let is_same = |place: &usize| self.unanswered[*place].is_some_and(|known| same(&self.history[known]));
+        let places: Vec<usize> = (0..self.unanswered.len()).filter(is_same).collect();
+        if places.len() >= PLENTY {
+            self.plenty |= 1 << places[0];
+            return Some(places[0]);
+        }
+        let place = open(&mut self.unanswered, index);
+        let fits = place < u128::BITS as usize;
+        if fits {
+            self.order_unanswered();
+        }
+        fits.then_some(place)
+    }
+
+    fn order_unanswered(&mut self) {
+        let order = |place: usize, index: usize| (self.history[index].expires.unwrap_or(u64::MAX), place);
+        let open =
+            || self.unanswered.iter().enumerate().filter_map(|(place, index)| Some((place, (*index)?)));
+        self.before = vec![0; self.unanswered.len()];
+        for (place, index) in open() {
+            let earlier = open().filter(|(other, theirs)| {
+                self.history[*theirs].step == self.history[index].step
+                    && order(*other, *theirs) < order(place, index)
+            });
+            self.before[place] = earlier.fold(0, |mask, (other, _)| mask | 1 << other);
+        }
+    }
+
+    /// All configurations in which the operation at this place has taken effect, with its bit taken off again.
+    fn after_return(&self, from: &Configurations, place: usize, effort: Effort) -> Option<Configurations> {
+        let taken = |configuration: &Configuration| {
+            let bit = 1 << place;
+            let rest = Configuration { taken: configuration.taken & !bit, ..*configuration };
+            (configuration.taken & bit != 0).then_some(rest)
+        };
+        if effort == Effort::Little {
+            let without = self.expand(from, Configurations::default(), false, taken)?;
+            if !without.is_empty() {
+                return Some(without);
+            }
+        }
+        self.expand(from, Configurations::default(), true, taken)
+    }
+
+    /// Those in which the update at this place has taken effect, now or before, and those in which it has not.
+    fn after_expiry(&self, from: &Configurations, place: usize, effort: Effort) -> Option<Configurations> {
+        let bit = 1 << place;
+        let cleared = |configuration: &Configuration| Configuration {
+            spent: configuration.spent & !bit,
+            ..*configuration
+        };
+        let mut done = Configurations::default();
+        from.each().for_each(|configuration| done.insert(cleared(configuration)));
+        match effort {
+            Effort::Little => Some(done),
+            Effort::Full => self.expand(from, done, true, |configuration| {
+                (configuration.spent & bit != 0).then(|| cleared(configuration))
+            }),
+        }
+    }
+
+    /// Lets open operations take effect, in every order, until `end` gives what to add to `done`. None: too many.
+    fn expand(
+        &self,
+        from: &Configurations,
+        mut done: Configurations,
+        spends: bool,
+        end: impl Fn(&Configuration) -> Option<Configuration>,
+    ) -> Option<Configurations> {
+        let mut reached = Configurations::default();
+        from.each().for_each(|configuration| reached.insert(self.with_reads(*configuration)));
+        while let Some(configuration) = reached.next() {
+            if let Some(ended) = end(&configuration) {
+                done.insert(ended);
+                continue;
+            }
+            self.take_returning(&configuration, &mut reached);
+            if spends {
+                self.spend_unanswered(&configuration, &mut reached);
+            }
+            if reached.are_too_many() {
+                return None;
+            }
+        }
+        Some(done)
+    }
+
+    fn take_returning(&self, from: &Configuration, into: &mut Configurations) {
+        for (place, index) in self.returning.iter().enumerate() {
+            let Some(interval) = index.map(|index| &self.history[index]) else { continue };
+            if from.taken & (1 << place) == 0
+                && let Some(state) = change(&interval.step, &from.state)
+                && interval.length.is_none_or(|length| length == state.length.unwrap_or(0))
             {
-                let taken = taken | 1 << slot;
-                seen.insert((take_reads(history, slots, taken, &state), state));
+                let taken = from.taken | 1 << place;
+                into.insert(self.with_reads(Configuration { taken, state, ..*from }));
             }
         }
-        if seen.list.len() > CONFIGURATIONS_MAX {
-            return None;
+    }
+
+    fn spend_unanswered(&self, from: &Configuration, into: &mut Configurations) {
+        for (place, index) in self.unanswered.iter().enumerate() {
+            let Some(interval) = index.map(|index| &self.history[index]) else { continue };
+            let is_next = from.spent & (1 << place) == 0 && self.before[place] & !from.spent == 0;
+            if is_next && let Some(state) = change_unanswered(&interval.step, &from.state) {
+                let spent = if self.plenty & 1 << place != 0 { from.spent } else { from.spent | 1 << place };
+                into.insert(self.with_reads(Configuration { spent, state, ..*from }));
+            }
         }
     }
-    Some(done)
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(value: u32, called: u64, returned: u64) -> Interval {
-        Interval {
-            step: Step::Write { first: 0, count: CELLS, value },
-            called,
-            returned: Some(returned),
-            expires: None,
+    /// Every open read that saw just this state took effect: a read changes nothing, so the earliest moment that
+    /// explains it is no worse than a later one.
+    fn with_reads(&self, configuration: Configuration) -> Configuration {
+        let mut taken = configuration.taken;
+        for (place, index) in self.returning.iter().enumerate() {
+            let saw = index.is_some_and(|index| sees(&self.history[index].step, &configuration.state));
+            taken |= u64::from(saw) << place;
         }
-    }
-    fn lost(value: u32, called: u64) -> Interval {
-        Interval { returned: None, ..write(value, called, 0) }
-    }
-    fn read(value: u32, called: u64, returned: u64) -> Interval {
-        Interval { step: Step::Read([value; CELLS]), called, returned: Some(returned), expires: None }
-    }
-    fn possible(history: &[Interval]) -> bool {
-        let verdict = check([0; CELLS], history);
-        assert_ne!(verdict, Verdict::Undecided);
-        verdict == Verdict::Linearizable
-    }
-
-    #[test]
-    fn sequential_histories() {
-        assert!(possible(&[write(1, 0, 1), read(1, 2, 3), write(2, 4, 5), read(2, 6, 7)]));
-        assert!(!possible(&[write(1, 0, 1), read(0, 2, 3)]), "a stale read");
-        assert!(!possible(&[write(1, 0, 1), write(2, 2, 3), read(1, 4, 5)]), "an overwritten value");
-        assert!(!possible(&[read(9, 0, 1)]), "a value nobody wrote");
-        assert_eq!(check([0; CELLS], &[write(1, 0, 1), read(0, 2, 3)]), Verdict::Impossible { at: 3 });
-    }
-
-    #[test]
-    fn overlapping_operations_may_take_effect_in_any_order_but_one() {
-        assert!(possible(&[write(1, 0, 10), read(0, 1, 2), read(1, 3, 4)]));
-        assert!(!possible(&[write(1, 0, 10), read(1, 1, 2), read(0, 3, 4)]), "new, then old again");
-        assert!(possible(&[write(1, 0, 10), write(2, 0, 10), read(1, 11, 12)]));
-        assert!(!possible(&[write(1, 0, 10), write(2, 0, 10), read(1, 11, 12), read(2, 13, 14)]));
-    }
-
-    #[test]
-    fn unanswered_writes_may_take_effect_late_or_never_but_only_once() {
-        assert!(possible(&[lost(1, 0), read(0, 1, 2), read(1, 3, 4)]));
-        assert!(possible(&[lost(1, 0), read(0, 1, 2)]));
-        assert!(!possible(&[lost(1, 0), read(1, 1, 2), read(0, 3, 4)]));
-        assert!(!possible(&[lost(1, 0), write(2, 1, 2), read(1, 3, 4), write(3, 5, 6), read(1, 7, 8)]));
-        assert!(!possible(&[read(1, 0, 1), lost(1, 2)]), "seen before it was called");
-    }
-
-    #[test]
-    fn parts_of_a_chunk_and_removals() {
-        let part = Interval {
-            step: Step::Write { first: 1, count: 1, value: 7 },
-            called: 2,
-            returned: Some(3),
-            expires: None,
-        };
-        let sees = |cells, called| Interval {
-            step: Step::Read(cells),
-            called,
-            returned: Some(called + 1),
-            expires: None,
-        };
-        assert!(possible(&[write(1, 0, 1), part, sees([1, 7, 1, 1], 4)]));
-        assert!(!possible(&[write(1, 0, 1), part, sees([7, 7, 7, 7], 4)]));
-        let removal = Interval { step: Step::Remove, called: 6, returned: Some(7), expires: None };
-        assert!(possible(&[write(1, 0, 1), part, removal, sees([0; 4], 8)]));
-        assert!(!possible(&[write(1, 0, 1), part, removal, sees([1, 7, 1, 1], 8)]));
-        let punch = Interval { step: Step::Punch { first: 1, count: 2 }, ..removal };
-        assert!(possible(&[write(1, 0, 1), part, punch, sees([1, 0, 0, 1], 8)]));
-        assert!(!possible(&[write(1, 0, 1), part, punch, sees([1, 7, 0, 1], 8)]), "half of a punch");
-        assert!(!possible(&[write(1, 0, 1), part, punch, sees([0; 4], 8)]), "too much of it");
-        let lost = Interval { returned: None, ..punch };
-        assert!(possible(&[write(1, 0, 1), part, lost, sees([1, 7, 1, 1], 8), sees([1, 0, 0, 1], 10)]));
-        assert!(!possible(&[write(1, 0, 1), part, lost, sees([1, 0, 0, 1], 8), sees([1, 7, 1, 1], 10)]));
-    }
-
-    #[test]
-    fn what_expired_takes_effect_no_more() {
-        let until = |expires, interval| Interval { expires: Some(expires), ..interval };
-        assert!(possible(&[until(5, lost(1, 0)), read(0, 1, 2), read(1, 6, 7)]));
-        assert!(possible(&[until(5, lost(1, 0)), read(0, 6, 7)]));
-        assert!(!possible(&[until(5, lost(1, 0)), read(0, 6, 7), read(1, 8, 9)]), "late");
-        assert!(!possible(&[until(5, lost(1, 6)), read(1, 8, 9)]), "called after its fence");
-        let removal = Interval { step: Step::Remove, called: 2, returned: None, expires: Some(5) };
-        assert!(possible(&[write(1, 0, 1), removal, read(1, 3, 4), read(0, 8, 9)]));
-        assert!(possible(&[write(1, 0, 1), removal, read(1, 3, 9)]));
-        assert!(!possible(&[write(1, 0, 1), removal, read(1, 6, 7), read(0, 8, 9)]), "a late removal");
+        Configuration { taken, ..configuration }
     }
 }

@@ -1,10 +1,12 @@
 //! Clients: each has some operations in the air, picks replicas and tries again by the product's own rules,
 //! and writes down what it saw.
 
+use crate::content::CELLS;
 use crate::engine::Body;
 use crate::event::{Address, Answer, Event, Message, Request};
 use crate::history::Action;
 use crate::knobs::Knobs;
+use crate::random::Random;
 use crate::world::World;
 use chain::client::{Attempts, Channels, Decision, Permit, Suspects, head, read_target};
 use chain::manager::Published;
@@ -62,12 +64,21 @@ impl Client {
             Action::Flush => return Request::Flush { chain_version, from_client: true },
             Action::Write { first, count } => (UpdateKind::UpdateWrite, first as u32, count as u32),
             Action::Punch { first, count } => (UpdateKind::UpdatePunch, first as u32, count as u32),
+            Action::Truncate { length } => (UpdateKind::UpdateTruncate, 0, length as u32),
             Action::Remove => (UpdateKind::UpdateRemove, 0, 0),
         };
         let permit = current.permit.expect("an update has a channel");
         let tag = Tag { client: id_of(self.identity), channel: permit.channel, sequence: permit.sequence };
-        let update =
-            Update { chunk, tag, kind, offset, length, crc: current.number, chunk_size: 4, flush: false };
+        let update = Update {
+            chunk,
+            tag,
+            kind,
+            offset,
+            length,
+            crc: current.number,
+            chunk_size: CELLS as u32,
+            flush: false,
+        };
         Request::Update { chain_version, update, body: Body::Operation(current.number) }
     }
 
@@ -137,34 +148,40 @@ impl World {
         if self.clients[client].stopped {
             return false;
         }
-        let reader = self.knobs.reader && client == 0;
-        let action = if self.knobs.lists > 0.0 && self.random.chance(self.knobs.lists) {
-            Action::List
-        } else if reader || self.random.chance(self.knobs.reads) {
-            Action::Read
-        } else if self.random.chance(self.knobs.flushes) {
-            Action::Flush
-        } else if self.random.chance(self.knobs.removes) {
-            Action::Remove
-        } else if self.knobs.punches > 0.0 && self.random.chance(self.knobs.punches) {
-            let first = self.random.below(crate::engine::CELLS);
-            Action::Punch { first, count: 1 + self.random.below(crate::engine::CELLS - first) }
-        } else if self.random.chance(50.0) {
-            Action::Write { first: 0, count: crate::engine::CELLS }
-        } else {
-            Action::Write { first: self.random.below(crate::engine::CELLS), count: 1 }
-        };
+        let action = self.draw_action(self.knobs.reader && client == 0);
         let index = self.random.between(0, self.knobs.chunks);
         let chunk = self.chunk(index);
         let number = self.history.call(self.clients[client].identity, chunk, action, self.now);
         let attempts = Attempts::new(Time(self.now), Some(self.knobs.io_timeout_ms));
         let me = &mut self.clients[client];
-        let updates = !matches!(action, Action::Read | Action::List | Action::Flush);
-        let permit = updates.then(|| me.channels.acquire().expect("a channel for each slot"));
+        let permit = action.updates().then(|| me.channels.acquire().expect("a channel for each slot"));
         let avoid = Vec::new();
         me.slots[slot] =
             Some(Current { number, chunk, action, permit, attempts, call: 0, target: None, avoid });
         true
+    }
+
+    fn draw_action(&mut self, reader: bool) -> Action {
+        let is = |random: &mut Random, percent: f64| percent > 0.0 && random.chance(percent);
+        let (random, knobs) = (&mut self.random, &self.knobs);
+        if is(random, knobs.lists) {
+            Action::List
+        } else if reader || is(random, knobs.reads) {
+            Action::Read
+        } else if is(random, knobs.flushes) {
+            Action::Flush
+        } else if is(random, knobs.removes) {
+            Action::Remove
+        } else if is(random, knobs.punches) {
+            let first = random.below(CELLS);
+            Action::Punch { first, count: 1 + random.below(CELLS - first) }
+        } else if is(random, knobs.truncates) {
+            Action::Truncate { length: random.below(CELLS + 1) }
+        } else if is(random, 50.0) {
+            Action::Write { first: 0, count: CELLS }
+        } else {
+            Action::Write { first: random.below(CELLS), count: 1 }
+        }
     }
 
     pub fn client_timeout(&mut self, client: usize, slot: usize, call: u64) {
@@ -196,18 +213,24 @@ impl World {
         let current = self.clients[client].slots[slot].clone().expect("an answer belongs to an operation");
         let operation = self.history.operation(current.number);
         let result = match answer {
-            Answer::Update(result) => result.map(|done| operation.epoch = done.durability_epoch),
+            Answer::Update(result) => result.map(|done| {
+                operation.epoch = done.durability_epoch;
+                operation.length = Some(done.applied.chunk_length);
+            }),
             Answer::Read(result) => result.map(|seen| operation.seen = seen),
-            Answer::Listed(result) => result.map(|is_there| operation.absent = !is_there),
+            Answer::Listed(result) => result.map(|length| operation.length = length),
             Answer::Flush(result) => result.map(|epoch| operation.epoch = epoch),
             other => unreachable!("{other:?} is no answer to a client"),
         };
         match result {
             Ok(()) => {
                 operation.returned = Some(now);
-                let seen = operation.seen;
+                let (seen, length) = (operation.seen, operation.length);
                 self.note(|| {
-                    format!("client {client} done {} {:?} {seen:?}", current.number, current.action)
+                    format!(
+                        "client {client} done {} {:?} {seen:?} {length:?}",
+                        current.number, current.action
+                    )
                 });
                 if let Some(target) = current.target {
                     self.clients[client].suspects.clear(target);

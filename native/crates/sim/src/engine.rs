@@ -1,23 +1,13 @@
 //! A model of a chunk engine: staged and committed versions, the exactly-once table, and what of it a loss of
-//! power leaves. A chunk is four cells; an update writes one of them, or all,
-//! makes some of them zero, or removes the chunk. The lineage
-//! of a chunk's content is every update in it, so that an update applied twice, or lost, shows at once.
+//! power leaves. The lineage of a chunk's content is every update in it, so that an update applied twice, or lost,
+//! shows at once.
 
-use crate::lineage::Lineage;
+use crate::content::{CELLS, Content, Seen};
 use chain::museum::{Planted, planted};
 use chain::{Applied, Channel, Chunks, Committed, Listed, Replacement, Update};
 use std::collections::BTreeMap;
 use wire::message::UpdateKind;
 use wire::{ChunkId, ClientId, Version};
-
-pub const CELLS: usize = 4;
-pub type Cells = [u32; CELLS];
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Content {
-    pub cells: Cells,
-    pub lineage: Lineage,
-}
 
 /// The payload handle: the number of the client's operation, or a whole chunk.
 #[derive(Clone, Debug)]
@@ -46,6 +36,13 @@ pub struct Stored {
     pub damaged: bool,
     /// When it was removed, for the tombstone.
     pub since: u64,
+}
+
+impl Stored {
+    /// Never written, or removed.
+    pub fn is_absent(&self) -> bool {
+        self.removed || self.version == Version::NONE
+    }
 }
 
 /// What a disk holds.
@@ -123,7 +120,7 @@ impl Engine {
         self.unrecorded.clear();
         let chunk = update.chunk;
         let newest = self.newest(chunk);
-        let absent = newest.removed || newest.version == Version::NONE;
+        let absent = newest.is_absent();
         if newest.version != base && !(absent && base == Version::NONE) {
             return Err(format!("{version:?} was stored on {:?} and not on {base:?}", newest.version));
         }
@@ -135,28 +132,22 @@ impl Engine {
             return Err(format!("there is no room for {version:?}, which is assigned"));
         }
         self.room -= cost;
-        let mut cells = newest.content.cells;
-        let punches = update.kind == UpdateKind::UpdatePunch;
-        let removed = update.kind == UpdateKind::UpdateRemove || punches && absent;
-        if removed {
-            cells = Cells::default();
-        } else {
-            let (first, count) = (update.offset as usize, update.length as usize);
-            cells[first..first + count].fill(if punches { 0 } else { operation });
-        }
+        let removed = match update.kind {
+            UpdateKind::UpdateRemove => true,
+            UpdateKind::UpdatePunch => absent,
+            UpdateKind::UpdateWrite | UpdateKind::UpdateTruncate => false,
+        };
         // A removed chunk has no past: a member that never had it and one that removed it are equal.
-        let lineage = if removed { Lineage::default() } else { newest.content.lineage.with(operation) };
-        let content = Content { cells, lineage };
-        let applied = Applied { chunk_length: CELLS as u32, allocated_delta: 0 };
+        let mut content = if removed || absent { Content::default() } else { newest.content };
+        if !removed {
+            content.apply(update, operation);
+        }
+        let rewritten = update.kind != UpdateKind::UpdateTruncate && update.length == CELLS as u32;
+        let damaged = newest.damaged && content.length() > 0 && !rewritten;
+        let applied = Applied { chunk_length: content.length(), allocated_delta: 0 };
         let channel = Channel { applied, ..channel };
-        self.state.staged.entry(chunk).or_default().push(Staged {
-            version,
-            removed,
-            content,
-            damaged: newest.damaged && !removed && update.length < CELLS as u32,
-            cost,
-            channel,
-        });
+        let staged = Staged { version, removed, content, damaged, cost, channel };
+        self.state.staged.entry(chunk).or_default().push(staged);
         Ok(applied)
     }
 
@@ -220,8 +211,11 @@ impl Engine {
         }
     }
 
-    pub fn replace(&mut self, replacement: &Replacement, content: Content, now: u64) {
+    pub fn replace(&mut self, replacement: &Replacement, mut content: Content, now: u64) {
         self.unrecorded.clear();
+        if planted(Planted::ReplaceKeepsTail) && !replacement.committed.removed {
+            content.keep_tail_of(&self.content(replacement.chunk));
+        }
         let replaced = self.state.staged.remove(&replacement.chunk).unwrap_or_default();
         self.room += replaced.iter().map(|staged| staged.cost).sum::<u64>();
         let committed = replacement.committed;
@@ -321,13 +315,23 @@ impl Engine {
     }
 
     /// What a reader gets of the committed chunk; none if its checksum does not match.
-    pub fn read(&self, chunk: ChunkId) -> Option<Cells> {
-        let Some(stored) = self.state.chunks.get(&chunk) else { return Some(Cells::default()) };
+    pub fn read(&self, chunk: ChunkId) -> Option<Seen> {
+        let Some(stored) = self.state.chunks.get(&chunk) else { return Some(Seen::default()) };
+        let seen = stored.content.seen();
         match stored.damaged {
-            true if planted(Planted::NoChecksum) => Some([u32::MAX; CELLS]),
+            true if planted(Planted::NoChecksum) => Some(Seen { cells: [u32::MAX; CELLS], ..seen }),
             true => None,
-            false => Some(stored.content.cells),
+            false if planted(Planted::DirtyLength) => {
+                Some(Seen { length: self.newest(chunk).content.length(), ..seen })
+            }
+            false => Some(seen),
         }
+    }
+
+    /// The length of a committed chunk as a list shows it; none: it is not in the list.
+    pub fn listed_length(&self, chunk: ChunkId) -> Option<u32> {
+        let committed = self.committed(chunk);
+        (!committed.is_absent()).then_some(committed.length)
     }
 
     pub fn repair(&mut self) {
@@ -340,10 +344,9 @@ impl Engine {
     /// The opening does not notice that chunks which were not flushed are torn (P12).
     fn accept_torn(&mut self) {
         for (chunk, stored) in &mut self.state.chunks {
-            let before =
-                self.durable.chunks.get(chunk).map(|stored| stored.content.cells).unwrap_or_default();
-            if self.durable.chunks.get(chunk).is_none_or(|durable| durable.version != stored.version) {
-                stored.content.cells[CELLS / 2..].copy_from_slice(&before[CELLS / 2..]);
+            let before = self.durable.chunks.get(chunk);
+            if before.is_none_or(|before| before.version != stored.version) {
+                stored.content.tear(before.map(|before| &before.content));
             }
         }
     }
@@ -366,7 +369,7 @@ impl Engine {
     fn committed_of(stored: &Stored) -> Committed {
         Committed {
             version: stored.version,
-            length: CELLS as u32,
+            length: stored.content.length(),
             removed: stored.removed,
             chunk_size: CELLS as u32,
         }

@@ -1,6 +1,7 @@
 //! What travels and what happens. Data only.
 
-use crate::engine::{Body, Cells};
+use crate::content::Seen;
+use crate::engine::Body;
 use chain::manager::Published;
 use chain::{Acknowledged, Channel, ChunkRange, Listed, Replacement, Update};
 use std::rc::Rc;
@@ -68,7 +69,7 @@ pub enum Request {
         chain_version: u64,
         chunk: ChunkId,
     },
-    /// Whether the chunk is in the list of those that are committed.
+    /// The chunk's row in the list of those that are committed.
     Listed {
         chain_version: u64,
         chunk: ChunkId,
@@ -131,8 +132,9 @@ pub struct Grant {
 #[derive(Clone, Debug)]
 pub enum Answer {
     Update(Result<Acknowledged>),
-    Read(Result<Cells>),
-    Listed(Result<bool>),
+    Read(Result<Seen>),
+    /// The chunk's length; none: it is not in the list.
+    Listed(Result<Option<u32>>),
     Committed(Result<Version>),
     Flush(Result<u64>),
     Sync(Result<()>),
@@ -340,14 +342,14 @@ pub enum Event {
         generation: u64,
         work: DiskWork,
     },
-    /// `cells`: read when the version was chosen; none: read when this happens.
+    /// `seen`: read when the version was chosen; none: read when this happens.
     Read {
         node: usize,
         incarnation: u64,
         reply: u64,
         chain_version: u64,
         chunk: ChunkId,
-        cells: Option<Cells>,
+        seen: Option<Seen>,
     },
     CallTimeout {
         node: usize,

@@ -3,7 +3,6 @@
 
 use crate::engine::UPDATE_BYTES;
 use crate::event::{Address, Event, Fault};
-use crate::history::Action;
 use crate::manager_trace::end_step;
 use crate::world::World;
 use chain::museum::{Planted, planted};
@@ -92,7 +91,7 @@ impl World {
         let index = self.random.between(0, self.knobs.chunks);
         let chunk = self.chunk(index);
         if let Some(stored) = self.nodes[node].engine.state.chunks.get_mut(&chunk) {
-            stored.damaged = !stored.removed;
+            stored.damaged = stored.content.length() > 0;
         }
     }
 
@@ -432,9 +431,7 @@ impl World {
     /// Whether an update that was called after this time was answered.
     pub fn updated_since(&self, time: u64) -> bool {
         let mut latest = self.history.operations.iter().rev().take_while(|operation| operation.called > time);
-        latest.any(|operation| {
-            operation.returned.is_some() && !matches!(operation.action, Action::Read | Action::Flush)
-        })
+        latest.any(|operation| operation.returned.is_some() && operation.action.updates())
     }
 
     fn heal(&mut self) {

@@ -1,7 +1,7 @@
 //! What the clients did and saw, and the moments at which bytes that were not fsynced may have been lost
 //! (P10).
 
-use crate::engine::{Cells, Content};
+use crate::content::{Content, Seen};
 use std::collections::BTreeMap;
 use wire::ChunkId;
 
@@ -16,11 +16,21 @@ pub enum Action {
         first: usize,
         count: usize,
     },
+    /// The chunk has so many cells then: it is cut, or extended with zeros.
+    Truncate {
+        length: usize,
+    },
     Remove,
     Read,
-    /// Is the chunk in a list?
+    /// Is the chunk in a list, and how long?
     List,
     Flush,
+}
+
+impl Action {
+    pub fn updates(self) -> bool {
+        !matches!(self, Action::Read | Action::List | Action::Flush)
+    }
 }
 
 /// One operation of a client. Its number is its place in the list + 1, and the value that a write writes.
@@ -32,9 +42,9 @@ pub struct Operation {
     pub action: Action,
     pub called: u64,
     pub returned: Option<u64>,
-    pub seen: Cells,
-    /// Of a list that does not name the chunk.
-    pub absent: bool,
+    pub seen: Seen,
+    /// Of the chunk, as the answer to an update or a list says; none in a list: it is not there.
+    pub length: Option<u32>,
     /// Durability epoch of the answer.
     pub epoch: u64,
 }
@@ -71,8 +81,8 @@ impl History {
             action,
             called: now,
             returned: None,
-            seen: Cells::default(),
-            absent: false,
+            seen: Seen::default(),
+            length: None,
             epoch: 0,
         });
         self.operations.len() as u32

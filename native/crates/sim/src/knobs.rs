@@ -27,6 +27,7 @@ pub struct Knobs {
     pub flushes: f64,
     pub removes: f64,
     pub punches: f64,
+    pub truncates: f64,
     /// Percent of all that ask whether a chunk is in a member's list.
     pub lists: f64,
     /// Percent of messages.
@@ -128,6 +129,10 @@ impl Knobs {
         }
         let sometimes = aside.pick(&[0, 0, 0, 0, 0, 2]);
         knobs.rotate = knobs.rotate.max(sometimes);
+        let truncates = aside.pick(&[0.0, 10.0, 30.0]);
+        knobs.truncates = knobs.truncates.max(truncates);
+        let lists = aside.pick(&[0.0, 0.0, 10.0]);
+        knobs.lists = knobs.lists.max(lists);
         knobs
     }
 

@@ -4,6 +4,7 @@
 
 mod checker;
 mod client;
+mod content;
 mod engine;
 mod event;
 mod exhibits;
@@ -23,7 +24,7 @@ mod verdict;
 mod world;
 
 pub use chain::museum::Planted;
-pub use checker::{Interval, Step, Verdict, check};
+pub use checker::{Interval, State, Step, Verdict, check};
 pub use exhibits::{EXHIBITS, Exhibit, UNSEEN};
 pub use knobs::Knobs;
 pub use manager_trace::trace_manager;

@@ -2,7 +2,7 @@
 //! its restart.
 
 use crate::client::id_of;
-use crate::engine::Content;
+use crate::content::Content;
 use crate::event::{Address, Answer, Event, Grant, Message, Request};
 use crate::history::{HeldFence, Raise};
 use crate::knobs::Knobs;
@@ -335,9 +335,9 @@ impl World {
         let epoch = chain.durability_epoch;
         // Whoever fsyncs from now on hears that older bytes may be lost.
         self.nodes[node].engine.frozen = false;
-        let contents = (0..self.knobs.chunks)
-            .map(|index| (self.chunk(index), self.nodes[node].engine.newest(self.chunk(index)).content))
-            .collect();
+        let newest = |index| (self.chunk(index), self.nodes[node].engine.newest(self.chunk(index)));
+        let newest = (0..self.knobs.chunks).map(newest).filter(|(_, stored)| !stored.is_absent());
+        let contents = newest.map(|(chunk, stored)| (chunk, stored.content)).collect();
         self.history.raises.push(Raise { time: self.now, epoch, contents });
     }
 

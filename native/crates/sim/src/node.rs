@@ -187,14 +187,14 @@ impl World {
                 self.schedule(self.knobs.heartbeat_ms * 1000, event);
             }
             Event::Disk { generation, work, .. } => self.disk_done(index, generation, work),
-            Event::Read { reply, chain_version, chunk, cells, .. } => {
+            Event::Read { reply, chain_version, chunk, seen, .. } => {
                 let node = &self.nodes[index];
                 let replica = node.replica.as_ref().expect("checked above");
-                let cells = cells.or_else(|| node.engine.read(chunk));
+                let seen = seen.or_else(|| node.engine.read(chunk));
                 // The clock is read now, after the version was chosen (P2).
                 let valid = replica.read_still_valid(node.clock.at(self.now), chain_version);
                 let corrupt = || Error::new(Code::Corrupt, "bits flipped");
-                let result = valid.and_then(|()| cells.ok_or_else(corrupt));
+                let result = valid.and_then(|()| seen.ok_or_else(corrupt));
                 self.answer(index, ReplyTo(reply), Answer::Read(result));
             }
             Event::CallTimeout { call, .. } => {
@@ -332,8 +332,7 @@ impl World {
                 let now = node.clock.at(self.now);
                 let replica = node.replica.as_ref().expect("it runs");
                 let listed = replica.may_list_committed(now, chain_version, Some(chunk.inode));
-                let is_there = || !chain::Chunks::committed(&node.engine, chunk).is_absent();
-                let listed = listed.map(|()| is_there());
+                let listed = listed.map(|()| node.engine.listed_length(chunk));
                 return self.answer(index, reply, Answer::Listed(listed));
             }
             Request::Space => {

@@ -1,6 +1,7 @@
 //! What a storage node does with its replica's wishes: disk work with a delay, messages, answers.
 
-use crate::engine::{Body, Content};
+use crate::content::Content;
+use crate::engine::Body;
 use crate::event::{Address, Answer, DiskWork, Event, Request};
 use crate::node::{Call, Node};
 use crate::world::World;
@@ -113,7 +114,7 @@ impl World {
                 self.schedule(300_000, Event::Reopen { node: index, incarnation });
             }
             Output::ReadCommitted { reply, chain_version, chunk } => {
-                let cells = self.nodes[index].engine.read(chunk).filter(|_| self.random.chance(50.0));
+                let seen = self.nodes[index].engine.read(chunk).filter(|_| self.random.chance(50.0));
                 let incarnation = self.nodes[index].incarnation;
                 let slow = !self.healed && self.random.chance(self.knobs.slow_read);
                 let longest = if slow { self.knobs.slow_read_ms * 1000 } else { 200 };
@@ -121,7 +122,7 @@ impl World {
                 let reply = reply.0;
                 self.schedule(
                     delay,
-                    Event::Read { node: index, incarnation, reply, chain_version, chunk, cells },
+                    Event::Read { node: index, incarnation, reply, chain_version, chunk, seen },
                 );
             }
             Output::ReplyUpdate { reply, result } => self.answer(index, reply, Answer::Update(result)),

@@ -26,6 +26,8 @@ pub enum Profile {
     Network,
     /// Chunks are removed while acknowledgements are cut off and members are synced.
     Removals,
+    /// Chunks are cut and extended while members die, are synced, and get updates late and twice.
+    Truncations,
     /// The administrator changes who is a member, while members die and the manager restarts.
     Change,
     /// Power is lost everywhere just when a flush has failed or a member was promoted, and comes back to one first.
@@ -49,6 +51,7 @@ impl Profile {
         Profile::Fencing,
         Profile::Network,
         Profile::Removals,
+        Profile::Truncations,
         Profile::Change,
         Profile::Reordering,
         Profile::Blackout,
@@ -72,6 +75,7 @@ impl Knobs {
             Profile::Fencing => self.fencing(random),
             Profile::Network => {}
             Profile::Removals => self.removals(random),
+            Profile::Truncations => self.truncations(random),
             Profile::Change => self.change(random),
             Profile::Reordering => self.reordering(random),
             Profile::Blackout => self.blackout(random),
@@ -260,6 +264,30 @@ impl Knobs {
         self.forget_tombstones_ms = random.pick(&[0, 3 * self.lease_ms]);
         self.call_timeout_ms = random.pick(&[50, 150]);
         self.manager_eager = true;
+    }
+
+    /// Short and long chunks in turn: whoever was away has another length than the others, and what was cut is
+    /// soon extended again.
+    fn truncations(&mut self, random: &mut Random) {
+        self.fault_every_ms = random.pick(&[200, 500]);
+        self.members = random.pick(&[2, 3, 3]);
+        self.crash = 2;
+        self.stop = random.pick(&[0, 1]);
+        self.power_loss = random.pick(&[0, 0, 1]);
+        self.all_crash = random.pick(&[0, 0, 1]);
+        self.cut = random.pick(&[0, 1]);
+        self.down_ms = random.pick(&[50, 300]);
+        self.exit_reported = 100.0;
+        self.duplicate = random.pick(&[0.0, 10.0, 30.0]);
+        self.clients = random.pick(&[2, 3, 4]);
+        self.chunks = random.pick(&[1, 2, 4]);
+        self.think_ms = random.pick(&[5, 20]);
+        self.reads = random.pick(&[30.0, 50.0]);
+        self.lists = random.pick(&[0.0, 20.0]);
+        self.truncates = 60.0;
+        self.removes = random.pick(&[0.0, 0.0, 5.0]);
+        self.call_timeout_ms = random.pick(&[50, 150, 400]);
+        self.slow_one_of(random, &[Kind::Acknowledgement, Kind::Forward, Kind::SyncReplace, Kind::Read]);
     }
 
     /// What a member before still has pending is committed behind it, and both change places.

@@ -38,12 +38,13 @@ fn commit() -> String {
 fn line(commit: &str, totals: &Totals, kept: bool) -> String {
     format!(
         "{{\"commit\":\"{commit}\",\"first\":{},\"last\":{},\"events\":{},\"operations\":{},\"faults\":{},\
-         \"cpuSeconds\":{:.1},\"hash\":\"{:016x}\",\"kept\":{kept}}}",
+         \"undecided\":{},\"cpuSeconds\":{:.1},\"hash\":\"{:016x}\",\"kept\":{kept}}}",
         totals.first,
         totals.last,
         totals.events,
         totals.operations,
         totals.faults,
+        totals.undecided,
         totals.seconds(),
         totals.hash,
     )

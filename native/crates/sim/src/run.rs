@@ -17,6 +17,8 @@ pub struct Outcome {
     pub events: u64,
     pub faults: u64,
     pub operations: u64,
+    /// Histories of chunks of which the checker could not say whether they are linearizable.
+    pub undecided: u64,
     pub simulated_us: u64,
 }
 
@@ -97,6 +99,7 @@ pub fn run_world(
                 events: world.events,
                 faults: world.faults,
                 operations: world.history.operations.len() as u64,
+                undecided: world.undecided,
                 simulated_us: world.now,
             };
             (outcome, Some(world))

@@ -16,6 +16,8 @@ pub struct Totals {
     pub events: u64,
     pub faults: u64,
     pub operations: u64,
+    /// Histories of chunks.
+    pub undecided: u64,
     simulated_us: u64,
     /// Of the hashes of all histories, in the order of the seeds.
     pub hash: u64,
@@ -30,6 +32,7 @@ impl Totals {
             events: 0,
             faults: 0,
             operations: 0,
+            undecided: 0,
             simulated_us: 0,
             hash: 0xcbf2_9ce4_8422_2325,
             started_cpu_seconds: cpu_seconds(),
@@ -41,6 +44,7 @@ impl Totals {
         self.events += outcome.events;
         self.faults += outcome.faults;
         self.operations += outcome.operations;
+        self.undecided += outcome.undecided;
         self.simulated_us += outcome.simulated_us;
         self.hash = (self.hash ^ outcome.hash).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     }
@@ -53,13 +57,14 @@ impl Totals {
         let (seeds, seconds) = (self.last - self.first, self.seconds());
         format!(
             "{seeds} seeds: {} events ({:.2} M a CPU second), {} faults, {} operations, {:.1} simulated hours, \
-             {seconds:.1} CPU seconds, trace hash {:016x}, 0 failures",
+             {seconds:.1} CPU seconds, trace hash {:016x}, 0 failures, {} undecided",
             self.events,
             self.events as f64 / seconds / 1e6,
             self.faults,
             self.operations,
             self.simulated_us as f64 / 3.6e9,
             self.hash,
+            self.undecided,
         )
     }
 }

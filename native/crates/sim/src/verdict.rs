@@ -1,8 +1,7 @@
 //! What a finished world must look like: every acknowledged update there, every read explained, all copies
 //! equal.
 
-use crate::checker::{Interval, Step, Verdict, check};
-use crate::engine::Cells;
+use crate::checker::{Interval, State, Step, Verdict, check};
 use crate::history::{Action, Operation, Raise};
 use crate::world::World;
 use wire::ChunkId;
@@ -67,11 +66,9 @@ impl World {
         for chunk in self.chunks() {
             let mut copies = self.members().map(|node| node.engine.newest(chunk));
             let first = copies.next().expect("a world has nodes");
-            let gone =
-                |stored: &crate::engine::Stored| stored.removed || stored.version == wire::Version::NONE;
             let other = copies.find(|copy| {
-                copy.content.cells != first.content.cells
-                    || (copy.version != first.version && !(gone(copy) && gone(&first)))
+                let both_gone = copy.is_absent() && first.is_absent();
+                copy.content.seen() != first.content.seen() || (copy.version != first.version && !both_gone)
             });
             drop(copies);
             if let Some(other) = other {
@@ -90,18 +87,19 @@ impl World {
     }
 
     /// Whether an acknowledged update must be found in the chunk's past. A removal takes the past away, and a
-    /// punch is part of it only where there was a chunk: where a write of this epoch was answered before.
+    /// punch is part of it only where there was a chunk: where an update of this epoch that makes one was answered
+    /// before.
     fn is_remembered(&self, operation: &Operation, forgotten: u64) -> bool {
         let counts = operation.called >= forgotten;
         let made = |other: &Operation| {
-            matches!(other.action, Action::Write { .. })
+            matches!(other.action, Action::Write { .. } | Action::Truncate { .. })
                 && other.chunk == operation.chunk
                 && other.epoch == operation.epoch
                 && other.called >= forgotten
                 && other.returned.is_some_and(|time| time < operation.called)
         };
         match operation.action {
-            Action::Write { .. } => counts,
+            Action::Write { .. } | Action::Truncate { .. } => counts,
             Action::Punch { .. } => counts && self.history.operations.iter().any(made),
             Action::Remove | Action::Read | Action::List | Action::Flush => false,
         }
@@ -182,10 +180,14 @@ impl World {
             raises.push(Raise { time: u64::MAX, epoch: u64::MAX, contents: Default::default() });
             for raise in raises {
                 let (initial, history) = self.phase(chunk, &start, raise.time);
-                if let Verdict::Impossible { at } = check(initial, &history) {
-                    let chunk = chunk.index;
-                    return self
-                        .violate(format!("no order explains what returned at {at} µs of chunk {chunk}"));
+                match check(initial, &history) {
+                    Verdict::Linearizable => {}
+                    Verdict::Undecided => self.undecided += 1,
+                    Verdict::Impossible { at } => {
+                        let chunk = chunk.index;
+                        let what = format!("no order explains what returned at {at} µs of chunk {chunk}");
+                        return self.violate(what);
+                    }
                 }
                 start = raise;
             }
@@ -194,8 +196,8 @@ impl World {
 
     /// The history of one chunk between two raises of the epoch. What overlaps an edge may have happened on
     /// either side.
-    fn phase(&self, chunk: ChunkId, start: &Raise, end: u64) -> (Cells, Vec<Interval>) {
-        let initial = start.contents.get(&chunk).cloned().unwrap_or_default();
+    fn phase(&self, chunk: ChunkId, start: &Raise, end: u64) -> (State, Vec<Interval>) {
+        let initial = start.contents.get(&chunk);
         let mut history = Vec::new();
         for (place, operation) in self.history.operations.iter().enumerate() {
             if operation.chunk != chunk || operation.called >= end {
@@ -206,10 +208,10 @@ impl World {
             let step = match operation.action {
                 Action::Write { first, count } => Step::Write { first, count, value: number },
                 Action::Punch { first, count } => Step::Punch { first, count },
+                Action::Truncate { length } => Step::Truncate { length },
                 Action::Remove => Step::Remove,
                 Action::Read if within => Step::Read(operation.seen),
-                // A chunk that is not there reads as zeros; of one that is there a list says nothing more.
-                Action::List if within && operation.absent => Step::Read(Cells::default()),
+                Action::List if within => Step::List(operation.length),
                 Action::Read | Action::List | Action::Flush => continue,
             };
             let fence = self.history.fences.get(&operation.identity);
@@ -219,15 +221,17 @@ impl World {
             }
             let called = operation.called.max(start.time);
             let earlier = operation.called < start.time;
-            if earlier && initial.lineage.contains(number) {
+            if earlier && initial.is_some_and(|content| content.lineage.contains(number)) {
                 continue;
             }
             let answered_here =
                 operation.returned.filter(|time| *time < end && operation.epoch >= start.epoch);
             let returned = answered_here.filter(|time| *time >= start.time);
             let expires = expires.filter(|time| *time < end);
-            history.push(Interval { step, called, returned, expires });
+            // An update from before may have taken effect then, and again at a removal's other side.
+            let length = operation.length.filter(|_| returned.is_some() && !earlier);
+            history.push(Interval { step, called, returned, expires, length });
         }
-        (initial.cells, history)
+        (initial.map(State::from).unwrap_or_default(), history)
     }
 }

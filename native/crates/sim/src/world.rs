@@ -36,6 +36,8 @@ pub struct World {
     pub core: Option<usize>,
     /// The first broken rule.
     pub violation: Option<String>,
+    /// Histories of chunks of which the checker could not say whether they are linearizable.
+    pub undecided: u64,
     pub verbose: bool,
     pub trace: Option<ManagerTrace>,
     pub hash: u64,
@@ -76,6 +78,7 @@ impl World {
             healed: false,
             core: None,
             violation: None,
+            undecided: 0,
             verbose,
             trace: None,
             hash: 0xcbf2_9ce4_8422_2325,

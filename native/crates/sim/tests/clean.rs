@@ -8,7 +8,7 @@ fn hundreds_of_worlds_keep_every_rule() {
     for seed in 0..400 {
         let outcome = run_seed(seed, Choice::default());
         let replay = format!("cargo run --release -p sim -- chain --seed {seed} --verbose");
-        assert_eq!(outcome.violation, None, "{replay}");
+        assert_eq!((outcome.violation, outcome.undecided), (None, 0), "{replay}");
         events += outcome.events;
         faults += outcome.faults;
         operations += outcome.operations;

@@ -24,7 +24,9 @@ impl<P: Clone> Replica<P> {
         if let Err(error) = self.admit(step, chain_version, &update) {
             return step.out.push(Output::ReplyUpdate { reply, result: Err(error) });
         }
-        let seen = if planted(Planted::NoDedupe) { Seen::New } else { self.table.look_up(&update) };
+        let repeats = update.kind == UpdateKind::UpdateTruncate && planted(Planted::TruncateRepeated);
+        let forgets = repeats || planted(Planted::NoDedupe);
+        let seen = if forgets { Seen::New } else { self.table.look_up(&update) };
         let refuse = |code: Code| Err(Error::new(code, format!("channel {}", update.tag.channel)));
         let result = match seen {
             Seen::New => match self.may_assign(step, &update) {
@@ -43,7 +45,13 @@ impl<P: Clone> Replica<P> {
                     }
                 }
             }
-            Seen::Done(channel) => Ok(self.acknowledged(step, channel.version, channel.applied)),
+            Seen::Done(channel) => {
+                let mut applied = channel.applied;
+                if planted(Planted::AnswersAsOfNow) {
+                    applied.chunk_length = step.chunks.committed(channel.chunk).length;
+                }
+                Ok(self.acknowledged(step, channel.version, applied))
+            }
             Seen::Stale => refuse(Code::StaleSequence),
             Seen::Different => refuse(Code::InvalidArgument),
             Seen::Busy => refuse(Code::Busy),
