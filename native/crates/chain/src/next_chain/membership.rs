@@ -14,8 +14,12 @@ impl Observed {
 }
 
 impl Transition<'_> {
-    /// An order that was carried out already changes nothing.
+    /// An order that was carried out already changes nothing. One after which nobody would stay was given to the
+    /// chain as it was before another member was told to leave: whoever gave it looks again.
     pub(super) fn take_order(&mut self, order: &ChainOrder) {
+        if !self.somebody_stays(order) {
+            return;
+        }
         for join in &order.joins {
             self.join(join, &order.leaves);
         }
@@ -30,6 +34,16 @@ impl Transition<'_> {
             self.set_tenure(place, Tenure::Stays);
         }
         self.prefer(&order.preferred);
+    }
+
+    /// A chain whose members all leave would never tell them to stop, and one that never served would lose them all.
+    fn somebody_stays(&self, order: &ChainOrder) -> bool {
+        let is_member = |target: u64| self.members.iter().any(|observed| observed.member.target == target);
+        let joining = order.joins.iter().map(|join| join.target).filter(|target| !is_member(*target));
+        let members = self.members.iter().map(|observed| (observed.member.target, observed.stays()));
+        members.chain(joining.map(|target| (target, true))).any(|(target, stays)| {
+            order.stays.contains(&target) || (stays && !order.leaves.contains(&target))
+        })
     }
 
     /// It takes the place of the first that leaves in the preferred order.

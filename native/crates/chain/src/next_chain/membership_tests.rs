@@ -150,6 +150,45 @@ fn whoever_was_told_to_stop_is_kept_when_others_die() {
     ]);
 }
 
+/// Given to the chain as it was before another order was carried out.
+#[test]
+fn an_order_after_which_nobody_would_stay_is_not_carried_out() {
+    let leaving = "A serving 1 stops, B serving 1";
+    let well = "A 1 uptodate, B 1 uptodate, C 1 online fresh";
+    let unheard = "A 1 online fresh, B 0 unheard, C 0 unheard";
+    check_all(&[
+        case("the last that stays is to leave", leaving, "AB", well, "=").ordered("-B"),
+        case("all are", "A serving 1, B serving 1", "AB", well, "=").ordered("-A -B"),
+        case(
+            "nobody ever served: it would have no members left",
+            "A offline 0, B offline 0",
+            "",
+            unheard,
+            "=",
+        )
+        .ordered("-A -B"),
+        case("who leaves cannot join, and so replaces nobody", leaving, "AB", well, "=").ordered("+A -B"),
+        case(
+            "one joins, and stays",
+            leaving,
+            "AB",
+            well,
+            "A serving 1 leaves, B serving 1 leaves, C syncing 1; last AB; epoch 7",
+        )
+        .ordered("+C -B"),
+        case("one is kept", leaving, "AB", well, "A serving 1, B serving 1 stops; last AB; epoch 7")
+            .ordered("=A -B"),
+        case(
+            "one of two that are to leave had left before",
+            "A serving 1, B serving 1, C offline 0",
+            "AB",
+            "A 1 uptodate, B 1 uptodate, C 0 unheard",
+            "A serving 1, B serving 1 leaves, C offline 0; last AB; epoch 7",
+        )
+        .ordered("-B -D"),
+    ]);
+}
+
 #[test]
 fn an_order_can_be_taken_back() {
     let well = "A 1 uptodate, B 1 uptodate, C 1 uptodate, D 4 online";

@@ -192,6 +192,14 @@ proptest! {
         prop_assert!(order.is_sorted());
     }
 
+    /// Whatever is ordered, and however old the view was that it was ordered in.
+    #[test]
+    fn somebody_stays(request in request()) {
+        let stay = |chain: &Chain| chain.members.iter().any(|member| member.tenure() == Tenure::Stays);
+        let after = next_chain(&request).chain.unwrap();
+        prop_assert!(stay(&after) || !stay(request.chain.as_ref().unwrap()));
+    }
+
     #[test]
     fn the_version_rises_by_one_exactly_when_something_changes(request in request()) {
         let before = request.chain.clone().unwrap();
