@@ -139,12 +139,13 @@ impl Channels {
     }
 
     /// Hands the dirty entries to `save` as far as `covered(chunk, record)` says that the same checkpoint (or
-    /// an earlier one) holds their chunk with the update in it; the others stay dirty.
+    /// an earlier one) holds their chunk with the update in it; the others stay dirty. Gives what was handed
+    /// over: it must be marked again if the checkpoint fails.
     pub fn save(
         &self,
         covered: impl Fn(ChunkId, u64) -> bool,
         mut save: impl FnMut(ChannelKey, Save) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Vec<ChannelKey>> {
         let mut ready = Vec::new();
         {
             let mut state = self.0.lock();
@@ -164,6 +165,17 @@ impl Channels {
                 Some(_) => true,
             });
         }
-        ready.into_iter().try_for_each(|(key, one)| save(key, one))
+        let keys = ready.iter().map(|(key, _)| *key).collect();
+        match ready.into_iter().try_for_each(|(key, one)| save(key, one)) {
+            Ok(()) => Ok(keys),
+            Err(error) => {
+                self.mark_dirty(keys);
+                Err(error)
+            }
+        }
+    }
+
+    pub fn mark_dirty(&self, keys: Vec<ChannelKey>) {
+        self.0.lock().dirty.extend(keys);
     }
 }

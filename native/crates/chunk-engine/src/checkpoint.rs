@@ -4,7 +4,7 @@
 //! and its commit are on the medium, and the old journal goes only after the catalogue holds what it said.
 
 use crate::catalog::Tables;
-use crate::channels::Save;
+use crate::channels::{ChannelKey, Save};
 use crate::chunk::{Active, Entry};
 use crate::engine::{Core, Engine};
 use crate::journal::Rotation;
@@ -97,24 +97,43 @@ impl Core {
         let chunks = self.index.take_dirty();
         let mut saved: BTreeMap<ChunkId, u64> = BTreeMap::new();
         let expired = self.expired_tombstones(rotation);
-        self.catalog.write(|tables| {
+        let mut channels = Vec::new();
+        let written = self.catalog.write(|tables| {
             let mut relies_on_journal = false;
             for chunk in &chunks {
                 let (last_record, journaled) = self.save(*chunk, rotation, tables)?;
                 saved.insert(*chunk, last_record);
                 relies_on_journal |= journaled;
             }
-            self.save_channels(rotation, &saved, tables)?;
+            channels = self.save_channels(rotation, &saved, tables)?;
             expired.iter().try_for_each(|(chunk, _)| tables.remove_chunk(*chunk))?;
             tables.put_target(&self.target_record(rotation, &expired, clean))?;
             // What the records above describe must be on the medium before they are.
             self.segments.flush()?;
             if relies_on_journal { self.journal.flush() } else { Ok(()) }
-        })?;
+        });
+        if let Err(error) = written {
+            self.return_unsaved(&chunks, &saved, channels);
+            return Err(error);
+        }
         self.journal.remove_before(rotation.journal)?;
         self.finish(&saved, &expired);
         log::debug!(target: "chunk_engine", chunks = saved.len(), journal = rotation.journal; "checkpoint_done");
         Ok(())
+    }
+
+    /// A checkpoint that met a full disk: what it took to be saved waits for the next one, else that one would
+    /// remove the journal that alone has it.
+    fn return_unsaved(&self, chunks: &[ChunkId], saved: &BTreeMap<ChunkId, u64>, channels: Vec<ChannelKey>) {
+        for chunk in chunks {
+            let mut shard = self.index.shard(*chunk);
+            let active = shard.active(*chunk).expect("a chunk that is not saved stays active");
+            active.saving = false;
+            // One that was not reached still has its flag, and stands in no list.
+            active.dirty &= saved.contains_key(chunk);
+            self.index.mark_dirty(&mut shard, *chunk);
+        }
+        self.channels.mark_dirty(channels);
     }
 
     fn target_record(&self, rotation: Rotation, expired: &[(ChunkId, Version)], clean: bool) -> StoredTarget {
@@ -227,7 +246,7 @@ impl Core {
         rotation: Rotation,
         saved: &BTreeMap<ChunkId, u64>,
         tables: &mut Tables<'_>,
-    ) -> Result<()> {
+    ) -> Result<Vec<ChannelKey>> {
         let covered = |chunk: ChunkId, record: u64| {
             record < rotation.first_record || saved.get(&chunk).is_some_and(|last| *last >= record)
         };

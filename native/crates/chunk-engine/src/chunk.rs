@@ -85,6 +85,8 @@ pub(crate) struct Active {
     pub dirty: bool,
     /// A checkpoint holds its record and has not committed it yet.
     pub saving: bool,
+    /// An update of it is under way, which expects it in memory.
+    pub changing: bool,
     /// What the shard's cache accounts for it; 0 = not in the queue.
     pub cached_bytes: u32,
 }
@@ -100,6 +102,7 @@ impl Active {
             retired: 0,
             dirty: false,
             saving: false,
+            changing: false,
             cached_bytes: 0,
         }
     }
@@ -111,7 +114,12 @@ impl Active {
 
     /// Nothing would be lost if it were dropped from memory.
     pub fn is_settled(&self) -> bool {
-        !self.dirty && !self.saving && self.pending.is_empty() && self.images.is_empty() && self.retired == 0
+        !self.dirty
+            && !self.saving
+            && !self.changing
+            && self.pending.is_empty()
+            && self.images.is_empty()
+            && self.retired == 0
     }
 
     pub fn memory_bytes(&self) -> u32 {

@@ -135,7 +135,7 @@ impl Core {
                 Some(entry) if entry.active.is_none() && entry.presence == Presence::Removed => {
                     // All there is to know; and a checkpoint may be dropping its row just now.
                     entry.active = Some(Box::new(Active::new(entry.tombstone())));
-                    self.index.settle(&mut shard, chunk);
+                    self.index.settle_wanted(&mut shard, chunk);
                     return Ok(());
                 }
                 Some(entry) if entry.active.is_none() => entry.last_record,
@@ -151,7 +151,7 @@ impl Core {
             let mut active = loaded.ok_or_else(|| lost(chunk))?;
             active.rebuild_planes();
             entry.active = Some(Box::new(active));
-            self.index.settle(&mut shard, chunk);
+            self.index.settle_wanted(&mut shard, chunk);
         }
         Ok(())
     }

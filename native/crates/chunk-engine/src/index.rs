@@ -98,6 +98,18 @@ impl Index {
 
     /// A chunk may be at rest now: lets the cache drop it, or others.
     pub fn settle(&self, shard: &mut Shard, chunk: ChunkId) {
+        self.count_at_rest(shard, chunk);
+        self.evict(shard, None);
+    }
+
+    /// A chunk at rest came into memory because someone is about to look at it: lets the cache drop others. It
+    /// stays, however small the cache is, or who wants it would never see it.
+    pub fn settle_wanted(&self, shard: &mut Shard, chunk: ChunkId) {
+        self.count_at_rest(shard, chunk);
+        self.evict(shard, Some(chunk));
+    }
+
+    fn count_at_rest(&self, shard: &mut Shard, chunk: ChunkId) {
         let Some(active) = shard.active(chunk) else { return };
         if active.cached_bytes == 0 && active.is_settled() {
             let bytes = active.memory_bytes();
@@ -105,8 +117,11 @@ impl Index {
             shard.cached.push_back(chunk);
             shard.cached_bytes += u64::from(bytes);
         }
+    }
+
+    fn evict(&self, shard: &mut Shard, wanted: Option<ChunkId>) {
         while shard.cached_bytes > self.cache_bytes_max / SHARDS as u64 {
-            let Some(oldest) = shard.cached.pop_front() else { break };
+            let Some(oldest) = shard.cached.pop_front_if(|oldest| Some(*oldest) != wanted) else { break };
             let Some(entry) = shard.entries.get_mut(&oldest) else { continue };
             let Some(active) = entry.active.as_mut() else { continue };
             shard.cached_bytes -= u64::from(std::mem::take(&mut active.cached_bytes));

@@ -125,14 +125,15 @@ impl Journal {
     pub fn append_later(&self, record: &JournalRecord) -> Result<u64> {
         let message = record.encode_to_vec();
         let mut tail = self.tail.lock();
+        // Before this record is among them: a full disk refuses it, and then it must never be read back.
+        if tail.waiting.len() + HEAD_BYTES + message.len() > WAITING_BYTES_MAX {
+            self.write_waiting(&mut tail)?;
+        }
         let number = tail.next_record;
         tail.waiting.extend(head(number, &message, 0, checksum(&message)));
         tail.waiting.extend(message);
         tail.next_record += 1;
         tail.last_update = number;
-        if tail.waiting.len() >= WAITING_BYTES_MAX {
-            self.write_waiting(&mut tail)?;
-        }
         Ok(number)
     }
 
@@ -359,6 +360,19 @@ mod tests {
                 break;
             }
         }
+    }
+
+    #[test]
+    fn a_waiting_record_that_a_full_disk_refused_is_never_read_back() {
+        let disk = MemoryDisk::new(1 << 30);
+        let journal = Journal::start(Arc::new(Volume::new(Arc::new(disk.clone()))), 1, 10).unwrap();
+        disk.fail_at(1, crate::disk::Fault::NoSpace);
+        let refused = (10..).find(|number| journal.append_later(&commit(*number)).is_err()).unwrap();
+        assert!((100..200).contains(&refused), "they wait for {refused} records");
+        disk.heal();
+        assert_eq!(journal.append(&commit(1000), &[]).unwrap(), refused, "the number is free again");
+        let said: Vec<JournalRecord> = read_all(&disk, 10).into_iter().map(|read| read.record).collect();
+        assert_eq!(said, (10..refused).chain([1000]).map(commit).collect::<Vec<_>>());
     }
 
     #[test]

@@ -103,20 +103,27 @@ impl Core {
         let layout = {
             let mut shard = self.index.shard(chunk);
             let Some(active) = shard.active(chunk) else { return Ok(0) };
-            let Some(layout) = active.layouts().find(|layout| layout.version == version) else {
+            let Some(layout) = active.layouts().find(|layout| layout.version == version).cloned() else {
                 return Ok(0);
             };
-            layout.clone()
+            active.changing = true;
+            layout
         };
+        let mended = self.mend_blocks(chunk, &layout, first, bytes);
+        self.is_changed(chunk);
+        mended
+    }
+
+    fn mend_blocks(&self, chunk: ChunkId, layout: &Arc<Layout>, first: u32, bytes: &[u8]) -> Result<u32> {
         let mut mended = 0;
         for (number, content) in bytes.chunks(BLOCK_BYTES).enumerate() {
             let block = first + number as u32;
             let right = block < layout.blocks()
                 && content.len() == layout.stored(block)
                 && checksum(content) == layout.crcs[block as usize];
-            if right && self.is_damaged(chunk, &layout, block)? {
-                self.rewrite(chunk, &layout, block, content)?;
-                mended += u32::from(!self.is_damaged(chunk, &layout, block)?);
+            if right && self.is_damaged(chunk, layout, block)? {
+                self.rewrite(chunk, layout, block, content)?;
+                mended += u32::from(!self.is_damaged(chunk, layout, block)?);
             }
         }
         Ok(mended)

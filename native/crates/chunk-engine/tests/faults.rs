@@ -308,3 +308,49 @@ fn a_target_is_made_once_and_never_opened_by_an_older_release() {
     });
     assert_eq!(staged.unwrap().crc, chunk_engine::checksum(&data[0]));
 }
+
+/// What a checkpoint took to be saved when the disk was full is saved by the next one, which removes the journal.
+#[test]
+fn a_checkpoint_that_met_a_full_disk_leaves_everything_to_the_next_one() {
+    let options = || chunk_engine::Options { reserve_bytes: 0, ..support::options() };
+    let mut refused = 0;
+    for at in 1.. {
+        let disk = MemoryDisk::new(64 << 20);
+        let engine = Engine::create(Arc::new(disk.clone()), options()).unwrap();
+        let mut model = pattern(1, 40_000).to_vec();
+        for chunk in 1..=3 {
+            write(&engine, id(chunk, 0), 0, 0, &model).unwrap();
+        }
+        // Into the journal, under a tag.
+        let data = [pattern(2, 500)];
+        let update = request(id(2, 0), 1, Update::Write { offset: 5000, data: &data });
+        engine.stage(&StageRequest { commit: true, ..with_tag(update, tag(1, 0, 7)) }).unwrap();
+        engine.flush().unwrap();
+        disk.fail_at(at, Fault::NoSpace);
+        let checkpoint = engine.checkpoint();
+        disk.heal();
+        match &checkpoint {
+            Ok(()) => {}
+            // A disk that cannot take a flush is no full one.
+            Err(error) if error.code != Code::NoSpace => continue,
+            Err(_) => {
+                refused += 1;
+                engine.checkpoint().unwrap();
+            }
+        }
+        drop(engine);
+        let (engine, opened) = Engine::open(Arc::new(disk.after(Crash::LoseAll)), options()).unwrap();
+        assert!(opened.complete, "operation {at}: {opened:?}");
+        for chunk in [1, 3] {
+            assert!(content(&engine, id(chunk, 0)) == model, "operation {at}, chunk {chunk}");
+        }
+        model[5000..5500].copy_from_slice(&data[0]);
+        assert!(content(&engine, id(2, 0)) == model, "operation {at}");
+        let channel = engine.channel(tag(1, 0, 0).client, 0).map(|channel| channel.tag.sequence);
+        assert_eq!(channel, Some(7), "operation {at}");
+        if checkpoint.is_ok() {
+            break;
+        }
+    }
+    assert!(refused >= 2, "a new journal and a block that goes in place: {refused}");
+}

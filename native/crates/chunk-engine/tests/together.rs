@@ -152,6 +152,16 @@ fn readers_see_whole_versions(media: Media) {
     }
 }
 
+/// A chunk that is being changed stays in memory, however full the cache is.
+#[test]
+fn chunks_leave_memory_as_soon_as_they_are_at_rest() {
+    let options = Options { layout_cache_bytes: 0, ..small() };
+    let engine = Engine::create(Arc::new(MemoryDisk::new(1 << 30)), options).unwrap();
+    assert!(run(&engine) > 0);
+    let report = engine.check().unwrap();
+    assert!(report.corrupt.is_empty() && report.wrong.is_empty(), "{report:?}");
+}
+
 #[test]
 fn power_lost_while_all_goes_on() {
     let disk = MemoryDisk::new(1 << 30);

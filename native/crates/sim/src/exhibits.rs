@@ -18,7 +18,7 @@ const fn exhibit(planted: Planted, profile: Profile, budget: u64) -> Exhibit {
 }
 
 /// Blind spots: planted, and not found in some thousand worlds.
-pub const UNSEEN: &[Planted] = &[Planted::RolledForwardStays, Planted::OldRoomKept, Planted::OwnRoomForAll];
+pub const UNSEEN: &[Planted] = &[Planted::RolledForwardStays];
 
 pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::DirtyRead, Profile::General, 200),
@@ -63,6 +63,8 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::RestWhilePending, Profile::Promotion, 100),
     exhibit(Planted::NeverReorders, Profile::Resync, 100),
     exhibit(Planted::IgnoreSpace, Profile::General, 500),
+    exhibit(Planted::OldRoomKept, Profile::Reordering, 400),
+    exhibit(Planted::OwnRoomForAll, Profile::Reordering, 400),
     exhibit(Planted::RefuseAfterAssign, Profile::General, 1000),
     exhibit(Planted::RetryAsNew, Profile::Network, 100),
     exhibit(Planted::FlushHeadOnly, Profile::Outage, 1500),

@@ -6,7 +6,7 @@ use crate::event::{Address, Event, Fault};
 use crate::manager_trace::end_step;
 use crate::world::World;
 use chain::museum::{Planted, planted};
-use wire::message::{PublicState, TargetReport};
+use wire::message::{Chain, Member, PublicState, TargetReport};
 
 /// Three times what the manager takes for a pause.
 const MANAGER_PAUSE_MS: u64 = 3000;
@@ -321,6 +321,19 @@ impl World {
         }
     }
 
+    /// The members changed places, so nothing is in the air, and nobody was before the one that was the head.
+    pub fn fill_old_head(&mut self, before: &Chain) {
+        let chain = self.manager.chain();
+        let (Some(old), Some(new)) = (before.members.first(), chain.members.first()) else { return };
+        let changed = before.reordering && !chain.reordering && old.target != new.target;
+        let serves = |member: &Member| member.state() == PublicState::PublicServing;
+        let all_serve = chain.members.len() == before.members.len() && chain.members.iter().all(serves);
+        let node = old.node as usize;
+        if changed && all_serve && self.knobs.head_fills > 0.0 && self.random.chance(self.knobs.head_fills) {
+            self.fault(Fault::DiskFull { node, ms: self.knobs.disk_full_ms });
+        }
+    }
+
     /// A member hears nothing from the one behind it: what that one has committed pends here, for as long as it
     /// takes to change the order, and perhaps to lose a third one and to bring it back.
     fn estrange(&mut self) {
@@ -344,9 +357,13 @@ impl World {
         self.schedule(soon, Event::Fault(Fault::Rotate { preferred }));
         if !others.is_empty() && self.random.chance(60.0) {
             let node = self.random.pick(&others);
-            let ms = self.random.between(lease_ms, 2 * lease_ms);
             let later = soon + self.random.between(10, 300) * 1000;
-            self.schedule(later, Event::Fault(Fault::Pause { node, ms }));
+            let away = if self.random.chance(50.0) {
+                Fault::Pause { node, ms: self.random.between(lease_ms, 2 * lease_ms) }
+            } else {
+                Fault::Crash { node, power: false }
+            };
+            self.schedule(later, Event::Fault(away));
         }
     }
 

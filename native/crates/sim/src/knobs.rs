@@ -96,6 +96,9 @@ pub struct Knobs {
     pub last_stops: f64,
     pub disk_full: u32,
     pub disk_full_ms: u64,
+    /// Percent of changes of the head by order after which the disk of the old one has hardly any room: who stands
+    /// before it now has not heard of its room.
+    pub head_fills: f64,
     /// What only assigned updates may take: so many of them (P8).
     pub reserve_updates: u64,
     pub bit_flip: u32,
@@ -131,6 +134,10 @@ impl Knobs {
         knobs.rotate = knobs.rotate.max(sometimes);
         let truncates = aside.pick(&[0.0, 10.0, 30.0]);
         knobs.truncates = knobs.truncates.max(truncates);
+        // Only writes take room.
+        if knobs.head_fills > 0.0 {
+            (knobs.punches, knobs.truncates) = (0.0, 0.0);
+        }
         let lists = aside.pick(&[0.0, 0.0, 10.0]);
         knobs.lists = knobs.lists.max(lists);
         knobs

@@ -178,6 +178,7 @@ impl World {
             self.manager.late.get_or_insert(before.clone());
         }
         self.disturb_promotions(&before.chains[0]);
+        self.fill_old_head(&before.chains[0]);
         let receivers = (0..self.nodes.len()).map(Address::Node);
         let receivers: Vec<Address> = receivers.chain((0..self.clients.len()).map(Address::Client)).collect();
         for to in receivers {

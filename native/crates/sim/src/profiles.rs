@@ -318,9 +318,10 @@ impl Knobs {
         self.flushes = 0.0;
         self.forget_tombstones_ms = 1;
         self.call_timeout_ms = random.pick(&[50, 150, 400]);
-        match random.below(4) {
+        match random.below(5) {
             0 => self.reordering_with_little_room(random),
-            1 => self.reordering_with_late_copies(random),
+            1 => self.reordering_with_full_heads(random),
+            2 => self.reordering_with_late_copies(random),
             _ => self.reordering_while_strained(random),
         }
     }
@@ -337,6 +338,26 @@ impl Knobs {
         self.fault_every_ms = random.pick(&[30, 60]);
         // All that may be in the air when a disk becomes full.
         self.reserve_updates = (self.clients * self.depth) as u64 + 2;
+    }
+
+    /// A new head has not heard of the room of the old one, and gives more versions than that one's reserve holds
+    /// before the first acknowledgement says so.
+    fn reordering_with_full_heads(&mut self, random: &mut Random) {
+        self.rotate = 4;
+        self.head_fills = 80.0;
+        self.disk_full_ms = 400;
+        self.fault_every_ms = 300;
+        self.reader = false;
+        (self.clients, self.depth, self.chunks) = (4, 3, 9);
+        self.reserve_updates = (self.clients * self.depth) as u64 / 2;
+        (self.reads, self.lists, self.removes) = (10.0, 0.0, 0.0);
+        self.think_ms = 1;
+        (self.slow, self.slow_disk) = (0.0, 0.0);
+        self.slow_kind = Some(Kind::Acknowledgement);
+        self.slow_kind_percent = 90.0;
+        self.slow_kind_ms = random.pick(&[100, 300]);
+        self.call_timeout_ms = 1000;
+        self.reordering_max_ms = 3000;
     }
 
     /// An update is sent again in a new version of the chain, and its second copy comes when the removal that

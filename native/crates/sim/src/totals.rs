@@ -3,9 +3,9 @@
 use rustix::time::{ClockId, clock_gettime};
 use sim::Outcome;
 
-/// Of this process. Other work on the machine does not count.
+/// Of this thread. Other work does not count.
 pub fn cpu_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 

@@ -67,6 +67,7 @@ impl Engine {
         let _lock = core.index.lock_chunk(request.chunk);
         let tip = Tip { keeps_damage: damaged.is_some(), ..core.tip(request.chunk)? };
         let result = core.stage(request, &tip, damaged.unwrap_or_default());
+        core.is_changed(request.chunk);
         if result.is_err() {
             core.forget_if_absent(request.chunk);
         }
@@ -99,7 +100,7 @@ impl Core {
         staged
     }
 
-    /// The chunk's newest version; an unknown chunk gets an empty entry.
+    /// The chunk's newest version; an unknown chunk gets an empty entry. It stays in memory until `is_changed`.
     fn tip(&self, chunk: ChunkId) -> Result<Tip> {
         loop {
             {
@@ -108,13 +109,21 @@ impl Core {
                 if entry.presence == Presence::Absent && entry.active.is_none() && entry.last_record == 0 {
                     entry.active = Some(Box::new(crate::chunk::Active::new(Layout::absent())));
                 }
-                if let Some(active) = &entry.active {
+                if let Some(active) = &mut entry.active {
+                    active.changing = true;
                     let (layout, protected_length) = (active.tip().clone(), active.protected_length);
                     return Ok(Tip { chunk, layout, protected_length, keeps_damage: false });
                 }
             }
             self.activate(chunk)?;
         }
+    }
+
+    /// The update of a chunk that had to stay in memory for it is over.
+    pub fn is_changed(&self, chunk: ChunkId) {
+        let mut shard = self.index.shard(chunk);
+        shard.active(chunk).expect("a chunk that is changed is active").changing = false;
+        self.index.settle(&mut shard, chunk);
     }
 
     fn forget_if_absent(&self, chunk: ChunkId) {
