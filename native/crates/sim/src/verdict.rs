@@ -194,6 +194,16 @@ impl World {
         }
     }
 
+    /// The content at that time says nothing of whether it took effect: a chunk that was removed has no past, and
+    /// what removes it leaves none.
+    fn may_be_behind_removal(&self, chunk: ChunkId, operation: &Operation, time: u64) -> bool {
+        matches!(operation.action, Action::Remove | Action::Punch { .. })
+            || self.history.operations.iter().any(|other| {
+                let removes = other.chunk == chunk && other.action == Action::Remove;
+                removes && other.called < time && other.returned.is_none_or(|end| end >= operation.called)
+            })
+    }
+
     /// The history of one chunk between two raises of the epoch. What overlaps an edge may have happened on
     /// either side.
     fn phase(&self, chunk: ChunkId, start: &Raise, end: u64) -> (State, Vec<Interval>) {
@@ -226,8 +236,12 @@ impl World {
             }
             let answered_here =
                 operation.returned.filter(|time| *time < end && operation.epoch >= start.epoch);
-            let returned = answered_here.filter(|time| *time >= start.time);
-            let expires = expires.filter(|time| *time < end);
+            let mut returned = answered_here.filter(|time| *time >= start.time);
+            let mut expires = expires.filter(|time| *time < end);
+            if earlier && returned.is_some() && self.may_be_behind_removal(chunk, operation, start.time) {
+                // It took effect before, for all that the content says, or it does so until its answer.
+                expires = returned.take();
+            }
             // An update from before may have taken effect then, and again at a removal's other side.
             let length = operation.length.filter(|_| returned.is_some() && !earlier);
             history.push(Interval { step, called, returned, expires, length });

@@ -17,6 +17,12 @@ fn hundreds_of_worlds_keep_every_rule() {
     assert!(events > 2_000_000 && faults > 3000 && operations > 200_000, "{events} {faults} {operations}");
 }
 
+/// A removal was in the air over an outage and had taken effect before it, which the chunk's content did not say.
+#[test]
+fn a_removal_before_an_outage_need_not_come_after_it() {
+    assert_eq!(run_seed(5_413_712, Choice::default()).violation, None);
+}
+
 #[test]
 fn the_same_seed_is_the_same_history() {
     let hashes: Vec<u64> = (0..40)
