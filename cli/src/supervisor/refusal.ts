@@ -22,7 +22,10 @@ export function forgetRefusals(cluster: ClusterDescription): void {
 export function findRefusal(cluster: ClusterDescription): string | undefined {
   for (const spec of cluster.processes) {
     try {
-      return `${spec.name} refused to start: ${readFileSync(fileOf(cluster, spec), 'utf8')}`;
+      const reason = readFileSync(fileOf(cluster, spec), 'utf8');
+      // A full disk keeps the file and not what is in it.
+      const known = reason === '' ? `see ${join(cluster.directory, 'logs', `${spec.name}.log`)}` : reason;
+      return `${spec.name} refused to start: ${known}`;
     } catch {}
   }
   return undefined;
