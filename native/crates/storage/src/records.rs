@@ -29,26 +29,65 @@ pub fn read<M: Message + Default>(path: &Path) -> Result<Option<M>> {
     M::decode(message).map(Some).map_err(|_| corrupt())
 }
 
-/// On the medium when it returns.
+/// Beside each record: a block that is given up when a full disk has none for the record's next version. The old
+/// version's block takes its place.
+const SPARE: &str = "spare";
+const SPARE_BYTES: u64 = 4096;
+
+/// On the medium when it returns, also on a full disk: without its records a server could not start, and so let go
+/// of nothing.
 pub fn write<M: Message>(path: &Path, record: &M) -> Result<()> {
     let message = record.encode_to_vec();
+    let spare = path.with_file_name(SPARE);
+    let mut written = write_once(path, &message);
+    let is_full = written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::StorageFull);
+    if is_full && std::fs::remove_file(&spare).is_ok() {
+        written = write_once(path, &message);
+    }
+    written.map_err(|error| Error::new(Code::Io, format!("write {}: {error}", path.display())))?;
+    keep_spare(&spare);
+    Ok(())
+}
+
+fn write_once(path: &Path, message: &[u8]) -> std::io::Result<()> {
     let fresh = path.with_extension("new");
-    let written = (|| {
-        let mut file = File::create(&fresh)?;
-        file.write_all(&crc32c::crc32c(&message).to_le_bytes())?;
-        file.write_all(&message)?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, path)?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-    })();
-    written
-        .map_err(|error: std::io::Error| Error::new(Code::Io, format!("write {}: {error}", path.display())))
+    let mut file = File::create(&fresh)?;
+    file.write_all(&crc32c::crc32c(message).to_le_bytes())?;
+    file.write_all(message)?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// Without one the next record may find no room: no reason to refuse this one.
+fn keep_spare(spare: &Path) {
+    if spare.exists() {
+        return;
+    }
+    let kept = File::create(spare).and_then(|file| {
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, SPARE_BYTES)?;
+        Ok(())
+    });
+    if kept.is_err() {
+        let _ = std::fs::remove_file(spare);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use wire::message::StorageTargetRecord;
+
+    #[test]
+    fn beside_a_record_lies_the_room_for_its_next_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let spare = folder.path().join(SPARE);
+        for _ in 0..2 {
+            write(&folder.path().join("record"), &StorageTargetRecord::default()).unwrap();
+            assert_eq!(std::fs::metadata(&spare).unwrap().len(), SPARE_BYTES);
+            std::fs::remove_file(&spare).unwrap();
+        }
+    }
 
     #[test]
     fn a_record_is_whole_or_refused() {
