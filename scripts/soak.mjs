@@ -172,7 +172,7 @@ const failed = [];
 for (const name of options.only) {
   const part = parts[name];
   console.log(`\n== ${name}: ${part.sentence}`);
-  const [started, before] = [performance.now(), ticks()];
+  const [started, before, ran] = [performance.now(), ticks(), commit()];
   const { code, text, figures = figuresOf(text) } = await part.run(options);
   if (code !== 0) failed.push(name);
   const after = ticks();
@@ -180,7 +180,7 @@ for (const name of options.only) {
   save(options.results, {
     part: name,
     at: new Date().toISOString(),
-    commit: commit(),
+    commit: ran,
     passed: code === 0,
     seconds: Math.round((performance.now() - started) / 1000),
     machine: {

@@ -67,8 +67,8 @@ interface Change {
   waitsFor: string | null;
 }
 
-/** Of the load of each change, most of which are over before. */
-const seconds = fromEnvironment('CATENA_CHANGE_SECONDS', 10);
+/** Of each change: it has to be over before. */
+const seconds = fromEnvironment('CATENA_CHANGE_SECONDS', 15);
 
 function json<T>(...parameters: string[]): T {
   const done = catena(...parameters, '--json', '--dir', cluster.directory);

@@ -108,6 +108,15 @@ test('a folder that holds something else is refused', () => {
   expect(readFileSync(join(other.directory, 'precious.txt'), 'utf8')).toBe('mine');
 });
 
+test('a file where a folder is wanted is refused in one line', () => {
+  const other = prepareOther();
+  writeFileSync(other.directory, 'mine');
+  const done = other.tryUp();
+  expect(done.status).toBe(1);
+  expect(done.stderr.trim().split('\n')).toEqual([expect.stringMatching(/^catena: .*ENOTDIR.*\[IO\]$/)]);
+  expect(readFileSync(other.directory, 'utf8')).toBe('mine');
+});
+
 interface Spoiled {
   readonly what: string;
   readonly name: string;

@@ -110,7 +110,7 @@ impl Core {
             layout
         };
         let mended = self.mend_blocks(chunk, &layout, first, bytes);
-        self.is_changed(chunk);
+        self.end_change(chunk);
         mended
     }
 

@@ -3,7 +3,7 @@
 
 use prost::Message;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use wire::{Code, Error, Result};
 
@@ -14,9 +14,7 @@ use wire::{Code, Error, Result};
 pub fn read<M: Message + Default>(path: &Path) -> Result<Option<M>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error)
-            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
-        {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
         }
         Err(error) => return Err(Error::new(Code::Io, format!("read {}: {error}", path.display()))),
@@ -38,14 +36,19 @@ const SPARE_BYTES: u64 = 4096;
 /// of nothing.
 pub fn write<M: Message>(path: &Path, record: &M) -> Result<()> {
     let message = record.encode_to_vec();
-    let spare = path.with_file_name(SPARE);
-    let mut written = write_once(path, &message);
-    let is_full = written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::StorageFull);
-    if is_full && std::fs::remove_file(&spare).is_ok() {
-        written = write_once(path, &message);
+    with_spare(&path.with_file_name(SPARE), || write_once(path, &message))
+        .map_err(|error| Error::new(Code::Io, format!("write {}: {error}", path.display())))
+}
+
+/// Gives the spare up where it is full, once; whatever was written leaves one behind.
+fn with_spare(spare: &Path, mut write: impl FnMut() -> std::io::Result<()>) -> std::io::Result<()> {
+    match write() {
+        Err(error) if error.kind() == ErrorKind::StorageFull && std::fs::remove_file(spare).is_ok() => {
+            write()?
+        }
+        written => written?,
     }
-    written.map_err(|error| Error::new(Code::Io, format!("write {}: {error}", path.display())))?;
-    keep_spare(&spare);
+    keep_spare(spare);
     Ok(())
 }
 
@@ -87,6 +90,26 @@ mod tests {
             assert_eq!(std::fs::metadata(&spare).unwrap().len(), SPARE_BYTES);
             std::fs::remove_file(&spare).unwrap();
         }
+    }
+
+    #[test]
+    fn a_full_disk_takes_the_spare_and_nothing_else_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let spare = folder.path().join(SPARE);
+        keep_spare(&spare);
+        let failing = |kind: ErrorKind| with_spare(&spare, || Err(kind.into())).unwrap_err().kind();
+        assert_eq!(failing(ErrorKind::PermissionDenied), ErrorKind::PermissionDenied);
+        assert!(spare.exists());
+        let mut tries = 0;
+        let until_given_up = || {
+            tries += 1;
+            if spare.exists() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+        };
+        with_spare(&spare, until_given_up).unwrap();
+        assert!(tries == 2 && spare.exists(), "there is one again");
+        assert_eq!(failing(ErrorKind::StorageFull), ErrorKind::StorageFull);
+        assert!(!spare.exists(), "given up in vain");
+        assert_eq!(failing(ErrorKind::StorageFull), ErrorKind::StorageFull);
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Engine {
         let _lock = core.index.lock_chunk(request.chunk);
         let tip = Tip { keeps_damage: damaged.is_some(), ..core.tip(request.chunk)? };
         let result = core.stage(request, &tip, damaged.unwrap_or_default());
-        core.is_changed(request.chunk);
+        core.end_change(request.chunk);
         if result.is_err() {
             core.forget_if_absent(request.chunk);
         }
@@ -100,7 +100,7 @@ impl Core {
         staged
     }
 
-    /// The chunk's newest version; an unknown chunk gets an empty entry. It stays in memory until `is_changed`.
+    /// The chunk's newest version; an unknown chunk gets an empty entry. It stays in memory until `end_change`.
     fn tip(&self, chunk: ChunkId) -> Result<Tip> {
         loop {
             {
@@ -120,7 +120,7 @@ impl Core {
     }
 
     /// The update of a chunk that had to stay in memory for it is over.
-    pub fn is_changed(&self, chunk: ChunkId) {
+    pub fn end_change(&self, chunk: ChunkId) {
         let mut shard = self.index.shard(chunk);
         shard.active(chunk).expect("a chunk that is changed is active").changing = false;
         self.index.settle(&mut shard, chunk);

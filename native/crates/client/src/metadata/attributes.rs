@@ -19,8 +19,9 @@ impl Client {
     pub fn set_attributes(&self, caller: &Caller, mut request: m::SetAttributesRequest) -> Result<Inode> {
         let id = request.inode;
         let truncates = request.length.is_some();
-        let _gate = if truncates { self.core.inodes.close_gate(id) } else { None };
+        let mut gate = None;
         if truncates {
+            gate = self.core.inodes.close_gate(id);
             request.written = self.core.inodes.written(id);
         }
         self.core.report_before(id);
@@ -28,6 +29,7 @@ impl Client {
         if truncates {
             self.core.inodes.truncated(&inode);
         }
+        drop(gate);
         Ok(inode)
     }
 
