@@ -8,6 +8,8 @@ export default defineConfig({
   ssr: { resolve: { conditions: ['source'] } },
   test: {
     include: ['*/src/**/*.test.ts', 'scripts/**/*.test.ts'],
-    testTimeout: 30_000,
+    // Two at a time also on two cores, where the runner's own choice is one: half of them wait more than they compute.
+    maxWorkers: 2,
+    testTimeout: 60_000,
   },
 });
