@@ -67,8 +67,8 @@ pub struct Interval {
 /// Stands for all values that no read saw: what was overwritten unseen need not be told apart.
 const UNSEEN: u32 = u32::MAX - 1;
 
-/// Of more updates than this that nobody answered, that do the same and never expire, one is always left: a client
-/// whose disks are full asks a hundred times in vain.
+/// Where more than this many updates that nobody answered do the same and never expire, one is always left, also for
+/// those that do expire: a client whose disks are full asks a hundred times in vain.
 const PLENTY: usize = 5;
 
 /// The state after a step that changes it; `None` for others.
@@ -232,6 +232,8 @@ impl Search<'_> {
                     place_of[index] = place;
                     continue;
                 }
+                // One of plenty: it has no place of its own, and they go on.
+                Point::Expiry if self.unanswered[place_of[index]] != Some(index) => continue,
                 Point::Return => self.after_return(&configurations, place_of[index], effort),
                 Point::Expiry => self.after_expiry(&configurations, place_of[index], effort),
             };
@@ -253,11 +255,12 @@ impl Search<'_> {
 
     /// None: too many are open.
     fn call(&mut self, index: usize) -> Option<usize> {
-        let Interval { step, returned, expires, .. } = self.history[index];
+        let Interval { step, returned, .. } = self.history[index];
         if returned.is_some() {
             return Some(open(&mut self.returning, index)).filter(|place| *place < u64::BITS as usize);
         }
-        let same = |known: &Interval| known.step == step && known.expires.is_none() && expires.is_none();
+        // One that expires does nothing that one of those which never do cannot do.
+        let same = |known: &Interval| known.step == step && known.expires.is_none();
         let is_same = |place: &usize| self.unanswered[*place].is_some_and(|known| same(&self.history[known]));
         let places: Vec<usize> = (0..self.unanswered.len()).filter(is_same).collect();
         if places.len() >= PLENTY {

@@ -171,6 +171,26 @@ fn many_unanswered_updates_are_decided() {
     assert!(possible(&history));
 }
 
+/// As the clients do that were fenced while the disks of a chain were full: more than there is room to tell apart.
+#[test]
+fn more_expiring_updates_than_have_a_place_are_decided() {
+    let asked = |called| lost(1, called);
+    let mut history: Vec<Interval> = (0..=PLENTY as u64).map(asked).collect();
+    history.extend((0..200).map(|number| Interval { expires: Some(50), ..asked(10 + number % 9) }));
+    let cut = |called| step(Step::Truncate { length: 1 }, called, called + 1);
+    let sees = |value, length, called| {
+        let mut cells = [0; CELLS];
+        cells[..length as usize].fill(value);
+        sees_cells(length, cells, called, called + 1)
+    };
+    let seen = [write(2, 30, 31), cut(32), sees(2, 1, 34)];
+    // It came after the fence, so it is one of those that never expire.
+    let extended = [write(3, 60, 61), cut(62), step(Step::List(Some(4)), 64, 65)];
+    assert!(possible(&[&history[..], &seen[..], &extended[..]].concat()));
+    let wrong = [&history[..], &seen[..], &extended[..], &[sees(2, 1, 66)]].concat();
+    assert!(!possible(&wrong), "an overwritten value");
+}
+
 /// Every history that a chunk really had is explained, whoever got no answer; and of others the checker says what a
 /// search says that knows nothing of its means.
 #[test]
