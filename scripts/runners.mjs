@@ -2,6 +2,15 @@
 // A runner that prints no count of its own counts as one test.
 const cargo = ['cargo', '--quiet'];
 const release = ['--release'];
+const vitest = ['node_modules/.bin/vitest', 'run'];
+// The simulator has the chain compiled with planted bugs. Apart from it, the tests use what the product was built from;
+// together, cargo would build the chain and all that stands on it a second time.
+const simulator = ['-p', 'sim'];
+const product = ['--workspace', '--exclude', 'sim', '--exclude', 'wire-codegen'];
+// No crate has examples in its docs, so nothing is left out between these two.
+const unit = ['--lib', '--bins'];
+// Some run an example.
+const integration = ['--test', '*', '--examples'];
 
 export const checks = [
   { name: 'format and lint', command: ['node_modules/.bin/biome', 'ci', '--diagnostic-level=error', '.'] },
@@ -11,16 +20,35 @@ export const checks = [
     name: 'clippy',
     command: [...cargo, 'clippy', ...release, '--all-targets', '--', '-D', 'warnings'],
   },
-  { name: 'rust tests', command: [...cargo, 'test', ...release], counts: 'cargo' },
-  { name: 'typescript tests', command: ['node_modules/.bin/vitest', 'run'], counts: 'vitest' },
+  { name: 'rust unit tests', command: [...cargo, 'test', ...release, ...product, ...unit], counts: 'cargo' },
+  {
+    name: 'simulator unit tests',
+    command: [...cargo, 'test', ...release, ...simulator, ...unit],
+    counts: 'cargo',
+  },
+  { name: 'typescript unit tests', command: [...vitest, '--project', 'unit'], counts: 'vitest' },
 ];
 
 export const tests = [
+  {
+    name: 'rust tests',
+    command: [...cargo, 'test', ...release, ...product, ...integration],
+    counts: 'cargo',
+  },
+  {
+    name: 'simulator tests',
+    command: [...cargo, 'test', ...release, ...simulator, ...integration],
+    counts: 'cargo',
+  },
+  { name: 'typescript tests', command: [...vitest, '--project', 'long'], counts: 'vitest' },
   { name: 'generated code', command: ['node', 'scripts/generate.mjs', '--check'] },
-  { name: 'simulated chains', command: [...cargo, 'run', ...release, '-p', 'sim', '--', 'chain', '--check'] },
+  {
+    name: 'simulated chains',
+    command: [...cargo, 'run', ...release, ...simulator, '--', 'chain', '--check'],
+  },
   {
     name: 'cluster tests',
-    command: ['node_modules/.bin/vitest', 'run', '--config', 'tests/vitest.config.ts'],
+    command: [...vitest, '--config', 'tests/vitest.config.ts'],
     counts: 'vitest',
   },
 ];
