@@ -9,6 +9,7 @@ use crate::chunk::{Active, Entry};
 use crate::engine::{Core, Engine};
 use crate::journal::Rotation;
 use crate::layout::{Layout, Presence};
+use crate::museum::{Planted, planted};
 use crate::segments::SegmentFile;
 use std::collections::BTreeMap;
 use std::io::IoSlice;
@@ -80,14 +81,18 @@ impl Core {
         let _one = self.checkpoint.lock();
         // The long flush comes before the switch: what is overwritten after the switch cannot go in place
         // this time, and has to be kept in the catalogue.
-        self.flush()?;
+        if !planted(Planted::InPlaceBeforeRecord) {
+            self.flush()?;
+        }
         let prepared = self.journal.prepare()?;
         // A record in the old journal must show in memory by now, or what follows would miss it.
         let rotation = {
             let _quiet = self.recording.write();
             self.journal.rotate(prepared)?
         };
-        self.flush()?;
+        if !planted(Planted::InPlaceBeforeRecord) {
+            self.flush()?;
+        }
         self.volume.refill_reserve()?;
         self.write_catalog(rotation, clean)
     }
@@ -97,6 +102,9 @@ impl Core {
         let chunks = self.index.take_dirty();
         let mut saved: BTreeMap<ChunkId, u64> = BTreeMap::new();
         let expired = self.expired_tombstones(rotation);
+        if planted(Planted::JournalRemovedEarly) {
+            self.journal.remove_before(rotation.journal)?;
+        }
         let mut channels = Vec::new();
         let written = self.catalog.write(|tables| {
             let mut relies_on_journal = false;
@@ -109,7 +117,9 @@ impl Core {
             expired.iter().try_for_each(|(chunk, _)| tables.remove_chunk(*chunk))?;
             tables.put_target(&self.target_record(rotation, &expired, clean))?;
             // What the records above describe must be on the medium before they are.
-            self.segments.flush()?;
+            if !planted(Planted::CatalogBeforeBytes) {
+                self.segments.flush()?;
+            }
             if relies_on_journal { self.journal.flush() } else { Ok(()) }
         });
         if let Err(error) = written {
@@ -125,6 +135,9 @@ impl Core {
     /// A checkpoint that met a full disk: what it took to be saved waits for the next one, else that one would
     /// remove the journal that alone has it.
     fn return_unsaved(&self, chunks: &[ChunkId], saved: &BTreeMap<ChunkId, u64>, channels: Vec<ChannelKey>) {
+        if planted(Planted::FailedCheckpointForgets) {
+            return;
+        }
         for chunk in chunks {
             let mut shard = self.index.shard(*chunk);
             let active = shard.active(*chunk).expect("a chunk that is not saved stays active");
@@ -174,7 +187,7 @@ impl Core {
 
     /// Writes the committed images whose commit is on the medium to where their blocks lie.
     fn settle_images(&self, chunk: ChunkId) -> Result<()> {
-        let flushed = self.flusher.flushed();
+        let flushed = if planted(Planted::InPlaceBeforeRecord) { u64::MAX } else { self.flusher.flushed() };
         let mut ready = Vec::new();
         {
             let mut shard = self.index.shard(chunk);
@@ -356,7 +369,7 @@ fn stored(active: &Active, last_record: u64, rotation: Rotation) -> (StoredChunk
     let images = active.images.iter().map(|((block, record), image)| StoredImage {
         block: *block,
         record: *record,
-        data: match *record < rotation.first_record {
+        data: match *record < rotation.first_record && !planted(Planted::ImageLeftOut) {
             true => bytes::Bytes::copy_from_slice(&image.data),
             false => bytes::Bytes::new(),
         },

@@ -7,6 +7,7 @@
 //! another, and rewriting a chunk in pieces ends in one contiguous plane again.
 
 use crate::layout::{Layout, OVERLAY, PLANES_MAX, Presence, blocks_of};
+use crate::museum::{Planted, planted};
 use crate::segments::{ExtentAddress, SegmentFile};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -114,7 +115,8 @@ impl Active {
 
     /// Nothing would be lost if it were dropped from memory.
     pub fn is_settled(&self) -> bool {
-        !self.dirty
+        let unsaved = self.dirty && !planted(Planted::EvictsUnsaved);
+        !unsaved
             && !self.saving
             && !self.changing
             && self.pending.is_empty()

@@ -3,6 +3,7 @@
 //! them is on the medium (P12).
 
 use crate::engine::{Core, Engine};
+use crate::museum::{Planted, planted};
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use wire::message::{JournalFlushed, JournalRecord};
@@ -63,16 +64,21 @@ impl Core {
 
     fn flush_round(&self) -> Result<()> {
         let number = self.journal.last_update();
-        self.segments.flush()?;
+        if !planted(Planted::MarkBeforeBytes) {
+            self.segments.flush()?;
+        }
         let mark = JournalRecord { flushed: Some(JournalFlushed { number }), ..JournalRecord::default() };
         self.journal.append(&mark, &[])?;
         self.journal.flush()?;
+        if planted(Planted::MarkBeforeBytes) {
+            self.segments.flush()?;
+        }
         self.flusher.flushed.store(number, Ordering::Release);
         Ok(())
     }
 
-    fn release_retired(&self) -> Result<()> {
-        let flushed = self.flusher.flushed();
+    pub fn release_retired(&self) -> Result<()> {
+        let flushed = if planted(Planted::FreedBeforeFlush) { u64::MAX } else { self.flusher.flushed() };
         loop {
             let (chunk, retired) = {
                 let mut queue = self.retired.lock();
@@ -105,8 +111,13 @@ impl Core {
                 ));
             }
         }
-        for (file, offset, length) in ranges {
-            self.segments.punch(&file, offset, length)?;
+        for (file, offset, mut length) in ranges {
+            if planted(Planted::PunchesNeighbour) {
+                length += crate::BLOCK_BYTES as u64;
+            }
+            if !planted(Planted::ReleaseWithoutPunch) {
+                self.segments.punch(&file, offset, length)?;
+            }
         }
         let mut shard = self.index.shard(chunk);
         let active = shard.active(chunk).expect("a chunk with retired positions stays active");

@@ -16,6 +16,7 @@ use crate::flush::Flusher;
 use crate::index::Index;
 use crate::journal::{Journal, Rotation};
 use crate::layout::Presence;
+use crate::museum::{Planted, planted};
 use crate::options::Options;
 use crate::segments::{ExtentAddress, Segments};
 use crate::throttle::Pace;
@@ -140,11 +141,11 @@ impl Engine {
         // the journal.
         core.write_catalog(Rotation { journal: replayed.next_journal, first_record: next_record }, false)?;
         core.flusher.start_at(next_record - 1);
-        if !target.clean {
+        if !target.clean && !planted(Planted::LeaksStay) {
             core.reclaim()?;
         }
         let opened = Opened {
-            complete: replayed.dropped.is_empty(),
+            complete: replayed.dropped.is_empty() || planted(Planted::SetBackUnsaid),
             clean: target.clean,
             dropped: replayed.dropped,
             replayed: replayed.records,

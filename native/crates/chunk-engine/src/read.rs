@@ -6,6 +6,7 @@ use crate::checksum::{BLOCK_BYTES, checksum, combine, zeros};
 use crate::chunk::{Active, Entry};
 use crate::engine::{Core, Engine};
 use crate::layout::Layout;
+use crate::museum::{Planted, planted};
 use crate::segments::SegmentFile;
 use std::io::IoSliceMut;
 use std::sync::Arc;
@@ -148,7 +149,10 @@ impl Core {
             };
             let result = read_runs(&snapshot, block as usize * BLOCK_BYTES, &mut bytes);
             if self.is_unchanged(chunk, snapshot.generation) {
-                return result.map(|_| bytes).map_err(|unread| self.unread(chunk, unread));
+                return match result {
+                    Err(Unread::Damaged(_)) if planted(Planted::MergeUnverified) => Ok(bytes),
+                    result => result.map(|_| bytes).map_err(|unread| self.unread(chunk, unread)),
+                };
             }
         }
     }
@@ -327,7 +331,7 @@ fn read_run(layout: &Layout, run: &Run, edges: Edges, part: &mut [u8]) -> std::r
         if !tail.is_empty() {
             found = combine(found, checksum(tail), tail.len());
         }
-        if found != layout.crcs[block as usize] {
+        if found != layout.crcs[block as usize] && !planted(Planted::ReadUnverified) {
             return Err(Unread::Damaged(format!("block {block}: the checksum does not match")));
         }
         crc = combine(crc, inner_crc, inner.len());

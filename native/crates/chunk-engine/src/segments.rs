@@ -5,6 +5,7 @@
 
 use crate::checksum::BLOCK_BYTES;
 use crate::disk::DiskFile;
+use crate::museum::{Planted, planted};
 use crate::volume::Volume;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -214,7 +215,8 @@ impl Segments {
             .filter(|file| file.dirty.swap(false, Ordering::SeqCst))
             .cloned()
             .collect();
-        for segment in dirty {
+        let covered = if planted(Planted::FlushSkipsFile) { 1 } else { dirty.len() };
+        for segment in dirty.iter().take(covered) {
             self.volume.flush(&*segment.file, "the flush of a segment")?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! (P11), and nothing is retried.
 
 use crate::disk::{Disk, DiskFile, DiskSpace};
+use crate::museum::{Planted, planted};
 use parking_lot::Mutex;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -79,7 +80,7 @@ impl Volume {
             match attempt() {
                 Ok(()) => return Ok(()),
                 Err(error) if error.raw_os_error() == Some(ENOSPC) => {
-                    if !self.spend_reserve() {
+                    if planted(Planted::ReserveNotSpent) || !self.spend_reserve() {
                         return Err(Error::new(
                             Code::NoSpace,
                             format!("{what}: the disk and its reserve are full"),
@@ -94,6 +95,9 @@ impl Volume {
     /// Never after a failure: one that succeeds would say nothing of what the failed one was to write.
     pub fn flush(&self, file: &dyn DiskFile, what: &str) -> Result<()> {
         self.check()?;
+        if planted(Planted::FlushErrorForgotten) {
+            return file.flush().map_err(|error| Error::new(Code::TargetOffline, error.to_string()));
+        }
         file.flush().map_err(|error| self.fail(what, &error))
     }
 
@@ -109,7 +113,9 @@ impl Volume {
             *created.lock() = Some(self.disk.create(name)?);
             Ok(())
         })?;
-        self.flush_names(name)?;
+        if !planted(Planted::NamesNotFlushed) {
+            self.flush_names(name)?;
+        }
         Ok(created.into_inner().expect("a created file"))
     }
 

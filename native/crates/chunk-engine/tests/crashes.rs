@@ -4,48 +4,16 @@
 
 mod support;
 
-use chunk_engine::MemoryDisk;
 use chunk_engine::disk::{Crash, Fault};
+use chunk_engine::{MemoryDisk, Options};
 use proptest::prelude::*;
-use support::model::{CHUNK, Step, World, small};
+use support::model::{World, small};
+use support::workloads::steps;
 
-fn fresh() -> World {
-    World::new(MemoryDisk::new(1 << 30), small())
-}
-
-fn steps() -> impl Strategy<Value = Step> {
-    let chunk = || 1u64..4;
-    let offset =
-        prop_oneof![Just(0u32), 0u32..CHUNK, (0u32..64).prop_map(|block| block * 4096), 0u32..10_000];
-    let length = prop_oneof![1usize..300, Just(4096), Just(65_536), 1usize..40_000, 60_000usize..200_000];
-    let write = (chunk(), offset, length, any::<bool>()).prop_map(|(chunk, offset, length, commit)| {
-        let length = length.min((CHUNK - offset) as usize).max(1);
-        Step::Write { chunk, offset: offset.min(CHUNK - 1), length, commit }
-    });
-    let truncate = (chunk(), prop_oneof![0u32..CHUNK, 0u32..20_000], any::<bool>())
-        .prop_map(|(chunk, length, commit)| Step::Truncate { chunk, length, commit });
-    let punch = (chunk(), 0u32..CHUNK, prop_oneof![1u32..5000, 1u32..CHUNK], any::<bool>()).prop_map(
-        |(chunk, offset, length, commit)| Step::Punch {
-            chunk,
-            offset,
-            length: length.min(CHUNK - offset),
-            commit,
-        },
-    );
-    prop_oneof![
-        10 => write,
-        3 => truncate,
-        3 => punch,
-        1 => (chunk(), any::<bool>()).prop_map(|(chunk, commit)| Step::Remove { chunk, commit }),
-        1 => (chunk(), 0usize..100_000, any::<bool>())
-            .prop_map(|(chunk, length, older)| Step::Replace { chunk, length, older }),
-        6 => (chunk(), any::<bool>()).prop_map(|(chunk, all)| Step::Commit { chunk, all }),
-        3 => Just(Step::Flush),
-        2 => Just(Step::Checkpoint),
-        1 => Just(Step::Restart),
-        1 => Just(Step::CloseAndOpen),
-        1 => Just(Step::ForgetClient),
-    ]
+/// `cached`: chunks at rest stay in memory.
+fn fresh(cached: bool) -> World {
+    let layout_cache_bytes = if cached { 1 << 20 } else { 0 };
+    World::new(MemoryDisk::new(1 << 30), Options { layout_cache_bytes, ..small() })
 }
 
 /// More than the default are run by `PROPTEST_CASES=…`.
@@ -57,8 +25,11 @@ fn cases() -> ProptestConfig {
 proptest! {
     #![proptest_config(cases())]
     #[test]
-    fn random_workloads_equal_the_model(steps in prop::collection::vec(steps(), 1..60)) {
-        let mut world = fresh();
+    fn random_workloads_equal_the_model(
+        steps in prop::collection::vec(steps(), 1..60),
+        cached in any::<bool>(),
+    ) {
+        let mut world = fresh(cached);
         for step in &steps {
             world.step(step).unwrap();
             world.check_now();
@@ -71,9 +42,10 @@ proptest! {
     fn random_workloads_survive_the_loss_of_power(
         steps in prop::collection::vec(steps(), 1..40),
         at in 1u64..400,
+        cached in any::<bool>(),
         seed in any::<u64>(),
     ) {
-        let mut world = fresh();
+        let mut world = fresh(cached);
         world.disk.fail_at(at, Fault::PowerOff);
         let _: Result<(), wire::Error> = steps.iter().try_for_each(|step| world.step(step));
         world.check_after(Crash::LoseAll);

@@ -6,74 +6,22 @@ mod support;
 use chunk_engine::disk::{Crash, Fault};
 use chunk_engine::{Engine, MemoryDisk, StageRequest, Update};
 use std::sync::Arc;
-use support::model::{Step, World, is_honest, small};
+use support::failing::{RESERVE_BYTES, fail_some, reopen_failed};
+use support::model::{World, is_honest, small};
 use support::scripts::scripts;
 use support::*;
 use wire::Code;
 
-fn is_exhaustive() -> bool {
-    std::env::var_os("CATENA_EXHAUSTIVE").is_some()
-}
-
-/// Runs the script with its `at`-th operation failing, and looks at what that and a crash after it leave.
-/// `false`: the script has fewer operations.
-fn fail_one(name: &str, script: &[Step], fault: Fault, at: u64) -> bool {
-    let mut world = World::new(MemoryDisk::new(1 << 30), small());
-    world.faulty = true;
-    let before = world.disk.operations();
-    world.disk.fail_at(at, fault);
-    let mut failed = None;
-    for step in script {
-        if let Err(error) = world.step(step) {
-            assert!(is_honest(&error), "{name}: {error} at operation {at}, {step:?}");
-            failed = Some(error);
-            break;
-        }
-    }
-    let reached = world.disk.operations() - before >= at;
-    world.disk.heal();
-    assert!(reached || failed.is_none(), "{name}: {failed:?} without any fault");
-    match world.engine.as_ref().and_then(|engine| engine.failure().map(|reason| (engine, reason))) {
-        Some((engine, reason)) => {
-            // Once failed, always failed: nothing may be served.
-            assert_eq!(reason.code, Code::TargetOffline);
-            let refused = [
-                engine.flush().unwrap_err(),
-                engine.read_all(id(1, 0)).unwrap_err(),
-                engine.checkpoint().unwrap_err(),
-            ];
-            assert!(refused.iter().all(|error| error.code == Code::TargetOffline));
-            // What is held is still known: an error here would be taken for "holds nothing".
-            for row in engine.list(id(0, 0), None, 100) {
-                assert_eq!(engine.meta(row.chunk).map(|meta| meta.committed), Some(row.version));
-            }
-        }
-        None if failed.is_none() => world.check_now(),
-        None => {}
-    }
-    for crash in [Crash::KeepAll, Crash::LoseAll, Crash::Random(at)] {
-        world.check_after(crash);
-    }
-    // The next process of the same boot sees what the page cache shows, not what the medium has. When it has
-    // opened the target and flushed once, what it shows is on the medium.
-    world.engine = None;
-    world.check_disk(world.disk.fork(), false, "another process");
-    reached
-}
-
 /// A run of the tests looks at every seventh operation, in each script from another one on;
 /// `CATENA_EXHAUSTIVE=1` at all.
-fn fail_each(fault: Fault) {
+fn fail_each(fault: Fault, reserve_bytes: u64) {
     let scripts = scripts();
     assert_eq!(scripts.len(), 30);
     let stride = if is_exhaustive() { 1 } else { 7 };
     let (mut count, mut shortest) = (0, u64::MAX);
     for (number, (name, script)) in (0..).zip(&scripts) {
-        let mut at = 1 + number % stride;
-        while fail_one(name, script, fault, at) {
-            (at, count) = (at + stride, count + 1);
-        }
-        shortest = shortest.min(at);
+        let failed = fail_some(number, name, script, (fault, reserve_bytes), stride);
+        (count, shortest) = (count + failed.operations, shortest.min(failed.last));
     }
     eprintln!(
         "{} scripts, {count} operations failed with {fault:?}, {} crash states",
@@ -88,22 +36,32 @@ fn fail_each(fault: Fault) {
 
 #[test]
 fn an_io_error_at_every_operation() {
-    fail_each(Fault::Io);
+    fail_each(Fault::Io, RESERVE_BYTES);
 }
 
 #[test]
 fn an_io_error_at_every_operation_that_empties_the_page_cache() {
-    fail_each(Fault::IoDropsPages);
+    fail_each(Fault::IoDropsPages, RESERVE_BYTES);
 }
 
 #[test]
 fn a_full_disk_at_every_operation() {
-    fail_each(Fault::NoSpace);
+    fail_each(Fault::NoSpace, RESERVE_BYTES);
+}
+
+#[test]
+fn a_full_disk_without_a_reserve_at_every_operation() {
+    fail_each(Fault::NoSpace, 0);
 }
 
 #[test]
 fn a_short_write_at_every_operation() {
-    fail_each(Fault::Short);
+    fail_each(Fault::Short, RESERVE_BYTES);
+}
+
+#[test]
+fn a_short_write_without_a_reserve_at_every_operation() {
+    fail_each(Fault::Short, 0);
 }
 
 /// The tests above would find an engine that overlooks a failed flush.
@@ -191,52 +149,11 @@ fn a_failed_flush_is_the_end() {
 /// flushed before is there, and what was not is whole or not there.
 #[test]
 fn a_loss_of_power_while_a_failed_target_is_opened_again() {
-    let (mut count, mut failures) = (0, 0);
     let stride = if is_exhaustive() { 1 } else { 7 };
-    for (number, (name, script)) in scripts().iter().enumerate() {
-        for (file, fault) in [
-            ("segment-", Fault::Io),
-            ("segment-", Fault::IoDropsPages),
-            ("journal-", Fault::Io),
-            ("journal-", Fault::IoDropsPages),
-            ("catalog", Fault::Io),
-            ("catalog", Fault::IoDropsPages),
-        ] {
-            let mut world = World::new(MemoryDisk::new(1 << 30), small());
-            world.faulty = true;
-            for (place, step) in script.iter().enumerate() {
-                if place == number % script.len() {
-                    world.disk.fail_flush(file, fault);
-                }
-                if world.step(step).is_err() {
-                    break;
-                }
-            }
-            world.disk.heal();
-            if world.engine.as_ref().is_some_and(|engine| engine.failure().is_none()) {
-                continue;
-            }
-            failures += 1;
-            world.engine = None;
-            for at in (1 + number..).step_by(stride) {
-                let disk = world.disk.fork();
-                let before = disk.operations();
-                disk.fail_at(at as u64, Fault::PowerOff);
-                drop(Engine::open(Arc::new(disk.clone()), small()));
-                let reached = disk.operations() - before >= at as u64;
-                disk.heal();
-                for crash in [Crash::LoseAll, Crash::Random(at as u64)] {
-                    let what = format!("{name}, {fault:?} of {file}, power lost at {at}, {crash:?}");
-                    world.check_disk(disk.after(crash), false, &what);
-                }
-                if !reached {
-                    break;
-                }
-                count += 1;
-            }
-        }
-    }
-    assert!(failures > 50 && count > 200, "{failures} failed, {count} losses of power are too few");
+    let all = || (0..).zip(scripts());
+    let counts = all().flat_map(|(number, (name, script))| reopen_failed(number, name, &script, stride));
+    let (failures, counts) = counts.fold((0, 0), |(failures, sum), count| (failures + 1, sum + count));
+    assert!(failures > 50 && counts > 200, "{failures} failed, {counts} losses of power are too few");
 }
 
 /// What a failed flush forgot is on the medium when the target is open again, however the page cache shows it.

@@ -146,3 +146,22 @@ fn a_disk_that_does_not_read_fails_the_target() {
     disk.heal();
     assert!(engine.failure().is_some());
 }
+
+/// The cut is not flushed, so that the appended bytes go with their block through the journal.
+#[test]
+fn bytes_appended_to_a_damaged_block_leave_it_damaged() {
+    let (disk, engine, _) = filled();
+    let (name, pages) = pages(&disk);
+    let length = 4 * 4096 + 2000;
+    engine
+        .stage(&StageRequest { commit: true, ..request(id(1, 0), 1, Update::Truncate { length }) })
+        .unwrap();
+    assert!(disk.flip_bit(&name, pages[4] + 300, 5));
+    let appended = [pattern(4, 20)];
+    let append = request(id(1, 0), 2, Update::Write { offset: length, data: &appended });
+    assert_eq!(engine.stage(&append).unwrap_err().code, Code::Corrupt);
+    engine.stage_damaged(&append, &[]).unwrap();
+    engine.commit(id(1, 0), version(3)).unwrap();
+    let damage = engine.damage(id(1, 0)).unwrap();
+    assert_eq!((damage.chunk_length, damage.blocks), (length + 20, vec![4]));
+}

@@ -42,6 +42,8 @@ pub enum Crash {
     KeepAll,
     /// So many of the changes, in the order in which they were made, and half of the next.
     First(u64),
+    /// Some of the changes, in their order, and of the next each sector or not.
+    Torn(u64),
     /// All but this one of them (the first is 0): later ones overtook it.
     AllBut(u64),
     /// Each write whole, in part, or not at all, independently of the others (so also out of order).
@@ -72,6 +74,8 @@ struct State {
     capacity: u64,
     used_pages: u64,
     operations: u64,
+    /// Those of them that a full disk may refuse.
+    room_takers: Vec<u64>,
     fault: Option<(u64, Fault)>,
     medium_bytes: u64,
     ignored_flushes: Option<String>,
@@ -168,6 +172,9 @@ impl State {
 
     fn change(&mut self, file: usize, mut change: Change) -> Result<()> {
         let started = self.begin();
+        if let Change::Write { .. } = change {
+            self.room_takers.push(self.operations);
+        }
         let (short, powered_off) = (self.is_short_now(), self.powered_off_now());
         let started = match &mut change {
             Change::Write { data, .. } if short => {
@@ -219,6 +226,11 @@ impl MemoryDisk {
     /// Operations so far.
     pub fn operations(&self) -> u64 {
         self.0.lock().operations
+    }
+
+    /// The numbers of those that wrote or created: the only ones that a full disk refuses.
+    pub fn room_takers(&self) -> Vec<u64> {
+        self.0.lock().room_takers.clone()
     }
 
     /// Bytes that flushes wrote to the medium so far, in whole pages: what a page cache makes of the writes.
@@ -313,6 +325,8 @@ impl Disk for MemoryDisk {
     fn create(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
         let mut state = self.0.lock();
         state.begin()?;
+        let number = state.operations;
+        state.room_takers.push(number);
         if state.names.contains_key(name) {
             return Err(ErrorKind::AlreadyExists.into());
         }
@@ -374,7 +388,8 @@ impl DiskFile for MemoryFile {
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
-        let data = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let mut data = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+        parts.iter().for_each(|part| data.extend_from_slice(part));
         self.disk.0.lock().change(self.file, Change::Write { offset, data })
     }
 

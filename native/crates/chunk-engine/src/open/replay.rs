@@ -9,6 +9,7 @@ use crate::commit::{load, put_plane};
 use crate::index::{Index, Shard};
 use crate::journal::{JournalReader, ReadRecord, name_of, parse};
 use crate::layout::{Layout, stored_in};
+use crate::museum::{Planted, planted};
 use crate::segments::{ExtentAddress, SegmentFile, Segments};
 use crate::volume::Volume;
 use std::collections::{BTreeMap, BTreeSet};
@@ -185,7 +186,7 @@ impl Replay<'_> {
             if let Some(commit) = &read.record.commit {
                 commit_up_to(active, commit.version.unwrap_or_default().into(), number)?;
             }
-            if read.record.discard.is_some() {
+            if read.record.discard.is_some() && !planted(Planted::DiscardNotReplayed) {
                 for layout in &active.pending {
                     events.extend(layout.tag.map(|tag| ChannelEvent::Drop(tag, chunk, layout.version)));
                 }
@@ -207,7 +208,11 @@ impl Replay<'_> {
             let known = self.with(chunk, |entry, _| Ok(read.number <= entry.last_record))?;
             if let Some(stage) = read.record.stage.as_ref().filter(|_| !known)
                 && !self.verify(chunk, stage)?
+                && !planted(Planted::ReplayUnverified)
             {
+                if let Some(channel) = stage.channel.as_ref().filter(|_| planted(Planted::TagOfSetBack)) {
+                    self.events.insert((read.number, 0), ChannelEvent::Set(Channel::try_from(channel)?));
+                }
                 return Ok(false);
             }
             self.apply(chunk, read)?;
@@ -234,8 +239,10 @@ impl Replay<'_> {
                 let Some(bytes) = read_verified(&segment, offset, (first, crcs), stored) else {
                     return Ok(false);
                 };
-                self.stored.volume.write(&*segment.file, &[IoSlice::new(&bytes)], offset, "a segment")?;
-                segment.mark_dirty();
+                if !planted(Planted::NotWrittenAgain) {
+                    self.stored.volume.write(&*segment.file, &[IoSlice::new(&bytes)], offset, "a segment")?;
+                    segment.mark_dirty();
+                }
             }
         }
         Ok(true)
@@ -275,7 +282,7 @@ impl Replay<'_> {
                 )));
             }
             active.rebuild_planes();
-            for plane in active.planes.iter().flatten() {
+            for plane in active.planes.iter().flatten().filter(|_| !planted(Planted::ExtentsNotTaken)) {
                 segments.mark_used(plane.address)?;
             }
             entry.refresh();

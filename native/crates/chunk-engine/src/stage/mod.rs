@@ -14,6 +14,7 @@ use crate::chunk::{Entry, Image, Placed, Plane};
 use crate::engine::{Core, Engine};
 use crate::index::Index;
 use crate::layout::{Layout, Presence};
+use crate::museum::{Planted, planted};
 use crate::segments::{ExtentAddress, class_of};
 use group::Group;
 use plan::{Payload, Place, Plan};
@@ -70,6 +71,9 @@ impl Engine {
         core.end_change(request.chunk);
         if result.is_err() {
             core.forget_if_absent(request.chunk);
+        }
+        if planted(Planted::FreedBeforeFlush) {
+            core.release_retired()?;
         }
         result
     }
@@ -233,6 +237,9 @@ impl Core {
 
     /// An update that was not recorded gives its room back at once: nothing on the disk names it.
     fn take_back(&self, chunk: ChunkId, placement: &Placement) {
+        if planted(Planted::FailedWriteLeaks) {
+            return;
+        }
         for placed in &placement.placed {
             let (file, offset) = {
                 let mut shard = self.index.shard(chunk);
@@ -242,7 +249,10 @@ impl Core {
             };
             // Part of it may be written. After a failure it stays until the target is opened anew.
             let length = u64::from(placed.count) * BLOCK_BYTES as u64;
-            let punched = self.volume.check().and_then(|()| self.segments.punch(&file, offset, length));
+            let punched = match planted(Planted::FailedWriteKeepsBytes) {
+                true => Ok(()),
+                false => self.volume.check().and_then(|()| self.segments.punch(&file, offset, length)),
+            };
             if let Err(error) = punched {
                 log::debug!(target: "chunk_engine", error = error.to_string().as_str(); "room_not_given_back");
             }
@@ -332,7 +342,8 @@ impl Core {
             allocated_delta: staged.allocated_delta,
             request_crc: channel.request_crc,
         });
-        stage.channel = channel.as_ref().map(ChannelRecord::from);
+        let recorded = channel.as_ref().filter(|_| !planted(Planted::TagNotRecorded));
+        stage.channel = recorded.map(ChannelRecord::from);
         let data: Vec<IoSlice<'_>> = images.iter().map(|(_, image)| IoSlice::new(image)).collect();
         let message = JournalRecord { stage: Some(stage), ..JournalRecord::default() };
         let _recording = self.recording.read();

@@ -7,6 +7,7 @@ use crate::BLOCK_BYTES;
 use crate::checksum::{checksum, combine, of_zeros};
 use crate::engine::Core;
 use crate::layout::{Presence, blocks_of, stored_in};
+use crate::museum::{Planted, planted};
 use bytes::Bytes;
 use std::io::IoSlice;
 use std::ops::Range;
@@ -184,7 +185,7 @@ impl Plan {
 
 /// A checksum that the bytes do not have, if they are not the right ones.
 fn mark(crc: u32, damaged: bool) -> u32 {
-    if damaged { !crc } else { crc }
+    if damaged && !planted(Planted::DamageUnmarked) { !crc } else { crc }
 }
 
 impl Tip {
@@ -257,7 +258,11 @@ impl Write<'_> {
             // Large overwrites go to new blocks. What is appended to a block in the journal's care stays in
             // the journal.
             for block in plan.blocks.iter_mut().filter(|block| block.place == Place::Overlay) {
-                block.place = Place::Fresh;
+                let held = tip.layout.plane(block.block).filter(|_| !tip.layout.is_overlaid(block.block));
+                block.place = match held.filter(|_| planted(Planted::OverwriteInPlace)) {
+                    Some(plane) => Place::Behind(plane),
+                    None => Place::Fresh,
+                };
             }
         }
         Ok(plan)
@@ -311,14 +316,17 @@ impl Write<'_> {
         let gap = from - old;
         let filled = combine(layout.crcs[block as usize], of_zeros(gap), gap);
         let crc = combine(filled, crc, range.len());
-        if !layout.is_overlaid(block) && self.stored >= self.tip.protected_length {
-            let content = Content::Payload { before: gap, range, after: 0 };
-            return Ok(BlockPlan { block, place: Place::Behind(plane), crc, skip: old, content });
+        let unprotected = self.stored >= self.tip.protected_length || planted(Planted::AppendOverLonger);
+        if !layout.is_overlaid(block) && unprotected {
+            let (skip, before) = if planted(Planted::GapNotZeroed) { (from, 0) } else { (old, gap) };
+            let content = Content::Payload { before, range, after: 0 };
+            return Ok(BlockPlan { block, place: Place::Behind(plane), crc, skip, content });
         }
         // The checksum follows from the old one, so that damage shows on.
         let (mut bytes, _) = self.tip.old_bytes(self.core, block)?;
         bytes.resize(from + range.len(), 0);
         self.payload.copy(range, &mut bytes[from..]);
+        let crc = if planted(Planted::AppendHealsDamage) { checksum(&bytes) } else { crc };
         Ok(BlockPlan { block, place: Place::Overlay, crc, skip: 0, content: Content::Owned(bytes) })
     }
 

@@ -2,14 +2,25 @@
 
 #![allow(dead_code)] // Each test binary uses a part of it.
 
+pub mod cases;
+pub mod damage;
+pub mod dice;
+pub mod failing;
 pub mod model;
+pub mod points;
 pub mod scripts;
+pub mod workloads;
 
 use bytes::Bytes;
 use chunk_engine::{ChannelUpdate, Engine, Options, StageRequest, Staged, Update};
 use wire::{ChunkId, ClientId, Result, Tag, Version};
 
 pub const CHUNK: u32 = 64 << 10;
+
+/// Whether the tests look at every point, instead of a part of them.
+pub fn is_exhaustive() -> bool {
+    std::env::var_os("CATENA_EXHAUSTIVE").is_some()
+}
 
 pub fn options() -> Options {
     Options {

@@ -33,6 +33,7 @@ fn replace(chunk: u64, length: usize, older: bool) -> Step {
 }
 
 const COMMIT: Step = Step::Commit { chunk: 1, all: true };
+const COMMIT_SOON: Step = Step::CommitSoon { chunk: 1 };
 const COMMIT_ONE: Step = Step::Commit { chunk: 1, all: false };
 
 /// The name says what the script is about.
@@ -114,7 +115,10 @@ fn pending_and_lengths() -> Vec<Script> {
             "a checkpoint while versions pend",
             vec![write(1, 0, 9000), pend(1, 0, 4096), pend(1, 0, 80_000), Checkpoint, COMMIT, Checkpoint],
         ),
-        ("a chunk that only pends", vec![pend(1, 0, 9000), Checkpoint, Restart, COMMIT, Flush]),
+        (
+            "a chunk that only pends",
+            vec![pend(1, 0, 9000), Checkpoint, Restart, COMMIT_SOON, Restart, COMMIT_SOON, Flush],
+        ),
         (
             "a cut",
             vec![
@@ -263,7 +267,7 @@ fn a_life() -> Vec<Step> {
         pend(1, 5000, 3000),
         pend(1, 0, 256 << 10),
         Flush,
-        COMMIT,
+        COMMIT_SOON,
         truncate(1, 70_001),
         Checkpoint,
         write(1, 70_001, 10),

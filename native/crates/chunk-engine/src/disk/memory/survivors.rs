@@ -21,6 +21,8 @@ pub(super) struct Survivors {
     pub dice: Dice,
     /// Places of all unflushed changes in the order of the disk.
     order: Vec<u64>,
+    /// How many of them are whole, if the next one is torn.
+    whole: u64,
 }
 
 pub(super) enum Fate {
@@ -34,8 +36,9 @@ pub(super) enum Fate {
 impl Survivors {
     /// `order`: the places of all unflushed changes, rising.
     pub fn new(crash: Crash, order: Vec<u64>) -> Survivors {
-        let dice = Dice(if let Crash::Random(seed) = crash { seed } else { 0 });
-        Survivors { crash, dice, order }
+        let mut dice = Dice(if let Crash::Random(seed) | Crash::Torn(seed) = crash { seed } else { 0 });
+        let whole = if let Crash::Torn(_) = crash { dice.roll(order.len() as u64 + 1) } else { 0 };
+        Survivors { crash, dice, order, whole }
     }
 
     pub fn fate(&mut self, place: u64) -> Fate {
@@ -46,6 +49,9 @@ impl Survivors {
             Crash::First(count) if rank < count => Fate::Whole,
             Crash::First(count) if rank == count => Fate::FirstHalf,
             Crash::First(_) => Fate::Lost,
+            Crash::Torn(_) if rank < self.whole => Fate::Whole,
+            Crash::Torn(_) if rank == self.whole => Fate::Torn,
+            Crash::Torn(_) => Fate::Lost,
             Crash::AllBut(lost) if rank == lost => Fate::Lost,
             Crash::AllBut(_) => Fate::Whole,
             Crash::Random(_) => match (self.dice.roll(2) == 0, self.dice.roll(3) == 0) {
