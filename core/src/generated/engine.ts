@@ -149,6 +149,8 @@ export interface StoredTarget {
   /** the highest version among expired tombstones */
   forgotten: Version | undefined;
   segmentBytes: bigint;
+  /** openings that set chunks back, since it was made */
+  losses: bigint;
 }
 
 export interface StoredChannel {
@@ -1513,7 +1515,15 @@ export const StoredBlocks: MessageFns<StoredBlocks> = {
 };
 
 function createBaseStoredTarget(): StoredTarget {
-  return { format: 0, firstJournal: 0n, nextRecord: 0n, clean: false, forgotten: undefined, segmentBytes: 0n };
+  return {
+    format: 0,
+    firstJournal: 0n,
+    nextRecord: 0n,
+    clean: false,
+    forgotten: undefined,
+    segmentBytes: 0n,
+    losses: 0n,
+  };
 }
 
 export const StoredTarget: MessageFns<StoredTarget> = {
@@ -1544,6 +1554,12 @@ export const StoredTarget: MessageFns<StoredTarget> = {
         throw new globalThis.Error("value provided for field message.segmentBytes of type uint64 too large");
       }
       writer.uint32(48).uint64(message.segmentBytes);
+    }
+    if (message.losses !== 0n) {
+      if (BigInt.asUintN(64, message.losses) !== message.losses) {
+        throw new globalThis.Error("value provided for field message.losses of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.losses);
     }
     return writer;
   },
@@ -1609,6 +1625,14 @@ export const StoredTarget: MessageFns<StoredTarget> = {
             message.segmentBytes = reader.uint64() as bigint;
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.losses = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1640,6 +1664,7 @@ export const StoredTarget: MessageFns<StoredTarget> = {
     message.segmentBytes = (object.segmentBytes !== undefined && object.segmentBytes !== null)
       ? BigInt(object.segmentBytes)
       : 0n;
+    message.losses = (object.losses !== undefined && object.losses !== null) ? BigInt(object.losses) : 0n;
     return message;
   },
 };

@@ -323,6 +323,8 @@ export interface StorageTargetRecord {
   clean: boolean;
   /** made, and without a role in its chain until now */
   unused: boolean;
+  /** of its engine, that boot_id and clean know of; another number: it is not complete */
+  losses: bigint;
 }
 
 /** How far the pass came, so that the next process goes on there. */
@@ -3514,7 +3516,7 @@ export const StorageDirectoryRecord: MessageFns<StorageDirectoryRecord> = {
 };
 
 function createBaseStorageTargetRecord(): StorageTargetRecord {
-  return { recordVersion: 0, target: 0n, chain: 0, bootId: "", clean: false, unused: false };
+  return { recordVersion: 0, target: 0n, chain: 0, bootId: "", clean: false, unused: false, losses: 0n };
 }
 
 export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
@@ -3539,6 +3541,12 @@ export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
     }
     if (message.unused !== false) {
       writer.uint32(48).bool(message.unused);
+    }
+    if (message.losses !== 0n) {
+      if (BigInt.asUintN(64, message.losses) !== message.losses) {
+        throw new globalThis.Error("value provided for field message.losses of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.losses);
     }
     return writer;
   },
@@ -3604,6 +3612,14 @@ export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
             message.unused = reader.bool();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.losses = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3627,6 +3643,7 @@ export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
     message.bootId = object.bootId ?? "";
     message.clean = object.clean ?? false;
     message.unused = object.unused ?? false;
+    message.losses = (object.losses !== undefined && object.losses !== null) ? BigInt(object.losses) : 0n;
     return message;
   },
 };

@@ -18,8 +18,9 @@ use std::sync::atomic::Ordering;
 use wire::message::{StoredBlocks, StoredChunk, StoredImage, StoredPending, StoredPlane, StoredTarget};
 use wire::{ChunkId, Result, Version};
 
-/// Records of this release. 2: an image without bytes has them in the journal.
-pub(crate) const FORMAT: u32 = 2;
+/// Records of this release. 2: an image without bytes has them in the journal. 3: openings that set chunks back are
+/// counted.
+pub(crate) const FORMAT: u32 = 3;
 
 impl Engine {
     /// Brings the catalogue up to date and starts a new journal. Called by itself when limits are reached.
@@ -159,6 +160,7 @@ impl Core {
             clean,
             forgotten: Some((*forgotten).into()),
             segment_bytes: self.options.segment_bytes,
+            losses: self.losses,
         }
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct Core {
     pub recording: RwLock<()>,
     /// Highest version among expired tombstones.
     pub forgotten: Mutex<Version>,
+    /// Openings that set chunks back, until now.
+    pub losses: u64,
     pub tombstones: AtomicU64,
     pub used_blocks: AtomicU64,
     pub closed: AtomicBool,

@@ -44,6 +44,9 @@ fn is_ours(name: &str) -> bool {
 pub struct Opened {
     /// Nothing that the journal names is missing or damaged. `false`: see `dropped`.
     pub complete: bool,
+    /// Openings that set chunks back since the target was made, this one among them. Whoever must know of each
+    /// compares with what it knew: an opening may be cut off after it set them back.
+    pub losses: u64,
     /// It was closed in order; nothing had to be replayed.
     pub clean: bool,
     /// Chunks that returned to an earlier version because later bytes were not on the medium.
@@ -128,6 +131,7 @@ impl Engine {
             leaks: Mutex::new(false),
             recording: RwLock::new(()),
             forgotten: Mutex::new(target.forgotten.unwrap_or_default().into()),
+            losses: target.losses + u64::from(!replayed.dropped.is_empty()),
             tombstones: AtomicU64::new(0),
             used_blocks: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -146,6 +150,7 @@ impl Engine {
         }
         let opened = Opened {
             complete: replayed.dropped.is_empty() || planted(Planted::SetBackUnsaid),
+            losses: core.losses,
             clean: target.clean,
             dropped: replayed.dropped,
             replayed: replayed.records,

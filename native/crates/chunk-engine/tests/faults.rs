@@ -178,6 +178,47 @@ fn what_a_failed_flush_forgot_is_written_again() {
     }
 }
 
+/// A failed flush cost bytes, and the process that opens the target next dies at each operation of that. Whatever it
+/// had done by then, the next opening says that chunks were set back: by itself, or counted before; so does every
+/// later one.
+#[test]
+fn an_opening_that_set_chunks_back_and_was_cut_off_is_remembered() {
+    let disk = MemoryDisk::new(1 << 30);
+    let engine = Engine::create(Arc::new(disk.clone()), options()).unwrap();
+    write(&engine, id(1, 0), 0, 0, &pattern(1, 50_000)).unwrap();
+    engine.flush().unwrap();
+    write(&engine, id(1, 0), 1, 50_000, &pattern(2, 10_000)).unwrap();
+    disk.fail_flush("segment-", Fault::IoDropsPages);
+    assert_eq!(engine.flush().unwrap_err().code, Code::TargetOffline);
+    drop(engine);
+    let (mut before_commit, mut behind_commit) = (0, 0);
+    for at in 1.. {
+        let disk = disk.fork();
+        let before = disk.operations();
+        disk.fail_at(at, Fault::PowerOff);
+        drop(Engine::open(Arc::new(disk.clone()), options()));
+        let reached = disk.operations() - before >= at;
+        disk.heal();
+        let (engine, opened) = Engine::open(Arc::new(disk.clone()), options()).unwrap();
+        assert_eq!(opened.losses, 1, "cut off at {at}: {opened:?}");
+        assert_eq!(content(&engine, id(1, 0)), pattern(1, 50_000), "cut off at {at}");
+        *if opened.complete { &mut behind_commit } else { &mut before_commit } += 1;
+        // Neither a checkpoint nor an orderly end takes it back.
+        write(&engine, id(1, 0), 1, 0, b"later").unwrap();
+        engine.checkpoint().unwrap();
+        engine.close().unwrap();
+        let (_, opened) = Engine::open(Arc::new(disk), options()).unwrap();
+        assert!(opened.complete && opened.clean && opened.losses == 1, "cut off at {at}: {opened:?}");
+        if !reached {
+            break;
+        }
+    }
+    assert!(
+        before_commit > 3 && behind_commit > 1,
+        "{before_commit} before the commit, {behind_commit} behind"
+    );
+}
+
 #[test]
 fn updates_with_a_version_find_room_in_the_reserve() {
     let disk = MemoryDisk::new(1 << 30);

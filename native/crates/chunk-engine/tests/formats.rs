@@ -16,7 +16,7 @@ const GOLDEN_STAGE: &str = "0a7a0a0a088080808080804010051205080310ac021a05080310
 const GOLDEN_CHUNK: &str = "0a05080310ac02108827188080402802304d3a070801100218c80140014801";
 const GOLDEN_BLOCKS: &str = "0a02017f120806000000070000001a300a05080310ac021001188080402a0180320405000000384642160a10abababababab\
     abababababababababab10071809220510461a017a2845";
-const GOLDEN_TARGET: &str = "0801100418e80720012a05080310ac02308080808040";
+const GOLDEN_TARGET: &str = "0801100418e80720012a05080310ac023080808080403802";
 
 const VERSION: Version = Version { chain: 3, number: 300 };
 const CHUNK: ChunkId = ChunkId { inode: 1 << 48, index: 5 };
@@ -109,6 +109,7 @@ fn the_target_itself() {
         clean: true,
         forgotten: Some(VERSION),
         segment_bytes: 16 << 30,
+        losses: 2,
     };
     assert_eq!(hex(&target), GOLDEN_TARGET);
 }

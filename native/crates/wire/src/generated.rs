@@ -1435,6 +1435,9 @@ pub struct StorageTargetRecord {
     /// made, and without a role in its chain until now
     #[prost(bool, tag = "6")]
     pub unused: bool,
+    /// of its engine, that boot_id and clean know of; another number: it is not complete
+    #[prost(uint64, tag = "7")]
+    pub losses: u64,
 }
 /// How far the pass came, so that the next process goes on there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1666,6 +1669,9 @@ pub struct StoredTarget {
     pub forgotten: ::core::option::Option<Version>,
     #[prost(uint64, tag = "6")]
     pub segment_bytes: u64,
+    /// openings that set chunks back, since it was made
+    #[prost(uint64, tag = "7")]
+    pub losses: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StoredChannel {

@@ -132,10 +132,7 @@ impl Target {
             (directory.data_folder(record.target()), directory.scrub_file(record.target()))
         };
         let (options, opener) = (shared.engine_options.clone(), shared.open_disk.clone());
-        let (store, recovered, whole) = Store::open(&folder, options, opener, disk.clone())?;
-        if !whole {
-            record.lose()?;
-        }
+        let (store, recovered) = Store::open(&folder, options, opener, disk.clone(), &mut record)?;
         let identity = Identity { target: record.target(), incarnation: shared.incarnation };
         let state = State {
             replica: Replica::new(identity, recovered),
@@ -342,7 +339,8 @@ impl Target {
         self.disk.resyncs.push(move || {
             // Nothing that was queued before may reach the new store.
             *target.generation.write() += 1;
-            match target.store.reopen() {
+            let reopened = target.store.reopen(&mut target.record.lock());
+            match reopened {
                 Ok(recovered) => target.feed(Input::Reopen { recovered }),
                 Err(error) => {
                     log::warn!(target: "storage", target = target.id.0, error:% = error; "target.reopen");

@@ -15,6 +15,8 @@ pub struct TargetRecord {
     path: PathBuf,
     stored: StorageTargetRecord,
     boot_id: String,
+    /// Of the engine, as it was opened last.
+    losses: u64,
     marks: Arc<Marks>,
 }
 
@@ -38,13 +40,14 @@ impl Marks {
 }
 
 impl TargetRecord {
-    /// As it was stored by an earlier process; the engine may say later that something is missing: `lose`.
+    /// As it was stored by an earlier process; the engine may say later that something is missing: `engine_opened`.
     pub fn opened(directory: &Directory, stored: StorageTargetRecord, boot_id: &str) -> TargetRecord {
         let same_boot = !stored.boot_id.is_empty() && stored.boot_id == boot_id;
         let complete = same_boot || (stored.clean && !stored.boot_id.is_empty());
         let path = directory.record_file(TargetId(stored.target));
         let marks = Marks { complete: complete.into(), unused: stored.unused.into() };
-        TargetRecord { path, stored, boot_id: boot_id.to_string(), marks: Arc::new(marks) }
+        let losses = stored.losses;
+        TargetRecord { path, stored, boot_id: boot_id.to_string(), losses, marks: Arc::new(marks) }
     }
 
     pub fn create(
@@ -76,12 +79,25 @@ impl TargetRecord {
         if self.stored.unused { Ok(()) } else { self.store("", false) }
     }
 
+    /// So often an opening of the engine set chunks back. If that is news, this one did, or an earlier one of a process
+    /// that died before it could say so here; or the engine was begun anew.
+    pub(super) fn engine_opened(&mut self, losses: u64) -> Result<()> {
+        self.losses = losses;
+        if losses == self.stored.losses { Ok(()) } else { self.lose() }
+    }
+
+    /// There is none, or none any more. The next one has lost nothing yet.
+    pub(super) fn engine_is_gone(&mut self) -> Result<()> {
+        self.losses = 0;
+        self.lose()
+    }
+
     fn store(&mut self, boot_id: &str, clean: bool) -> Result<()> {
-        if self.stored.boot_id == boot_id && self.stored.clean == clean && !self.stored.unused {
+        let (boot_id, losses) = (boot_id.to_string(), self.losses);
+        let stored = StorageTargetRecord { boot_id, clean, unused: false, losses, ..self.stored.clone() };
+        if stored == self.stored {
             return Ok(());
         }
-        let boot_id = boot_id.to_string();
-        let stored = StorageTargetRecord { boot_id, clean, unused: false, ..self.stored.clone() };
         records::write(&self.path, &stored)?;
         self.marks.unused.store(false, Ordering::Release);
         self.stored = stored;
@@ -178,5 +194,36 @@ mod tests {
         assert!(!reopen(&directory, "boot-2").marks.complete(), "killed in a resync");
         next.stopped().unwrap();
         assert!(!reopen(&directory, "boot-2").marks.complete(), "stopped in a resync");
+    }
+
+    /// Whatever a process died of between the opening of its engine and the record of what that found.
+    #[test]
+    fn a_loss_that_was_not_recorded_is_found_by_the_next_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, mut record) = made(folder.path());
+        record.engine_opened(0).unwrap();
+        record.take_role(Role::Serving).unwrap();
+        let opened = |losses| {
+            let mut record = reopen(&directory, "boot-1");
+            record.engine_opened(losses).unwrap();
+            record
+        };
+        assert!(opened(0).marks.complete());
+        assert!(!opened(1).marks.complete(), "news, of this opening or of one before");
+        let mut next = opened(1);
+        assert!(!next.marks.complete(), "it is known now, and still missing");
+        next.take_role(Role::Idle).unwrap();
+        next.take_role(Role::Syncing).unwrap();
+        assert!(!opened(1).marks.complete(), "in a resync");
+        next.take_role(Role::Serving).unwrap();
+        assert!(opened(1).marks.complete(), "a resync brought it");
+        let mut next = opened(2);
+        assert!(!next.marks.complete(), "the next loss");
+        next.take_role(Role::Serving).unwrap();
+        // The engine is begun anew, however often the one before had lost something.
+        next.engine_is_gone().unwrap();
+        assert!(!opened(0).marks.complete());
+        next.take_role(Role::Serving).unwrap();
+        assert!(opened(0).marks.complete());
     }
 }

@@ -3,6 +3,7 @@
 
 mod read;
 
+use super::TargetRecord;
 use crate::config::DiskOpener;
 use crate::disk::DiskShare;
 use bytes::Bytes;
@@ -53,18 +54,18 @@ pub(super) struct Space {
 }
 
 impl Store {
-    /// Opens what lies in the folder, or makes it. False beside it: something that was there before is
-    /// missing.
+    /// Opens what lies in the folder, or makes it, on the record first.
     pub fn open(
         folder: &Path,
         options: Options,
         open_disk: DiskOpener,
         disk: Arc<DiskShare>,
-    ) -> Result<(Store, Recovered, bool)> {
-        let (engine, whole) = open_engine(&open_disk, folder, &options)?;
+        record: &mut TargetRecord,
+    ) -> Result<(Store, Recovered)> {
+        let engine = open_engine(&open_disk, folder, &options, record)?;
         let recovered = recovered(&engine)?;
         let engine = RwLock::new(Some(Arc::new(engine)));
-        Ok((Store { engine, folder: folder.to_path_buf(), options, open_disk, disk }, recovered, whole))
+        Ok((Store { engine, folder: folder.to_path_buf(), options, open_disk, disk }, recovered))
     }
 
     /// What the engine knows in memory.
@@ -84,9 +85,11 @@ impl Store {
 
     /// As after the death of the process: everything is read and verified again. `Busy` while somebody still
     /// works with the old one.
-    pub fn reopen(&self) -> Result<Recovered> {
+    pub fn reopen(&self, record: &mut TargetRecord) -> Result<Recovered> {
         self.retire()?;
-        let (engine, _) = open_engine(&self.open_disk, &self.folder, &self.options)?;
+        // Where the record could not be written when the target failed.
+        record.lose()?;
+        let engine = open_engine(&self.open_disk, &self.folder, &self.options, record)?;
         let recovered = recovered(&engine)?;
         *self.engine.write() = Some(Arc::new(engine));
         Ok(recovered)
@@ -299,11 +302,24 @@ impl Store {
     }
 }
 
-fn open_engine(open_disk: &DiskOpener, folder: &Path, options: &Options) -> Result<(Engine, bool)> {
+fn open_engine(
+    open_disk: &DiskOpener,
+    folder: &Path,
+    options: &Options,
+    record: &mut TargetRecord,
+) -> Result<Engine> {
     let disk = open_disk.open(folder)?;
     match Engine::open(disk.clone(), options.clone()) {
-        Err(error) if error.code == Code::NotFound => Ok((Engine::create(disk, options.clone())?, false)),
-        opened => opened.map(|(engine, opened)| (engine, opened.complete)),
+        Err(error) if error.code == Code::NotFound => {
+            // Before: a process that finds the new one made takes it for what it was.
+            record.engine_is_gone()?;
+            Engine::create(disk, options.clone())
+        }
+        opened => {
+            let (engine, opened) = opened?;
+            record.engine_opened(opened.losses)?;
+            Ok(engine)
+        }
     }
 }
 

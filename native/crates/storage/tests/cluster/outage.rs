@@ -3,6 +3,7 @@
 use crate::client::{Change, TestClient};
 use crate::harness::{CHAINS, Cluster, MemoryDisks, Model, chain_of, check_copies, chunk, pattern};
 use chunk_engine::disk::Fault;
+use chunk_engine::{Disk, Engine};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +117,45 @@ fn a_stop_that_could_not_flush_is_no_clean_one_and_ends_the_mark_of_the_boot() {
         failed_stop(flush_of, Fault::Io);
         failed_stop(flush_of, Fault::IoDropsPages);
     }
+}
+
+/// Bytes that no flush covered are gone, and the process that finds that dies before the record of the target says so.
+/// The next one, in the same boot, opens an engine that misses nothing any more.
+#[test]
+fn an_opening_that_was_cut_off_does_not_make_the_next_one_complete() {
+    let disks = MemoryDisks::default();
+    let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 1);
+    cluster.memory_disks = BTreeMap::from([(2, disks.clone())]);
+    cluster.adjust = |config| config.flush_interval = Duration::from_secs(3600);
+    cluster.start_servers();
+    let (client, model) = filled(&cluster);
+    let before = epochs(&cluster);
+    // All three stay serving in the last version of every chain (P10), or node 2 would not be asked at all.
+    cluster.manager.freeze(true);
+    (1..=3).for_each(|node| cluster.kill(node, false));
+    let options = cluster.config(2).engine;
+    for disk in disks.lock().values_mut() {
+        // What is left of the process that died changes nothing any more.
+        *disk = disk.fork();
+        let segments = disk.list().unwrap().into_iter().filter(|name| name.starts_with("segment-"));
+        let flipped = segments.filter(|name| disk.flip_bit(name, 100, 0)).count();
+        let (_, opened) = Engine::open(Arc::new(disk.clone()), options.clone()).unwrap();
+        assert!(flipped > 0 && !opened.complete, "{flipped}: {opened:?}");
+    }
+    (1..=3).for_each(|node| cluster.start_server(node));
+    let reports = cluster.servers[&2].targets();
+    assert_eq!(reports.len(), CHAINS as usize);
+    assert!(reports.iter().all(|report| !report.complete), "{reports:?}");
+    cluster.manager.freeze(false);
+    cluster.wait_serving(3 * CHAINS as usize);
+    model.check(&client);
+    assert_eq!(epochs(&cluster), before, "the others had everything");
+    // It has everything again, and may say so: also to the process after it.
+    cluster.manager.freeze(true);
+    cluster.kill(2, false);
+    cluster.start_server(2);
+    let reports = cluster.servers[&2].targets();
+    assert!(reports.iter().all(|report| report.complete), "{reports:?}");
 }
 
 #[test]
