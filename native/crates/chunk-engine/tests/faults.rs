@@ -4,7 +4,7 @@
 mod support;
 
 use chunk_engine::disk::{Crash, Fault};
-use chunk_engine::{Engine, MemoryDisk, StageRequest, Update};
+use chunk_engine::{Disk, Engine, MemoryDisk, StageRequest, Update};
 use std::sync::Arc;
 use support::failing::{RESERVE_BYTES, fail_some, reopen_failed};
 use support::model::{World, is_honest, small};
@@ -249,6 +249,38 @@ fn updates_with_a_version_find_room_in_the_reserve() {
     write(&engine, id(inode, 0), 0, 0, &pattern(inode, 60_000)).unwrap();
     let report = engine.check().unwrap();
     assert!(report.corrupt.is_empty() && report.wrong.is_empty(), "{report:?}");
+}
+
+/// What the chain counts for truncations (P8): one that extends within a block takes that block, in the journal, and a
+/// full disk has to give it from the reserve until there is none; one that cuts takes the head of a record.
+#[test]
+fn a_truncation_that_extends_takes_a_block_and_one_that_cuts_none() {
+    const ROUNDS: u64 = 100;
+    let disk = MemoryDisk::new(1 << 30);
+    let engine = Engine::create(Arc::new(disk.clone()), options()).unwrap();
+    write(&engine, id(1, 0), 0, 0, &pattern(1, 12_288)).unwrap();
+    let mut base = 1;
+    let mut truncate = |engine: &Engine, length: u32| {
+        engine.stage(&request(id(1, 0), base, Update::Truncate { length }))?;
+        base += 1;
+        engine.commit(id(1, 0), version(base))
+    };
+    let free = |disk: &MemoryDisk| disk.space().unwrap().free;
+    let (mut cut, mut extended) = (0, 0);
+    for _ in 0..ROUNDS {
+        let before = free(&disk);
+        truncate(&engine, 8193).unwrap();
+        let between = free(&disk);
+        truncate(&engine, 12_288).unwrap();
+        (cut, extended) = (cut + before - between, extended + between - free(&disk));
+    }
+    assert!(cut < ROUNDS * 512, "{cut}");
+    assert!((ROUNDS * 4096..ROUNDS * (4096 + 512)).contains(&extended), "{extended}");
+    engine.checkpoint().unwrap();
+    let space = engine.space().unwrap();
+    disk.set_capacity(space.capacity - space.allocatable);
+    let refused = (0..).find_map(|_| truncate(&engine, 8193).and_then(|()| truncate(&engine, 12_288)).err());
+    assert_eq!(refused.map(|error| error.code), Some(Code::NoSpace));
 }
 
 #[test]

@@ -127,13 +127,14 @@ impl Knobs {
         let mut aside = random.clone();
         knobs.punches = aside.pick(&[0.0, 0.0, 10.0, 30.0]);
         // For the checker a punch that was refused for want of room may take effect for ever.
-        if knobs.disk_full > 0 && knobs.profile == Profile::Reordering {
+        let refuses = knobs.disk_full > 0 && knobs.profile == Profile::Reordering;
+        if refuses {
             knobs.punches = 0.0;
         }
         let sometimes = aside.pick(&[0, 0, 0, 0, 0, 2]);
         knobs.rotate = knobs.rotate.max(sometimes);
         let truncates = aside.pick(&[0.0, 10.0, 30.0]);
-        knobs.truncates = knobs.truncates.max(truncates);
+        knobs.truncates = if refuses { 0.0 } else { knobs.truncates.max(truncates) };
         // Only writes take room.
         if knobs.head_fills > 0.0 {
             (knobs.punches, knobs.truncates) = (0.0, 0.0);

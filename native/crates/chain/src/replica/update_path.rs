@@ -87,17 +87,44 @@ impl<P: Clone> Replica<P> {
         if self.too_many_pending(update.chunk) {
             return Err(Error::new(Code::Overloaded, format!("target {}", self.identity.target)));
         }
+        self.has_room(step, update)
+    }
+
+    /// Whether all members can store what the update allocates. What only cuts is how room is made, and is never
+    /// refused.
+    fn has_room(&self, step: &Step<P>, update: &Update) -> Result<()> {
         let wanted = update.may_allocate_bytes();
-        if wanted > 0 && self.successor_allocatable_bytes.is_none() {
+        let cuts = self.cuts(step, update);
+        if wanted == 0 || cuts == Some(true) {
+            return Ok(());
+        }
+        if self.successor_allocatable_bytes.is_none() {
             let detail = format!("target {} does not know the room after it yet", self.identity.target);
             return Err(Error::new(Code::Busy, detail));
         }
-        let space = self.allocatable_bytes(step.chunks);
-        let full = self.allocating_bytes + wanted > space && !planted(Planted::IgnoreSpace);
-        if wanted > 0 && full {
-            return Err(Error::new(Code::NoSpace, format!("chain {}", self.view.chain.id)));
+        let full = self.allocating_bytes + wanted > self.allocatable_bytes(step.chunks);
+        match (full && !planted(Planted::IgnoreSpace), cuts) {
+            (false, _) => Ok(()),
+            (true, Some(_)) => Err(Error::new(Code::NoSpace, format!("chain {}", self.view.chain.id))),
+            (true, None) => {
+                let detail = format!("chain {} stores what the truncation follows", self.view.chain.id);
+                Err(Error::new(Code::Busy, detail))
+            }
         }
-        Ok(())
+    }
+
+    /// A truncation that adds nothing. None: what it follows is not stored, so nobody knows the length.
+    fn cuts(&self, step: &Step<P>, update: &Update) -> Option<bool> {
+        if update.kind != UpdateKind::UpdateTruncate {
+            return Some(false);
+        }
+        let length = match self.queues.get(&update.chunk).and_then(|queue| queue.pending.back()) {
+            Some(newest) => newest.applied?.chunk_length,
+            None => Some(step.chunks.committed(update.chunk))
+                .filter(|held| !held.is_absent())
+                .map_or(0, |held| held.length),
+        };
+        Some(update.length <= length)
     }
 
     /// Of the version that the next update follows; none if there is no chunk then. What an earlier process
@@ -339,6 +366,7 @@ impl<P: Clone> Replica<P> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_target::{CHUNK, HEAD, TAIL, Target, present, update as test_update, version};
     use super::*;
     use crate::{Chunks, Committed, Identity, Input, Listed, LiveClients, Recovered, Time};
     use wire::Tag;
@@ -423,5 +451,35 @@ mod tests {
         assert_eq!(update(&mut replica, 8, 4, (UpdateWrite, 16)), None, "a punch made no chunk");
         assert_eq!(update(&mut replica, 9, 4, (UpdatePunch, 16)), None);
         assert_eq!(update(&mut replica, 10, 4, (UpdateWrite, 8)), refused, "nor did it end this one");
+    }
+
+    /// One that extends takes a block, one that cuts makes room, and which of them it is may be known only when what
+    /// it follows is stored.
+    #[test]
+    fn a_full_chain_takes_no_truncation_but_one_that_cuts() {
+        let mut head = Target::new(HEAD, Committed { length: 5, ..present(version(1, 5)) });
+        head.view(1, PublicState::PublicServing);
+        let mut channel = 0;
+        let mut truncate = |head: &mut Target, length: u32| {
+            channel += 1;
+            let update = test_update(channel, UpdateKind::UpdateTruncate, length);
+            let reply = ReplyTo(u64::from(channel));
+            let out = head.feed(Input::Update { reply, chain_version: 1, update, payload: () });
+            match &out[..] {
+                [Output::ReplyUpdate { result: Err(error), .. }] => Some(error.code),
+                [Output::Store { .. }] => None,
+                other => panic!("{other:?}"),
+            }
+        };
+        head.replica.learn_space(TAIL, 1, limits::BLOCK_BYTES - 1);
+        assert_eq!(truncate(&mut head, 6), Some(Code::NoSpace));
+        assert_eq!(truncate(&mut head, 4), None);
+        assert_eq!(truncate(&mut head, 3), Some(Code::Busy), "the one before is not stored");
+        let applied = Applied { chunk_length: 4, allocated_delta: 0 };
+        head.feed(Input::Stored { chunk: CHUNK, version: version(1, 6), result: Ok(applied) });
+        assert_eq!(truncate(&mut head, 5), Some(Code::NoSpace), "it pends, and is shorter");
+        assert_eq!(truncate(&mut head, 3), None);
+        head.replica.learn_space(TAIL, 1, 1 << 20);
+        assert_eq!(truncate(&mut head, 8), None, "with room nobody needs to know");
     }
 }
