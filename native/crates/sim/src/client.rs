@@ -26,6 +26,8 @@ pub struct Current {
     call: u64,
     target: Option<TargetId>,
     avoid: Vec<TargetId>,
+    /// One of its requests had no answer and may still arrive.
+    in_doubt: bool,
 }
 
 pub struct Client {
@@ -155,9 +157,17 @@ impl World {
         let attempts = Attempts::new(Time(self.now), Some(self.knobs.io_timeout_ms));
         let me = &mut self.clients[client];
         let permit = action.updates().then(|| me.channels.acquire().expect("a channel for each slot"));
-        let avoid = Vec::new();
-        me.slots[slot] =
-            Some(Current { number, chunk, action, permit, attempts, call: 0, target: None, avoid });
+        me.slots[slot] = Some(Current {
+            number,
+            chunk,
+            action,
+            permit,
+            attempts,
+            call: 0,
+            target: None,
+            avoid: Vec::new(),
+            in_doubt: false,
+        });
         true
     }
 
@@ -258,7 +268,8 @@ impl World {
         let me = &mut self.clients[client];
         let current = me.slots[slot].as_mut().expect("an attempt belongs to an operation");
         current.call = 0;
-        let number = current.number;
+        current.in_doubt |= error.code == Code::TimedOut;
+        let (number, in_doubt) = (current.number, current.in_doubt);
         if error.code == Code::Fenced {
             let identity = me.identity;
             return self.client_renewal(client, identity);
@@ -269,6 +280,11 @@ impl World {
                     return self.violate(format!("operation {number} was refused: {error}"));
                 }
                 self.note(|| format!("client {client} gives up {number}: {error}"));
+                // A second copy of a request is one without an answer. Of those that found no room there may be
+                // hundreds, which the checker takes for the same only while they stay open.
+                if !in_doubt && code != Code::NoSpace && self.knobs.duplicate == 0.0 {
+                    self.history.operation(number).refused = Some(self.now);
+                }
                 self.end_operation(client, slot);
             }
             Decision::Again { after_ms, refresh_routing, suspect, elsewhere } => {

@@ -42,6 +42,8 @@ pub struct Operation {
     pub action: Action,
     pub called: u64,
     pub returned: Option<u64>,
+    /// When the client gave it up, with an answer to each of its requests: none of them can arrive any more.
+    pub refused: Option<u64>,
     pub seen: Seen,
     /// Of the chunk, as the answer to an update or a list says; none in a list: it is not there.
     pub length: Option<u32>,
@@ -81,6 +83,7 @@ impl History {
             action,
             called: now,
             returned: None,
+            refused: None,
             seen: Seen::default(),
             length: None,
             epoch: 0,

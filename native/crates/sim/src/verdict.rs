@@ -204,6 +204,19 @@ impl World {
             })
     }
 
+    /// Of an update that was given up with an answer to each of its requests, though a head may have given it a
+    /// version and then left: whoever heads the chain later holds it before he gives versions to what was called
+    /// after that, or it is lost. So when such a later one is answered, it has taken effect or never will (P6, P7).
+    fn refused_by(&self, operation: &Operation, start: &Raise, end: u64) -> Option<u64> {
+        let refused = operation.refused?;
+        let later = self.history.operations.iter().filter(|other| {
+            let follows = other.chunk == operation.chunk && other.called > refused;
+            // What was answered in an earlier epoch may be lost, and what was before it not.
+            follows && other.action.updates() && other.epoch >= start.epoch && other.called >= start.time
+        });
+        later.filter_map(|other| other.returned).filter(|time| *time < end).min()
+    }
+
     /// The history of one chunk between two raises of the epoch. What overlaps an edge may have happened on
     /// either side.
     fn phase(&self, chunk: ChunkId, start: &Raise, end: u64) -> (State, Vec<Interval>) {
@@ -234,10 +247,12 @@ impl World {
             if earlier && initial.is_some_and(|content| content.lineage.contains(number)) {
                 continue;
             }
-            let answered_here =
-                operation.returned.filter(|time| *time < end && operation.epoch >= start.epoch);
+            // The answer to a read names no epoch: it is called within one.
+            let counts = !operation.action.updates() || operation.epoch >= start.epoch;
+            let answered_here = operation.returned.filter(|time| *time < end && counts);
             let mut returned = answered_here.filter(|time| *time >= start.time);
-            let mut expires = expires.filter(|time| *time < end);
+            let refused = self.refused_by(operation, start, end);
+            let mut expires = expires.filter(|time| *time < end).into_iter().chain(refused).min();
             if earlier && returned.is_some() && self.may_be_behind_removal(chunk, operation, start.time) {
                 // It took effect before, for all that the content says, or it does so until its answer.
                 expires = returned.take();
@@ -247,5 +262,135 @@ impl World {
             history.push(Interval { step, called, returned, expires, length });
         }
         (initial.map(State::from).unwrap_or_default(), history)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::{CELLS, Content, Seen};
+    use crate::knobs::Knobs;
+    use crate::profiles::Profile;
+    use crate::random::Random;
+    use chain::Update;
+    use std::collections::BTreeMap;
+    use wire::Tag;
+    use wire::message::UpdateKind;
+
+    const CHUNK: ChunkId = ChunkId { inode: 1, index: 0 };
+    const WRITE: Action = Action::Write { first: 0, count: CELLS };
+
+    /// Numbers operations from 1 on; a write fills the chunk with its number.
+    struct Past(World);
+
+    impl Past {
+        fn new() -> Past {
+            let mut random = Random::new(1);
+            let knobs = Knobs { chunks: 1, ..Knobs::quiet(Profile::General, &mut random) };
+            Past(World::with(knobs, random, false))
+        }
+
+        fn then(mut self, action: Action, called: u64, returned: u64, epoch: u64) -> Past {
+            let number = self.0.history.call(0, CHUNK, action, called);
+            let operation = self.0.history.operation(number);
+            (operation.returned, operation.epoch) = (Some(returned), epoch);
+            self
+        }
+
+        /// Given up, with an answer to each request or not.
+        fn given_up(mut self, action: Action, called: u64, refused: Option<u64>) -> Past {
+            let number = self.0.history.call(0, CHUNK, action, called);
+            self.0.history.operation(number).refused = refused;
+            self
+        }
+
+        /// A read of what this write left; none: nothing was there.
+        fn reads(self, write: Option<u32>, called: u64) -> Past {
+            let mut past = self.then(Action::Read, called, called + 5, 0);
+            let number = past.0.history.operations.len() as u32;
+            past.0.history.operation(number).seen =
+                write.map_or_else(Seen::default, |write| content(write).seen());
+            past
+        }
+
+        /// The epoch is raised to 1, by a member that holds what this write left.
+        fn raised(mut self, time: u64, write: u32) -> Past {
+            let contents = BTreeMap::from([(CHUNK, content(write))]);
+            self.0.history.raises.push(Raise { time, epoch: 1, contents });
+            self
+        }
+
+        fn explained(mut self) -> bool {
+            self.0.judge_histories();
+            assert_eq!(self.0.undecided, 0);
+            self.0.violation.is_none()
+        }
+    }
+
+    fn content(write: u32) -> Content {
+        let (kind, length) = (UpdateKind::UpdateWrite, CELLS as u32);
+        let (chunk, tag) = (CHUNK, Tag::default());
+        let update = Update { chunk, tag, kind, offset: 0, length, crc: 0, chunk_size: length, flush: false };
+        let mut content = Content::default();
+        content.apply(&update, write);
+        content
+    }
+
+    #[test]
+    fn a_removal_in_the_air_over_an_outage_took_effect_once_on_either_side() {
+        let over = |action| {
+            Past::new().then(WRITE, 10, 20, 0).then(action, 30, 200, 1).then(WRITE, 40, 60, 0).raised(100, 3)
+        };
+        // Before the third operation wrote: the content of then does not say so.
+        assert!(over(Action::Remove).reads(Some(3), 300).explained());
+        assert!(over(Action::Remove).reads(Some(3), 120).reads(None, 300).explained(), "or after the outage");
+        assert!(!over(Action::Remove).reads(None, 120).reads(Some(3), 300).explained(), "and not both");
+        // With its answer its time is over.
+        assert!(!over(Action::Remove).reads(Some(3), 210).reads(None, 300).explained());
+        // The same of a punch, which leaves no trace in the past of a chunk that was not there.
+        let punch = Action::Punch { first: 0, count: CELLS };
+        assert!(over(punch).reads(Some(3), 300).explained());
+    }
+
+    #[test]
+    fn what_the_content_tells_of_an_outage_is_believed() {
+        let over = |action, called| {
+            Past::new()
+                .then(WRITE, 10, 20, 0)
+                .then(action, called, 200, 1)
+                .then(WRITE, 40, 60, 0)
+                .raised(100, 3)
+        };
+        // Not in the content, so it took effect after the outage, and before its answer.
+        assert!(!over(WRITE, 30).reads(Some(3), 300).explained());
+        assert!(over(WRITE, 30).reads(Some(2), 300).explained());
+        assert!(!over(Action::Truncate { length: 1 }, 30).reads(Some(3), 300).explained());
+        // It was not there before the outage.
+        assert!(!over(Action::Remove, 110).reads(Some(3), 300).explained());
+        // Nor was one that had its answer before.
+        let removed = Past::new().then(WRITE, 10, 20, 0).then(Action::Remove, 70, 80, 0).raised(100, 1);
+        assert!(removed.reads(Some(1), 300).explained(), "the outage lost it");
+        // A write that a removal may have been behind is as good as that.
+        let both =
+            || Past::new().then(WRITE, 10, 200, 1).then(Action::Remove, 30, 60, 0).then(WRITE, 70, 80, 0);
+        assert!(both().raised(100, 3).reads(Some(3), 300).explained());
+        let none = Past::new().then(WRITE, 10, 200, 1).then(WRITE, 70, 80, 0);
+        assert!(!none.raised(100, 2).reads(Some(2), 300).explained());
+    }
+
+    #[test]
+    fn what_was_refused_does_not_come_after_what_was_called_later() {
+        let past = |refused| Past::new().then(WRITE, 1, 5, 0).given_up(WRITE, 10, refused);
+        assert!(past(Some(30)).reads(Some(1), 40).reads(Some(2), 50).explained(), "it had a version already");
+        assert!(past(Some(30)).then(WRITE, 60, 70, 0).reads(Some(3), 80).explained());
+        // While both are in the air nobody can say which was first, but by what a read saw.
+        assert!(past(Some(30)).then(WRITE, 60, 70, 0).reads(Some(2), 80).explained());
+        let then_read = |refused| past(refused).then(WRITE, 60, 70, 0).reads(Some(3), 75).reads(Some(2), 90);
+        assert!(!then_read(Some(30)).explained());
+        assert!(then_read(None).explained(), "a request was lost");
+        assert!(then_read(Some(65)).explained(), "the later one was called before that");
+        // An outage may lose what was answered, and not what was before it.
+        let lost = past(Some(30)).then(WRITE, 60, 70, 0).raised(100, 1);
+        assert!(lost.reads(Some(2), 300).explained());
     }
 }

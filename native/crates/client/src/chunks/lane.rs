@@ -27,7 +27,9 @@ pub(crate) const WHOLE: Range<u64> = 0..u64::MAX;
 pub(crate) enum Outcome {
     /// Its sequence is the channel's last one now: nothing older can arrive.
     Applied,
-    /// Refused, or never sent.
+    /// Never sent, or each of its requests was answered, so that none can arrive any more. A head may have given it a
+    /// version all the same, and then left its chain (`WrongChainVersion`, `NotServing`, `TargetOffline`) or waited
+    /// for too long (`Busy`): then it comes before whatever gets a version later, or never, whatever its channel.
     Refused,
     /// Sent, and given up without an answer.
     Doubtful,
