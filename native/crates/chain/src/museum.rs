@@ -126,6 +126,9 @@ violations! {
     FlushErrorIgnored = "flush-error-ignored",
     /// P11: a target whose flush failed still calls itself complete after a restart.
     OfflineStaysComplete = "offline-stays-complete",
+    /// P10/P12: an opening that set chunks back is cut off before the record of the target says so, and the next one
+    /// is complete.
+    LossForgotten = "loss-forgotten",
     /// P11/P12: a target whose flush failed is opened as it shows itself, and its resync compares versions: what
     /// the page cache shows and the medium has not is never written again.
     LostPagesTrusted = "lost-pages-trusted",

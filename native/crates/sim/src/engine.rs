@@ -90,6 +90,12 @@ pub struct Engine {
     pub flush_fails: bool,
     /// A flush failed, and the target was not opened since.
     pub frozen: bool,
+    /// Its process died before the record of the target said so. Only what an opening notices is lost then; of a
+    /// journal without its end none could tell (not promised).
+    pub untold: bool,
+    /// Openings that set chunks back, and as many of them as the record of the target knows of.
+    pub(crate) losses: u64,
+    pub(crate) known_losses: u64,
     /// Only planted: chunks that the medium does not have as they are shown; no flush brings them, unless they
     /// are written again.
     pub(crate) unwritten: BTreeMap<ChunkId, Version>,
@@ -275,13 +281,15 @@ impl Engine {
 
     /// By a new process, or again after a failure. What a failed flush left in the page cache alone is verified,
     /// written again and flushed; if it is gone from there too (`dropped`), the target goes back to what was
-    /// flushed (P12).
+    /// flushed (P12), and counts that where nobody else would tell.
     pub fn open(&mut self, dropped: bool) {
         if !std::mem::take(&mut self.frozen) {
             return;
         }
+        let untold = std::mem::take(&mut self.untold);
         if dropped {
             self.go_back();
+            self.losses += u64::from(untold);
         } else if planted(Planted::LostPagesTrusted) {
             let durable = &self.durable.chunks;
             let is_lost = |(chunk, stored): &(&ChunkId, &Stored)| {
@@ -291,6 +299,16 @@ impl Engine {
             self.unwritten = lost.map(|(chunk, stored)| (*chunk, stored.version)).collect();
         } else {
             self.durable = self.snapshot();
+        }
+    }
+
+    /// The record of the target learns what its openings found. `cut_off`: another process does that, since the one
+    /// that set chunks back died first.
+    pub fn record_losses(&mut self, cut_off: bool) {
+        let is_news = self.losses != self.known_losses;
+        self.known_losses = self.losses;
+        if is_news && !(cut_off && planted(Planted::LossForgotten)) {
+            self.lose();
         }
     }
 
@@ -363,7 +381,7 @@ impl Engine {
             self.go_back();
         }
         self.durable = self.snapshot();
-        self.frozen = false;
+        (self.frozen, self.untold) = (false, false);
         self.unwritten.clear();
     }
 

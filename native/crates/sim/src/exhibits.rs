@@ -17,9 +17,6 @@ const fn exhibit(planted: Planted, profile: Profile, budget: u64) -> Exhibit {
     Exhibit { planted, profile, budget }
 }
 
-/// Blind spots: planted, and not found in some thousand worlds.
-pub const UNSEEN: &[Planted] = &[Planted::RolledForwardStays];
-
 pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::DirtyRead, Profile::General, 200),
     exhibit(Planted::ServePending, Profile::General, 100),
@@ -71,6 +68,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::FlushErrorIgnored, Profile::Outage, 3000),
     exhibit(Planted::OfflineStaysComplete, Profile::Blackout, 400),
     exhibit(Planted::LostPagesTrusted, Profile::Blackout, 400),
+    exhibit(Planted::LossForgotten, Profile::Blackout, 1000),
     exhibit(Planted::FlushAnsweredEarly, Profile::Outage, 500),
     exhibit(Planted::EpochNotRaised, Profile::Outage, 200),
     exhibit(Planted::TornAccepted, Profile::Outage, 1000),
@@ -85,6 +83,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::StoredOnTombstone, Profile::Promotion, 2000),
     exhibit(Planted::LateUpdateStored, Profile::Reordering, 300),
     exhibit(Planted::RestOfHead, Profile::Reordering, 500),
+    exhibit(Planted::RolledForwardStays, Profile::Reordering, 2000),
     exhibit(Planted::WaitsForRest, Profile::Reordering, 300),
     exhibit(Planted::ListsWhilePending, Profile::Reordering, 300),
     exhibit(Planted::AckAll, Profile::Network, 100),

@@ -114,7 +114,7 @@ impl World {
         self.restart_later(index);
     }
 
-    /// An orderly stop: flush, then the lease goes back.
+    /// An orderly stop: flush, then the lease goes back. Or it ends the process before it is through.
     fn stop(&mut self, index: usize) {
         if self.nodes[index].replica.is_none() {
             return;
@@ -126,12 +126,18 @@ impl World {
         let snapshot = self.nodes[index].engine.snapshot();
         let flushed = self.nodes[index].engine.flush(snapshot);
         self.nodes[index].engine.clean = serves && flushed;
+        let killed = !flushed && self.dies_unrecorded();
+        self.nodes[index].engine.untold |= killed;
         // The system took for written what is not: the same boot says nothing any more (P11).
-        if !flushed && !planted(Planted::OfflineStaysComplete) {
+        if !flushed && !killed && !planted(Planted::OfflineStaysComplete) {
             self.nodes[index].engine.lose();
         }
         let delay = self.random.between(100, 5000);
-        self.schedule(delay, Event::Fault(Fault::GiveBack { node: index, incarnation, reports }));
+        let news = match killed {
+            true => Fault::ExitReport { node: index, incarnation },
+            false => Fault::GiveBack { node: index, incarnation, reports },
+        };
+        self.schedule(delay, Event::Fault(news));
         self.restart_later(index);
     }
 
@@ -355,10 +361,10 @@ impl World {
         let turned: Vec<u64> = turned.map(|node| self.nodes[node].target.0).collect();
         let preferred = self.random.chance(60.0).then_some(turned);
         self.schedule(soon, Event::Fault(Fault::Rotate { preferred }));
-        if !others.is_empty() && self.random.chance(60.0) {
+        if !others.is_empty() && self.random.chance(self.knobs.estrange_away) {
             let node = self.random.pick(&others);
             let later = soon + self.random.between(10, 300) * 1000;
-            let away = if self.random.chance(50.0) {
+            let away = if self.random.chance(self.knobs.estrange_pauses) {
                 Fault::Pause { node, ms: self.random.between(lease_ms, 2 * lease_ms) }
             } else {
                 Fault::Crash { node, power: false }
@@ -418,7 +424,10 @@ impl World {
             let node = &self.nodes[*node];
             let engine = &node.engine;
             let in_last = chain.last.contains(&node.target.0);
-            in_last && !node.disk_broken && (engine.served_boot == node.boot || engine.clean)
+            in_last
+                && !node.disk_broken
+                && !engine.frozen
+                && (engine.served_boot == node.boot || engine.clean)
         };
         let mut candidates: Vec<usize> = (0..self.nodes.len()).filter(complete).collect();
         // Who serves now and runs, or was the last to: a process that starts while others still count as

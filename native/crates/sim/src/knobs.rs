@@ -76,6 +76,9 @@ pub struct Knobs {
     pub rotate: u32,
     /// A member hears nothing from the one behind it, while the order changes and a third one may be away.
     pub estrange: u32,
+    /// Percent of those in which a third one is away, and of these in which it only pauses, beyond its lease.
+    pub estrange_away: f64,
+    pub estrange_pauses: f64,
     /// How long a chain waits for rest, and then for another try.
     pub reordering_max_ms: u64,
     pub reordering_pause_ms: u64,
@@ -94,6 +97,8 @@ pub struct Knobs {
     pub unheard_promotions: f64,
     /// Percent of faults, while one member serves alone, that stop it in order with a flush that fails.
     pub last_stops: f64,
+    /// Percent of losses at a stop or an opening before whose record the process dies.
+    pub unrecorded: f64,
     pub disk_full: u32,
     pub disk_full_ms: u64,
     /// Percent of changes of the head by order after which the disk of the old one has hardly any room: who stands
@@ -169,6 +174,8 @@ impl Knobs {
             client_cuts: 20.0,
             manager_cuts: 30.0,
             faults_ms: random.between(3000, 8000),
+            estrange_away: 60.0,
+            estrange_pauses: 50.0,
             reordering_max_ms: 2000,
             reordering_pause_ms: 2000,
             manager_tick_ms: random.pick(&[20, 50, 200]),

@@ -25,7 +25,7 @@ mod world;
 
 pub use chain::museum::Planted;
 pub use checker::{Interval, State, Step, Verdict, check};
-pub use exhibits::{EXHIBITS, Exhibit, UNSEEN};
+pub use exhibits::{EXHIBITS, Exhibit};
 pub use knobs::Knobs;
 pub use manager_trace::trace_manager;
 pub use profiles::Profile;

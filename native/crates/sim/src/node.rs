@@ -207,10 +207,19 @@ impl World {
         }
     }
 
-    /// Some file systems drop the pages that they could not write from the page cache, others keep them there.
+    /// Some file systems drop the pages that they could not write from the page cache, others keep them there. A
+    /// process that dies while it opens a target leaves it to the next one.
     fn open_engine(&mut self, index: usize) {
         let dropped = self.nodes[index].engine.frozen && self.random.chance(50.0);
-        self.nodes[index].engine.open(dropped);
+        let cut_off = dropped && self.nodes[index].engine.untold && self.dies_unrecorded();
+        let engine = &mut self.nodes[index].engine;
+        engine.open(dropped);
+        engine.record_losses(cut_off);
+    }
+
+    /// A target has lost something, and its process dies before the record says so.
+    pub fn dies_unrecorded(&mut self) -> bool {
+        self.knobs.unrecorded > 0.0 && self.random.chance(self.knobs.unrecorded)
     }
 
     fn reopen(&mut self, index: usize) {

@@ -318,10 +318,11 @@ impl Knobs {
         self.flushes = 0.0;
         self.forget_tombstones_ms = 1;
         self.call_timeout_ms = random.pick(&[50, 150, 400]);
-        match random.below(5) {
+        match random.below(6) {
             0 => self.reordering_with_little_room(random),
             1 => self.reordering_with_full_heads(random),
             2 => self.reordering_with_late_copies(random),
+            3 => self.reordering_with_heads_away(random),
             _ => self.reordering_while_strained(random),
         }
     }
@@ -376,6 +377,24 @@ impl Knobs {
         self.chunks = random.pick(&[1, 2, 4]);
         self.reordering_max_ms = 200;
         self.fault_every_ms = 60;
+    }
+
+    /// The head has committed, by reads, removals that pend at the deaf member behind it. It is away for longer than
+    /// its lease, its process is not, and it comes back behind that member, with what it knew. Few updates of many
+    /// chunks: the removal has to be the last one of its chunk.
+    fn reordering_with_heads_away(&mut self, random: &mut Random) {
+        self.estrange = 1;
+        (self.estrange_away, self.estrange_pauses) = (100.0, 100.0);
+        self.fault_every_ms = 1500;
+        self.faults_ms = 6000;
+        self.members = 3;
+        self.reordering_max_ms = random.pick(&[1000, 3000]);
+        (self.clients, self.depth) = (4, 1);
+        self.chunks = random.pick(&[4, 6, 9]);
+        self.think_ms = 4;
+        (self.reads, self.lists, self.removes) = (60.0, 0.0, 70.0);
+        (self.slow, self.slow_disk, self.duplicate) = (0.0, 0.0, 0.0);
+        (self.call_timeout_ms, self.io_timeout_ms) = (50, 60_000);
     }
 
     fn reordering_while_strained(&mut self, random: &mut Random) {
@@ -443,6 +462,8 @@ impl Knobs {
         self.clients = random.pick(&[2, 3]);
         self.depth = 1;
         self.call_timeout_ms = random.pick(&[150, 400]);
+        // From a copy, as in `draw`.
+        self.unrecorded = random.clone().pick(&[0.0, 50.0]);
     }
 
     fn outage(&mut self, random: &mut Random) {
