@@ -9,6 +9,7 @@ use crate::volume::Volume;
 use parking_lot::Mutex;
 use prost::Message;
 use std::io::{IoSlice, IoSliceMut};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use wire::Result;
 use wire::message::JournalRecord;
@@ -243,16 +244,31 @@ impl JournalReader {
     }
 
     pub fn next(&mut self) -> std::io::Result<Option<ReadRecord>> {
-        let mut read = self.whole_record()?;
+        let expected = self.next_record;
+        let mut read = self.record_of(expected..=expected)?;
         while read.is_none() && planted(Planted::ReplayBehindTorn) && self.peek(HEAD_BYTES)?.is_some() {
             self.position += 1;
-            read = self.whole_record()?;
+            read = self.record_of(expected..=u64::MAX)?;
         }
+        self.next_record = read.as_ref().map_or(expected, |read| read.number + 1);
         Ok(read)
     }
 
-    fn whole_record(&mut self) -> std::io::Result<Option<ReadRecord>> {
-        let expected = self.next_record;
+    /// Where `next` found no more: whether a later record stands whole behind that. The death of a process leaves
+    /// none, since records are written one after another: the medium lost what a later one was written after, or
+    /// the power went while it was on its way there.
+    pub fn is_followed(&mut self) -> std::io::Result<bool> {
+        while self.peek(HEAD_BYTES)?.is_some() {
+            if self.record_of(self.next_record + 1..=u64::MAX)?.is_some() {
+                return Ok(!planted(Planted::EndUnquestioned));
+            }
+            self.position += 1;
+        }
+        Ok(false)
+    }
+
+    /// The record that begins here, if it is whole and has one of these numbers.
+    fn record_of(&mut self, numbers: RangeInclusive<u64>) -> std::io::Result<Option<ReadRecord>> {
         let Some(head) = self.peek(HEAD_BYTES)? else { return Ok(None) };
         let field = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
         let number = u64::from_le_bytes(head[8..16].try_into().expect("eight bytes"));
@@ -260,7 +276,7 @@ impl JournalReader {
         let whole = field(0) == MAGIC
             && field(4) == FORMAT
             && field(28) == checksum(&head[..28])
-            && (number == expected || planted(Planted::ReplayBehindTorn) && number > expected)
+            && numbers.contains(&number)
             && message_bytes <= MESSAGE_BYTES_MAX
             && data_bytes <= DATA_BYTES_MAX;
         let body_crc = field(24);
@@ -277,7 +293,6 @@ impl JournalReader {
         };
         let data = bytes[HEAD_BYTES + message_bytes..].to_vec();
         self.position += length;
-        self.next_record = number + 1;
         Ok(Some(ReadRecord { number, record, data }))
     }
 
@@ -310,9 +325,14 @@ mod tests {
         JournalRecord { commit: Some(JournalCommit { chunk: None, version }), ..JournalRecord::default() }
     }
 
-    fn read_all(disk: &MemoryDisk, first: u64) -> Vec<ReadRecord> {
+    fn read_to_the_end(disk: &MemoryDisk, first: u64) -> (Vec<ReadRecord>, bool) {
         let mut reader = JournalReader::new(disk.open(&name_of(1)).unwrap().unwrap(), first);
-        std::iter::from_fn(|| reader.next().unwrap()).collect()
+        let records = std::iter::from_fn(|| reader.next().unwrap()).collect();
+        (records, reader.is_followed().unwrap())
+    }
+
+    fn read_all(disk: &MemoryDisk, first: u64) -> Vec<ReadRecord> {
+        read_to_the_end(disk, first).0
     }
 
     #[test]
@@ -336,11 +356,14 @@ mod tests {
         for (index, end) in ends.iter().enumerate() {
             let damaged = disk.after(Crash::KeepAll);
             assert!(damaged.flip_bit(&name_of(1), end - 1, 3));
-            assert_eq!(
-                read_all(&damaged, 10).len(),
-                index,
-                "the record with the flipped bit and all after it are cut"
-            );
+            let (records, followed) = read_to_the_end(&damaged, 10);
+            assert_eq!(records.len(), index, "the record with the flipped bit and all after it are cut");
+            assert!(followed, "which shows by those");
+        }
+        let file = disk.open(&name_of(1)).unwrap().unwrap();
+        for length in (0..journal.bytes()).rev().step_by(1000) {
+            file.set_length(length).unwrap();
+            assert!(!read_to_the_end(&disk, 10).1, "the last one is not whole, and nothing is behind it");
         }
     }
 

@@ -19,6 +19,8 @@ bugs! {
     RecordUnchecked,
     /// Replay goes on behind a record that is not whole.
     ReplayBehindTorn,
+    /// A journal that goes on behind a record that is not whole counts as one that ends there.
+    EndUnquestioned,
     /// Records that wait are left behind by the next one, which is numbered after them.
     WaitingLeftBehind,
     /// The mark of a flush is on the medium before the bytes that it speaks of.

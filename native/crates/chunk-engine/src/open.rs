@@ -131,7 +131,7 @@ impl Engine {
             leaks: Mutex::new(false),
             recording: RwLock::new(()),
             forgotten: Mutex::new(target.forgotten.unwrap_or_default().into()),
-            losses: target.losses + u64::from(!replayed.dropped.is_empty()),
+            losses: target.losses + u64::from(!replayed.is_whole()),
             tombstones: AtomicU64::new(0),
             used_blocks: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -149,7 +149,7 @@ impl Engine {
             core.reclaim()?;
         }
         let opened = Opened {
-            complete: replayed.dropped.is_empty() || planted(Planted::SetBackUnsaid),
+            complete: replayed.is_whole() || planted(Planted::SetBackUnsaid),
             losses: core.losses,
             clean: target.clean,
             dropped: replayed.dropped,

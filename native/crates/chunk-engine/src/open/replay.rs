@@ -34,6 +34,15 @@ pub(super) struct Replayed {
     pub next_record: u64,
     pub records: u64,
     pub dropped: Vec<ChunkId>,
+    /// The journal goes on behind a record that is not whole: nobody knows what is missing.
+    pub broken: bool,
+}
+
+impl Replayed {
+    /// Nothing is missing.
+    pub fn is_whole(&self) -> bool {
+        self.dropped.is_empty() && !self.broken
+    }
 }
 
 /// What the journal files say at first sight.
@@ -86,7 +95,7 @@ pub(super) fn replay(
         replay.touch(chunk)?;
     }
     let mut later: BTreeMap<ChunkId, Vec<ReadRecord>> = BTreeMap::new();
-    let end = read(stored.volume, &scan.numbers, target.next_record, |read| {
+    let (end, broken) = read(stored.volume, &scan.numbers, target.next_record, |read| {
         match chunk_of(&read.record) {
             Some(chunk) if read.number > scan.flushed => later.entry(chunk).or_default().push(read),
             Some(chunk) => drop(replay.apply(chunk, &read)?),
@@ -102,26 +111,28 @@ pub(super) fn replay(
     }
     replay.finish(channels)?;
     let records = end - target.next_record;
-    Ok(Replayed { next_journal: scan.next_journal, next_record: end, records, dropped })
+    Ok(Replayed { next_journal: scan.next_journal, next_record: end, records, dropped, broken })
 }
 
-/// Visits every whole record of consecutive files; the number after the last one.
+/// Visits every whole record of consecutive files; the number after the last one, and whether there are later ones.
 fn read(
     volume: &Volume,
     numbers: &[u64],
     first_record: u64,
     mut visit: impl FnMut(ReadRecord) -> Result<()>,
-) -> Result<u64> {
-    let mut next_record = first_record;
+) -> Result<(u64, bool)> {
+    let (mut next_record, mut broken) = (first_record, false);
+    let failed = |error: std::io::Error| volume.fail("the journal", &error);
     for number in numbers {
         let Some(file) = volume.open(&name_of(*number))? else { break };
         let mut reader = JournalReader::new(file, next_record);
-        while let Some(record) = reader.next().map_err(|error| volume.fail("the journal", &error))? {
+        while let Some(record) = reader.next().map_err(failed)? {
             visit(record)?;
         }
+        broken |= reader.is_followed().map_err(failed)?;
         next_record = reader.next_record();
     }
-    Ok(next_record)
+    Ok((next_record, broken))
 }
 
 fn chunk_of(record: &JournalRecord) -> Option<ChunkId> {

@@ -40,7 +40,8 @@ pub fn run(number: u64) {
             }
         }
         5 => open_again(&scripts, &mut dice),
-        _ => damage_a_block(&scripts, &mut dice),
+        _ if number / 7 % 3 == 2 => damage_the_disk(damage::journal, &scripts, &mut dice),
+        _ => damage_the_disk(damage::block, &scripts, &mut dice),
     }
 }
 
@@ -107,10 +108,15 @@ fn open_again(scripts: &[(&str, Vec<Step>)], dice: &mut Dice) {
     }
 }
 
-fn damage_a_block(scripts: &[(&str, Vec<Step>)], dice: &mut Dice) {
+/// What of the disk is damaged by `damage`, which says whether there was any.
+fn damage_the_disk(
+    damage: fn(&[Step], &mut World, &mut Dice) -> bool,
+    scripts: &[(&str, Vec<Step>)],
+    dice: &mut Dice,
+) {
     for _ in 0..5 {
         let mut world = World::new(MemoryDisk::new(1 << 30), small());
-        if damage::run(&dice.pick(scripts).1, &mut world, dice) {
+        if damage(&dice.pick(scripts).1, &mut world, dice) {
             return;
         }
     }

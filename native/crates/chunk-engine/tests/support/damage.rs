@@ -1,5 +1,6 @@
 //! The disk damages a block of a chunk: it is never shown, it is put right from a copy, and an update that changes it
-//! in part is refused, or leaves it damaged.
+//! in part is refused, or leaves it damaged. Or it damages the journal: then something may be missing, and the target
+//! says so.
 
 #![allow(dead_code)] // Each test binary uses a part of it.
 
@@ -48,11 +49,46 @@ fn damaged_blocks(engine: &Engine, chunk: u64, bytes: &[u8], what: &str) -> Vec<
     damaged
 }
 
-/// The case for these choices: a script, or its beginning, and then the damage. `false`: it left no block on the disk.
-pub fn run(script: &[Step], world: &mut World, dice: &mut Dice) -> bool {
+/// A script, or its beginning.
+fn begin(script: &[Step], world: &mut World, dice: &mut Dice) {
     for step in &script[..1 + dice.roll(script.len() as u64) as usize] {
         world.step(step).unwrap();
     }
+}
+
+/// One bit of the journal is another one, after a flush of all that it says: whatever that hides, a target that calls
+/// itself complete shows all of it. `false`: there is no journal.
+pub fn journal(script: &[Step], world: &mut World, dice: &mut Dice) -> bool {
+    begin(script, world, dice);
+    world.step(&Step::Flush).unwrap();
+    let journals = world.disk.list().unwrap().into_iter().filter(|name| name.starts_with("journal-"));
+    let name = journals.max().expect("a target has a journal");
+    let length = world.disk.open(&name).unwrap().expect("it is listed").length().unwrap();
+    if length == 0 {
+        return false;
+    }
+    let (offset, bit) = (dice.roll(length), dice.roll(8) as u8);
+    let what = format!("bit {bit} at {offset} of {name}, after {:?}", world.trace);
+    world.engine = None;
+    let disk = world.disk.after(Crash::LoseAll);
+    assert!(disk.flip_bit(&name, offset, bit));
+    match Engine::open(Arc::new(disk), super::model::small()) {
+        Ok((engine, opened)) if opened.complete => {
+            for (chunk, version, bytes) in world.committed() {
+                let found = engine.meta(id(chunk, 0)).map(|meta| meta.committed);
+                assert_eq!(found, Some(version), "chunk {chunk}, {what}");
+                assert!(damaged_blocks(&engine, chunk, &bytes, &what).is_empty(), "{what}");
+            }
+        }
+        Ok((_, opened)) => assert_eq!(opened.losses, 1, "{what}"),
+        Err(error) => assert_eq!(error.code, Code::Corrupt, "{what}"),
+    }
+    true
+}
+
+/// The case for these choices: a script, or its beginning, and then the damage. `false`: it left no block on the disk.
+pub fn block(script: &[Step], world: &mut World, dice: &mut Dice) -> bool {
+    begin(script, world, dice);
     let chunks: Vec<u64> = world.committed().iter().map(|(chunk, ..)| *chunk).collect();
     for chunk in &chunks {
         world.step(&Step::Commit { chunk: *chunk, all: true }).unwrap();

@@ -4,7 +4,7 @@
 use super::super::id;
 use chunk_engine::Engine;
 use std::rc::Rc;
-use wire::{ChunkId, Tag, Version};
+use wire::{ChunkId, Error, Tag, Version};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelVersion {
@@ -77,21 +77,26 @@ pub(super) fn brief(state: &ChunkState) -> (Option<(Version, Option<usize>)>, Ve
 
 /// What the engine shows of a chunk, read in every way there is.
 pub fn observe(engine: &Engine, chunk: u64) -> ChunkState {
+    try_observe(engine, chunk).unwrap()
+}
+
+/// While an operation of the disk may still fail.
+pub fn try_observe(engine: &Engine, chunk: u64) -> Result<ChunkState, Error> {
     let chunk: ChunkId = id(chunk, 0);
-    let Some(meta) = engine.meta(chunk) else { return ChunkState::default() };
-    let read = |version: Version, length: u32| {
+    let Some(meta) = engine.meta(chunk) else { return Ok(ChunkState::default()) };
+    let read = |version: Version, length: u32, removed: bool| {
+        if removed {
+            return Ok(ModelVersion { version, bytes: None });
+        }
         let mut bytes = vec![0; length as usize];
-        let info = engine.read_version(chunk, version, 0, &mut bytes).unwrap();
+        let info = engine.read_version(chunk, version, 0, &mut bytes)?;
         assert_eq!((info.length, info.crc), (length, chunk_engine::checksum(&bytes)));
-        Some(Rc::new(bytes))
+        Ok(ModelVersion { version, bytes: Some(Rc::new(bytes)) })
     };
-    let committed = (meta.committed != Version::NONE).then(|| ModelVersion {
-        version: meta.committed,
-        bytes: if meta.removed { None } else { read(meta.committed, meta.length) },
-    });
-    let pending = meta.pending.iter().map(|pending| ModelVersion {
-        version: pending.version,
-        bytes: if pending.removed { None } else { read(pending.version, pending.length) },
-    });
-    ChunkState { committed, pending: pending.collect() }
+    let committed = match meta.committed {
+        Version::NONE => None,
+        version => Some(read(version, meta.length, meta.removed)?),
+    };
+    let pending = meta.pending.iter().map(|pending| read(pending.version, pending.length, pending.removed));
+    Ok(ChunkState { committed, pending: pending.collect::<Result<_, Error>>()? })
 }

@@ -9,7 +9,7 @@ mod history;
 use super::{id, tag};
 use chunk_engine::{ChannelUpdate, Engine, MemoryDisk, Options, StageRequest, Update};
 use history::{Change, ChunkHistory, Event, Forgotten, exists, tip};
-pub use history::{ChunkState, ModelVersion, observe};
+pub use history::{ChunkState, ModelVersion, try_observe};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -226,7 +226,9 @@ impl World {
         assert!(opened.complete, "a process that dies loses nothing: {opened:?}");
         // What waited for the next record is pending again, if the process died before it.
         for chunk in std::mem::take(&mut self.soon) {
-            let shown = observe(self.engine(), chunk);
+            let shown = try_observe(self.engine(), chunk);
+            self.unsure |= shown.is_err();
+            let shown = shown?;
             let history = self.history(chunk);
             if history.states.last() != Some(&shown) {
                 history.states.pop();
