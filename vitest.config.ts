@@ -16,7 +16,7 @@ export default defineConfig({
   test: {
     // Two at a time also on two cores, where the runner's own choice is one: half of them wait more than they compute.
     maxWorkers: 2,
-    testTimeout: 60_000,
+    testTimeout: 30_000,
     projects: [
       {
         extends: true,

@@ -114,6 +114,7 @@ impl Engine {
         let stored =
             replay::Stored { volume: &volume, catalog: &catalog, segments: &segments, index: &index };
         let replayed = replay::replay(&stored, &channels, &target, &scan, loaded.unsettled)?;
+        let complete = replayed.dropped.is_empty() && !scan.broken;
         let next_record = replayed.next_record.max(loaded.last_record + 1);
         let journal = Journal::start(volume.clone(), replayed.next_journal, next_record)?;
         let core = Core {
@@ -131,7 +132,7 @@ impl Engine {
             leaks: Mutex::new(false),
             recording: RwLock::new(()),
             forgotten: Mutex::new(target.forgotten.unwrap_or_default().into()),
-            losses: target.losses + u64::from(!replayed.is_whole()),
+            losses: target.losses + u64::from(!complete),
             tombstones: AtomicU64::new(0),
             used_blocks: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -149,7 +150,7 @@ impl Engine {
             core.reclaim()?;
         }
         let opened = Opened {
-            complete: replayed.is_whole() || planted(Planted::SetBackUnsaid),
+            complete: complete || planted(Planted::SetBackUnsaid),
             losses: core.losses,
             clean: target.clean,
             dropped: replayed.dropped,

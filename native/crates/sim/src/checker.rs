@@ -8,11 +8,13 @@
 //! need not even that: they are explained by such updates just where nothing else explains an answer.
 
 mod configurations;
+mod places;
 #[cfg(test)]
 mod tests;
 
 use crate::content::{Cells, Content, Seen};
 use configurations::{Configuration, Configurations};
+use places::Places;
 use std::collections::BTreeMap;
 
 /// A chunk: without a length it is not there.
@@ -195,9 +197,9 @@ struct Search<'a> {
     /// Open updates that do not, by bit of `Configuration::spent`.
     unanswered: Vec<Option<usize>>,
     /// For each of those, the ones that do the same and expire before it: they are taken first.
-    before: Vec<u128>,
+    before: Vec<Places>,
     /// Those of which there are so many that they are never used up.
-    plenty: u128,
+    plenty: Places,
 }
 
 /// Puts it into a free place.
@@ -212,7 +214,13 @@ fn open(places: &mut Vec<Option<usize>>, index: usize) -> usize {
 
 impl Search<'_> {
     fn new(history: &[Interval]) -> Search<'_> {
-        Search { history, returning: Vec::new(), unanswered: Vec::new(), before: Vec::new(), plenty: 0 }
+        Search {
+            history,
+            returning: Vec::new(),
+            unanswered: Vec::new(),
+            before: Vec::new(),
+            plenty: Places::default(),
+        }
     }
 
     fn run(mut self, initial: State, effort: Effort) -> Verdict {
@@ -264,11 +272,11 @@ impl Search<'_> {
         let is_same = |place: &usize| self.unanswered[*place].is_some_and(|known| same(&self.history[known]));
         let places: Vec<usize> = (0..self.unanswered.len()).filter(is_same).collect();
         if places.len() >= PLENTY {
-            self.plenty |= 1 << places[0];
+            self.plenty = self.plenty.with(places[0]);
             return Some(places[0]);
         }
         let place = open(&mut self.unanswered, index);
-        let fits = place < u128::BITS as usize;
+        let fits = place < Places::MAX;
         if fits {
             self.order_unanswered();
         }
@@ -279,13 +287,13 @@ impl Search<'_> {
         let order = |place: usize, index: usize| (self.history[index].expires.unwrap_or(u64::MAX), place);
         let open =
             || self.unanswered.iter().enumerate().filter_map(|(place, index)| Some((place, (*index)?)));
-        self.before = vec![0; self.unanswered.len()];
+        self.before = vec![Places::default(); self.unanswered.len()];
         for (place, index) in open() {
             let earlier = open().filter(|(other, theirs)| {
                 self.history[*theirs].step == self.history[index].step
                     && order(*other, *theirs) < order(place, index)
             });
-            self.before[place] = earlier.fold(0, |mask, (other, _)| mask | 1 << other);
+            self.before[place] = earlier.fold(Places::default(), |set, (other, _)| set.with(other));
         }
     }
 
@@ -307,9 +315,8 @@ impl Search<'_> {
 
     /// Those in which the update at this place has taken effect, now or before, and those in which it has not.
     fn after_expiry(&self, from: &Configurations, place: usize, effort: Effort) -> Option<Configurations> {
-        let bit = 1 << place;
         let cleared = |configuration: &Configuration| Configuration {
-            spent: configuration.spent & !bit,
+            spent: configuration.spent.without(place),
             ..*configuration
         };
         let mut done = Configurations::default();
@@ -317,7 +324,7 @@ impl Search<'_> {
         match effort {
             Effort::Little => Some(done),
             Effort::Full => self.expand(from, done, true, |configuration| {
-                (configuration.spent & bit != 0).then(|| cleared(configuration))
+                configuration.spent.contains(place).then(|| cleared(configuration))
             }),
         }
     }
@@ -364,9 +371,9 @@ impl Search<'_> {
     fn spend_unanswered(&self, from: &Configuration, into: &mut Configurations) {
         for (place, index) in self.unanswered.iter().enumerate() {
             let Some(interval) = index.map(|index| &self.history[index]) else { continue };
-            let is_next = from.spent & (1 << place) == 0 && self.before[place] & !from.spent == 0;
+            let is_next = !from.spent.contains(place) && self.before[place].is_within(from.spent);
             if is_next && let Some(state) = change_unanswered(&interval.step, &from.state) {
-                let spent = if self.plenty & 1 << place != 0 { from.spent } else { from.spent | 1 << place };
+                let spent = if self.plenty.contains(place) { from.spent } else { from.spent.with(place) };
                 into.insert(self.with_reads(Configuration { spent, state, ..*from }));
             }
         }

@@ -152,8 +152,14 @@ fn play(world: &mut World, script: &[(u64, Fault)]) {
 fn recover_core(world: &mut World, knobs: &Knobs) {
     // Whoever runs hears the manager again before all but one are lost.
     world.calm();
-    let paused_until = world.nodes.iter().map(|node| node.paused_until).max().unwrap_or(0);
-    world.run_until(world.now.max(paused_until) + 2 * knobs.lease_ms * 1000);
+    let heard_us = 2 * knobs.lease_ms * 1000;
+    let mut until = world.now + heard_us;
+    while world.violation.is_none() && world.now < until {
+        world.run_until(until);
+        // What was on its way may have paused one since.
+        let paused_until = world.nodes.iter().map(|node| node.paused_until).max().unwrap_or(0);
+        until = until.max(paused_until + heard_us);
+    }
     let Some(core) = world.leave_core() else { return };
     let limit_ms = 4 * knobs.lease_ms + knobs.outage_grace_ms + knobs.slow_kind_ms + 6000;
     let (began, end) = (world.now, world.now + limit_ms * 1000);

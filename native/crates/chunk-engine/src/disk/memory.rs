@@ -2,10 +2,12 @@
 //! (`after_power_loss`), and the n-th operation can be made to fail. Everything follows from the seed; two
 //! runs are equal.
 
+mod dice;
 mod image;
 mod survivors;
 
 use super::{Disk, DiskFile, DiskSpace};
+pub use dice::Dice;
 use image::{Change, Image, PAGE_BYTES, Page, written_pages};
 use pages::Pages;
 use parking_lot::Mutex;

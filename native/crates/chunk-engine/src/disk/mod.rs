@@ -11,7 +11,7 @@ pub mod suite;
 pub use direct::DirectDisk;
 pub use file::FileDisk;
 pub use media::Media;
-pub use memory::{Crash, Fault, MemoryDisk};
+pub use memory::{Crash, Dice, Fault, MemoryDisk};
 
 use pages::Pages;
 use std::fmt::Debug;

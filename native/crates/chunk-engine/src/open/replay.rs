@@ -34,15 +34,6 @@ pub(super) struct Replayed {
     pub next_record: u64,
     pub records: u64,
     pub dropped: Vec<ChunkId>,
-    /// The journal goes on behind a record that is not whole: nobody knows what is missing.
-    pub broken: bool,
-}
-
-impl Replayed {
-    /// Nothing is missing.
-    pub fn is_whole(&self) -> bool {
-        self.dropped.is_empty() && !self.broken
-    }
 }
 
 /// What the journal files say at first sight.
@@ -51,6 +42,8 @@ pub(super) struct Scan {
     next_journal: u64,
     /// The highest flush mark.
     flushed: u64,
+    /// It goes on behind a record that is not whole: nobody knows what is missing.
+    pub broken: bool,
     /// Chunks with records. The catalogue may say an extent of theirs that another chunk got since.
     pub chunks: BTreeSet<ChunkId>,
 }
@@ -60,13 +53,17 @@ pub(super) fn scan(volume: &Volume, target: &StoredTarget) -> Result<Scan> {
     numbers.sort_unstable();
     let next_journal = numbers.last().copied().unwrap_or(0).max(target.first_journal) + 1;
     numbers.retain(|number| *number >= target.first_journal);
-    let (mut flushed, mut chunks) = (0, BTreeSet::new());
-    read(volume, &numbers, target.next_record, |read| {
+    let (mut flushed, mut chunks, mut broken) = (0, BTreeSet::new(), false);
+    let visit = |read: ReadRecord| {
         flushed = read.record.flushed.map_or(flushed, |mark| mark.number.max(flushed));
         chunks.extend(chunk_of(&read.record));
         Ok(())
+    };
+    read(volume, &numbers, target.next_record, visit, |reader| {
+        broken |= reader.is_followed()?;
+        Ok(())
     })?;
-    Ok(Scan { numbers, next_journal, flushed, chunks })
+    Ok(Scan { numbers, next_journal, flushed, broken, chunks })
 }
 
 /// Something that happened to the exactly-once table, applied in the order of records at the end.
@@ -95,14 +92,15 @@ pub(super) fn replay(
         replay.touch(chunk)?;
     }
     let mut later: BTreeMap<ChunkId, Vec<ReadRecord>> = BTreeMap::new();
-    let (end, broken) = read(stored.volume, &scan.numbers, target.next_record, |read| {
+    let visit = |read: ReadRecord| {
         match chunk_of(&read.record) {
             Some(chunk) if read.number > scan.flushed => later.entry(chunk).or_default().push(read),
             Some(chunk) => drop(replay.apply(chunk, &read)?),
             None => replay.channel_record(read)?,
         }
         Ok(())
-    })?;
+    };
+    let end = read(stored.volume, &scan.numbers, target.next_record, visit, |_| Ok(()))?;
     let mut dropped = Vec::new();
     for (chunk, records) in later {
         if !replay.apply_verified(chunk, &records)? {
@@ -111,17 +109,18 @@ pub(super) fn replay(
     }
     replay.finish(channels)?;
     let records = end - target.next_record;
-    Ok(Replayed { next_journal: scan.next_journal, next_record: end, records, dropped, broken })
+    Ok(Replayed { next_journal: scan.next_journal, next_record: end, records, dropped })
 }
 
-/// Visits every whole record of consecutive files; the number after the last one, and whether there are later ones.
+/// Visits every whole record of consecutive files, and each file's reader at its end; the number after the last one.
 fn read(
     volume: &Volume,
     numbers: &[u64],
     first_record: u64,
     mut visit: impl FnMut(ReadRecord) -> Result<()>,
-) -> Result<(u64, bool)> {
-    let (mut next_record, mut broken) = (first_record, false);
+    mut visit_end: impl FnMut(&mut JournalReader) -> std::io::Result<()>,
+) -> Result<u64> {
+    let mut next_record = first_record;
     let failed = |error: std::io::Error| volume.fail("the journal", &error);
     for number in numbers {
         let Some(file) = volume.open(&name_of(*number))? else { break };
@@ -129,10 +128,10 @@ fn read(
         while let Some(record) = reader.next().map_err(failed)? {
             visit(record)?;
         }
-        broken |= reader.is_followed().map_err(failed)?;
+        visit_end(&mut reader).map_err(failed)?;
         next_record = reader.next_record();
     }
-    Ok((next_record, broken))
+    Ok(next_record)
 }
 
 fn chunk_of(record: &JournalRecord) -> Option<ChunkId> {

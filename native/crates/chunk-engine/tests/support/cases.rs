@@ -5,13 +5,12 @@
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 use super::damage;
-use super::dice::Dice;
 use super::failing::{FLUSHES, RESERVE_BYTES, fail_flush, fail_one, lose_power_while_opening};
 use super::model::{Step, World, small};
 use super::points::{BEFORE, crashes, steps as all_steps, workloads};
 use super::scripts::scripts;
 use super::workloads::{append, steps};
-use chunk_engine::disk::Fault;
+use chunk_engine::disk::{Dice, Fault};
 use chunk_engine::{MemoryDisk, Options};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

@@ -4,10 +4,9 @@
 
 #![allow(dead_code)] // Each test binary uses a part of it.
 
-use super::dice::Dice;
 use super::id;
 use super::model::{CHUNK, Step, World};
-use chunk_engine::disk::Crash;
+use chunk_engine::disk::{Crash, Dice};
 use chunk_engine::{BLOCK_BYTES, Disk, Engine, MemoryDisk, StageRequest, Update};
 use std::sync::Arc;
 use wire::{Code, Version};

@@ -4,7 +4,6 @@
 
 pub mod cases;
 pub mod damage;
-pub mod dice;
 pub mod failing;
 pub mod model;
 pub mod points;

@@ -1,6 +1,7 @@
 //! The configurations of a search, without those that another one makes needless.
 
 use super::State;
+use super::places::Places;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -13,14 +14,14 @@ pub(super) struct Configuration {
     /// Of those that return.
     pub taken: u64,
     /// Of those that nobody answered.
-    pub spent: u128,
+    pub spent: Places,
     pub state: State,
 }
 
 impl Configuration {
     /// It can do all that the other one can: it has more left.
     fn is_no_worse(&self, other: &Configuration) -> bool {
-        self.taken == other.taken && self.state == other.state && self.spent & !other.spent == 0
+        self.taken == other.taken && self.state == other.state && self.spent.is_within(other.spent)
     }
 }
 
@@ -60,7 +61,7 @@ pub(super) struct Configurations {
 impl Configurations {
     pub fn of(state: State) -> Configurations {
         let mut configurations = Configurations::default();
-        configurations.insert(Configuration { taken: 0, spent: 0, state });
+        configurations.insert(Configuration { taken: 0, spent: Places::default(), state });
         configurations
     }
 
@@ -125,22 +126,23 @@ mod tests {
     /// Few and many are kept in different ways.
     #[test]
     fn what_has_spent_more_for_the_same_is_not_kept() {
+        let of = |places: &[usize]| places.iter().fold(Places::default(), |set, place| set.with(*place));
         for others in [0, 100] {
             let mut configurations = Configurations::default();
             let state = |value: u32| State { length: Some(4), cells: [value; 4] };
             for value in 1..=others {
-                configurations.insert(Configuration { taken: 1, spent: 1, state: state(value) });
+                configurations.insert(Configuration { taken: 1, spent: of(&[0]), state: state(value) });
             }
             let mut insert =
                 |taken, spent| configurations.insert(Configuration { taken, spent, state: state(0) });
-            insert(1, 0b0111);
-            insert(1, 0b0110);
-            insert(1, 0b1110);
-            insert(1, 0b1001);
-            insert(2, 0b1111);
+            insert(1, of(&[0, 1, 2]));
+            insert(1, of(&[1, 2]));
+            insert(1, of(&[1, 2, 3]));
+            insert(1, of(&[0, 3]));
+            insert(2, of(&[0, 1, 2, 3]));
             let left = configurations.each().filter(|known| known.state == state(0));
-            let left: Vec<(u64, u128)> = left.map(|known| (known.taken, known.spent)).collect();
-            assert_eq!(left, [(1, 0b0110), (1, 0b1001), (2, 0b1111)]);
+            let left: Vec<(u64, Places)> = left.map(|known| (known.taken, known.spent)).collect();
+            assert_eq!(left, [(1, of(&[1, 2])), (1, of(&[0, 3])), (2, of(&[0, 1, 2, 3]))]);
             let mut given = 0;
             while configurations.next().is_some() {
                 given += 1;

@@ -68,15 +68,21 @@ fn after_a_power_loss_service_resumes_and_says_so() {
     assert!(epochs(&cluster).iter().zip(&before).all(|(after, before)| after > before));
 }
 
-/// Stops all three in order, node 2 with this flush of its targets failing; then node 2 alone comes back, in
-/// the same boot.
-fn failed_stop(flush_of: &str, fault: Fault) {
+/// Node 2 has its disks in memory, and nothing is flushed by itself.
+fn with_memory_disks() -> (Cluster, MemoryDisks) {
     let disks = MemoryDisks::default();
     let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 1);
     cluster.memory_disks = BTreeMap::from([(2, disks.clone())]);
-    // The stop meets the failure, not the flush that happens by itself.
     cluster.adjust = |config| config.flush_interval = Duration::from_secs(3600);
     cluster.start_servers();
+    (cluster, disks)
+}
+
+/// Stops all three in order, node 2 with this flush of its targets failing; then node 2 alone comes back, in
+/// the same boot.
+fn failed_stop(flush_of: &str, fault: Fault) {
+    // The stop meets the failure.
+    let (mut cluster, disks) = with_memory_disks();
     let (client, model) = filled(&cluster);
     (1..=CHAINS).for_each(|chain| assert!(client.flush(chain).is_ok()));
     let before = epochs(&cluster);
@@ -123,11 +129,7 @@ fn a_stop_that_could_not_flush_is_no_clean_one_and_ends_the_mark_of_the_boot() {
 /// The next one, in the same boot, opens an engine that misses nothing any more.
 #[test]
 fn an_opening_that_was_cut_off_does_not_make_the_next_one_complete() {
-    let disks = MemoryDisks::default();
-    let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 1);
-    cluster.memory_disks = BTreeMap::from([(2, disks.clone())]);
-    cluster.adjust = |config| config.flush_interval = Duration::from_secs(3600);
-    cluster.start_servers();
+    let (mut cluster, disks) = with_memory_disks();
     let (client, model) = filled(&cluster);
     let before = epochs(&cluster);
     // All three stay serving in the last version of every chain (P10), or node 2 would not be asked at all.

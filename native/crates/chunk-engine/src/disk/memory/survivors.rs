@@ -1,19 +1,6 @@
 //! Which unflushed changes a crash of the disk in memory leaves.
 
-use super::Crash;
-
-/// SplitMix64: a seed is enough for what tests need.
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-}
+use super::{Crash, Dice};
 
 /// Which unflushed changes a crash leaves.
 pub(super) struct Survivors {

@@ -1,8 +1,5 @@
-//! Choices that follow from a number: two runs of a case are equal.
-
-#![allow(dead_code)] // Each test binary uses a part of it.
-
-/// SplitMix64.
+/// Choices that follow from a number, so that two runs of a case are equal: SplitMix64.
+#[derive(Clone, Debug)]
 pub struct Dice(pub u64);
 
 impl Dice {
