@@ -1,6 +1,7 @@
-// One end of a stream of frames: cuts what arrives, gathers what leaves. All frames that are sent in one turn
-// of the event loop leave in one write. Knows nothing of requests; garbage closes this connection and no
-// other. Hot path.
+// One end of a stream of frames: cuts what arrives, gathers what leaves. All frames that one callback of the
+// event loop sends leave in one write, when it returns: to wait for the end of the loop's turn would gather
+// hardly more, and cost a caller with one request in the air a turn more. Knows nothing of requests; garbage
+// closes this connection and no other. Hot path.
 import { strict as assert } from 'node:assert';
 import type { Duplex } from 'node:stream';
 import { FsError, fromSystemError } from '../errors.ts';
@@ -148,7 +149,7 @@ export class FrameConnection {
     this.#batchUsed = end;
     if (!this.#flushScheduled) {
       this.#flushScheduled = true;
-      setImmediate(this.#flushSoon);
+      process.nextTick(this.#flushSoon);
     }
   }
 }

@@ -26,7 +26,7 @@
 #[cfg(test)]
 extern crate self as chunk_engine;
 #[cfg(test)]
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/engine/support/mod.rs"]
 mod support;
 
 mod catalog;

@@ -1,4 +1,4 @@
-//! Each planted bug must be found by the cases of `tests/support/cases.rs`, within the number of them that is
+//! Each planted bug must be found by the cases of `tests/engine/support/cases.rs`, within the number of them that is
 //! recorded for it; else they are blind to its rule, and a clean run says nothing of it. Without a bug they pass.
 
 use super::{Planted, plant};

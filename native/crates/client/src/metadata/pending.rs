@@ -30,8 +30,15 @@ pub(crate) struct CallOptions {
     pub deadline: Option<Instant>,
     /// Before everything that is not urgent, which waits for it: opens that a new session must know first.
     pub urgent: bool,
+    /// Nobody waits for it, so it may wait for others like it: one batch for the service instead of many.
+    pub patient: bool,
     /// Gets the answer if nobody waits for it any more.
     pub late: Option<Late>,
+}
+
+/// What does the same whether a file is still open or not, and so may go past a patient close.
+pub(crate) fn passes_closes(kind: MessageKind) -> bool {
+    matches!(kind, MessageKind::KindCreate | MessageKind::KindOpen) || !changes_state(kind)
 }
 
 type Late = Box<dyn FnOnce(Bytes) + Send>;
@@ -43,6 +50,7 @@ pub(crate) struct Pending {
     pub user: m::User,
     pub deadline: Option<Instant>,
     pub urgent: bool,
+    pub patient: bool,
     encode: Encode,
     done: Mutex<Option<Done<Bytes>>>,
     late: Mutex<Option<Late>>,
@@ -68,6 +76,7 @@ impl Pending {
             user: caller.user(),
             deadline: options.deadline,
             urgent: options.urgent,
+            patient: options.patient,
             encode,
             done: Mutex::new(Some(Done::new(typed))),
             late: Mutex::new(options.late),

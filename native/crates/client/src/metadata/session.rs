@@ -4,7 +4,7 @@
 //! depends on it.
 
 use super::pending::Pending;
-use super::window::{Place, Sending, Window};
+use super::window::{Place, Sending, Submitted, Window};
 use crate::core::Core;
 use crate::identity::Identity;
 use crate::routing::{Routing, RoutingTable};
@@ -22,6 +22,10 @@ use wire::{Code, Error, Result};
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 /// A service that is busy is asked again after this time.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a patient request rests, in case nothing else is sent: too short for anybody to notice that a file
+/// is still open.
+const REST: Duration = Duration::from_millis(5);
 
 pub(crate) struct State {
     pub window: Window,
@@ -113,19 +117,33 @@ impl Session {
 
     /// Puts a request on its way. Its completion is told exactly once.
     pub fn submit(self: &Arc<Self>, pending: &Arc<Pending>) {
-        let refusal = {
+        let submitted = {
             let mut state = self.state.lock();
-            if state.stopped {
-                Some(Error::new(Code::Unreachable, "the client was stopped"))
-            } else if !state.window.submit(pending) {
-                Some(Error::new(Code::Overloaded, "too many metadata requests wait"))
-            } else {
-                None
+            match state.stopped {
+                true => Err(Error::new(Code::Unreachable, "the client was stopped")),
+                false => Ok((state.window.submit(pending), state.core.upgrade())),
             }
         };
-        match refusal {
-            Some(error) => pending.tell(Err(error)),
-            None => self.pump(),
+        match submitted {
+            Ok((Submitted::ToSend, _)) => self.pump(),
+            Ok((Submitted::Rests, _)) => {}
+            Ok((Submitted::FirstToRest, core)) => self.wake_later(core),
+            Ok((Submitted::TooMany, _)) => {
+                pending.tell(Err(Error::new(Code::Overloaded, "too many metadata requests wait")));
+            }
+            Err(error) => pending.tell(Err(error)),
+        }
+    }
+
+    fn wake_later(self: &Arc<Self>, core: Option<Arc<Core>>) {
+        let session = self.clone();
+        let wake = move || {
+            session.state.lock().window.wake_resting();
+            session.pump();
+        };
+        match core {
+            Some(core) => core.timer.after(REST, wake),
+            None => wake(),
         }
     }
 

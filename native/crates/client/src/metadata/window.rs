@@ -1,7 +1,7 @@
 //! Which metadata requests are on their way: their order, their numbers, and how many may be in the air
 //! (P17). Pure bookkeeping: no clock, no I/O, no lock.
 
-use super::pending::Pending;
+use super::pending::{Pending, passes_closes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -10,6 +10,9 @@ pub(crate) const UNANSWERED_MAX: u64 = 256;
 /// Requests that wait for room in the window. Each belongs to a thread or a kernel request; a mount has at
 /// most some hundred.
 const WAITING_MAX: usize = 8192;
+
+/// Patient requests that rest at most: what the service then does in one go takes it about a millisecond.
+const RESTING_MAX: usize = 32;
 
 /// Place in the order of submission; urgent ones have negative places.
 pub(crate) type Place = i64;
@@ -24,12 +27,25 @@ struct Entry {
 pub(crate) struct Window {
     entries: BTreeMap<Place, Entry>,
     unsent: BTreeSet<Place>,
+    /// Patient ones, until there are many of them, or a request that must not go past them, or time is over.
+    resting: BTreeSet<Place>,
     in_air: BTreeSet<Place>,
     /// Numbers given and not answered.
     outstanding: BTreeSet<u64>,
     next_sequence: u64,
     next_place: Place,
     next_urgent: Place,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Submitted {
+    ToSend,
+    /// It rests, alone: somebody has to see to it that it does not rest for ever.
+    FirstToRest,
+    Rests,
+    /// It was not taken: too many wait.
+    TooMany,
 }
 
 /// What is to be sent now.
@@ -45,6 +61,7 @@ impl Window {
         Window {
             entries: BTreeMap::new(),
             unsent: BTreeSet::new(),
+            resting: BTreeSet::new(),
             in_air: BTreeSet::new(),
             outstanding: BTreeSet::new(),
             next_sequence: 1,
@@ -57,17 +74,28 @@ impl Window {
         self.entries.len()
     }
 
-    /// False: too many wait.
-    pub fn submit(&mut self, pending: &Arc<Pending>) -> bool {
+    pub fn submit(&mut self, pending: &Arc<Pending>) -> Submitted {
         if self.entries.len() >= WAITING_MAX && !pending.urgent {
-            return false;
+            return Submitted::TooMany;
         }
         let counter = if pending.urgent { &mut self.next_urgent } else { &mut self.next_place };
         let place = *counter;
         *counter += 1;
-        self.unsent.insert(place);
         self.entries.insert(place, Entry { pending: pending.clone(), sequence: 0, ever_sent: false });
-        true
+        if pending.patient && self.resting.len() + 1 < RESTING_MAX {
+            self.resting.insert(place);
+            return if self.resting.len() == 1 { Submitted::FirstToRest } else { Submitted::Rests };
+        }
+        if !passes_closes(pending.kind) {
+            self.wake_resting();
+        }
+        self.unsent.insert(place);
+        Submitted::ToSend
+    }
+
+    /// Those that rest are to be sent.
+    pub fn wake_resting(&mut self) {
+        self.unsent.append(&mut self.resting);
     }
 
     /// The next request to send, if there is room. Others wait until every urgent one is answered.
@@ -106,6 +134,7 @@ impl Window {
     /// Its answer came, or nobody will ever get one.
     pub fn remove(&mut self, place: Place) -> Option<Arc<Pending>> {
         self.unsent.remove(&place);
+        self.resting.remove(&place);
         self.in_air.remove(&place);
         let entry = self.entries.remove(&place)?;
         self.outstanding.remove(&entry.sequence);
@@ -208,7 +237,7 @@ mod tests {
     fn numbers_rise_and_answered_up_to_stops_below_the_first_unanswered() {
         let mut window = Window::new();
         for pending in [change(false), question(), change(false), change(false)] {
-            assert!(window.submit(&pending));
+            assert_eq!(window.submit(&pending), Submitted::ToSend);
         }
         assert_eq!(send_all(&mut window), [(1, 1, 0), (2, 0, 0), (3, 2, 0), (4, 3, 0)]);
         window.remove(3);
@@ -273,7 +302,7 @@ mod tests {
         let options = CallOptions { late: Some(Box::new(drop)), ..CallOptions::default() };
         let open = Pending::new(&Caller::default(), options, m::OpenRequest::default, drop);
         window.submit(&open);
-        assert!(window.submit(&change(false)));
+        assert_eq!(window.submit(&change(false)), Submitted::ToSend);
         send_all(&mut window);
         let over = window.end_if(|_| true);
         assert_eq!((over.len(), window.len()), (2, 1));
@@ -283,6 +312,51 @@ mod tests {
         window.all_again();
         assert_eq!(send_all(&mut window), []);
         assert_eq!(window.len(), 0);
+    }
+
+    fn patient() -> Arc<Pending> {
+        let options = CallOptions { patient: true, ..CallOptions::default() };
+        Pending::new(&Caller::default(), options, m::CloseRequest::default, drop)
+    }
+
+    fn creation() -> Arc<Pending> {
+        Pending::new(&Caller::default(), CallOptions::default(), m::CreateRequest::default, drop)
+    }
+
+    fn places(window: &mut Window) -> Vec<Place> {
+        send_all(window).into_iter().map(|(place, _, _)| place).collect()
+    }
+
+    #[test]
+    fn a_patient_close_lets_questions_and_opens_pass_and_nothing_else() {
+        let mut window = Window::new();
+        assert_eq!(window.submit(&patient()), Submitted::FirstToRest);
+        assert_eq!(window.submit(&patient()), Submitted::Rests);
+        window.submit(&question());
+        window.submit(&creation());
+        assert_eq!(places(&mut window), [3, 4]);
+        window.submit(&change(false));
+        assert_eq!(places(&mut window), [1, 2, 5], "an unlink finds the file closed");
+        window.submit(&patient());
+        window.wake_resting();
+        assert_eq!(places(&mut window), [6]);
+    }
+
+    #[test]
+    fn patient_requests_rest_until_there_are_many_of_them_and_are_ended_like_others() {
+        let mut window = Window::new();
+        for _ in 1..RESTING_MAX {
+            assert_ne!(window.submit(&patient()), Submitted::ToSend);
+        }
+        assert_eq!(places(&mut window), []);
+        window.remove(2);
+        assert_eq!(window.submit(&patient()), Submitted::Rests);
+        assert_eq!(window.submit(&patient()), Submitted::ToSend);
+        assert_eq!(places(&mut window).len(), RESTING_MAX);
+        assert_eq!(window.submit(&patient()), Submitted::FirstToRest);
+        assert_eq!(window.take_if(|_| true).len(), RESTING_MAX + 1);
+        window.wake_resting();
+        assert_eq!(places(&mut window), []);
     }
 
     #[test]

@@ -13,6 +13,17 @@ use wire::message as m;
 impl OpenFile {
     /// Once; a second close does nothing. Waits for this client's writes of the inode that are in the air.
     pub fn close(self: &Arc<Self>, caller: &Caller, done: impl FnOnce(Result<()>) + Send + 'static) {
+        self.end(caller, false, done);
+    }
+
+    /// `close` for whom nobody waits: it may reach the service some milliseconds later, with others, but before
+    /// any request whose outcome could depend on it.
+    pub fn close_later(self: &Arc<Self>, done: impl FnOnce(Result<()>) + Send + 'static) {
+        // Nobody can interrupt it: the caller is gone already.
+        self.end(&Caller::default(), true, done);
+    }
+
+    fn end(self: &Arc<Self>, caller: &Caller, patient: bool, done: impl FnOnce(Result<()>) + Send + 'static) {
         if self.closed.swap(true, Ordering::AcqRel) {
             return done(Ok(()));
         }
@@ -34,7 +45,10 @@ impl OpenFile {
             file.core.inodes.leave(&file);
             done(result);
         };
-        let options = CallOptions { deadline: self.core.limits(None).deadline, ..CallOptions::default() };
+        // A length is told at once.
+        let patient = patient && report.is_none();
+        let deadline = self.core.limits(None).deadline;
+        let options = CallOptions { deadline, patient, ..CallOptions::default() };
         self.core.session.submit(&Pending::new(caller, options, make, answered));
     }
 

@@ -293,6 +293,38 @@ fn a_request_whose_answer_is_lost_is_executed_once() {
 }
 
 #[test]
+fn a_close_that_nobody_waits_for_comes_soon_and_before_what_depends_on_it() {
+    let (_cluster, meta, client) = start();
+    let all_closed = || {
+        while !meta.state.lock().sessions.is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    for round in 0..20 {
+        let names = [0, 1, 2].map(|number| format!("f{round}.{number}"));
+        let files = names.each_ref().map(|name| create(&client, name));
+        files.iter().for_each(|file| file.close_later(|result| result.unwrap()));
+        client.unlink(&caller(), ROOT, names[1].as_bytes()).unwrap();
+        assert!(meta.state.lock().sessions.is_empty(), "an unlink finds all of them closed");
+    }
+    // Nothing else is asked.
+    create(&client, "alone").close_later(|result| result.unwrap());
+    all_closed();
+    // Far more than rest together, and a length, which does not rest.
+    let many: Vec<_> = (0..200).map(|number| create(&client, &format!("many{number}"))).collect();
+    write(&many[0], 0, b"abc".to_vec());
+    many.iter().for_each(|file| file.close_later(|result| result.unwrap()));
+    all_closed();
+    assert_eq!(meta.inode(many[0].inode()).length, 3);
+    // A service that forgets us in between opens them again under new sessions, which are closed.
+    let forgotten = create(&client, "forgotten");
+    meta.forget_clients();
+    forgotten.close_later(drop);
+    client.stat(&caller(), forgotten.inode()).unwrap();
+    all_closed();
+}
+
+#[test]
 fn a_service_that_forgot_us_is_told_what_is_open() {
     let (_cluster, meta, client) = start();
     let file = create(&client, "a");

@@ -1,6 +1,6 @@
 //! Open files by the number that the kernel repeats with each request.
 
-use client::{Caller, OpenFile};
+use client::OpenFile;
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -31,15 +31,13 @@ impl Handles {
         self.files.read().len()
     }
 
-    /// The kernel is done with the handle, or never got it. Requests leave in order, so whatever comes later
-    /// finds it closed.
+    /// The kernel is done with the handle, or never got it.
     pub fn close(&self, handle: u64) {
         let Some(file) = self.files.write().remove(&handle) else { return };
         *self.closing.0.lock() += 1;
         let closing = self.closing.clone();
         let inode = file.inode();
-        // Nobody can interrupt a close: the caller is gone already.
-        file.close(&Caller::default(), move |result| {
+        file.close_later(move |result| {
             if let Err(error) = result {
                 log::warn!(target: "mount", inode, error:%; "close.failed");
             }

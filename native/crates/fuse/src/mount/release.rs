@@ -1,5 +1,5 @@
-//! RELEASE: the last close. Nobody waits for it, so the session is closed behind the answer, in its place in
-//! the order.
+//! RELEASE: the last close. Nobody waits for it, so the session is closed behind the answer, some of them
+//! together.
 
 use super::volume::Volume;
 use crate::session::Reply;

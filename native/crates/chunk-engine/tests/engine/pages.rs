@@ -1,14 +1,12 @@
 //! Reads of pages return what reads return, or nothing; and never hide damage from who compares.
 
-mod support;
-
+use crate::support::{CHUNK, content, id, options, pattern, request, version, write};
 use bytes::Bytes;
 use chunk_engine::disk::Fault;
 use chunk_engine::{BLOCK_BYTES, Disk, Engine, FileDisk, MemoryDisk, Update, checksum};
 use pages::PagePool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use support::{CHUNK, content, id, options, pattern, request, version, write};
 use wire::Code;
 
 fn read(engine: &Engine, pool: &PagePool, offset: u32, length: u32) -> Option<(u32, Vec<u8>)> {

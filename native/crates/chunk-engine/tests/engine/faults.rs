@@ -1,15 +1,13 @@
 //! Every operation of the disk fails once, in thirty scripts: with EIO, with ENOSPC, or after half of a
 //! write. The engine says so or goes on rightly. No panic, no lie.
 
-mod support;
-
+use crate::support::failing::{RESERVE_BYTES, fail_some, reopen_failed};
+use crate::support::model::{World, is_honest, small};
+use crate::support::scripts::scripts;
+use crate::support::*;
 use chunk_engine::disk::{Crash, Fault};
 use chunk_engine::{Disk, Engine, MemoryDisk, StageRequest, Update};
 use std::sync::Arc;
-use support::failing::{RESERVE_BYTES, fail_some, reopen_failed};
-use support::model::{World, is_honest, small};
-use support::scripts::scripts;
-use support::*;
 use wire::Code;
 
 /// A run of the tests looks at every seventh operation, in each script from another one on;
@@ -302,7 +300,7 @@ fn a_target_is_made_once_and_never_opened_by_an_older_release() {
 /// What a checkpoint took to be saved when the disk was full is saved by the next one, which removes the journal.
 #[test]
 fn a_checkpoint_that_met_a_full_disk_leaves_everything_to_the_next_one() {
-    let options = || chunk_engine::Options { reserve_bytes: 0, ..support::options() };
+    let options = || chunk_engine::Options { reserve_bytes: 0, ..crate::support::options() };
     let mut refused = 0;
     for at in 1.. {
         let disk = MemoryDisk::new(64 << 20);

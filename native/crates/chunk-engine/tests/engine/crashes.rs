@@ -2,13 +2,11 @@
 //! points of long ones. Flushed is there; the rest is old, new or pending; nothing is ever torn or another
 //! chunk's.
 
-mod support;
-
+use crate::support::model::{World, small};
+use crate::support::workloads::steps;
 use chunk_engine::disk::{Crash, Fault};
 use chunk_engine::{MemoryDisk, Options};
 use proptest::prelude::*;
-use support::model::{World, small};
-use support::workloads::steps;
 
 /// `cached`: chunks at rest stay in memory.
 fn fresh(cached: bool) -> World {

@@ -6,13 +6,11 @@
 //!
 //! A run of the tests looks at a part of the points of pairs; `CATENA_EXHAUSTIVE=1` at all of them.
 
-mod support;
-
+use crate::support::is_exhaustive;
+use crate::support::model::Step;
+use crate::support::points::{EVERY_POINT, Points, run, run_pair, steps, workloads};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use support::is_exhaustive;
-use support::model::Step;
-use support::points::{EVERY_POINT, Points, run, run_pair, steps, workloads};
 
 fn pairs(first: Range<usize>) {
     let (steps, mut count) = (steps(), 0);

@@ -1,13 +1,11 @@
 //! What small overwrites cost on the medium: the in-memory disk counts the pages that each flush writes, as
 //! a page cache would write them.
 
-mod support;
-
+use crate::support::{content, id, version};
 use bytes::Bytes;
 use chunk_engine::{Engine, MemoryDisk, Options, StageRequest, Update};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use support::{content, id, version};
 use wire::Version;
 
 const CHUNK: u32 = 1 << 20;

@@ -1,14 +1,12 @@
 //! Damaged blocks: found, put right from a copy that has the checksum of the own books, carried on honestly
 //! where there is none.
 
-mod support;
-
+use crate::support::{content, id, options, pattern, request, version, write};
 use bytes::Bytes;
 use chunk_engine::disk::Crash;
 use chunk_engine::{BLOCK_BYTES, Disk, Engine, MemoryDisk, StageRequest, Update};
 use std::io::IoSlice;
 use std::sync::Arc;
-use support::{content, id, options, pattern, request, version, write};
 use wire::Code;
 
 const BLOCKS: usize = 10;

@@ -1,7 +1,6 @@
 //! What each update does to a chunk, on all disks.
 
-mod support;
-
+use crate::support::*;
 use bytes::Bytes;
 use chunk_engine::disk::Crash;
 use chunk_engine::{
@@ -10,7 +9,6 @@ use chunk_engine::{
 };
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use support::*;
 use wire::{Code, Version};
 
 fn on_all(test: impl Fn(Arc<dyn Disk>)) {

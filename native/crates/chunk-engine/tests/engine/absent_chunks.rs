@@ -1,11 +1,9 @@
 //! What a punch does where there is no chunk: nothing, under a version of its own.
 
-mod support;
-
+use crate::support::*;
 use chunk_engine::disk::Crash;
 use chunk_engine::{Engine, MemoryDisk, Update};
 use std::sync::Arc;
-use support::*;
 
 #[test]
 fn a_punch_makes_no_chunk() {

@@ -2,15 +2,13 @@
 //! again and again. Every acknowledged version is there afterwards, and every byte is that of the version
 //! that is shown.
 
-mod support;
-
+use crate::support::{id, options, pattern, tag, version, with_tag};
 use bytes::Bytes;
 use chunk_engine::{Engine, FileDisk, Media, Options, StageRequest, Update};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use support::{id, options, pattern, tag, version, with_tag};
 use wire::Version;
 
 const FOLDER: &str = "CATENA_KILL_FOLDER";
@@ -107,7 +105,7 @@ fn child() {
 /// and committed.
 fn run_and_kill(folder: &Path, media: &str, lines: usize) -> Vec<(u64, u64)> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+        .args(["kill::child", "--exact", "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
         .env(MEDIA, media)
         .stdout(Stdio::piped())
@@ -163,7 +161,7 @@ fn survives_kill_9(media: &str) {
             let (tip, shown) = meta.map_or((0, 0), |meta| (meta.tip().number, meta.committed.number));
             assert!(tip >= staged && shown >= committed, "round {round}: {chunk} has {tip} and {shown}");
             assert!(
-                support::content(&engine, id(chunk, 0)) == expected(chunk, shown),
+                crate::support::content(&engine, id(chunk, 0)) == expected(chunk, shown),
                 "round {round}, chunk {chunk}"
             );
             let mut bytes = vec![0; CHUNK as usize];

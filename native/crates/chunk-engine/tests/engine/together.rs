@@ -1,14 +1,12 @@
 //! Many threads on one target: writers, readers, flushes and checkpoints at once. A reader sees whole
 //! versions only.
 
-mod support;
-
+use crate::support::{content, id, options, pattern, version};
 use bytes::Bytes;
 use chunk_engine::disk::Crash;
 use chunk_engine::{Engine, FileDisk, Media, MemoryDisk, Options, StageRequest, Update};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use support::{content, id, options, pattern, version};
 use wire::{ChunkId, Version};
 
 const CHUNK: u32 = 256 << 10;
@@ -220,7 +218,9 @@ fn a_hundred_thousand_chunks_come_back() {
             0 => Update::Write { offset: 0, data: &data },
             _ => Update::Truncate { length: 8 },
         };
-        engine.stage(&StageRequest { commit: true, ..support::request(id(inode, 0), 0, update) }).unwrap();
+        engine
+            .stage(&StageRequest { commit: true, ..crate::support::request(id(inode, 0), 0, update) })
+            .unwrap();
     }
     drop(engine);
     for replayed in [true, false] {

@@ -1,6 +1,6 @@
 //! What several tests of the engine need: small options, requests in one line, bytes that tell their origin.
 
-#![allow(dead_code)] // Each test binary uses a part of it.
+#![allow(dead_code)] // The tests of the planted bugs use a part of it.
 
 pub mod cases;
 pub mod damage;
