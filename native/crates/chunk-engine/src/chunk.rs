@@ -6,10 +6,11 @@
 //! and those that were replaced after the last flush (`retired`). So a version never overwrites bytes of
 //! another, and rewriting a chunk in pieces ends in one contiguous plane again.
 
-use crate::layout::{Layout, OVERLAY, PLANES_MAX, Presence, blocks_of};
+use crate::layout::{ALL_CHANGED, Layout, OVERLAY, PLANES_MAX, Presence, blocks_of};
 use crate::museum::{Planted, planted};
 use crate::segments::{ExtentAddress, SegmentFile};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -211,7 +212,7 @@ impl Active {
         let next = self.pending.pop_front().expect("a commit has a pending version");
         let previous = std::mem::replace(&mut self.committed, next.clone());
         self.drop_old_images(&next, record);
-        let positions = difference(&previous, &[&next]);
+        let positions = difference(&previous, next.changed.clone(), &[&next]);
         (!positions.is_empty() || previous.length > next.length).then_some(Retired { record, positions })
     }
 
@@ -225,7 +226,7 @@ impl Active {
             // Each position once: what this version has and neither the committed nor an earlier dropped one.
             let mut others: Vec<&Layout> = vec![&self.committed];
             others.extend(pending.iter().take(index).map(|earlier| &**earlier));
-            positions.extend(difference(layout, &others));
+            positions.extend(difference(layout, ALL_CHANGED, &others));
         }
         (!pending.is_empty()).then_some(Retired { record, positions })
     }
@@ -314,14 +315,9 @@ impl Active {
     }
 }
 
-/// Positions that `old` uses and none of `others` does.
-fn difference(old: &Layout, others: &[&Layout]) -> Vec<Placed> {
-    if let [other] = others
-        && other.slots == old.slots
-    {
-        return Vec::new();
-    }
-    let gone = (0..old.blocks()).filter_map(|block| {
+/// Positions among `blocks` that `old` uses and none of `others` does.
+fn difference(old: &Layout, blocks: Range<u32>, others: &[&Layout]) -> Vec<Placed> {
+    let gone = (blocks.start..blocks.end.min(old.blocks())).filter_map(|block| {
         let plane = old.plane(block)?;
         others.iter().all(|other| other.plane(block) != Some(plane)).then_some((plane, block))
     });

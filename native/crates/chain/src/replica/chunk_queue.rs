@@ -56,7 +56,8 @@ impl<P> ChunkQueue<P> {
         ChunkQueue {
             committed: committed.version,
             absent: committed.is_absent(),
-            pending: VecDeque::new(),
+            // Most queues end with their first update: room for the usual four would cost each more than it saves.
+            pending: VecDeque::with_capacity(1),
             held: BTreeMap::new(),
         }
     }

@@ -100,6 +100,19 @@ impl<'a> Payload<'a> {
         crc.unwrap_or(0)
     }
 
+    /// Zeros, bytes of the payload, zeros. A whole block that came in one piece is copied once, without being
+    /// cleared before.
+    fn image(&self, before: usize, range: Range<usize>, after: usize) -> Arc<[u8]> {
+        let (mut parts, mut first) = (0, &[][..]);
+        self.each(range.clone(), |part| (parts, first) = (parts + 1, part));
+        if parts == 1 && before == 0 && after == 0 {
+            return first.into();
+        }
+        let mut bytes = vec![0; before + range.len() + after];
+        self.copy(range.clone(), &mut bytes[before..before + range.len()]);
+        bytes.into()
+    }
+
     fn copy(&self, range: Range<usize>, into: &mut [u8]) {
         let mut done = 0;
         self.each(range, |part| {
@@ -172,10 +185,8 @@ impl Plan {
         overlays
             .map(|block| match &block.content {
                 Content::Owned(bytes) => (block.block, bytes[..].into()),
-                Content::Payload { before, range, .. } => {
-                    let mut bytes = vec![0; block.content.len()];
-                    payload.copy(range.clone(), &mut bytes[*before..before + range.len()]);
-                    (block.block, bytes.into())
+                Content::Payload { before, range, after } => {
+                    (block.block, payload.image(*before, range.clone(), *after))
                 }
                 Content::None => unreachable!("an overlay has content"),
             })

@@ -80,6 +80,8 @@ struct State {
     replica: Replica<Bytes>,
     waiting: HashMap<u64, Waiting>,
     next_reply: u64,
+    /// What the replica wants done, empty between steps: kept, because most steps want something.
+    outputs: Vec<Output<Bytes>>,
     /// The store is closed: nothing happens any more.
     stopped: bool,
 }
@@ -138,6 +140,7 @@ impl Target {
             replica: Replica::new(identity, recovered),
             waiting: HashMap::new(),
             next_reply: 0,
+            outputs: Vec::new(),
             stopped: false,
         };
         let target = Arc::new(Target {
@@ -220,12 +223,13 @@ impl Target {
         {
             let Some(mut state) = self.lock_state() else { return };
             if let Some(input) = input(&mut state) {
-                let mut outputs: Vec<Output<Bytes>> = Vec::new();
+                let mut outputs = std::mem::take(&mut state.outputs);
                 let chunks = self.chunks();
                 state.replica.handle(crate::clock::now(), input, &chunks, &mut outputs);
-                for output in outputs {
+                for output in outputs.drain(..) {
                     self.carry_out(&mut state, output, &mut after);
                 }
+                state.outputs = outputs;
             }
             self.learn(&state.replica);
         }
