@@ -282,20 +282,4 @@ describe('every file', () => {
     );
     expect(unsafeRust).toEqual([]);
   });
-
-  test('every link of the docs leads somewhere', () => {
-    const pages = files.filter((name) => name.endsWith('.md'));
-    const broken = pages.flatMap((name) =>
-      [...read(name).matchAll(/\]\((?!https?:)([^)#]+)/g)]
-        .filter(([, target]) => !existsSync(join(root, dirname(name), target ?? '')))
-        .map(([, target]) => `${name}: ${target}`),
-    );
-    expect(broken).toEqual([]);
-  });
-
-  test('every error of the table has a line in the docs', () => {
-    const rows = JSON.parse(read('native/proto/errors.json')) as { name: string }[];
-    const docs = read('docs/errors.md');
-    expect(rows.filter((row) => !docs.includes(`\`${row.name}\``)).map((row) => row.name)).toEqual([]);
-  });
 });
