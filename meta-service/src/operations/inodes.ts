@@ -2,7 +2,7 @@
 // rules of times).
 import { message } from '@catena/core';
 import { linksMax, partitions } from '../limits.ts';
-import { emptyInode, inodeVersion } from '../state/inode-codec.ts';
+import { copyOf, emptyInode, inodeVersion } from '../state/inode-codec.ts';
 import { refusal } from '../state/refusal.ts';
 import type { FoundEntry, Transaction } from '../state/transaction.ts';
 import type { Context } from './operation.ts';
@@ -50,7 +50,10 @@ export function changeTime(inode: message.Inode, context: Context): bigint {
 
 /** The inode with one more change of its attributes. */
 export function changed(inode: message.Inode, context: Context): message.Inode {
-  return { ...inode, ctimeNs: changeTime(inode, context), change: inode.change + 1n };
+  const next = copyOf(inode);
+  next.ctimeNs = changeTime(inode, context);
+  next.change += 1n;
+  return next;
 }
 
 /** A directory that gained or lost names. */
@@ -63,14 +66,13 @@ export function withNames(
   const at = changeTime(directory, context);
   const nlink = directory.nlink + subdirectories;
   if (nlink > linksMax) throw refusal('TOO_MANY_LINKS');
-  return {
-    ...directory,
-    nlink,
-    entries: directory.entries + BigInt(names),
-    mtimeNs: at,
-    ctimeNs: at,
-    change: directory.change + 1n,
-  };
+  const next = copyOf(directory);
+  next.nlink = nlink;
+  next.entries += BigInt(names);
+  next.mtimeNs = at;
+  next.ctimeNs = at;
+  next.change += 1n;
+  return next;
 }
 
 export interface NewInode {

@@ -4,6 +4,7 @@
 import { strict as assert } from 'node:assert';
 import { message } from '@catena/core';
 import { fileBytesMax } from '../limits.ts';
+import { copyOf } from '../state/inode-codec.ts';
 import { refusal } from '../state/refusal.ts';
 import { recordVersion } from '../state/tables.ts';
 import type { Transaction } from '../state/transaction.ts';
@@ -28,14 +29,12 @@ export function setLength(
   requireResizable(inode);
   if (length > fileBytesMax || written > fileBytesMax) throw refusal('FILE_TOO_LARGE');
   const at = changeTime(inode, context);
-  const next: message.Inode = {
-    ...inode,
-    length,
-    mode: isRoot(context.caller) ? inode.mode : withoutSetBits(inode.mode),
-    mtimeNs: at,
-    ctimeNs: at,
-    change: inode.change + 1n,
-  };
+  const next = copyOf(inode);
+  next.length = length;
+  if (!isRoot(context.caller)) next.mode = withoutSetBits(inode.mode);
+  next.mtimeNs = at;
+  next.ctimeNs = at;
+  next.change += 1n;
   // Another client may have written further than it has reported: its bytes must not appear when the file
   // grows later.
   const othersWrite = hasOtherWriter(state, inode.id, context.client);

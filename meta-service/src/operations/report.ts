@@ -2,6 +2,7 @@
 // is dropped (P19); the length never shrinks by one.
 import { message } from '@catena/core';
 import { fileBytesMax } from '../limits.ts';
+import { copyOf } from '../state/inode-codec.ts';
 import type { Session } from '../state/open-files.ts';
 import { refusal } from '../state/refusal.ts';
 import type { Transaction } from '../state/transaction.ts';
@@ -36,14 +37,12 @@ export function applyReport(
     ? inode.mtimeNs
     : writeTime(inode, session, context.nowNs - news.ageNs, context);
   if (length === inode.length && blocksBytes === inode.blocksBytes && mtimeNs === inode.mtimeNs) return inode;
-  const next: message.Inode = {
-    ...inode,
-    length,
-    blocksBytes,
-    mtimeNs,
-    ctimeNs: mtimeNs > inode.ctimeNs ? mtimeNs : inode.ctimeNs,
-    change: inode.change + 1n,
-  };
+  const next = copyOf(inode);
+  next.length = length;
+  next.blocksBytes = blocksBytes;
+  next.mtimeNs = mtimeNs;
+  if (mtimeNs > inode.ctimeNs) next.ctimeNs = mtimeNs;
+  next.change += 1n;
   state.putInode(next);
   return next;
 }

@@ -2,6 +2,7 @@
 // of set-user and set-group bits. With a session it acts through an open handle, whose right was checked when
 // it was opened.
 import { message } from '@catena/core';
+import { copyOf } from '../state/inode-codec.ts';
 import { refusal } from '../state/refusal.ts';
 import type { Transaction } from '../state/transaction.ts';
 import { changed, changeTime, requireInode } from './inodes.ts';
@@ -40,7 +41,8 @@ export function setAttributes(state: Transaction, request: Request, context: Con
   // Times that are set in the same request win over those of the truncation.
   const sized = setLength(state, next, request.length, request.written, context);
   if (!setsTimes(request)) return { inode: sized };
-  const timed = { ...sized, mtimeNs: setsMtime(request) ? next.mtimeNs : sized.mtimeNs };
+  const timed = copyOf(sized);
+  if (setsMtime(request)) timed.mtimeNs = next.mtimeNs;
   state.putInode(timed);
   return { inode: timed };
 }

@@ -5,6 +5,7 @@ import type { Clock, Logger, message } from '@catena/core';
 import type { ChunkStore } from '../chunks/chunk-store.ts';
 import { unansweredMax } from '../limits.ts';
 import { discardOrphan } from '../operations/removal.ts';
+import { copyOf } from '../state/inode-codec.ts';
 import { answerKey, clientKey, orphanKey, prefixEnd, tableTag } from '../state/keys.ts';
 import type { Session } from '../state/open-files.ts';
 import { answers, clients, orphans } from '../state/tables.ts';
@@ -156,7 +157,11 @@ export class Departures {
       let next = now;
       if (now.generation === generation && length > now.length) {
         const at = nowNs > now.ctimeNs ? nowNs : now.ctimeNs;
-        next = { ...now, length, mtimeNs: at, ctimeNs: at, change: now.change + 1n };
+        next = copyOf(now);
+        next.length = length;
+        next.mtimeNs = at;
+        next.ctimeNs = at;
+        next.change += 1n;
         transaction.putInode(next);
       }
       if (next.nlink === 0 && transaction.sessionsOf(next.id).size === 1) discardOrphan(transaction, next);

@@ -2,7 +2,7 @@ import { message } from '@catena/core';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { readAnswer, readSession } from './client-codec.ts';
-import { type Entry, emptyInode, readEntry, readInode } from './inode-codec.ts';
+import { copyOf, type Entry, emptyInode, readEntry, readInode } from './inode-codec.ts';
 import { answers, encode, entries, inodes, sessions } from './tables.ts';
 
 const encodeInode = (inode: message.Inode): Buffer => encode(inodes, inode);
@@ -126,6 +126,17 @@ describe('the hand codec writes the bytes of the generated code', () => {
         '080110021880804020103001a80107',
     );
   });
+});
+
+test('a copy of an inode has every field, and the shape of a new one', () => {
+  void fc.assert(
+    fc.property(inode, (value) => {
+      const copy = copyOf(value);
+      expect(copy).toEqual(value);
+      expect(copy).not.toBe(value);
+      expect(Object.keys(copy)).toEqual(Object.keys(emptyInode()));
+    }),
+  );
 });
 
 test('a record that is cut or garbled is refused or read, never looped on', () => {

@@ -142,6 +142,36 @@ export function emptyInode(): message.Inode {
   };
 }
 
+/**
+ * A copy to be changed. Field by field, so that it has the shape of `emptyInode`: copies of copies by spreading
+ * become dictionaries, which are thirty times as slow to make.
+ */
+export function copyOf(inode: message.Inode): message.Inode {
+  return {
+    recordVersion: inode.recordVersion,
+    id: inode.id,
+    type: inode.type,
+    mode: inode.mode,
+    uid: inode.uid,
+    gid: inode.gid,
+    nlink: inode.nlink,
+    length: inode.length,
+    atimeNs: inode.atimeNs,
+    mtimeNs: inode.mtimeNs,
+    ctimeNs: inode.ctimeNs,
+    createdNs: inode.createdNs,
+    generation: inode.generation,
+    parent: inode.parent,
+    device: inode.device,
+    flags: inode.flags,
+    blocksBytes: inode.blocksBytes,
+    symlink: inode.symlink,
+    layout: inode.layout,
+    entries: inode.entries,
+    change: inode.change,
+  };
+}
+
 /** A directory entry as it is stored: without offset (that is its key) and attributes. */
 export interface Entry {
   readonly name: Buffer;
