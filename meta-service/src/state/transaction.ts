@@ -46,6 +46,8 @@ export class Transaction {
   #truncating: bigint | undefined;
   #timesSet: { inode: bigint; atNs: bigint } | undefined;
   #fileCountDelta = 0n;
+  /** Where the name that was looked for last, and is not there, would stand: most such names are made next. */
+  #vacancy: { parent: bigint; name: Uint8Array; offset: bigint } | undefined;
   /** Number of the newest batch whose effects were read; 0 = only what the store holds. */
   seenBatch = 0;
 
@@ -130,19 +132,28 @@ export class Transaction {
    */
   entry(parent: bigint, name: Uint8Array): FoundEntry | undefined {
     const first = this.#state.nameOffset(name);
+    let vacant: bigint | undefined;
     for (let slot = 0; slot < collisionsMax; slot++) {
       const offset = first + BigInt(slot);
       const entry = this.#slot(parent, offset);
-      if (entry === undefined) return undefined;
+      if (entry === undefined || entry.inode === 0n) vacant ??= offset;
+      if (entry === undefined) break;
       if (entry.inode !== 0n && entry.name.equals(name)) {
         return { name: entry.name, inode: entry.inode, type: entry.type, offset };
       }
     }
+    this.#vacancy = vacant === undefined ? undefined : { parent, name, offset: vacant };
     return undefined;
   }
 
   /** The caller knows that the name does not exist. */
   addEntry(parent: bigint, entry: Entry): void {
+    const vacancy = this.#vacancy;
+    this.#vacancy = undefined;
+    if (vacancy?.parent === parent && vacancy.name === entry.name) {
+      this.put(tables.entries, keys.entryKey(parent, vacancy.offset), entry);
+      return;
+    }
     const first = this.#state.nameOffset(entry.name);
     for (let slot = 0; slot < collisionsMax; slot++) {
       const offset = first + BigInt(slot);
@@ -156,6 +167,7 @@ export class Transaction {
   }
 
   removeEntry(parent: bigint, found: FoundEntry): void {
+    this.#vacancy = undefined;
     let offset = found.offset;
     const last = (offset | BigInt(collisionsMax - 1)) === offset;
     if (!last && this.#slot(parent, offset + 1n) !== undefined) {
