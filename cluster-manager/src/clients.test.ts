@@ -4,8 +4,11 @@ import { Clients, clientsMax, fencedMax } from './clients.ts';
 
 const id = (number: number): Buffer => Buffer.alloc(16, 0).fill(`${number}`.padStart(16, '0'));
 const text = (number: number): string => id(number).toString('hex');
-const registration = (number: number, pid = 1): message.RegisterRequest =>
-  message.RegisterRequest.fromPartial({ header: { client: id(number) }, pid, address: 'somewhere' });
+const registration = (number: number, pid = 1, incarnation = 0n): message.RegisterRequest =>
+  message.RegisterRequest.fromPartial({
+    header: { client: id(number) },
+    ...{ pid, incarnation, address: 'somewhere' },
+  });
 const beat = (number: number, sequence: bigint): message.HeartbeatRequest =>
   message.HeartbeatRequest.fromPartial({ header: { client: id(number) }, sequence });
 const connection = {};
@@ -64,7 +67,13 @@ test('an exit report finds the clients of that process on that host', () => {
   all.register(0, registration(1, 70), origin);
   all.register(0, registration(2, 70), { connection, host: 'b' });
   all.register(0, registration(3, 71), origin);
-  expect(all.ofProcess(70, 'a')).toEqual([text(1)]);
+  expect(all.ofProcess({ pid: 70, incarnation: 0n }, 'a')).toEqual([text(1)]);
+  // The same pid in another container of the host, and one that does not say when it started.
+  all.register(0, registration(5, 80, 1_000n), origin);
+  all.register(0, registration(6, 80, 2_000n), origin);
+  all.register(0, registration(7, 80), origin);
+  expect(all.ofProcess({ pid: 80, incarnation: 2_000n }, 'a')).toEqual([text(6), text(7)]);
+  expect(all.ofProcess({ pid: 80, incarnation: 0n }, 'a')).toEqual([text(5), text(6), text(7)]);
   expect(all.ofHeader(message.RequestHeader.fromPartial({ client: id(3) }))).toEqual([text(3)]);
   expect(all.ofHeader(message.RequestHeader.fromPartial({ client: id(4) }))).toEqual([]);
 });

@@ -16,6 +16,8 @@ interface Client {
   connection: unknown;
   sequence: bigint;
   pid: number;
+  /** When that process started, as it and its supervisor say it; 0: unknown. */
+  start: bigint;
   host: string;
   /** What it calls itself, for people. */
   name: string;
@@ -59,6 +61,7 @@ export class Clients {
       connection: undefined,
       sequence: 0n,
       pid: 0,
+      start: 0n,
       host: '',
       name: '',
       featureLevel: 0,
@@ -86,6 +89,7 @@ export class Clients {
       connection: origin.connection,
       sequence: 0n,
       pid: request.pid,
+      start: request.incarnation,
       host: origin.host,
       name: request.address,
       featureLevel: request.featureLevel,
@@ -122,11 +126,19 @@ export class Clients {
     return expired;
   }
 
-  /** Ids of the processes that ended, by their pid and host. */
-  ofProcess(pid: number, host: string): string[] {
-    return [...this.#live]
-      .filter(([, client]) => client.pid === pid && client.host === host)
-      .map(([id]) => id);
+  /**
+   * Ids of the process that ended. Two containers of one host may give the same pid: the start of the process tells
+   * them apart, where both sides know it.
+   */
+  ofProcess(
+    { pid, incarnation }: Pick<message.ExitReportRequest, 'pid' | 'incarnation'>,
+    host: string,
+  ): string[] {
+    const isIt = (client: Client): boolean =>
+      client.pid === pid &&
+      client.host === host &&
+      (client.start === incarnation || client.start === 0n || incarnation === 0n);
+    return [...this.#live].filter(([, client]) => isIt(client)).map(([id]) => id);
   }
 
   /** The id that gives itself back; an unmount is a fence that the client asks for. */

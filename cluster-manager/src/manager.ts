@@ -210,7 +210,7 @@ export class Manager {
   async #exitReport(request: message.ExitReportRequest, connection: ServerConnection): Promise<void> {
     const { kind, node, pid } = request;
     if (kind === message.NodeKind.NODE_CLIENT) {
-      await this.#fence(this.#clients.ofProcess(pid, hostOf(connection.peer)), 'client.exit');
+      await this.#fence(this.#clients.ofProcess(request, hostOf(connection.peer)), 'client.exit');
       return;
     }
     this.#timeOfLeases();

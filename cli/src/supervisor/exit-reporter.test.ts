@@ -23,7 +23,7 @@ type Answer = (connection: ServerConnection) => Promise<void> | void;
 
 /** A manager's ear. What it does with each report is the test's decision. */
 class Manager {
-  readonly heard: { kind: message.NodeKind; node: number; pid: number }[] = [];
+  readonly heard: { kind: message.NodeKind; node: number; pid: number; incarnation: bigint }[] = [];
   answer: Answer = () => undefined;
   address = '';
   #server: RpcServer | undefined;
@@ -33,8 +33,8 @@ class Manager {
     const server = new RpcServer({
       clock,
       handlers: [
-        handle(rpcs.exitReport, async ({ kind, node, pid }, { connection }) => {
-          this.heard.push({ kind, node, pid });
+        handle(rpcs.exitReport, async ({ kind, node, pid, incarnation }, { connection }) => {
+          this.heard.push({ kind, node, pid, incarnation });
           this.#wake();
           await this.answer(connection);
           return {};
@@ -96,20 +96,20 @@ test('reports that nobody takes are repeated until a manager is there, each of t
   await away.close();
   const { reporter, confirmed, untilConfirmed, untilUnconfirmed } = reporterTo(away.address);
   const refused = untilUnconfirmed();
-  reporter.report(storage(2), 20);
+  reporter.report(storage(2), { pid: 20 });
   await refused;
   // Not only the first one; the end of a manager is nobody's news.
-  reporter.report({ role: 'meta', node: 1001 }, 30);
-  reporter.report({ role: 'mount', node: 0 }, 40);
-  reporter.report({ role: 'manager', node: 0 }, 50);
+  reporter.report({ role: 'meta', node: 1001 }, { pid: 30, startTicks: '900' });
+  reporter.report({ role: 'mount', node: 0 }, { pid: 40, startTicks: '1000' });
+  reporter.report({ role: 'manager', node: 0 }, { pid: 50 });
   await untilUnconfirmed();
   expect(confirmed).toEqual([]);
   await away.listen(away.address);
   await untilConfirmed(40);
   expect(away.heard).toEqual([
-    { kind: NODE_STORAGE, node: 2, pid: 20 },
-    { kind: NODE_META, node: 1001, pid: 30 },
-    { kind: NODE_CLIENT, node: 0, pid: 40 },
+    { kind: NODE_STORAGE, node: 2, pid: 20, incarnation: 0n },
+    { kind: NODE_META, node: 1001, pid: 30, incarnation: 0n },
+    { kind: NODE_CLIENT, node: 0, pid: 40, incarnation: 1000n },
   ]);
   expect(confirmed).toEqual([20, 30, 40]);
 });
@@ -121,11 +121,11 @@ test('a report whose confirmation was lost is repeated, and confirmed once', asy
     connection.close(new FsError('CONNECTION_LOST', 'the test'));
   };
   const { reporter, confirmed, untilConfirmed } = reporterTo(manager.address);
-  reporter.report(storage(3), 7);
+  reporter.report(storage(3), { pid: 7 });
   await untilConfirmed(7);
   expect(manager.heard.map(({ pid }) => pid)).toEqual([7, 7, 7]);
   // It ends there: the next report is the next that is heard.
-  reporter.report(storage(3), 8);
+  reporter.report(storage(3), { pid: 8 });
   await untilConfirmed(8);
   expect(manager.heard.map(({ pid }) => pid)).toEqual([7, 7, 7, 8]);
   expect(confirmed).toEqual([7, 8]);
@@ -142,7 +142,7 @@ test('who does not decide refuses, who hangs holds nobody up: the one who decide
   };
   deciding.answer = standby.answer;
   const { reporter, confirmed, untilConfirmed } = reporterTo(hung.address, standby.address, deciding.address);
-  reporter.report(storage(1), 5);
+  reporter.report(storage(1), { pid: 5 });
   // Also while nobody decides yet.
   await Promise.all([hung.untilHeard(1), standby.untilHeard(2), deciding.untilHeard(2)]);
   expect(confirmed).toEqual([]);
@@ -156,12 +156,12 @@ test('of very many only the newest are kept, and a closed reporter is silent', a
   const away = await new Manager().listen();
   await away.close();
   const { reporter, confirmed, untilConfirmed } = reporterTo(away.address);
-  for (let pid = 1; pid <= 100; pid++) reporter.report(storage(1), pid);
+  for (let pid = 1; pid <= 100; pid++) reporter.report(storage(1), { pid });
   await away.listen(away.address);
   await untilConfirmed(100);
   expect(confirmed).toEqual(Array.from({ length: 64 }, (_, index) => 37 + index));
   reporter.close();
-  reporter.report(storage(1), 101);
+  reporter.report(storage(1), { pid: 101 });
   await away.close();
   expect(away.heard).toHaveLength(64);
 });

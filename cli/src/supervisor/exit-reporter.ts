@@ -11,6 +11,7 @@ import {
   sleep,
 } from '@catena/core';
 import type { ProcessSpec, Role } from '../cluster/description.ts';
+import type { ProcessIdentity } from './process-identity.ts';
 
 /** A manager that restarts is back within a second or two; the report should not wait much longer than that. */
 const retryMs = 200;
@@ -28,6 +29,8 @@ interface Exit {
   readonly kind: message.NodeKind;
   readonly node: number;
   readonly pid: number;
+  /** Of a client, when its process started; 0: the pid alone says who. */
+  readonly incarnation: bigint;
 }
 
 export class ExitReporter {
@@ -45,10 +48,15 @@ export class ExitReporter {
   }
 
   /** The process is gone: waitpid said so. The manager itself is nobody's member, so its own end is not reported. */
-  report(spec: Pick<ProcessSpec, 'role' | 'node'>, pid: number): void {
+  report(
+    spec: Pick<ProcessSpec, 'role' | 'node'>,
+    { pid, startTicks = '0' }: Pick<ProcessIdentity, 'pid'> & Partial<ProcessIdentity>,
+  ): void {
     const kind = kinds[spec.role];
     if (kind === undefined) return;
-    this.#pending.push({ kind, node: spec.node, pid });
+    // A server is known by its number; of clients there may be any on a host.
+    const incarnation = kind === message.NodeKind.NODE_CLIENT ? BigInt(startTicks) : 0n;
+    this.#pending.push({ kind, node: spec.node, pid, incarnation });
     if (this.#pending.length > pendingMax) this.#pending.shift();
     // One of them decides; the others refuse, and one that hangs holds nobody up.
     for (const manager of this.#managers) void this.#tell(manager);
@@ -79,11 +87,10 @@ export class ExitReporter {
     const client = await RpcClient.connect(manager, { clock: this.#clock, connectTimeoutMs });
     try {
       for (let exit = this.#pending[0]; exit !== undefined; exit = this.#pending[0]) {
-        const { kind, node, pid } = exit;
-        await client.call(rpcs.exitReport, { kind, node, pid }, { signal });
+        await client.call(rpcs.exitReport, exit, { signal });
         if (!this.#pending.includes(exit)) continue; // another manager was faster
         this.#pending = this.#pending.filter((other) => other !== exit);
-        this.#logger.info('exit.confirmed', { node, pid, manager });
+        this.#logger.info('exit.confirmed', { node: exit.node, pid: exit.pid, manager });
       }
     } finally {
       await client.close();

@@ -164,7 +164,7 @@ export class Supervisor {
         how: how.signal ?? how.code,
       });
       if (how.code !== null && refusals.includes(how.code)) noteRefusal(this.#cluster, watched.spec);
-      this.#exits.report(watched.spec, pid);
+      this.#exits.report(watched.spec, watched.identity ?? { pid });
     }
     watched.identity = undefined;
     forget(path);

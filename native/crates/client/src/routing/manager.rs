@@ -3,7 +3,7 @@
 //! address in turn.
 
 use super::Routing;
-use crate::identity::{Identity, Me};
+use crate::identity::{Identity, Me, process_start};
 use crate::retry::pause;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
@@ -272,7 +272,7 @@ impl Shared {
             cluster: self.settings.cluster.clone(),
             feature_level: feature_level::FEATURE_LEVEL,
             pid: std::process::id(),
-            incarnation: 1,
+            incarnation: process_start(),
             again,
             ..Default::default()
         };
@@ -292,7 +292,7 @@ impl Shared {
         let request = m::HeartbeatRequest {
             header: header(me),
             kind: NodeKind::NodeClient as i32,
-            incarnation: 1,
+            incarnation: process_start(),
             sequence,
             routing_version: self.routing.current().version,
             ..Default::default()
@@ -339,7 +339,7 @@ impl Shared {
         let request = m::GiveBackRequest {
             header: self.header(),
             kind: NodeKind::NodeClient as i32,
-            incarnation: 1,
+            incarnation: process_start(),
             ..Default::default()
         };
         if let Err(error) = call_wait(connection, request, Vec::new(), CALL_TIMEOUT) {
