@@ -283,6 +283,8 @@ export interface TargetSpace {
   chunks: bigint;
   /** least bytes that it and the members after it may still allocate (P8); 2^64-1: not known */
   allocatable: bigint;
+  /** of the chain in which those are after it */
+  chainVersion: bigint;
 }
 
 export interface SpaceReply {
@@ -3091,7 +3093,7 @@ export const SpaceRequest: MessageFns<SpaceRequest> = {
 };
 
 function createBaseTargetSpace(): TargetSpace {
-  return { target: 0n, capacityBytes: 0n, usedBytes: 0n, chunks: 0n, allocatable: 0n };
+  return { target: 0n, capacityBytes: 0n, usedBytes: 0n, chunks: 0n, allocatable: 0n, chainVersion: 0n };
 }
 
 export const TargetSpace: MessageFns<TargetSpace> = {
@@ -3125,6 +3127,12 @@ export const TargetSpace: MessageFns<TargetSpace> = {
         throw new globalThis.Error("value provided for field message.allocatable of type uint64 too large");
       }
       writer.uint32(40).uint64(message.allocatable);
+    }
+    if (message.chainVersion !== 0n) {
+      if (BigInt.asUintN(64, message.chainVersion) !== message.chainVersion) {
+        throw new globalThis.Error("value provided for field message.chainVersion of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.chainVersion);
     }
     return writer;
   },
@@ -3182,6 +3190,14 @@ export const TargetSpace: MessageFns<TargetSpace> = {
             message.allocatable = reader.uint64() as bigint;
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.chainVersion = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3207,6 +3223,9 @@ export const TargetSpace: MessageFns<TargetSpace> = {
     message.chunks = (object.chunks !== undefined && object.chunks !== null) ? BigInt(object.chunks) : 0n;
     message.allocatable = (object.allocatable !== undefined && object.allocatable !== null)
       ? BigInt(object.allocatable)
+      : 0n;
+    message.chainVersion = (object.chainVersion !== undefined && object.chainVersion !== null)
+      ? BigInt(object.chainVersion)
       : 0n;
     return message;
   },

@@ -112,6 +112,8 @@ violations! {
     OldRoomKept = "old-room-kept",
     /// P8: a member that does not know the room behind it answers with its own.
     OwnRoomForAll = "own-room-for-all",
+    /// P8: what a member answers of the room behind it counts, whichever version of the chain it knows.
+    RoomOfAnyView = "room-of-any-view",
     /// The preferred order is never restored.
     NeverReorders = "never-reorders",
     /// P8: the head does not look at the room of the members after it.

@@ -142,7 +142,11 @@ pub enum Answer {
     List(Result<(Vec<Listed>, bool)>),
     Grant(Grant),
     Routing(Rc<Published>),
-    Space(u64),
+    /// With the version of the chain in which it holds.
+    Space {
+        chain_version: u64,
+        bytes: u64,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -184,7 +188,7 @@ impl Message {
                 Answer::Flush(_) => Kind::Flush,
                 Answer::Sync(_) | Answer::Digest(_) | Answer::List(_) => Kind::SyncAnswer,
                 Answer::Grant(_) => Kind::Grant,
-                Answer::Routing(_) | Answer::Space(_) => Kind::Other,
+                Answer::Routing(_) | Answer::Space { .. } => Kind::Other,
             },
         }
     }

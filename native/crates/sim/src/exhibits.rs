@@ -62,6 +62,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::IgnoreSpace, Profile::General, 500),
     exhibit(Planted::OldRoomKept, Profile::Reordering, 400),
     exhibit(Planted::OwnRoomForAll, Profile::Reordering, 400),
+    exhibit(Planted::RoomOfAnyView, Profile::Reordering, 600),
     exhibit(Planted::RefuseAfterAssign, Profile::General, 1000),
     exhibit(Planted::RetryAsNew, Profile::Network, 100),
     exhibit(Planted::FlushHeadOnly, Profile::Outage, 1500),

@@ -44,7 +44,7 @@ pub enum Call {
     Channels { chain_version: u64, page: usize },
     Finish { chain_version: u64 },
     Heartbeat { sent: Time },
-    Space { of: TargetId, chain_version: u64 },
+    Space { of: TargetId },
 }
 
 pub struct Node {
@@ -253,10 +253,10 @@ impl World {
     /// The members after this one may have room again (P8).
     fn ask_space(&mut self, index: usize) {
         let replica = self.nodes[index].replica.as_ref().expect("it runs");
-        if let Some((of, chain_version)) = replica.asks_space_of() {
+        if let Some(of) = replica.asks_space_of() {
             let TargetId(number) = of;
             let to = Address::Node(number as usize - 1);
-            self.call(index, to, Request::Space, Call::Space { of, chain_version });
+            self.call(index, to, Request::Space, Call::Space { of });
         }
     }
 
@@ -347,7 +347,8 @@ impl World {
             Request::Space => {
                 let replica = node.replica.as_ref().expect("it runs");
                 let bytes = replica.allocatable_bytes(&node.engine);
-                return self.answer(index, reply, Answer::Space(bytes));
+                let chain_version = replica.view().version.0;
+                return self.answer(index, reply, Answer::Space { chain_version, bytes });
             }
             Request::Heartbeat { .. } | Request::ClientHeartbeat { .. } | Request::Routing => {
                 unreachable!("requests to the manager")
@@ -462,7 +463,7 @@ impl World {
                     }
                 };
             }
-            (Call::Space { of, chain_version }, Answer::Space(bytes)) => {
+            (Call::Space { of }, Answer::Space { chain_version, bytes }) => {
                 let replica = self.nodes[index].replica.as_mut().expect("it runs");
                 return replica.learn_space(of, chain_version, bytes);
             }

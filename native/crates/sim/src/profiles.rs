@@ -359,6 +359,8 @@ impl Knobs {
         self.slow_kind_ms = random.pick(&[100, 300]);
         self.call_timeout_ms = 1000;
         self.reordering_max_ms = 3000;
+        // The members hear of the new order late, and answer of the room behind them in the old one.
+        self.also_slow = random.pick(&[None, Some(Kind::Push)]);
     }
 
     /// An update is sent again in a new version of the chain, and its second copy comes when the removal that

@@ -1381,6 +1381,9 @@ pub struct TargetSpace {
     /// least bytes that it and the members after it may still allocate (P8); 2^64-1: not known
     #[prost(uint64, tag = "5")]
     pub allocatable: u64,
+    /// of the chain in which those are after it
+    #[prost(uint64, tag = "6")]
+    pub chain_version: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SpaceReply {

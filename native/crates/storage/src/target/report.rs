@@ -136,6 +136,7 @@ impl Target {
             used_bytes: known.space.used_bytes,
             chunks: known.space.chunks,
             allocatable: known.chain_allocatable_bytes,
+            chain_version: known.chain_version().0,
         }
     }
 

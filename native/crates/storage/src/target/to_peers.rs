@@ -229,11 +229,11 @@ impl Target {
     /// How much room the members after this one have, while it is little (P8): a head that refuses every
     /// write would not hear it otherwise.
     pub fn ask_space(self: &Arc<Self>) {
-        let (node, to, chain_version) = {
+        let (node, to) = {
             let Some(state) = self.lock_state() else { return };
-            let Some((to, chain_version)) = state.replica.asks_space_of() else { return };
+            let Some(to) = state.replica.asks_space_of() else { return };
             let Some((node, _)) = place(state.replica.view(), to) else { return };
-            (node, to, chain_version)
+            (node, to)
         };
         let target = self.clone();
         let key = (node, Purpose::Control);
@@ -242,7 +242,7 @@ impl Target {
             let Ok((reply, _)) = result else { return };
             if let Some(space) = reply.targets.iter().find(|space| space.target == to.0) {
                 let Some(mut state) = target.lock_state() else { return };
-                state.replica.learn_space(to, chain_version, space.allocatable);
+                state.replica.learn_space(to, space.chain_version, space.allocatable);
                 target.learn(&state.replica);
             }
         });
