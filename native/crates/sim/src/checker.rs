@@ -69,8 +69,8 @@ pub struct Interval {
 /// Stands for all values that no read saw: what was overwritten unseen need not be told apart.
 const UNSEEN: u32 = u32::MAX - 1;
 
-/// Where more than this many updates that nobody answered do the same and never expire, one is always left, also for
-/// those that do expire: a client whose disks are full asks a hundred times in vain.
+/// Where more than this many updates that nobody answered do the same, one is always left until they expire, also
+/// for those that expire earlier: a client whose disks are full, or that is cut off, asks hundreds of times in vain.
 const PLENTY: usize = 5;
 
 /// The state after a step that changes it; `None` for others.
@@ -253,6 +253,7 @@ impl Search<'_> {
             match point {
                 Point::Expiry => {
                     self.unanswered[place_of[index]] = None;
+                    self.plenty = self.plenty.without(place_of[index]);
                     self.order_unanswered();
                 }
                 _ => self.returning[place_of[index]] = None,
@@ -267,13 +268,15 @@ impl Search<'_> {
         if returned.is_some() {
             return Some(open(&mut self.returning, index)).filter(|place| *place < u64::BITS as usize);
         }
-        // One that expires does nothing that one of those which never do cannot do.
-        let same = |known: &Interval| known.step == step && known.expires.is_none();
-        let is_same = |place: &usize| self.unanswered[*place].is_some_and(|known| same(&self.history[known]));
-        let places: Vec<usize> = (0..self.unanswered.len()).filter(is_same).collect();
+        // One that expires does nothing that one which expires later cannot do.
+        let expiry = |known: usize| self.history[known].expires.unwrap_or(u64::MAX);
+        let same = |known: usize| self.history[known].step == step && expiry(known) >= expiry(index);
+        let places: Vec<usize> =
+            (0..self.unanswered.len()).filter(|place| self.unanswered[*place].is_some_and(same)).collect();
         if places.len() >= PLENTY {
-            self.plenty = self.plenty.with(places[0]);
-            return Some(places[0]);
+            let earliest = places.into_iter().min_by_key(|place| self.unanswered[*place].map(expiry))?;
+            self.plenty = self.plenty.with(earliest);
+            return Some(earliest);
         }
         let place = open(&mut self.unanswered, index);
         let fits = place < Places::MAX;

@@ -191,6 +191,20 @@ fn more_expiring_updates_than_have_a_place_are_decided() {
     assert!(!possible(&wrong), "an overwritten value");
 }
 
+/// As a client does that is cut off alone until it is fenced: none of its updates goes on for ever.
+#[test]
+fn more_updates_that_expire_together_than_have_a_place_are_decided() {
+    let mut history = vec![write(1, 0, 1), step(Step::Truncate { length: 1 }, 2, 3)];
+    let asked = |number: u64| Interval { expires: Some(50 + number % 3), ..lost(9, 10 + number % 20) };
+    history.extend((0..900).map(asked));
+    let seen = |length: u32, called| step(Step::List(Some(length)), called, called + 1);
+    let again = |called| step(Step::Truncate { length: 1 }, called, called + 1);
+    history.extend([seen(4, 30), again(32), seen(1, 34), seen(4, 36), again(38)]);
+    assert!(possible(&history));
+    assert!(possible(&[&history[..], &[seen(4, 51)]].concat()), "before the last ones expired");
+    assert!(!possible(&[&history[..], &[seen(1, 60), seen(4, 62)]].concat()), "after that");
+}
+
 /// Every history that a chunk really had is explained, whoever got no answer; and of others the checker says what a
 /// search says that knows nothing of its means.
 #[test]
