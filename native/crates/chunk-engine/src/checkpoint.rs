@@ -87,10 +87,7 @@ impl Core {
         }
         let prepared = self.journal.prepare()?;
         // A record in the old journal must show in memory by now, or what follows would miss it.
-        let rotation = {
-            let _quiet = self.recording.write();
-            self.journal.rotate(prepared)?
-        };
+        let rotation = self.journal.rotate(prepared);
         if !planted(Planted::InPlaceBeforeRecord) {
             self.flush()?;
         }
@@ -220,14 +217,15 @@ impl Core {
                 return Ok(());
             }
             entry.generation = self.index.next_generation();
+            entry.active.as_mut().expect("a dirty chunk is active").rewriting = true;
         }
-        self.write_in_place(&ready)?;
-        let mut shard = self.index.shard(chunk);
-        let active = shard.active(chunk).expect("a dirty chunk is active");
-        for one in &ready {
-            active.settle_image(one.block, one.record);
+        let written = self.write_in_place(&ready);
+        if written.is_ok() {
+            let mut shard = self.index.shard(chunk);
+            let active = shard.active(chunk).expect("a dirty chunk is active");
+            ready.iter().for_each(|one| active.settle_image(one.block, one.record));
         }
-        Ok(())
+        written.and(self.end_rewriting(chunk))
     }
 
     /// Neighbours with one write, and all writes to a file at once.

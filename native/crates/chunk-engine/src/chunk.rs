@@ -89,6 +89,12 @@ pub(crate) struct Active {
     pub saving: bool,
     /// An update of it is under way, which expects it in memory.
     pub changing: bool,
+    /// Who holds the chunk's lock writes the record that commits or discards what pends.
+    pub deciding: bool,
+    /// Who holds the chunk's lock writes over blocks where they lie. A commit does not wait for that, so what
+    /// it gives up is released only then.
+    pub rewriting: bool,
+    pub held: Vec<Retired>,
     /// What the shard's cache accounts for it; 0 = not in the queue.
     pub cached_bytes: u32,
 }
@@ -105,6 +111,9 @@ impl Active {
             dirty: false,
             saving: false,
             changing: false,
+            deciding: false,
+            rewriting: false,
+            held: Vec::new(),
             cached_bytes: 0,
         }
     }

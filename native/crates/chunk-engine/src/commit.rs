@@ -4,7 +4,6 @@ use crate::catalog::Catalog;
 use crate::chunk::{Active, Entry, Image, Plane, Retired};
 use crate::engine::{Core, Engine};
 use crate::index::Shard;
-use crate::journal::Journal;
 use crate::layout::{ALL_CHANGED, HOLE, Layout, Presence, blocks_of};
 use crate::segments::{ExtentAddress, Segments};
 use std::collections::VecDeque;
@@ -16,43 +15,47 @@ use wire::{ChunkId, Code, Error, Result, Tag, Version};
 impl Engine {
     /// Makes `version`, and every pending version before it, committed. Committed already: nothing to do.
     pub fn commit(&self, chunk: ChunkId, version: Version) -> Result<()> {
-        self.commit_recorded(chunk, version, |journal, record| journal.append(record, &[]))
-    }
-
-    /// `commit` without a system call: reads see it at once, and the record goes out with the next one, or
-    /// the next flush. After the death of the process the version may be pending again, and then it is the
-    /// last thing that happened to this target.
-    pub fn commit_soon(&self, chunk: ChunkId, version: Version) -> Result<()> {
-        self.commit_recorded(chunk, version, Journal::append_later)
-    }
-
-    fn commit_recorded(
-        &self,
-        chunk: ChunkId,
-        version: Version,
-        append: impl FnOnce(&Journal, &JournalRecord) -> Result<u64>,
-    ) -> Result<()> {
         let core = &*self.core;
         core.check()?;
         let _lock = core.index.lock_chunk(chunk);
         {
             let mut shard = core.index.shard(chunk);
-            let entry = shard.entries.get_mut(&chunk);
-            let committed = entry.as_ref().is_some_and(|entry| entry.version == version);
-            let pending = entry.and_then(|entry| entry.active.as_ref());
-            if !pending.is_some_and(|active| active.pending.iter().any(|layout| layout.version == version)) {
-                let lost =
-                    || Error::new(Code::MissingVersion, format!("{version:?} of {chunk:?} is not pending"));
-                return if committed { Ok(()) } else { Err(lost()) };
+            if !is_pending(&mut shard, chunk, version)? {
+                return Ok(());
             }
+            shard.active(chunk).expect("a chunk with pending versions is active").deciding = true;
         }
-        let commit = JournalCommit { chunk: Some(chunk.into()), version: Some(version.into()) };
-        let _recording = core.recording.read();
-        let record =
-            append(&core.journal, &JournalRecord { commit: Some(commit), ..JournalRecord::default() })?;
+        let written = core.journal.append(&commit_record(chunk, version), &[]);
         let mut shard = core.index.shard(chunk);
+        shard.active(chunk).expect("a chunk with pending versions is active").deciding = false;
+        let (record, _showing) = written?;
         core.commit_up_to(&mut shard, chunk, version, record);
         Ok(())
+    }
+
+    /// `commit` without waiting for the disk, nor for anybody who does: reads see it at once, and the record
+    /// goes out with the next one, or the next flush. After the death of the process the version may be pending
+    /// again, and then it is the last thing that happened to this target. Only behind a `commit` or
+    /// `discard_pending` of the same chunk it waits as they do.
+    pub fn commit_soon(&self, chunk: ChunkId, version: Version) -> Result<()> {
+        let core = &*self.core;
+        core.check()?;
+        loop {
+            let showing = core.journal.showing();
+            let mut shard = core.index.shard(chunk);
+            if shard.active(chunk).is_some_and(|active| active.deciding) {
+                drop((shard, showing));
+                drop(core.index.lock_chunk(chunk));
+                continue;
+            }
+            // The number and what it does are one step for everybody who looks at the chunk. An update that
+            // is just being recorded follows a version that this one only commits.
+            if is_pending(&mut shard, chunk, version)? {
+                let record = core.journal.append_later(&commit_record(chunk, version), &showing);
+                core.commit_up_to(&mut shard, chunk, version, record);
+            }
+            return Ok(());
+        }
     }
 
     /// Drops every pending version, for resync from a serving predecessor only (P6).
@@ -60,19 +63,39 @@ impl Engine {
         let core = &*self.core;
         core.check()?;
         let _lock = core.index.lock_chunk(chunk);
-        let pending = core.index.shard(chunk).active(chunk).is_some_and(|active| !active.pending.is_empty());
-        if !pending {
-            return Ok(());
+        {
+            let mut shard = core.index.shard(chunk);
+            let Some(active) = shard.active(chunk).filter(|active| !active.pending.is_empty()) else {
+                return Ok(());
+            };
+            active.deciding = true;
         }
         let discard = JournalDiscard { chunk: Some(chunk.into()) };
-        let _recording = core.recording.read();
-        let record = core
-            .journal
-            .append(&JournalRecord { discard: Some(discard), ..JournalRecord::default() }, &[])?;
+        let record = JournalRecord { discard: Some(discard), ..JournalRecord::default() };
+        let written = core.journal.append(&record, &[]);
         let mut shard = core.index.shard(chunk);
+        shard.active(chunk).expect("a chunk with pending versions is active").deciding = false;
+        let (record, _showing) = written?;
         core.discard(&mut shard, chunk, record);
         Ok(())
     }
+}
+
+/// False: it is committed already.
+fn is_pending(shard: &mut Shard, chunk: ChunkId, version: Version) -> Result<bool> {
+    let entry = shard.entries.get_mut(&chunk);
+    let committed = entry.as_ref().is_some_and(|entry| entry.version == version);
+    let active = entry.and_then(|entry| entry.active.as_ref());
+    let pending = active.is_some_and(|active| active.pending.iter().any(|layout| layout.version == version));
+    match pending || committed {
+        true => Ok(pending),
+        false => Err(Error::new(Code::MissingVersion, format!("{version:?} of {chunk:?} is not pending"))),
+    }
+}
+
+fn commit_record(chunk: ChunkId, version: Version) -> JournalRecord {
+    let commit = JournalCommit { chunk: Some(chunk.into()), version: Some(version.into()) };
+    JournalRecord { commit: Some(commit), ..JournalRecord::default() }
 }
 
 impl Core {
@@ -80,7 +103,7 @@ impl Core {
     pub fn commit_up_to(&self, shard: &mut Shard, chunk: ChunkId, version: Version, record: u64) {
         let entry = shard.entries.get_mut(&chunk).expect("a chunk with pending versions is there");
         let before = entry.presence;
-        entry.last_record = record;
+        entry.last_record = entry.last_record.max(record);
         let active = entry.active.as_mut().expect("a chunk with pending versions is active");
         let mut retired: Vec<Retired> = Vec::new();
         // A replacement may have the version that is committed already: the pending one is meant.
@@ -99,7 +122,7 @@ impl Core {
 
     pub fn discard(&self, shard: &mut Shard, chunk: ChunkId, record: u64) {
         let entry = shard.entries.get_mut(&chunk).expect("a chunk with pending versions is there");
-        entry.last_record = record;
+        entry.last_record = entry.last_record.max(record);
         let active = entry.active.as_mut().expect("a chunk with pending versions is active");
         for layout in &active.pending {
             if let Some(tag) = &layout.tag {

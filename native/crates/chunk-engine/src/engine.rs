@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::segments::Segments;
 use crate::throttle::Pace;
 use crate::volume::Volume;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,9 +43,6 @@ pub(crate) struct Core {
     pub pace: Pace,
     /// A crash left blocks in the files that no chunk owns; held while they are given back.
     pub leaks: Mutex<bool>,
-    /// Held (shared) from the append of a record until its effect shows in memory; whoever switches journals
-    /// holds it alone. Taken after a chunk's lock, before a shard's.
-    pub recording: RwLock<()>,
     /// Highest version among expired tombstones.
     pub forgotten: Mutex<Version>,
     /// Openings that set chunks back, until now.
@@ -146,19 +143,19 @@ impl Core {
                 channels: Some(JournalChannels { channels: records }),
                 ..JournalRecord::default()
             };
-            let _recording = self.recording.read();
-            let record = self.journal.append(&message, &[])?;
-            page.iter().for_each(|channel| self.channels.install(record, *channel));
+            let (number, _showing) = self.journal.append(&message, &[])?;
+            page.iter().for_each(|channel| self.channels.install(number, *channel));
         }
         Ok(())
     }
 
     pub fn append_forget(&self, client: ClientId) -> Result<()> {
         let forget = JournalForget { client: bytes::Bytes::copy_from_slice(&client.0) };
-        let _recording = self.recording.read();
-        if !planted(Planted::ForgetNotRecorded) {
-            self.journal.append(&JournalRecord { forget: Some(forget), ..JournalRecord::default() }, &[])?;
-        }
+        let record = JournalRecord { forget: Some(forget), ..JournalRecord::default() };
+        let _recorded = match planted(Planted::ForgetNotRecorded) {
+            true => None,
+            false => Some(self.journal.append(&record, &[])?),
+        };
         self.channels.forget_client(client);
         Ok(())
     }

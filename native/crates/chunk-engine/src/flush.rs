@@ -2,6 +2,7 @@
 //! journal that says so, then the journal. What versions gave up is freed after the round whose mark covers
 //! them is on the medium (P12).
 
+use crate::chunk::Retired;
 use crate::engine::{Core, Engine};
 use crate::museum::{Planted, planted};
 use parking_lot::{Condvar, Mutex};
@@ -68,7 +69,7 @@ impl Core {
             self.segments.flush()?;
         }
         let mark = JournalRecord { flushed: Some(JournalFlushed { number }), ..JournalRecord::default() };
-        self.journal.append(&mark, &[])?;
+        drop(self.journal.append(&mark, &[])?);
         self.journal.flush()?;
         if planted(Planted::MarkBeforeBytes) {
             self.segments.flush()?;
@@ -89,18 +90,33 @@ impl Core {
                     _ => return Ok(()),
                 }
             };
-            self.release(chunk, &retired)?;
+            self.release(chunk, retired)?;
         }
     }
 
+    /// Whoever writes over blocks of the chunk is done, and still holds its lock.
+    pub fn end_rewriting(&self, chunk: ChunkId) -> Result<()> {
+        let held = {
+            let mut shard = self.index.shard(chunk);
+            let active = shard.active(chunk).expect("a chunk that is changed is active");
+            active.rewriting = false;
+            std::mem::take(&mut active.held)
+        };
+        held.into_iter().try_for_each(|retired| self.release(chunk, retired))
+    }
+
     /// Gives retired positions back: readers are told first, then the file system, then the allocator.
-    fn release(&self, chunk: ChunkId, retired: &crate::chunk::Retired) -> Result<()> {
+    fn release(&self, chunk: ChunkId, retired: Retired) -> Result<()> {
         let mut ranges = Vec::with_capacity(retired.positions.len());
         {
             let mut shard = self.index.shard(chunk);
             let entry = shard.entries.get_mut(&chunk).expect("a chunk with retired positions stays");
+            let active = entry.active.as_mut().expect("a chunk with retired positions stays active");
+            if active.rewriting {
+                active.held.push(retired);
+                return Ok(());
+            }
             entry.generation = self.index.next_generation();
-            let active = entry.active.as_ref().expect("a chunk with retired positions stays active");
             for placed in &retired.positions {
                 let plane = active.planes[placed.plane as usize].as_ref().expect("a used plane stays");
                 let offset = plane.file.offset(plane.address.extent, placed.first);

@@ -6,7 +6,7 @@ use crate::checksum::{checksum, combine};
 use crate::disk::DiskFile;
 use crate::museum::{Planted, planted};
 use crate::volume::Volume;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use prost::Message;
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::RangeInclusive;
@@ -24,9 +24,6 @@ const FORMAT: u32 = 1;
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Longest data of a record: 64 KiB of overwritten bytes touch 17 blocks, and one tail block.
 const DATA_BYTES_MAX: usize = 18 * 4096;
-/// Records that wait for the next one are written at the latest when they are this long: some seventy
-/// commits.
-const WAITING_BYTES_MAX: usize = 4096;
 /// Bytes read at once on opening.
 const READ_BYTES: usize = 128 << 10;
 
@@ -38,29 +35,74 @@ pub(crate) fn parse(name: &str) -> Option<u64> {
     name.strip_prefix(PREFIX)?.parse().ok()
 }
 
+/// The file that is written to. Its lock is held across the disk's writes.
 #[derive(Debug)]
 struct Tail {
     file: Arc<dyn DiskFile>,
     number: u64,
     /// Where the next bytes go.
     offset: u64,
-    /// Records that go out with the next one; they have their numbers.
-    waiting: Vec<u8>,
     /// The first record of this file.
     first_record: u64,
-    next_record: u64,
-    /// The last record that says something about a chunk or a client.
-    last_update: u64,
+    /// Records that waited and are being written; empty between writes.
+    carried: Vec<u8>,
     /// Files that a flush must cover: earlier ones until their first flush after the rotation, and the
     /// current one.
     unflushed: Vec<Arc<dyn DiskFile>>,
+}
+
+/// Who comes next. Its lock is held for moments only, never while the disk works.
+#[derive(Debug)]
+struct Numbers {
+    next_record: u64,
+    /// The last record that says something about a chunk or a client.
+    last_update: u64,
+    /// The newest records, which go out with the next one; they have their numbers. Bounded by who commits: each
+    /// of them commits a version whose own record took everything along that waited before.
+    waiting: Vec<u8>,
+    waiting_records: u64,
+    /// Bytes of the current file.
+    written: u64,
+}
+
+impl Numbers {
+    /// What waits goes out now; how many records these are.
+    fn hand_over(&mut self, carried: &mut Vec<u8>) -> u64 {
+        std::mem::swap(&mut self.waiting, carried);
+        std::mem::take(&mut self.waiting_records)
+    }
+
+    /// What could not be written waits again, before what came meanwhile. A record that was refused must never be
+    /// read back; its number is free again, or, if a later one is given out already, that of a record which says
+    /// nothing.
+    fn take_back(&mut self, carried: &mut Vec<u8>, records: u64, refused: Option<u64>) {
+        self.waiting_records += records;
+        if let Some(number) = refused {
+            if self.next_record == number + 1 {
+                self.next_record = number;
+            } else {
+                carried.extend(head(number, &[], 0, checksum(&[])));
+                self.waiting_records += 1;
+            }
+        }
+        carried.append(&mut self.waiting);
+        std::mem::swap(&mut self.waiting, carried);
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Journal {
     volume: Arc<Volume>,
     tail: Mutex<Tail>,
+    /// Held (shared) from the number of a record until its effect shows in memory; whoever switches files holds
+    /// it alone.
+    showing: RwLock<()>,
+    numbers: Mutex<Numbers>,
 }
+
+/// As long as it lives the journal does not switch files: the effect of a record must show in memory by then.
+/// Whoever has it waits neither for the disk nor for another one.
+pub(crate) type Showing<'a> = RwLockReadGuard<'a, ()>;
 
 /// Which journal began, and with which record.
 #[derive(Clone, Copy, Debug)]
@@ -86,16 +128,18 @@ impl Journal {
     /// Starts journal `number` in a new file; its first record will be `next_record`.
     pub fn start(volume: Arc<Volume>, number: u64, next_record: u64) -> Result<Journal> {
         let file = volume.create(&name_of(number))?;
-        let last_update = next_record - 1;
         let unflushed = vec![file.clone()];
-        let (waiting, first_record) = (Vec::new(), next_record);
         let tail =
-            Tail { file, number, offset: 0, waiting, first_record, next_record, last_update, unflushed };
-        Ok(Journal { volume, tail: Mutex::new(tail) })
+            Tail { file, number, offset: 0, first_record: next_record, carried: Vec::new(), unflushed };
+        let last_update = next_record - 1;
+        let numbers =
+            Numbers { next_record, last_update, waiting: Vec::new(), waiting_records: 0, written: 0 };
+        let (tail, numbers) = (Mutex::new(tail), Mutex::new(numbers));
+        Ok(Journal { volume, tail, showing: RwLock::new(()), numbers })
     }
 
     /// Appends one record; it survives the process when this returns. Gives its number.
-    pub fn append(&self, record: &JournalRecord, data: &[IoSlice<'_>]) -> Result<u64> {
+    pub fn append(&self, record: &JournalRecord, data: &[IoSlice<'_>]) -> Result<(u64, Showing<'_>)> {
         let message = record.encode_to_vec();
         let data_bytes = data.iter().map(|part| part.len()).sum::<usize>();
         assert!(
@@ -108,54 +152,77 @@ impl Journal {
         }
         let mut parts = Vec::with_capacity(data.len() + 3);
         let mut tail = self.tail.lock();
-        let number = tail.next_record;
+        let (number, records) = {
+            let mut numbers = self.numbers.lock();
+            let records = match planted(Planted::WaitingLeftBehind) {
+                true => 0,
+                false => numbers.hand_over(&mut tail.carried),
+            };
+            numbers.next_record += 1;
+            (numbers.next_record - 1, records)
+        };
         let head = head(number, &message, data_bytes, crc);
-        let carried = if planted(Planted::WaitingLeftBehind) { 0 } else { tail.waiting.len() };
-        parts.extend([IoSlice::new(&tail.waiting[..carried]), IoSlice::new(&head), IoSlice::new(&message)]);
+        parts.extend([IoSlice::new(&tail.carried), IoSlice::new(&head), IoSlice::new(&message)]);
         parts.extend_from_slice(data);
-        self.volume.write(&*tail.file, &parts, tail.offset, "the journal")?;
-        tail.offset += (carried + HEAD_BYTES + message.len() + data_bytes) as u64;
-        tail.waiting.drain(..carried);
-        tail.next_record += 1;
-        if record.flushed.is_none() {
-            tail.last_update = number;
+        let written = self.volume.write(&*tail.file, &parts, tail.offset, "the journal");
+        drop(parts);
+        if let Err(error) = written {
+            self.numbers.lock().take_back(&mut tail.carried, records, Some(number));
+            return Err(error);
         }
-        Ok(number)
+        tail.offset += (tail.carried.len() + HEAD_BYTES + message.len() + data_bytes) as u64;
+        tail.carried.clear();
+        let mut numbers = self.numbers.lock();
+        numbers.written = tail.offset;
+        if record.flushed.is_none() {
+            numbers.last_update = numbers.last_update.max(number);
+        }
+        drop(numbers);
+        // Before the file can be switched.
+        Ok((number, self.showing.read()))
+    }
+
+    pub fn showing(&self) -> Showing<'_> {
+        self.showing.read()
     }
 
     /// Numbers a record that is written with the next one, or the next flush: the death of the process may
-    /// lose it, but never a later one without it.
-    pub fn append_later(&self, record: &JournalRecord) -> Result<u64> {
+    /// lose it, but never a later one without it. Never waits for the disk, nor for whoever does.
+    pub fn append_later(&self, record: &JournalRecord, _showing: &Showing<'_>) -> u64 {
         let message = record.encode_to_vec();
-        let mut tail = self.tail.lock();
-        // Before this record is among them: a full disk refuses it, and then it must never be read back.
-        if tail.waiting.len() + HEAD_BYTES + message.len() > WAITING_BYTES_MAX {
-            self.write_waiting(&mut tail)?;
-        }
-        let number = tail.next_record;
-        tail.waiting.extend(head(number, &message, 0, checksum(&message)));
-        tail.waiting.extend(message);
-        tail.next_record += 1;
-        tail.last_update = number;
-        Ok(number)
+        let mut numbers = self.numbers.lock();
+        let number = numbers.next_record;
+        numbers.waiting.extend(head(number, &message, 0, checksum(&message)));
+        numbers.waiting.extend(message);
+        numbers.waiting_records += 1;
+        numbers.next_record += 1;
+        numbers.last_update = number;
+        number
     }
 
     fn write_waiting(&self, tail: &mut Tail) -> Result<()> {
-        if !tail.waiting.is_empty() {
-            self.volume.write(&*tail.file, &[IoSlice::new(&tail.waiting)], tail.offset, "the journal")?;
-            tail.offset += tail.waiting.len() as u64;
-            tail.waiting.clear();
+        let records = self.numbers.lock().hand_over(&mut tail.carried);
+        if records == 0 {
+            return Ok(());
         }
+        let parts = [IoSlice::new(&tail.carried)];
+        if let Err(error) = self.volume.write(&*tail.file, &parts, tail.offset, "the journal") {
+            self.numbers.lock().take_back(&mut tail.carried, records, None);
+            return Err(error);
+        }
+        tail.offset += tail.carried.len() as u64;
+        tail.carried.clear();
+        self.numbers.lock().written = tail.offset;
         Ok(())
     }
 
     pub fn last_update(&self) -> u64 {
-        self.tail.lock().last_update
+        self.numbers.lock().last_update
     }
 
     pub fn bytes(&self) -> u64 {
-        let tail = self.tail.lock();
-        tail.offset + tail.waiting.len() as u64
+        let numbers = self.numbers.lock();
+        numbers.written + numbers.waiting.len() as u64
     }
 
     /// Puts every file that may hold unflushed records on the medium.
@@ -182,7 +249,7 @@ impl Journal {
     pub fn prepare(&self) -> Result<Option<Arc<dyn DiskFile>>> {
         let number = {
             let tail = self.tail.lock();
-            if tail.next_record == tail.first_record {
+            if self.numbers.lock().next_record == tail.first_record {
                 return Ok(None);
             }
             tail.number + 1
@@ -190,17 +257,20 @@ impl Journal {
         self.volume.create(&name_of(number)).map(Some)
     }
 
-    /// Following records go to the prepared file. No append may be without its effect in memory meanwhile.
-    /// Without one the current file goes on, with what came since `prepare` found it empty.
-    pub fn rotate(&self, prepared: Option<Arc<dyn DiskFile>>) -> Result<Rotation> {
+    /// Following records go to the prepared file, and those that wait: theirs are the only effects of its records
+    /// that show in memory already. Without one the current file goes on, with what came since `prepare` found it
+    /// empty.
+    pub fn rotate(&self, prepared: Option<Arc<dyn DiskFile>>) -> Rotation {
         let mut tail = self.tail.lock();
+        let _quiet = self.showing.write();
+        let mut numbers = self.numbers.lock();
         if let Some(file) = prepared {
-            self.write_waiting(&mut tail)?;
             tail.unflushed.push(file.clone());
             (tail.file, tail.number, tail.offset) = (file, tail.number + 1, 0);
-            tail.first_record = tail.next_record;
+            tail.first_record = numbers.next_record - numbers.waiting_records;
+            numbers.written = 0;
         }
-        Ok(Rotation { journal: tail.number, first_record: tail.first_record })
+        Rotation { journal: tail.number, first_record: tail.first_record }
     }
 
     /// Removes the files before `journal`.
@@ -315,117 +385,4 @@ impl JournalReader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::{Crash, Disk, MemoryDisk};
-    use wire::message::{JournalCommit, JournalFlushed};
-
-    fn commit(number: u64) -> JournalRecord {
-        let version = Some(wire::message::Version { chain: 1, number });
-        JournalRecord { commit: Some(JournalCommit { chunk: None, version }), ..JournalRecord::default() }
-    }
-
-    fn read_to_the_end(disk: &MemoryDisk, first: u64) -> (Vec<ReadRecord>, bool) {
-        let mut reader = JournalReader::new(disk.open(&name_of(1)).unwrap().unwrap(), first);
-        let records = std::iter::from_fn(|| reader.next().unwrap()).collect();
-        (records, reader.is_followed().unwrap())
-    }
-
-    fn read_all(disk: &MemoryDisk, first: u64) -> Vec<ReadRecord> {
-        read_to_the_end(disk, first).0
-    }
-
-    #[test]
-    fn records_come_back_until_the_first_bad_one() {
-        let disk = MemoryDisk::new(1 << 30);
-        let journal = Journal::start(Arc::new(Volume::new(Arc::new(disk.clone()))), 1, 10).unwrap();
-        let data = vec![9u8; 4096];
-        let mut ends = Vec::new();
-        for number in 10..20 {
-            assert_eq!(journal.append(&commit(number), &[IoSlice::new(&data)]).unwrap(), number);
-            ends.push(journal.bytes());
-        }
-        let flushed =
-            JournalRecord { flushed: Some(JournalFlushed { number: 19 }), ..JournalRecord::default() };
-        journal.append(&flushed, &[]).unwrap();
-        assert_eq!(journal.last_update(), 19);
-        let records = read_all(&disk, 10);
-        assert_eq!(records.len(), 11);
-        assert!(records.iter().take(10).all(|read| read.record == commit(read.number) && read.data == data));
-        assert!(read_all(&disk, 11).is_empty(), "a journal that begins with another record is not read");
-        for (index, end) in ends.iter().enumerate() {
-            let damaged = disk.after(Crash::KeepAll);
-            assert!(damaged.flip_bit(&name_of(1), end - 1, 3));
-            let (records, followed) = read_to_the_end(&damaged, 10);
-            assert_eq!(records.len(), index, "the record with the flipped bit and all after it are cut");
-            assert!(followed, "which shows by those");
-        }
-        let file = disk.open(&name_of(1)).unwrap().unwrap();
-        for length in (0..journal.bytes()).rev().step_by(1000) {
-            file.set_length(length).unwrap();
-            assert!(!read_to_the_end(&disk, 10).1, "the last one is not whole, and nothing is behind it");
-        }
-    }
-
-    #[test]
-    fn what_waits_is_written_before_the_next_record() {
-        let disk = MemoryDisk::new(1 << 30);
-        let journal = Journal::start(Arc::new(Volume::new(Arc::new(disk.clone()))), 1, 10).unwrap();
-        assert_eq!(journal.append_later(&commit(10)).unwrap(), 10);
-        assert_eq!(journal.append_later(&commit(11)).unwrap(), 11);
-        assert_eq!(journal.last_update(), 11);
-        assert_eq!(read_all(&disk, 10).len(), 0, "the death of the process loses both");
-        assert_eq!(journal.append(&commit(12), &[]).unwrap(), 12);
-        let numbers = |records: Vec<ReadRecord>| records.iter().map(|read| read.number).collect::<Vec<_>>();
-        assert_eq!(numbers(read_all(&disk, 10)), [10, 11, 12]);
-        assert_eq!(journal.bytes(), disk.open(&name_of(1)).unwrap().unwrap().length().unwrap());
-
-        journal.append_later(&commit(13)).unwrap();
-        let prepared = journal.prepare().unwrap();
-        let rotation = journal.rotate(prepared).unwrap();
-        assert_eq!((rotation.journal, rotation.first_record), (2, 14));
-        assert_eq!(numbers(read_all(&disk, 10)), [10, 11, 12, 13]);
-
-        for number in 14.. {
-            journal.append_later(&commit(number)).unwrap();
-            let mut reader = JournalReader::new(disk.open(&name_of(2)).unwrap().unwrap(), 14);
-            if reader.next().unwrap().is_some() {
-                assert!((100..200).contains(&number), "they wait for {number} records");
-                break;
-            }
-        }
-    }
-
-    #[test]
-    fn a_waiting_record_that_a_full_disk_refused_is_never_read_back() {
-        let disk = MemoryDisk::new(1 << 30);
-        let journal = Journal::start(Arc::new(Volume::new(Arc::new(disk.clone()))), 1, 10).unwrap();
-        disk.fail_at(1, crate::disk::Fault::NoSpace);
-        let refused = (10..).find(|number| journal.append_later(&commit(*number)).is_err()).unwrap();
-        assert!((100..200).contains(&refused), "they wait for {refused} records");
-        disk.heal();
-        assert_eq!(journal.append(&commit(1000), &[]).unwrap(), refused, "the number is free again");
-        let said: Vec<JournalRecord> = read_all(&disk, 10).into_iter().map(|read| read.record).collect();
-        assert_eq!(said, (10..refused).chain([1000]).map(commit).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_journal_that_goes_on_keeps_what_came_since_it_was_found_empty() {
-        let disk = MemoryDisk::new(1 << 30);
-        let journal = Journal::start(Arc::new(Volume::new(Arc::new(disk.clone()))), 1, 10).unwrap();
-        let prepared = journal.prepare().unwrap();
-        assert!(prepared.is_none());
-        journal.append(&commit(10), &[]).unwrap();
-        let rotation = journal.rotate(prepared).unwrap();
-        assert_eq!((rotation.journal, rotation.first_record), (1, 10), "else it would not be read again");
-    }
-
-    #[test]
-    fn a_record_has_these_bytes() {
-        let message = commit(7).encode_to_vec();
-        assert_eq!(message, [0x12, 6, 0x12, 4, 8, 1, 16, 7]);
-        let head = head(5, &message, 3, 0x0102_0304);
-        assert_eq!(&head[..4], b"CEJ1");
-        assert_eq!(head[4..28], [1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0, 4, 3, 2, 1]);
-    }
-}
+mod tests;

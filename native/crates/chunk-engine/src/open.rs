@@ -22,7 +22,7 @@ use crate::segments::{ExtentAddress, Segments};
 use crate::throttle::Pace;
 use crate::volume::Volume;
 use crate::{catalog, journal, segments, volume};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -130,7 +130,6 @@ impl Engine {
             checkpoint_signal: Signal::default(),
             pace: Pace::default(),
             leaks: Mutex::new(false),
-            recording: RwLock::new(()),
             forgotten: Mutex::new(target.forgotten.unwrap_or_default().into()),
             losses: target.losses + u64::from(!complete),
             tombstones: AtomicU64::new(0),

@@ -106,12 +106,13 @@ impl Core {
             let Some(layout) = active.layouts().find(|layout| layout.version == version).cloned() else {
                 return Ok(0);
             };
-            active.changing = true;
+            (active.changing, active.rewriting) = (true, true);
             layout
         };
         let mended = self.mend_blocks(chunk, &layout, first, bytes);
+        let released = self.end_rewriting(chunk);
         self.end_change(chunk);
-        mended
+        mended.and_then(|mended| released.map(|()| mended))
     }
 
     fn mend_blocks(&self, chunk: ChunkId, layout: &Arc<Layout>, first: u32, bytes: &[u8]) -> Result<u32> {

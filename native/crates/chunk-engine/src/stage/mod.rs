@@ -346,8 +346,7 @@ impl Core {
         stage.channel = recorded.map(ChannelRecord::from);
         let data: Vec<IoSlice<'_>> = images.iter().map(|(_, image)| IoSlice::new(image)).collect();
         let message = JournalRecord { stage: Some(stage), ..JournalRecord::default() };
-        let _recording = self.recording.read();
-        let record = self.journal.append(&message, &data)?;
+        let (record, _showing) = self.journal.append(&message, &data)?;
         layout.record = record;
         self.show(request, layout, record, images);
         if let Some(channel) = channel {
@@ -375,7 +374,8 @@ impl Core {
     fn show(&self, request: &StageRequest<'_>, layout: Layout, record: u64, images: &[(u32, Arc<[u8]>)]) {
         let mut shard = self.index.shard(request.chunk);
         let entry = shard.entries.get_mut(&request.chunk).expect("a chunk that is changed is there");
-        entry.last_record = record;
+        // A commit of an older version may have got the next number meanwhile.
+        entry.last_record = entry.last_record.max(record);
         let active = entry.active.as_mut().expect("a chunk that is changed is active");
         active.protected_length = active.protected_length.max(layout.length);
         active.pending.push_back(Arc::new(layout));

@@ -8,6 +8,7 @@ mod crashes;
 mod disks;
 mod faults;
 mod formats;
+mod hanging;
 mod kill;
 mod pages;
 mod persistence_points;

@@ -34,39 +34,51 @@ fn bytes_of(chunk: ChunkId, number: u64) -> Bytes {
     pattern(chunk.inode * 1000 + number, lengths[(number % 6) as usize])
 }
 
+/// Updates are committed by another thread while the next ones of the same chunks are staged.
 fn writer(engine: &Engine, inode: u64, flushed: &AtomicU64) {
-    for number in 1..=VERSIONS {
-        for index in 0..CHUNKS {
-            let chunk = id(inode, index);
-            let data = [bytes_of(chunk, number)];
-            let meta = engine.meta(chunk);
-            let base = meta.as_ref().map_or(Version::NONE, chunk_engine::ChunkMeta::tip);
-            let shared = StageRequest {
-                chunk,
-                version: version(number),
-                base: Some(base),
-                update: Update::Remove,
-                chunk_size: CHUNK,
-                channel: None,
-                crc: None,
-                commit: false,
-            };
-            // Each version is the whole chunk, so that a reader can tell by its number what it must find.
-            let update = match meta {
-                _ if number.is_multiple_of(7) => Update::Remove,
-                Some(meta) if meta.length as usize <= data[0].len() => {
-                    Update::Write { offset: 0, data: &data }
+    let (staged, to_commit) = std::sync::mpsc::sync_channel::<(ChunkId, u64)>(CHUNKS as usize * 2);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for (chunk, number) in to_commit {
+                engine.commit_soon(chunk, version(number)).unwrap();
+                if number % 10 == 0 && chunk.index == CHUNKS - 1 {
+                    engine.flush().unwrap();
+                    flushed.store(number, Ordering::SeqCst);
                 }
-                _ => Update::Replace { data: &data },
-            };
-            engine.stage(&StageRequest { update, ..shared }).unwrap();
-            engine.commit(chunk, version(number)).unwrap();
+            }
+        });
+        for number in 1..=VERSIONS {
+            for index in 0..CHUNKS {
+                stage(engine, id(inode, index), number);
+                staged.send((id(inode, index), number)).unwrap();
+            }
         }
-        if number % 10 == 0 {
-            engine.flush().unwrap();
-            flushed.store(number, Ordering::SeqCst);
-        }
-    }
+        drop(staged);
+    });
+}
+
+fn stage(engine: &Engine, chunk: ChunkId, number: u64) {
+    let data = [bytes_of(chunk, number)];
+    let meta = engine.meta(chunk);
+    let base = meta.as_ref().map_or(Version::NONE, chunk_engine::ChunkMeta::tip);
+    let shared = StageRequest {
+        chunk,
+        version: version(number),
+        base: Some(base),
+        update: Update::Remove,
+        chunk_size: CHUNK,
+        channel: None,
+        crc: None,
+        commit: false,
+    };
+    let length = meta.map(|meta| meta.pending.last().map_or(meta.length, |pending| pending.length) as usize);
+    // Each version is the whole chunk, so that a reader can tell by its number what it must find.
+    let update = match length {
+        _ if number.is_multiple_of(7) => Update::Remove,
+        Some(length) if length <= data[0].len() => Update::Write { offset: 0, data: &data },
+        _ => Update::Replace { data: &data },
+    };
+    engine.stage(&StageRequest { update, ..shared }).unwrap();
 }
 
 fn reader(engine: &Engine, done: &AtomicBool, seed: u64) -> u64 {

@@ -159,10 +159,11 @@ impl Store {
         })
     }
 
-    /// Under the replica's lock, so without a system call. A process that dies may find the version pending
-    /// again, and rolls it forward like every other (P6).
+    /// Under the replica's lock, perhaps on a network thread, so without a system call, and without waiting for
+    /// anybody who makes one. A process that dies may find the version pending again, and rolls it forward like
+    /// every other (P6).
     pub fn commit(&self, chunk: ChunkId, version: Version) -> Result<()> {
-        self.with(|engine| engine.commit_soon(chunk, version))
+        self.look(|engine| engine.commit_soon(chunk, version))
     }
 
     /// The chunk becomes these bytes, committed by the same record.

@@ -8,6 +8,7 @@ use chunk_engine::{Engine, MemoryDisk};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use transport::TcpTransport;
 use wire::Code;
@@ -239,6 +240,64 @@ fn a_disk_that_hangs_stops_its_own_targets_and_nothing_else() {
     assert_eq!(offline, 2);
     gate.open();
     cluster.wait_serving(3 * CHAINS as usize);
+    model.check(&client);
+}
+
+/// The members of a chain on each disk share the links to their neighbours with those of the other disk: whoever
+/// reads from a link must not wait for either.
+#[test]
+fn while_a_disk_hangs_in_the_middle_of_much_traffic_updates_of_the_healthy_one_are_answered() {
+    let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 2);
+    let gate = Arc::new(Gate::default());
+    cluster.gates.insert(cluster.disk_at(2, 0), gate.clone());
+    cluster.adjust = |config| config.disk_timeout = Duration::from_secs(2);
+    cluster.start_servers();
+    let client = cluster.client(1);
+    let mut model = Model::default();
+    (0..64).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 50_000))));
+    // Chain 4 lies on the disk that hangs, chain 1 on the other one; node 2 is the head of both.
+    assert_eq!([1, 4].map(|chain| client.serving(chain).1[0].node), [2, 2]);
+    let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for thread in 0..16u64 {
+            let (cluster, stop, written) = (&cluster, &stop, &written);
+            scope.spawn(move || {
+                let client = cluster.client(20 + thread as u8);
+                let change = |round: u64| Change::write(round as u32 % 40 * 1000, pattern(round, 3000));
+                for round in 0.. {
+                    let tag = client.tag(4, 0);
+                    // Others may be waiting for the end.
+                    while client.try_update(tag, 4, chunk(thread * 4 + 3), &change(round)).is_err() {
+                        if stop.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    written.fetch_add(1, Ordering::Relaxed);
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+        }
+        while written.load(Ordering::Relaxed) < 500 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        gate.close();
+        let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for round in 0..500u64 {
+                let change = Change::write(round as u32 % 40 * 1000, pattern(round, 3000));
+                model.change(&client, round % 16 * 4, &change);
+            }
+        }));
+        gate.open();
+        stop.store(true, Ordering::Relaxed);
+        answered.expect("they are answered while the other disk hangs");
+    });
+    cluster.wait_serving(3 * CHAINS as usize);
+    for index in (3..64).step_by(4) {
+        model.0.insert(index, client.read(4, chunk(index)).unwrap().to_vec());
+    }
     model.check(&client);
 }
 
