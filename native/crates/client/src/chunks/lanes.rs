@@ -1,6 +1,6 @@
 //! The lanes of all chains, and the updates that travel in them.
 
-use super::lane::{Lane, Ordered, Outcome, Ticket, WHOLE};
+use super::lane::{Lane, NO_FILE, Ordered, Outcome, Started, WHOLE};
 use crate::chain_call::{ChainOperation, Choice, Limits, start};
 use crate::core::Core;
 use crate::done::Done;
@@ -70,30 +70,35 @@ fn pump(core: &Arc<Core>, lane: &SharedLane) {
     loop {
         // The guard must not live while the update starts: it may fail and come back here.
         let next = lane.lock().start();
-        let Some((update, ticket, tag)) = next else { return };
-        let crc = update.data.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
-        start(
-            core,
-            Sent { update, ticket, tag, crc, in_doubt: false, lane: lane.clone(), core: core.clone() },
-        );
+        let Some(started) = next else { return };
+        let crc = started.update.data.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
+        let (lane, sender) = (lane.clone(), core.clone());
+        start(core, Sent { started, closed: 0, crc, in_doubt: false, lane, core: sender });
     }
 }
 
 struct Sent {
-    update: Update,
-    ticket: Ticket,
-    tag: Tag,
+    started: Started<Update>,
+    /// Of the channels that must be closed before it.
+    closed: usize,
     crc: u32,
     in_doubt: bool,
     lane: SharedLane,
     core: Arc<Core>,
 }
 
+impl Sent {
+    /// The tag of what is sent before it and changes nothing, if that is not over yet.
+    fn closing(&self) -> Option<Tag> {
+        self.started.close.get(self.closed).copied()
+    }
+}
+
 impl ChainOperation for Sent {
     type Request = m::UpdateRequest;
 
     fn chain(&self) -> u32 {
-        self.update.chain
+        self.started.update.chain
     }
 
     fn choice(&self) -> Choice {
@@ -101,47 +106,63 @@ impl ChainOperation for Sent {
     }
 
     fn limits(&self) -> &Limits {
-        &self.update.limits
+        &self.started.update.limits
     }
 
     fn client(&self) -> Option<ClientId> {
-        Some(self.tag.client)
+        Some(self.started.tag.client)
     }
 
     fn request(&mut self, chain: &m::Chain) -> m::UpdateRequest {
-        let update = &self.update;
-        m::UpdateRequest {
+        let update = &self.started.update;
+        let request = m::UpdateRequest {
             chain: update.chain,
             chain_version: chain.version,
-            chunk: Some(update.chunk.into()),
-            tag: Some(self.tag.into()),
-            kind: update.kind as i32,
-            offset: update.offset,
-            length: update.length,
-            crc: self.crc,
-            flush: update.flush,
             chunk_size: update.chunk_size,
             ..Default::default()
+        };
+        match self.closing() {
+            Some(tag) => m::UpdateRequest {
+                chunk: Some(NO_FILE.into()),
+                tag: Some(tag.into()),
+                kind: UpdateKind::UpdateRemove as i32,
+                ..request
+            },
+            None => m::UpdateRequest {
+                chunk: Some(update.chunk.into()),
+                tag: Some(self.started.tag.into()),
+                kind: update.kind as i32,
+                offset: update.offset,
+                length: update.length,
+                crc: self.crc,
+                flush: update.flush,
+                ..request
+            },
         }
     }
 
     fn payload(&self) -> Vec<Bytes> {
-        self.update.data.clone()
+        if self.closing().is_some() { Vec::new() } else { self.started.update.data.clone() }
     }
 
     fn in_doubt(&mut self) {
-        self.in_doubt = true;
+        // Of what changes nothing there is no doubt.
+        self.in_doubt = self.closing().is_none();
     }
 
-    fn finish(self, result: Result<(m::UpdateReply, Bytes)>) {
+    fn finish(mut self, result: Result<(m::UpdateReply, Bytes)>) {
+        if self.closing().is_some() && result.is_ok() {
+            self.closed += 1;
+            return start(&self.core.clone(), self);
+        }
         let outcome = match (&result, self.in_doubt) {
             (Ok(_), _) => Outcome::Applied,
             (Err(_), true) => Outcome::Doubtful,
             (Err(_), false) => Outcome::Refused,
         };
-        self.lane.lock().finish(self.ticket, outcome);
+        self.lane.lock().finish(self.started.ticket, self.closed, outcome);
         // First the completion, whose memory the next update may need, then the next update.
-        self.update.done.tell(result.map(|(reply, _)| reply));
+        self.started.update.done.tell(result.map(|(reply, _)| reply));
         pump(&self.core, &self.lane);
     }
 }

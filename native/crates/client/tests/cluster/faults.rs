@@ -1,6 +1,7 @@
 //! Servers die and lie; the client goes on, and every acknowledged byte is there.
 
 use crate::harness::{CHUNK, Cluster, INODE, Mirror, layout, pattern};
+use crate::held::{Hold, HoldingTransport};
 use bytes::Bytes;
 use client::{Caller, Cancel, Client};
 use std::os::unix::fs::FileExt;
@@ -218,4 +219,50 @@ fn without_servers_operations_end_at_their_time_and_when_they_are_cancelled() {
     // Whatever became of it, it does not come behind a later write.
     file.write(0, pattern(6, 1000));
     file.check();
+}
+
+/// Writes of one chunk whose requests get lost are given up. When the program writes there again, or cuts the file,
+/// and that is acknowledged, the lost requests change nothing any more, whenever they arrive (P7).
+#[test]
+fn lost_requests_that_arrive_late_change_nothing_that_was_acknowledged_since() {
+    let cluster = Cluster::start();
+    let network = HoldingTransport::over(cluster.transport.clone());
+    let client = Client::connect_over(network.clone(), cluster.config()).unwrap();
+    let mut file = Mirror::new(&client, INODE);
+    file.write(0, pattern(1, 1000));
+    let lose = |file: &Mirror| {
+        network.hold(Hold::Requests(MessageKind::KindUpdate));
+        let cancel = Cancel::new();
+        std::thread::scope(|scope| {
+            for place in 0..8u64 {
+                let caller = Caller { cancel: Some(cancel.clone()), ..Caller::default() };
+                scope.spawn(move || {
+                    let data = vec![Bytes::from(pattern(10 + place, 100))];
+                    let result = file.chunks.write_wait(&caller, INODE, &layout(), place * 100, data);
+                    assert_eq!(result.unwrap_err().code, Code::Interrupted);
+                });
+            }
+            // Each of them has been sent, most more than once.
+            network.wait_held(32);
+            cancel.cancel();
+        });
+        network.hold(Hold::Nothing);
+    };
+    lose(&file);
+    // In another order than before, within one of them, over two, and over all.
+    for (seed, (offset, length)) in [(300, 100), (110, 20), (550, 150), (0, 800)].into_iter().enumerate() {
+        file.write(offset, pattern(20 + seed as u64, length));
+    }
+    assert!(network.release() >= 32);
+    file.check();
+    lose(&file);
+    file.chunks.truncate(&Caller::default(), INODE, &layout(), Some(1000), 50).unwrap();
+    file.bytes.truncate(50);
+    assert!(network.release() >= 32);
+    file.check();
+    assert_eq!(file.read(0, 1000).unwrap()[50..], [0; 950], "nothing is behind the new end");
+    lose(&file);
+    file.chunks.remove(&Caller::default(), INODE, &layout(), 1000).unwrap();
+    assert!(network.release() >= 32);
+    assert_eq!(file.read(0, 1000).unwrap(), [0; 1000]);
 }

@@ -5,6 +5,7 @@ mod chunks;
 mod faults;
 mod growth;
 mod harness;
+mod held;
 mod manager;
 mod meta;
 mod names;
