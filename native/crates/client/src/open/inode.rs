@@ -58,8 +58,10 @@ pub(crate) struct Known {
     gates: u32,
     /// Truncations that wait until no write is in the air. As many as gates.
     at_quiet: Vec<AtQuiet>,
-    /// Chain → oldest durability epoch under which a write was acknowledged that no flush covers yet (P11).
-    epochs: BTreeMap<u32, u64>,
+    /// Chain and durability epoch → the last write acknowledged under it that no flush covers yet (P11). As many as
+    /// there were total outages since the last flush.
+    unflushed: BTreeMap<(u32, u64), u64>,
+    acknowledged: u64,
     /// Times that acknowledged bytes were perhaps lost; each handle reports each once.
     pub losses: u64,
     pub files: Vec<Weak<OpenFile>>,
@@ -87,7 +89,8 @@ impl InodeState {
             next_write: 0,
             gates: 0,
             at_quiet: Vec::new(),
-            epochs: BTreeMap::new(),
+            unflushed: BTreeMap::new(),
+            acknowledged: 0,
             losses: 0,
             files: Vec::new(),
             attributes,
@@ -165,9 +168,9 @@ impl Known {
         self.last_write = Some(Instant::now());
         self.allocated_delta += acked.allocated_delta;
         self.unreported.get_or_insert_with(Instant::now);
-        for &(chain, epoch) in &acked.epochs {
-            let oldest = self.epochs.entry(chain).or_insert(epoch);
-            *oldest = epoch.min(*oldest);
+        self.acknowledged += 1;
+        for &place in &acked.epochs {
+            self.unflushed.insert(place, self.acknowledged);
         }
     }
 
@@ -273,16 +276,23 @@ impl Known {
         self.unreported.get_or_insert_with(Instant::now);
     }
 
-    pub fn take_epochs(&mut self) -> BTreeMap<u32, u64> {
-        std::mem::take(&mut self.epochs)
+    /// Writes acknowledged so far: what a flush covers that begins now.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
-    /// A flush failed: what it should have covered is still to be answered for.
-    pub fn put_back_epochs(&mut self, epochs: &BTreeMap<u32, u64>) {
-        for (&chain, &epoch) in epochs {
-            let oldest = self.epochs.entry(chain).or_insert(epoch);
-            *oldest = epoch.min(*oldest);
+    /// These chains have flushed, each in this durability epoch, what was acknowledged before `covered`. What was
+    /// acknowledged in an earlier epoch and not flushed in it is perhaps lost. It stays until here, so that of several
+    /// flushes at a time the first one to end counts it, whichever that is, and only that one.
+    pub fn flushed(&mut self, chains: &[(u32, u64)], covered: u64) {
+        let mut lost = false;
+        for &(chain, epoch) in chains {
+            self.unflushed.retain(|&(other, acked), write| {
+                lost |= other == chain && acked < epoch;
+                other != chain || acked > epoch || acked == epoch && *write > covered
+            });
         }
+        self.losses += u64::from(lost);
     }
 }
 
@@ -315,7 +325,7 @@ mod tests {
         known.put_back(&report);
         assert_eq!(known.take_report().unwrap().allocated_delta, 8192);
         known.told(&report, 1);
-        assert_eq!(known.take_epochs(), BTreeMap::from([(3, 4)]), "the oldest epoch counts");
+        assert_eq!(known.unflushed, BTreeMap::from([((3, 4), 2), ((3, 5), 1)]));
     }
 
     #[test]
@@ -337,6 +347,32 @@ mod tests {
     }
 
     #[test]
+    fn of_flushes_at_a_time_one_counts_a_loss_and_none_what_it_does_not_cover() {
+        let state = InodeState::new(inode(1, 1, 10));
+        let write = |epoch| state.end_write(state.begin_write(), Some(&acked(100, epoch)));
+        let flushed = |chains: &[(u32, u64)], covered| {
+            let mut known = state.known.lock();
+            known.flushed(chains, covered);
+            (known.losses, known.unflushed.keys().copied().collect::<Vec<_>>())
+        };
+        write(1);
+        let both = state.known.lock().acknowledged();
+        // After an outage, while both flushes are in the air.
+        write(2);
+        assert_eq!(flushed(&[(4, 9)], both), (0, vec![(3, 1), (3, 2)]), "another chain");
+        assert_eq!(flushed(&[(3, 2)], both), (1, vec![(3, 2)]), "written behind the flush");
+        assert_eq!(flushed(&[(3, 2)], both), (1, vec![(3, 2)]));
+        // Another outage: what was acknowledged in it before the flush was told is not lost.
+        write(3);
+        assert_eq!(flushed(&[(3, 2)], both + 1), (1, vec![(3, 3)]));
+        write(3);
+        assert_eq!(flushed(&[(3, 3)], both + 2), (1, vec![(3, 3)]));
+        assert_eq!(flushed(&[(3, 3)], both + 3), (1, vec![]));
+        write(3);
+        assert_eq!(flushed(&[(3, 5)], both + 4), (2, vec![]));
+    }
+
+    #[test]
     fn a_failed_write_changes_nothing() {
         let state = InodeState::new(inode(1, 1, 10));
         state.end_write(state.begin_write(), None);
@@ -355,7 +391,7 @@ mod tests {
         assert_eq!(known.length(), 100, "else its bytes would show when the file grows");
         let report = known.take_report().unwrap();
         assert_eq!((report.length, report.allocated_delta), (100, 4096));
-        assert_eq!(known.take_epochs(), BTreeMap::from([(3, 5)]));
+        assert_eq!(known.unflushed, BTreeMap::from([((3, 5), 1)]));
     }
 
     #[test]

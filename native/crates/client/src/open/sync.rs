@@ -7,7 +7,6 @@ use crate::chunks::Chunks;
 use crate::done::Done;
 use crate::metadata::{CallOptions, Pending};
 use crate::waiter::wait;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wire::message as m;
@@ -27,22 +26,16 @@ impl OpenFile {
 
     fn flush_and_report(self: &Arc<Self>, caller: &Caller) -> Result<()> {
         let layout = self.layout()?;
-        let (length, epochs) = {
-            let mut known = self.state.known.lock();
-            (known.length(), known.take_epochs())
+        let (length, covered) = {
+            let known = self.state.known.lock();
+            (known.length(), known.acknowledged())
         };
         let chunks = Chunks { core: self.core.clone() };
         let limits = self.core.limits(caller.cancel.clone());
         let flushed = wait(caller.cancel.as_ref(), |done| {
             chunks.flush_within(limits, &layout, length, Done::new(done));
-        });
-        match flushed {
-            Ok(flushed) => self.note_flush(&epochs, &flushed),
-            Err(error) => {
-                self.state.known.lock().put_back_epochs(&epochs);
-                return Err(error);
-            }
-        }
+        })?;
+        self.state.known.lock().flushed(&flushed, covered);
         let report = self.claim_report();
         wait(None, |done| self.send_report(caller, report, true, done))
     }
@@ -64,23 +57,6 @@ impl OpenFile {
         })?;
         self.note_reply(answer);
         Ok(())
-    }
-
-    /// Compares the epochs of the flush with those of the writes that it covers.
-    fn note_flush(&self, acked: &BTreeMap<u32, u64>, flushed: &[(u32, u64)]) {
-        let mut known = self.state.known.lock();
-        let lost = flushed.iter().any(|(chain, epoch)| acked.get(chain).is_some_and(|acked| acked < epoch));
-        if lost {
-            known.losses += 1;
-        }
-        // Written behind the length that was flushed: a later flush answers for it.
-        let covered = |chain: &u32| flushed.iter().any(|(other, _)| other == chain);
-        let rest = acked
-            .iter()
-            .filter(|(chain, _)| !covered(chain))
-            .map(|(&chain, &epoch)| (chain, epoch))
-            .collect();
-        known.put_back_epochs(&rest);
     }
 
     fn report_loss(&self) -> Result<()> {

@@ -13,6 +13,8 @@ pub enum Hold {
     Nothing,
     /// Requests of this kind: told to the client as lost, and not arrived yet.
     Requests(MessageKind),
+    /// Answers to requests of this kind, which arrive.
+    Answers(MessageKind),
 }
 
 type Then = Box<dyn FnOnce() + Send>;
@@ -89,6 +91,11 @@ impl Connection for HoldingConnection {
                 };
                 self.state.lock().held.push(Box::new(late));
                 done(Err(Error::new(Code::ConnectionLost, "held back")));
+            }
+            Hold::Answers(kind) if kind == out.kind => {
+                let state = self.state.clone();
+                let held = move |result| state.lock().held.push(Box::new(move || done(result)));
+                self.inner.call(request_id, out, Box::new(held));
             }
             _ => self.inner.call(request_id, out, done),
         }

@@ -9,3 +9,4 @@ mod held;
 mod manager;
 mod meta;
 mod names;
+mod reports;

@@ -10,9 +10,9 @@ use std::time::Duration;
 use wire::Code;
 use wire::message::{Layout, MessageKind, SetAttributesRequest};
 
-const WRITE: u32 = OFlags::RDWR.bits();
+pub const WRITE: u32 = OFlags::RDWR.bits();
 
-fn start() -> (Cluster, TestMeta, Arc<Client>) {
+pub fn start() -> (Cluster, TestMeta, Arc<Client>) {
     let cluster = Cluster::start();
     let meta = TestMeta::start(&*cluster.transport, layout());
     cluster.manager.add_meta(&meta.address);
@@ -20,20 +20,20 @@ fn start() -> (Cluster, TestMeta, Arc<Client>) {
     (cluster, meta, client)
 }
 
-fn client_of(cluster: &Cluster, io_timeout: Duration) -> Arc<Client> {
+pub fn client_of(cluster: &Cluster, io_timeout: Duration) -> Arc<Client> {
     let config = Config { without_names: false, io_timeout, ..cluster.config() };
     Client::connect_over(cluster.transport.clone(), config).unwrap()
 }
 
-fn caller() -> Caller {
+pub fn caller() -> Caller {
     Caller::default()
 }
 
-fn create(client: &Client, name: &str) -> Arc<OpenFile> {
+pub fn create(client: &Client, name: &str) -> Arc<OpenFile> {
     client.create(&caller(), ROOT, name.as_bytes(), 0o644, WRITE).unwrap().0
 }
 
-fn write(file: &Arc<OpenFile>, offset: u64, data: Vec<u8>) {
+pub fn write(file: &Arc<OpenFile>, offset: u64, data: Vec<u8>) {
     file.write_wait(&caller(), offset, vec![Bytes::from(data)]).unwrap();
 }
 
@@ -349,26 +349,6 @@ fn a_service_that_forgot_us_is_told_what_is_open() {
 }
 
 #[test]
-fn reports_go_before_what_depends_on_them() {
-    let (_cluster, meta, client) = start();
-    let file = create(&client, "a");
-    for round in 1..=20u64 {
-        write(&file, round * 10, b"x".to_vec());
-        assert_eq!(client.stat(&caller(), file.inode()).unwrap().length, round * 10 + 1);
-    }
-    // Nobody asks: others learn of it all the same, soon.
-    write(&file, 1000, b"x".to_vec());
-    while meta.inode(file.inode()).length != 1001 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    // Perhaps again: that report may not be answered yet.
-    file.report(&caller()).unwrap();
-    let reports = meta.executed(MessageKind::KindReport);
-    file.report(&caller()).unwrap();
-    assert_eq!(meta.executed(MessageKind::KindReport), reports, "nothing new, nothing to tell");
-}
-
-#[test]
 fn a_cancelled_open_leaves_no_session_and_a_silent_service_times_out() {
     let (cluster, meta, _client) = start();
     let client = client_of(&cluster, Duration::from_millis(400));
@@ -395,49 +375,6 @@ fn a_cancelled_open_leaves_no_session_and_a_silent_service_times_out() {
     }
     assert_eq!(meta.state.lock().sessions.len(), 1);
     client.stat(&caller(), file.inode()).unwrap();
-}
-
-#[test]
-fn fsync_flushes_then_reports_and_tells_a_loss_once() {
-    let (mut cluster, meta, client) = start();
-    let file = create(&client, "a");
-    let second = client.open(&caller(), file.inode(), WRITE).unwrap();
-    let data = pattern(1, 2 * CHUNK as usize);
-    write(&file, 0, data.clone());
-    file.fsync(&caller()).unwrap();
-    assert_eq!(meta.inode(file.inode()).length, data.len() as u64);
-    assert_eq!(meta.state.lock().durable_reports, 1);
-    write(&file, 5, b"acknowledged".to_vec());
-    // Every process dies, no machine does: nothing is lost.
-    (1..=3).for_each(|node| cluster.kill(node));
-    (1..=3).for_each(|node| cluster.start_server(node));
-    cluster.wait_serving();
-    file.fsync(&caller()).unwrap();
-    write(&file, 5, b"acknowledged again".to_vec());
-    // Every machine dies: what was not flushed may be gone, so the next fsync says so on each handle, once
-    // (P11).
-    (1..=3).for_each(|node| cluster.kill(node));
-    cluster.boot_id = "boot-2".into();
-    (1..=3).for_each(|node| cluster.start_server(node));
-    cluster.wait_serving();
-    assert_eq!(file.fsync(&caller()).unwrap_err().code, Code::DurabilityLost);
-    file.fsync(&caller()).unwrap();
-    assert_eq!(second.fsync(&caller()).unwrap_err().code, Code::DurabilityLost);
-    second.fsync(&caller()).unwrap();
-    let third = client.open(&caller(), file.inode(), WRITE).unwrap();
-    third.fsync(&caller()).unwrap();
-}
-
-#[test]
-fn a_stopped_client_reports_what_is_open_and_ends_what_waits() {
-    let (cluster, meta, client) = start();
-    let file = create(&client, "a");
-    write(&file, 0, b"last words".to_vec());
-    client.stop();
-    assert_eq!(meta.inode(file.inode()).length, 10);
-    assert_eq!(client.stat(&caller(), file.inode()).unwrap_err().code, Code::Unreachable);
-    assert!(file.read_wait(&caller(), 0, 1).is_err());
-    drop(cluster);
 }
 
 #[test]
