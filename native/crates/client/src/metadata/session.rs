@@ -1,7 +1,8 @@
 //! The session with the metadata service: one connection with many requests in the air, numbered so that each
 //! is executed once whatever happens to connections and the service (P17). Requests leave in the order of
 //! submission, and again in that order after a reconnect, so that a length report is before the request that
-//! depends on it.
+//! depends on it. But for two: urgent ones go first, and a patient close may rest while requests pass it that do the
+//! same whether the file is still open or not. So nothing may be sent in the name of a handle that was closed.
 
 use super::pending::Pending;
 use super::window::{Place, Sending, Submitted, Window};

@@ -11,7 +11,8 @@ use wire::Result;
 use wire::message as m;
 
 impl OpenFile {
-    /// Once; a second close does nothing. Waits for this client's writes of the inode that are in the air.
+    /// Once; a second close does nothing. Not while a write of this handle is in the air: what it adds would not be
+    /// told.
     pub fn close(self: &Arc<Self>, caller: &Caller, done: impl FnOnce(Result<()>) + Send + 'static) {
         self.end(caller, false, done);
     }
@@ -52,6 +53,8 @@ impl OpenFile {
         self.core.session.submit(&Pending::new(caller, options, make, answered));
     }
 
+    /// Waits for this client's writes of the inode that are in the air.
+    ///
     /// # Errors
     /// When the service does not answer in time.
     pub fn close_wait(self: &Arc<Self>, caller: &Caller) -> Result<()> {

@@ -8,6 +8,7 @@ use crate::chunks::Chunks;
 use crate::core::Core;
 use crate::metadata::{CallOptions, Pending};
 use crate::waiter::wait;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ impl Core {
     /// must not keep a process from ending. What is not heard then is found on the chains, as after a death.
     pub fn report_all(self: &Arc<Self>) {
         let (sender, answers) = mpsc::channel();
-        for file in self.inodes.files() {
+        for file in self.inodes.all().iter().filter_map(|state| writer(state)) {
             let report = file.state.known.lock().take_report();
             if report.is_some() {
                 let sender = sender.clone();
@@ -61,11 +62,7 @@ impl Core {
     }
 
     fn report_state(self: &Arc<Self>, state: &Arc<InodeState>) {
-        let writer = {
-            let known = state.known.lock();
-            known.files.iter().filter_map(Weak::upgrade).find(|file| writes(file.flags))
-        };
-        let Some(file) = writer else { return };
+        let Some(file) = writer(state) else { return };
         let Some(report) = state.known.lock().take_report() else { return };
         file.send_report(&Caller::default(), Some(report), false, |result| {
             if let Err(error) = result {
@@ -73,6 +70,14 @@ impl Core {
             }
         });
     }
+}
+
+/// Whose session the service takes a report from: not that of a reader, nor of a handle whose close may reach the
+/// service before the report.
+fn writer(state: &InodeState) -> Option<Arc<OpenFile>> {
+    let known = state.known.lock();
+    let open = |file: &Arc<OpenFile>| writes(file.flags) && !file.closed.load(Ordering::Acquire);
+    known.files.iter().filter_map(Weak::upgrade).find(open)
 }
 
 impl OpenFile {

@@ -150,6 +150,11 @@ impl State {
         known.then_some(()).ok_or_else(|| Error::new(Code::BadHandle, format!("session {session}")))
     }
 
+    fn is_writer(&self, session: u64) -> bool {
+        let writes = (OFlags::WRONLY | OFlags::RDWR).bits();
+        self.sessions.get(&session).is_some_and(|(_, flags)| flags & writes != 0)
+    }
+
     fn execute(&mut self, kind: MessageKind, message: bytes::Bytes, layout: m::Layout) -> Result<Vec<u8>> {
         let body = |inode: m::Inode| encode(m::InodeReply { header: None, inode: Some(inode) });
         let (inode, answer) = match kind {
@@ -174,6 +179,9 @@ impl State {
             MessageKind::KindReport => {
                 let request: m::ReportRequest = decode(message)?;
                 self.session(request.session)?;
+                if request.report.is_some() && !self.is_writer(request.session) {
+                    return Err(Error::new(Code::BadHandle, "not open for writing"));
+                }
                 self.durable_reports += usize::from(request.durable);
                 (request.inode, body(self.apply(request.inode, request.report)?))
             }

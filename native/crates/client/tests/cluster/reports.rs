@@ -5,6 +5,7 @@ use crate::held::{Hold, HoldingTransport};
 use crate::meta::TestMeta;
 use crate::names::{WRITE, caller, create, start, write};
 use client::{Client, Config};
+use rustix::fs::OFlags;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::Code;
@@ -37,6 +38,24 @@ fn reports_go_before_what_depends_on_them() {
     let reports = meta.executed(MessageKind::KindReport);
     file.report(&caller()).unwrap();
     assert_eq!(meta.executed(MessageKind::KindReport), reports, "nothing new, nothing to tell");
+}
+
+#[test]
+fn a_report_is_told_through_a_handle_that_is_open() {
+    let (_cluster, meta, network, client) = start_holding();
+    let reader = client.open(&caller(), create(&client, "a").inode(), OFlags::RDONLY.bits()).unwrap();
+    let closed = client.open(&caller(), reader.inode(), WRITE).unwrap();
+    let file = client.open(&caller(), reader.inode(), WRITE).unwrap();
+    network.hold(Hold::Answers(MessageKind::KindClose));
+    closed.close(&caller(), drop);
+    network.wait_held(1);
+    write(&file, 0, b"abc".to_vec());
+    client.stat(&caller(), file.inode()).unwrap();
+    assert_eq!(meta.inode(file.inode()).length, 3);
+    network.hold(Hold::Nothing);
+    network.release();
+    file.close_wait(&caller()).unwrap();
+    drop(reader);
 }
 
 #[test]
@@ -98,7 +117,10 @@ fn of_two_fsyncs_at_a_time_both_tell_a_loss() {
 #[test]
 fn a_stopped_client_reports_what_is_open_and_ends_what_waits() {
     let (cluster, meta, client) = start();
-    let file = create(&client, "a");
+    // The service takes reports from writers only.
+    let inode = create(&client, "a").inode();
+    let _reader = client.open(&caller(), inode, OFlags::RDONLY.bits()).unwrap();
+    let file = client.open(&caller(), inode, WRITE).unwrap();
     write(&file, 0, b"last words".to_vec());
     client.stop();
     assert_eq!(meta.inode(file.inode()).length, 10);
