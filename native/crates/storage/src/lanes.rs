@@ -6,12 +6,13 @@
 
 use crate::threads::Threads;
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-type Task = Box<dyn FnOnce() + Send>;
+type Task = Box<dyn FnOnce(&Turn<'_>) + Send>;
 
 /// Tasks that a thread takes at once: a few, because the messages of the first wait for the last.
 const TOGETHER_MAX: usize = 8;
@@ -33,8 +34,8 @@ struct Waiting {
 #[derive(Default)]
 struct Lane {
     waiting: VecDeque<Waiting>,
-    /// A thread has tasks of it.
-    taken: bool,
+    /// Who has a task of it: a thread, and whoever a task left it to.
+    holders: u32,
 }
 
 struct State {
@@ -42,6 +43,8 @@ struct State {
     /// Lanes that no thread has taken and where something waits, the one that waits longest first.
     ready: VecDeque<usize>,
     load: Load,
+    /// Lanes that somebody else works for.
+    kept: usize,
     /// Threads that were woken and have not noticed yet.
     woken: usize,
     /// When a thread took tasks last.
@@ -76,18 +79,70 @@ struct Shared {
     finished: Condvar,
 }
 
-/// What a thread took: the tasks, and the lanes that others must leave alone until they are done.
+/// Of a task: its lane, in which nothing else runs meanwhile.
+pub struct Turn<'a> {
+    shared: &'a Arc<Shared>,
+    lane: usize,
+    kept: Cell<bool>,
+}
+
+impl Turn<'_> {
+    /// The lane stays taken, also when the task ends: what must wait for others goes on elsewhere, and holds up
+    /// neither the thread nor the tasks that it took together with this one.
+    pub fn keep(&self) -> Kept {
+        self.kept.set(true);
+        let mut state = self.shared.state.lock();
+        state.kept += 1;
+        state.lanes[self.lane].holders += 1;
+        Kept { shared: self.shared.clone(), lane: self.lane }
+    }
+}
+
+/// Dropping it lets the lane's next tasks run.
+pub struct Kept {
+    shared: Arc<Shared>,
+    lane: usize,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.kept -= 1;
+        state.release(self.lane);
+        if state.is_idle() {
+            self.shared.finished.notify_all();
+        } else if state.load.tasks > 0 && !state.closed {
+            self.shared.wake(state);
+        }
+    }
+}
+
+/// What a thread took: tasks in the order of their lanes, and how many of each lane.
 #[derive(Default)]
 struct Batch {
-    tasks: Vec<Task>,
-    lanes: Vec<usize>,
+    tasks: VecDeque<Waiting>,
+    lanes: VecDeque<(usize, usize)>,
+    /// Lanes that are done with, and what was taken of them and did not run: a task before it kept the lane.
+    done: Vec<(usize, Vec<Waiting>)>,
 }
 
 impl Batch {
-    fn run(&mut self) {
+    fn run(&mut self, shared: &Arc<Shared>) {
         match self.tasks.len() {
-            1 => self.tasks.pop().expect("there is one")(),
-            _ => transport::together(|| self.tasks.drain(..).for_each(|task| task())),
+            1 => self.run_all(shared),
+            _ => transport::together(|| self.run_all(shared)),
+        }
+    }
+
+    fn run_all(&mut self, shared: &Arc<Shared>) {
+        while let Some((lane, mut left)) = self.lanes.pop_front() {
+            let turn = Turn { shared, lane, kept: Cell::new(false) };
+            while left > 0 && !turn.kept.get() {
+                let waiting = self.tasks.pop_front().expect("as many as were taken of the lanes");
+                (waiting.task)(&turn);
+                left -= 1;
+            }
+            self.done.push((lane, self.tasks.drain(..left).collect()));
         }
     }
 }
@@ -98,30 +153,40 @@ impl State {
         while batch.tasks.len() < TOGETHER_MAX && bytes < TOGETHER_BYTES_MAX {
             let Some(number) = self.ready.pop_front() else { break };
             let lane = &mut self.lanes[number];
-            lane.taken = true;
-            batch.lanes.push(number);
+            lane.holders = 1;
+            let before = batch.tasks.len();
             while batch.tasks.len() < TOGETHER_MAX && bytes < TOGETHER_BYTES_MAX {
                 let Some(waiting) = lane.waiting.pop_front() else { break };
                 bytes += waiting.bytes;
-                batch.tasks.push(waiting.task);
+                batch.tasks.push_back(waiting);
             }
+            batch.lanes.push_back((number, batch.tasks.len() - before));
         }
         self.load.tasks -= batch.tasks.len();
         self.load.bytes -= bytes;
     }
 
     fn give_back(&mut self, batch: &mut Batch) {
-        for number in batch.lanes.drain(..) {
-            let lane = &mut self.lanes[number];
-            lane.taken = false;
-            if !lane.waiting.is_empty() {
-                self.ready.push_back(number);
+        for (number, left) in batch.done.drain(..) {
+            for waiting in left.into_iter().rev() {
+                self.load.tasks += 1;
+                self.load.bytes += waiting.bytes;
+                self.lanes[number].waiting.push_front(waiting);
             }
+            self.release(number);
+        }
+    }
+
+    fn release(&mut self, number: usize) {
+        let lane = &mut self.lanes[number];
+        lane.holders -= 1;
+        if lane.holders == 0 && !lane.waiting.is_empty() {
+            self.ready.push_back(number);
         }
     }
 
     fn is_idle(&self) -> bool {
-        self.load.working == 0 && self.load.tasks == 0
+        self.load.working == 0 && self.load.tasks == 0 && self.kept == 0
     }
 }
 
@@ -134,7 +199,7 @@ impl Shared {
         state.load.tasks += 1;
         state.load.bytes += waiting.bytes;
         let lane = &mut state.lanes[number];
-        let first = lane.waiting.is_empty() && !lane.taken;
+        let first = lane.waiting.is_empty() && lane.holders == 0;
         lane.waiting.push_back(waiting);
         if first {
             state.ready.push_back(number);
@@ -152,7 +217,7 @@ impl Shared {
         }
     }
 
-    fn work(&self) {
+    fn work(self: &Arc<Self>) {
         let mut batch = Batch::default();
         let mut state = self.state.lock();
         while !state.closed {
@@ -168,7 +233,7 @@ impl Shared {
                 }
                 state.taken_at = Instant::now();
                 drop(state);
-                batch.run();
+                batch.run(self);
                 state = self.state.lock();
                 state.give_back(&mut batch);
             }
@@ -213,6 +278,7 @@ impl Lanes {
             lanes: (0..LANES).map(|_| Lane::default()).collect(),
             ready: VecDeque::new(),
             load: Load::default(),
+            kept: 0,
             woken: 0,
             taken_at: Instant::now(),
             closed: false,
@@ -225,7 +291,7 @@ impl Lanes {
     }
 
     /// Behind what was pushed before under the same key. `bytes`: how much there is to store.
-    pub fn push(&self, key: impl Hash, bytes: usize, task: impl FnOnce() + Send + 'static) {
+    pub fn push(&self, key: impl Hash, bytes: usize, task: impl FnOnce(&Turn<'_>) + Send + 'static) {
         let lane = self.hasher.hash_one(key) as usize % LANES;
         self.shared.push(lane, Waiting { task: Box::new(task), bytes });
     }
@@ -269,7 +335,7 @@ mod tests {
             for number in 0..5_000u32 {
                 let seen = seen.clone();
                 let key = number as usize % keys;
-                lanes.push(key, number as usize % 3 * 40_000, move || {
+                lanes.push(key, number as usize % 3 * 40_000, move |_| {
                     if number % 7 == 0 {
                         std::thread::yield_now();
                     }
@@ -299,17 +365,17 @@ mod tests {
             let keys = keys(&lanes, count);
             let (done, all_done) = mpsc::channel();
             let first_done = done.clone();
-            lanes.push(keys[0], 0, move || {
+            lanes.push(keys[0], 0, move |_| {
                 started.send(()).unwrap();
                 gate.recv().unwrap();
                 first_done.send("first").unwrap();
             });
             starts.recv().unwrap();
             let second_done = done.clone();
-            lanes.push(keys[0], 0, move || second_done.send("second").unwrap());
+            lanes.push(keys[0], 0, move |_| second_done.send("second").unwrap());
             for key in &keys[1..] {
                 let done = done.clone();
-                lanes.push(key, bytes, move || done.send("other").unwrap());
+                lanes.push(key, bytes, move |_| done.send("other").unwrap());
             }
             for _ in &keys[1..] {
                 assert_eq!(all_done.recv(), Ok("other"));
@@ -326,12 +392,12 @@ mod tests {
         let (opens, gate) = mpsc::channel::<()>();
         let (done, is_done) = mpsc::channel();
         let keys = keys(&lanes, 2);
-        lanes.push(keys[0], 0, move || {
+        lanes.push(keys[0], 0, move |_| {
             started.send(()).unwrap();
             gate.recv().unwrap();
         });
         starts.recv().unwrap();
-        lanes.push(keys[1], 0, move || done.send(()).unwrap());
+        lanes.push(keys[1], 0, move |_| done.send(()).unwrap());
         while is_done.try_recv().is_err() {
             lanes.look();
         }
@@ -358,17 +424,68 @@ mod tests {
         let (opens, gate) = mpsc::channel::<()>();
         let done = Arc::new(Mutex::new(Vec::new()));
         let (first, second) = (done.clone(), done.clone());
-        lanes.push(1, 0, move || {
+        lanes.push(1, 0, move |_| {
             started.send(()).unwrap();
             gate.recv().unwrap();
             first.lock().push("first");
         });
         starts.recv().unwrap();
-        lanes.push(2, 0, move || second.lock().push("second"));
+        lanes.push(2, 0, move |_| second.lock().push("second"));
         lanes.shared.close();
         opens.send(()).unwrap();
         lanes.close();
-        lanes.push(3, 0, || unreachable!("it is closed"));
+        lanes.push(3, 0, |_| unreachable!("it is closed"));
         assert_eq!(*done.lock(), vec!["first"]);
+    }
+
+    #[test]
+    fn a_lane_that_a_task_kept_goes_on_in_its_order_when_it_is_let_go_and_the_others_at_once() {
+        let lanes = Lanes::start("test", 1);
+        let keys = keys(&lanes, 3);
+        let (started, starts) = mpsc::channel();
+        let (opens, gate) = mpsc::channel::<()>();
+        lanes.push(keys[0], 0, move |_| {
+            started.send(()).unwrap();
+            gate.recv().unwrap();
+        });
+        starts.recv().unwrap();
+        // The thread takes these together.
+        let (keeps, kept) = mpsc::channel();
+        let (done, all_done) = mpsc::channel();
+        lanes.push(keys[1], 0, move |turn: &Turn<'_>| keeps.send(turn.keep()).unwrap());
+        for number in 0..3 {
+            let done = done.clone();
+            lanes.push(keys[1], 10, move |_| done.send(number).unwrap());
+        }
+        let other = done.clone();
+        lanes.push(keys[2], 0, move |_| other.send(100).unwrap());
+        opens.send(()).unwrap();
+        let kept = kept.recv().unwrap();
+        assert_eq!(all_done.recv(), Ok(100));
+        let last = done.clone();
+        lanes.push(keys[1], 0, move |_| last.send(3).unwrap());
+        // A thread looks whether there is something to do.
+        lanes.push(keys[2], 0, move |_| done.send(101).unwrap());
+        assert_eq!(all_done.recv(), Ok(101));
+        assert!(all_done.try_recv().is_err());
+        drop(kept);
+        assert_eq!(all_done.iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
+        lanes.wait_idle();
+        let load = lanes.shared.state.lock().load;
+        assert_eq!((load.tasks, load.bytes, load.working), (0, 0, 0));
+    }
+
+    #[test]
+    fn lanes_are_idle_only_when_no_task_keeps_one() {
+        let lanes = Lanes::start("test", 1);
+        let (keeps, kept) = mpsc::channel();
+        lanes.push(1, 0, move |turn: &Turn<'_>| keeps.send(turn.keep()).unwrap());
+        let kept = kept.recv().unwrap();
+        std::thread::scope(|scope| {
+            let idle = scope.spawn(|| lanes.wait_idle());
+            assert!(!lanes.shared.state.lock().is_idle());
+            drop(kept);
+            idle.join().unwrap();
+        });
     }
 }

@@ -24,5 +24,5 @@ pub use incoming::{Incoming, ReplySender};
 pub use interface::{CALLS_IN_FLIGHT_MAX, Connection, Done, Handler, Listener, Outgoing, Reply, Transport};
 pub use memory::InProcessTransport;
 pub use tcp::TcpTransport;
-pub use threads::{never_wait, together};
+pub use threads::{flush_held, never_wait, together};
 pub use typed::{call, call_wait, push};

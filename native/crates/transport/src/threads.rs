@@ -52,15 +52,16 @@ pub(crate) fn may_hold(queue: &Arc<impl SendQueue + 'static>) -> bool {
     true
 }
 
-/// Sends what this thread holds back.
-pub(crate) fn flush_held() {
+/// Sends what this thread holds back. Whoever waits, in work that runs `together`, for what other threads or peers
+/// do must call it first; `call_wait` and the wait for room in a send queue do.
+pub fn flush_held() {
     for queue in HELD.take() {
         queue.flush();
     }
 }
 
 /// Small frames that `work` sends go out together when it returns, each link's in one system call, and not one
-/// by one. It should be short, and must not wait for what its own frames bring about.
+/// by one. It should be short: where it waits, `flush_held` first.
 pub fn together<T>(work: impl FnOnce() -> T) -> T {
     struct Release;
     impl Drop for Release {
@@ -125,6 +126,19 @@ mod tests {
         assert!(!may_hold(&queues[0]));
         flush_held();
         assert_eq!(flushes(), [1, 1]);
+    }
+
+    #[test]
+    fn what_is_held_back_goes_out_before_a_wait_and_what_comes_after_it_is_held_again() {
+        let queue = Arc::new(Queue::default());
+        together(|| {
+            assert!(may_hold(&queue));
+            flush_held();
+            assert_eq!(queue.0.load(Ordering::Relaxed), 1);
+            assert!(may_hold(&queue));
+            assert_eq!(queue.0.load(Ordering::Relaxed), 1);
+        });
+        assert_eq!(queue.0.load(Ordering::Relaxed), 2);
     }
 
     #[test]

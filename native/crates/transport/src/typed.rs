@@ -41,6 +41,8 @@ where
         // The receiver waits for as long as this callback exists.
         let _ = sender.send(result);
     });
+    // The request itself may be held back.
+    crate::flush_held();
     receiver.recv().unwrap_or_else(|_| Err(Error::new(Code::ConnectionLost, connection.peer())))
 }
 

@@ -25,6 +25,9 @@ use wire::Result;
 /// One reads while the other waits for a buffer; more would only take the disk from clients.
 const RESYNC_THREADS: usize = 2;
 
+/// One waits for a member while the other uses the disk.
+const MEND_THREADS: usize = 2;
+
 /// A flush may have much to write: it is stuck only after so many times the limit of other operations.
 const FLUSH_PATIENCE: u32 = 3;
 
@@ -39,6 +42,8 @@ pub struct DiskShare {
     pub resyncs: Workers,
     /// Repairs wait for other members.
     pub repairs: Workers,
+    /// The same for updates that wait for them.
+    pub mends: Workers,
     pub flushers: Workers,
     pub buffers: Buffers,
     pub operations: Progress,
@@ -65,6 +70,7 @@ impl DiskShare {
             readers: Workers::start("chunk-read", config.read_threads),
             resyncs: Workers::start("chunk-resync", RESYNC_THREADS),
             repairs: Workers::start("chunk-repair", 1),
+            mends: Workers::start("chunk-mend", MEND_THREADS),
             flushers: Workers::start("chunk-flush", 1),
             buffers: Buffers::new(config),
             operations: Progress::new(config.disk_timeout),
@@ -111,14 +117,14 @@ impl DiskShare {
     /// Nothing is queued or running on any thread of the disk, for a moment at least. Not for one that hangs.
     pub fn wait_idle(&self) {
         self.lanes.wait_idle();
-        for workers in [&self.readers, &self.resyncs, &self.repairs, &self.flushers] {
+        for workers in [&self.readers, &self.resyncs, &self.repairs, &self.mends, &self.flushers] {
             workers.wait_idle();
         }
     }
 
     pub fn close(&self) {
         self.lanes.close();
-        for workers in [&self.readers, &self.resyncs, &self.repairs, &self.flushers] {
+        for workers in [&self.readers, &self.resyncs, &self.repairs, &self.mends, &self.flushers] {
             workers.close();
         }
     }

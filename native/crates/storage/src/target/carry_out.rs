@@ -1,17 +1,18 @@
 //! What the replica wants done. Under its lock: commits, and queueing of everything that takes time.
 
-use super::store::{OldDamage, Store};
+use super::store::Store;
+use super::store_update::StagedUpdate;
 use super::{After, State, Target, Waiting};
 use crate::metrics::add;
 use bytes::Bytes;
-use chain::{Acknowledged, Applied, Channel, Input, Output, ReplyTo, Update};
+use chain::{Acknowledged, Input, Output, ReplyTo};
 use std::sync::Arc;
 use transport::ReplySender;
 use wire::message::{
     CommittedReply, FlushReply, SyncClientsReply, SyncDoneReply, SyncReplaceReply, SyncStartReply,
     UpdateReply,
 };
-use wire::{Code, Error, Result, Version};
+use wire::{Error, Result};
 
 impl Target {
     pub(super) fn carry_out(self: &Arc<Self>, state: &mut State, output: Output<Bytes>, after: &mut After) {
@@ -52,23 +53,13 @@ impl Target {
         let generation = *self.generation.read();
         match output {
             Output::Store { chunk, version, base, update, channel, payload } => {
-                self.disk.lanes.push((self.id, chunk), payload.len(), move || {
-                    let flush = update.flush;
-                    let stored = target.store_update(generation, (version, base), &update, channel, &payload);
-                    let Some(stored) = stored else { return };
-                    add(&target.shared.metrics.stored_bytes, payload.len() as u64);
-                    drop(payload);
-                    match stored {
-                        Ok(applied) if flush => {
-                            target.queue_flushed_store(generation, chunk, version, applied)
-                        }
-                        result => target.feed_stored(generation, Input::Stored { chunk, version, result }),
-                    }
-                });
+                let bytes = payload.len();
+                let update = StagedUpdate { generation, versions: (version, base), update, channel, payload };
+                self.disk.lanes.push((self.id, chunk), bytes, move |turn| target.store_update(update, turn));
             }
             Output::Replace { replacement, payload } => {
                 let chunk = replacement.chunk;
-                self.disk.lanes.push((self.id, chunk), payload.len(), move || {
+                self.disk.lanes.push((self.id, chunk), payload.len(), move |_| {
                     let replaced =
                         target.in_generation(generation, |store| store.replace(&replacement, &payload));
                     let Some(result) = replaced else { return };
@@ -79,7 +70,7 @@ impl Target {
                 });
             }
             Output::StoreChannels { ticket, channels } => {
-                self.disk.lanes.push(self.id, 0, move || {
+                self.disk.lanes.push(self.id, 0, move |_| {
                     let stored = target.in_generation(generation, |store| store.install_channels(&channels));
                     let Some(result) = stored else { return };
                     target.feed_stored(generation, Input::ChannelsStored { ticket, result });
@@ -87,34 +78,6 @@ impl Target {
             }
             _ => unreachable!("only work of the store comes here"),
         }
-    }
-
-    /// An update that needs old bytes which are damaged waits for their repair. Without one it is stored all
-    /// the same (P8), and its block stays damaged here.
-    fn store_update(
-        self: &Arc<Self>,
-        generation: u64,
-        versions: (Version, Version),
-        update: &Update,
-        channel: Channel,
-        payload: &Bytes,
-    ) -> Option<Result<Applied>> {
-        let chunk = update.chunk;
-        let stage = |damage: OldDamage| {
-            let stage = |store: &Store| store.stage(chunk, versions, update, channel, payload, damage);
-            self.in_generation(generation, stage)
-        };
-        let is_damaged = |result: &Option<Result<Applied>>| matches!(result, Some(Err(error)) if error.code == Code::Corrupt);
-        let mut stored = stage(OldDamage::Refused);
-        if is_damaged(&stored) {
-            self.mend_for_update(chunk);
-            stored = stage(OldDamage::Refused);
-        }
-        if is_damaged(&stored) {
-            stored = stage(OldDamage::Kept);
-            self.found_damage(chunk);
-        }
-        stored
     }
 
     /// None, and nothing is done: what was queued belongs to a store whose staged updates were discarded

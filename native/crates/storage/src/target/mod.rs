@@ -12,6 +12,7 @@ mod repair;
 mod report;
 mod scrub;
 mod store;
+mod store_update;
 mod to_peers;
 
 use crate::disk::DiskShare;

@@ -21,8 +21,14 @@ const DAMAGED_MAX: usize = 65_536;
 /// A chunk that could not be repaired is tried again after this long: the other members may be back.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
-/// A member that does not answer by then is as good as none: an update may be waiting.
+/// A member that does not answer by then is as good as none.
 const FETCH_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// An update or a resync waits this long for a repair, whatever there is to be fetched, and from whom.
+pub(super) const MEND_PATIENCE: Duration = Duration::from_secs(3);
+
+/// One chunk does not hold up the repair of the others for longer.
+const REPAIR_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Blocks fetched with one request: 1 MiB.
 const BLOCKS_PER_FETCH: u32 = 256;
@@ -97,10 +103,11 @@ impl Target {
     }
 
     fn repair(self: &Arc<Self>, chunk: ChunkId) {
-        let result = self.mend(chunk).and_then(|damage| match damage.blocks.is_empty() {
+        let until = Instant::now() + REPAIR_PATIENCE;
+        let result = self.mend(chunk, until).and_then(|damage| match damage.blocks.is_empty() {
             true => Ok(true),
             // Its own books do not name the right bytes: an update was stored over damage.
-            false => self.replace_damaged(chunk, &damage),
+            false => self.replace_damaged(chunk, &damage, until),
         });
         let mut repairs = self.repairs.lock();
         if matches!(result, Ok(true)) {
@@ -128,15 +135,16 @@ impl Target {
         self.repairs.lock().damaged.get(&chunk).is_some_and(|due| *due > Instant::now())
     }
 
-    /// Rewrites damaged blocks in place with other members' bytes; what is still damaged then.
-    pub(super) fn mend(self: &Arc<Self>, chunk: ChunkId) -> Result<Damage> {
+    /// Rewrites damaged blocks in place with the bytes that other members send until then; what is still damaged.
+    fn mend(self: &Arc<Self>, chunk: ChunkId, until: Instant) -> Result<Damage> {
         let damage = self.store.damage(chunk)?;
         for (first, count) in runs(&damage.blocks) {
             let offset = first * BLOCK_BYTES as u32;
             let length = (count * BLOCK_BYTES as u32).min(damage.chunk_length - offset);
             let mut missing = count;
             for (node, chain_version) in self.other_serving_members() {
-                let Ok((reply, bytes)) = self.fetch(node, chain_version, chunk, (offset, length)) else {
+                let Ok((reply, bytes)) = self.fetch((node, chain_version), chunk, (offset, length), until)
+                else {
                     continue;
                 };
                 let version = reply.version.unwrap_or_default().into();
@@ -154,10 +162,11 @@ impl Target {
 
     /// The whole chunk as another member has it, if that is the version that is committed here and nothing
     /// pends. True: done.
-    fn replace_damaged(self: &Arc<Self>, chunk: ChunkId, damage: &Damage) -> Result<bool> {
+    fn replace_damaged(self: &Arc<Self>, chunk: ChunkId, damage: &Damage, until: Instant) -> Result<bool> {
         for (node, chain_version) in self.other_serving_members() {
             let range = (0, damage.chunk_length);
-            let Ok((reply, bytes)) = self.fetch(node, chain_version, chunk, range) else { continue };
+            let fetched = self.fetch((node, chain_version), chunk, range, until);
+            let Ok((reply, bytes)) = fetched else { continue };
             if wire::Version::from(reply.version.unwrap_or_default()) != damage.version
                 || reply.chunk_length != damage.chunk_length
             {
@@ -167,7 +176,7 @@ impl Target {
             let (target, version) = (self.clone(), damage.version);
             let generation = *self.generation.read();
             // Among the stores of the chunk, so that none begins meanwhile.
-            self.disk.lanes.push((self.id, chunk), bytes.len(), move || {
+            self.disk.lanes.push((self.id, chunk), bytes.len(), move |_| {
                 let stored = target.in_generation(generation, |store| store.restore(chunk, version, &bytes));
                 let _ = done.send(stored.unwrap_or(Ok(false)));
             });
@@ -192,11 +201,15 @@ impl Target {
 
     fn fetch(
         &self,
-        node: NodeId,
-        chain_version: u64,
+        (node, chain_version): (NodeId, u64),
         chunk: ChunkId,
         (offset, length): (u32, u32),
+        until: Instant,
     ) -> Result<(ReadReply, Bytes)> {
+        let timeout = until.saturating_duration_since(Instant::now()).min(FETCH_TIMEOUT);
+        if timeout.is_zero() {
+            return Err(Error::new(Code::TimedOut, "there was no time left to ask for good bytes"));
+        }
         let request = ReadRequest {
             header: None,
             chain: self.chain,
@@ -208,21 +221,22 @@ impl Target {
         };
         let (done, answer) = sync_channel(1);
         let key = (node, Purpose::Repair);
-        self.shared.peers.call(key, request, Vec::new(), FETCH_TIMEOUT, move |result| {
+        self.shared.peers.call(key, request, Vec::new(), timeout, move |result| {
             let _ = done.send(result);
         });
+        transport::flush_held();
         let unanswered = |_| Err(Error::new(Code::Unreachable, format!("node {node}")));
-        let (reply, bytes) = answer.recv_timeout(FETCH_TIMEOUT * 2).unwrap_or_else(unanswered)?;
+        let (reply, bytes) = answer.recv().unwrap_or_else(unanswered)?;
         if bytes.len() != length as usize || crc32c::crc32c(&bytes) != reply.crc {
             return Err(Error::new(Code::Corrupt, format!("the answer of node {node}")));
         }
         Ok((reply, bytes))
     }
 
-    /// Before an update is stored that needs the old bytes of a damaged block.
-    pub(super) fn mend_for_update(self: &Arc<Self>, chunk: ChunkId) {
+    /// For somebody who waits until then: an update that needs the old bytes of a damaged block, or a resync.
+    pub(super) fn mend_in_the_way(self: &Arc<Self>, chunk: ChunkId, until: Instant) {
         if !self.is_beyond_repair(chunk)
-            && let Err(error) = self.mend(chunk)
+            && let Err(error) = self.mend(chunk, until)
         {
             log::debug!(target: "storage", target = self.id.0, error:% = error; "chunk.unrepaired");
         }
@@ -241,9 +255,7 @@ impl Target {
         }
         add(&self.shared.metrics.read_corrupt, 1);
         self.found_damage(chunk);
-        if !self.is_beyond_repair(chunk) {
-            self.mend(chunk)?;
-        }
+        self.mend_in_the_way(chunk, Instant::now() + MEND_PATIENCE);
         self.store.read_around_damage(chunk, pool)
     }
 }

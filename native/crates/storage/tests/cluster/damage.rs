@@ -229,6 +229,45 @@ fn an_update_of_a_part_of_a_damaged_block_repairs_it_first() {
     }
 }
 
+/// Many small updates at once are stored, and their messages sent, together: the question for good bytes is among
+/// them, and its answer comes while they wait.
+#[test]
+fn small_updates_of_damaged_blocks_at_once_repair_them_first() {
+    const WRITERS: u64 = 32;
+    let disks: Vec<MemoryDisks> = (0..3).map(|_| MemoryDisks::default()).collect();
+    let by_node = (1..=3).zip(disks.iter().cloned()).collect();
+    let cluster = Cluster::start_with(Arc::new(TcpTransport::new()), by_node);
+    let client = cluster.client(1);
+    let mut model = Model::default();
+    (0..2 * WRITERS)
+        .for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 100_000))));
+    settle(&client);
+    let damaged = &disks[1];
+    places(damaged).iter().for_each(|place| overwrite(damaged, place, &[0x5a; PAGE]));
+    // Of two chunks each, of one block of the one and of two of the other.
+    let change = |round: u64| Change::write((round * 20_000 + 700) as u32, pattern(round, 300));
+    let of = |writer: u64, round: u64| writer * 2 + round % 2;
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let client = cluster.client(10 + writer as u8);
+            scope.spawn(move || {
+                for round in 0..3 {
+                    let index = of(writer, round);
+                    client.update(chain_of(index), 0, chunk(index), &change(round)).unwrap();
+                }
+            });
+        }
+    });
+    for (writer, round) in (0..WRITERS).flat_map(|writer| (0..3).map(move |round| (writer, round))) {
+        change(round).apply_to(model.0.get_mut(&of(writer, round)).unwrap());
+    }
+    assert_eq!(cluster.metric(2, "storage_damaged_chunks_total"), 0, "none was stored over damage");
+    assert_eq!(cluster.metric(2, "storage_repairs_failed_total"), 0);
+    scrub(&client, &[2], |report| report.damaged_chunks == 0);
+    assert_eq!(cluster.metric(2, "storage_repairs_failed_total"), 0);
+    model.check(&client);
+}
+
 #[test]
 fn a_resync_from_a_damaged_source_repairs_it_or_passes_the_damage_on() {
     let disks = MemoryDisks::default();

@@ -94,7 +94,10 @@ impl Writer {
 
     fn queue(self: &Arc<Self>, frame: OutFrame, may_wait: bool) -> bool {
         let mut state = self.state.lock();
-        if may_wait {
+        if may_wait && state.queued_bytes > QUEUED_BYTES_MAX {
+            drop(state);
+            threads::flush_held();
+            state = self.state.lock();
             while state.queued_bytes > QUEUED_BYTES_MAX && !state.closed {
                 self.room.wait(&mut state);
             }

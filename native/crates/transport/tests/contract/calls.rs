@@ -55,6 +55,19 @@ pub fn many_threads_share_a_connection(transport: Arc<dyn Transport>) {
     });
 }
 
+/// What was sent before in the same work, to this peer and to others, as well.
+pub fn whoever_waits_for_an_answer_sends_what_is_held_back_first(transport: Arc<dyn Transport>) {
+    let (first, second) = (pair(&*transport, server(reflect)), pair(&*transport, server(reflect)));
+    let (sender, receiver) = mpsc::channel();
+    let answered = transport::together(|| {
+        call(&*first.connection, echo(0), vec![pattern(1, 10)], LONG, move |result| {
+            sender.send(result.is_ok()).unwrap();
+        });
+        ask(&*second.connection, echo(0), vec![pattern(2, 10)]).map(|bytes| (bytes, receiver.recv()))
+    });
+    assert_eq!(answered.unwrap(), (pattern(2, 10), Ok(true)));
+}
+
 pub fn answers_may_come_in_any_order(transport: Arc<dyn Transport>) {
     let held = Arc::new(Mutex::new(Vec::new()));
     let holding = held.clone();

@@ -32,6 +32,7 @@ macro_rules! contract {
 contract! {
     calls::payloads_arrive_whole_both_ways,
     calls::many_threads_share_a_connection,
+    calls::whoever_waits_for_an_answer_sends_what_is_held_back_first,
     calls::answers_may_come_in_any_order,
     calls::one_way_messages_arrive_in_order,
     calls::a_call_without_answer_times_out_and_the_connection_goes_on,
