@@ -198,7 +198,7 @@ export class Leases {
       fresh: report?.fresh ?? false,
       diskError: report?.diskError ?? false,
       stopped: report?.stopped ?? false,
-      created: report?.created ?? false,
+      begunBy: report?.begunBy ?? 0n,
       atRest: report?.atRest ?? false,
       gone,
       incarnation: isUnknown ? 0n : view.incarnation,

@@ -207,8 +207,8 @@ export interface TargetReport {
   stopped: boolean;
   /** last member of a chain that is reordering, under `chain_version`: nothing pends anywhere */
   atRest: boolean;
-  /** by this process: what an earlier one stored under this id is gone */
-  created: boolean;
+  /** incarnation of the process that began it empty; 0: it has served since (P10) */
+  begunBy: bigint;
   /** somebody should make room */
   lowSpace: boolean;
   /** known, and not repaired yet */
@@ -354,8 +354,8 @@ export interface TargetFact {
   incarnation: bigint;
   /** as reported under `chain_version` */
   stopped: boolean;
-  /** by this process */
-  created: boolean;
+  /** as reported */
+  begunBy: bigint;
   /** as reported under `chain_version` */
   atRest: boolean;
 }
@@ -1246,7 +1246,7 @@ function createBaseTargetReport(): TargetReport {
     fencesHeld: 0n,
     stopped: false,
     atRest: false,
-    created: false,
+    begunBy: 0n,
     lowSpace: false,
     damagedChunks: 0n,
     scrub: undefined,
@@ -1309,8 +1309,11 @@ export const TargetReport: MessageFns<TargetReport> = {
     if (message.atRest !== false) {
       writer.uint32(176).bool(message.atRest);
     }
-    if (message.created !== false) {
-      writer.uint32(168).bool(message.created);
+    if (message.begunBy !== 0n) {
+      if (BigInt.asUintN(64, message.begunBy) !== message.begunBy) {
+        throw new globalThis.Error("value provided for field message.begunBy of type uint64 too large");
+      }
+      writer.uint32(184).uint64(message.begunBy);
     }
     if (message.lowSpace !== false) {
       writer.uint32(96).bool(message.lowSpace);
@@ -1444,12 +1447,12 @@ export const TargetReport: MessageFns<TargetReport> = {
             message.atRest = reader.bool();
             continue;
           }
-          case 21: {
-            if (tag !== 168) {
+          case 23: {
+            if (tag !== 184) {
               break;
             }
 
-            message.created = reader.bool();
+            message.begunBy = reader.uint64() as bigint;
             continue;
           }
           case 12: {
@@ -1512,7 +1515,7 @@ export const TargetReport: MessageFns<TargetReport> = {
       : 0n;
     message.stopped = object.stopped ?? false;
     message.atRest = object.atRest ?? false;
-    message.created = object.created ?? false;
+    message.begunBy = (object.begunBy !== undefined && object.begunBy !== null) ? BigInt(object.begunBy) : 0n;
     message.lowSpace = object.lowSpace ?? false;
     message.damagedChunks = (object.damagedChunks !== undefined && object.damagedChunks !== null)
       ? BigInt(object.damagedChunks)
@@ -2914,7 +2917,7 @@ function createBaseTargetFact(): TargetFact {
     gone: false,
     incarnation: 0n,
     stopped: false,
-    created: false,
+    begunBy: 0n,
     atRest: false,
   };
 }
@@ -2963,8 +2966,11 @@ export const TargetFact: MessageFns<TargetFact> = {
     if (message.stopped !== false) {
       writer.uint32(88).bool(message.stopped);
     }
-    if (message.created !== false) {
-      writer.uint32(96).bool(message.created);
+    if (message.begunBy !== 0n) {
+      if (BigInt.asUintN(64, message.begunBy) !== message.begunBy) {
+        throw new globalThis.Error("value provided for field message.begunBy of type uint64 too large");
+      }
+      writer.uint32(96).uint64(message.begunBy);
     }
     if (message.atRest !== false) {
       writer.uint32(104).bool(message.atRest);
@@ -3078,7 +3084,7 @@ export const TargetFact: MessageFns<TargetFact> = {
               break;
             }
 
-            message.created = reader.bool();
+            message.begunBy = reader.uint64() as bigint;
             continue;
           }
           case 13: {
@@ -3121,7 +3127,7 @@ export const TargetFact: MessageFns<TargetFact> = {
       ? BigInt(object.incarnation)
       : 0n;
     message.stopped = object.stopped ?? false;
-    message.created = object.created ?? false;
+    message.begunBy = (object.begunBy !== undefined && object.begunBy !== null) ? BigInt(object.begunBy) : 0n;
     message.atRest = object.atRest ?? false;
     return message;
   },

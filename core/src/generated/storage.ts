@@ -327,6 +327,8 @@ export interface StorageTargetRecord {
   unused: boolean;
   /** of its engine, that boot_id and clean know of; another number: it is not complete */
   losses: bigint;
+  /** incarnation of the process that began it empty; 0: it has served since (P10) */
+  begunBy: bigint;
 }
 
 /** How far the pass came, so that the next process goes on there. */
@@ -3535,7 +3537,7 @@ export const StorageDirectoryRecord: MessageFns<StorageDirectoryRecord> = {
 };
 
 function createBaseStorageTargetRecord(): StorageTargetRecord {
-  return { recordVersion: 0, target: 0n, chain: 0, bootId: "", clean: false, unused: false, losses: 0n };
+  return { recordVersion: 0, target: 0n, chain: 0, bootId: "", clean: false, unused: false, losses: 0n, begunBy: 0n };
 }
 
 export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
@@ -3566,6 +3568,12 @@ export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
         throw new globalThis.Error("value provided for field message.losses of type uint64 too large");
       }
       writer.uint32(56).uint64(message.losses);
+    }
+    if (message.begunBy !== 0n) {
+      if (BigInt.asUintN(64, message.begunBy) !== message.begunBy) {
+        throw new globalThis.Error("value provided for field message.begunBy of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.begunBy);
     }
     return writer;
   },
@@ -3639,6 +3647,14 @@ export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
             message.losses = reader.uint64() as bigint;
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.begunBy = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3663,6 +3679,7 @@ export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
     message.clean = object.clean ?? false;
     message.unused = object.unused ?? false;
     message.losses = (object.losses !== undefined && object.losses !== null) ? BigInt(object.losses) : 0n;
+    message.begunBy = (object.begunBy !== undefined && object.begunBy !== null) ? BigInt(object.begunBy) : 0n;
     return message;
   },
 };

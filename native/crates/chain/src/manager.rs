@@ -370,7 +370,7 @@ impl Manager {
             gone,
             incarnation: if is_unknown { 0 } else { node.incarnation },
             stopped: report.stopped,
-            created: report.created,
+            begun_by: report.begun_by,
             at_rest: report.at_rest,
         }
     }

@@ -67,6 +67,9 @@ violations! {
     CompletenessStays = "completeness-stays",
     /// P10: after a total outage an incomplete member serves at once, as if it were complete.
     IncompleteServes = "incomplete-serves",
+    /// P10: a member whose disk was emptied resumes after a total outage, when another process than the one that
+    /// found nothing runs there.
+    EmptiedResumes = "emptied-resumes",
     /// P10: after a total outage any member may serve, also one that was removed before.
     AnyResumes = "any-resumes",
     /// R1: a target that finished its resync stays up to date when the manager demoted it, and the manager

@@ -81,6 +81,8 @@ pub struct Engine {
     pub clean: bool,
     /// It was a member that counts, ever.
     pub used: bool,
+    /// The incarnation that began it empty; 0: it has served since (P10).
+    pub begun_by: u64,
     /// Bytes left, the reserve among them.
     pub room: u64,
     /// Bytes that only assigned updates may take (P8).
@@ -104,6 +106,11 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// A disk that holds nothing, which this incarnation finds so.
+    pub fn empty(reserve: u64, begun_by: u64) -> Engine {
+        Engine { room: ROOMY_BYTES, reserve, begun_by, ..Engine::default() }
+    }
+
     /// The newest content of a chunk, staged or committed.
     pub fn newest(&self, chunk: ChunkId) -> Stored {
         match self.state.staged.get(&chunk).and_then(|staged| staged.last()) {

@@ -252,6 +252,14 @@ pub enum Fault {
     Rotate {
         preferred: Option<Vec<u64>>,
     },
+    /// The rack goes; this one is back long before the others, with another disk.
+    WipeOut {
+        first: usize,
+    },
+    /// It comes back with an empty disk, if others hold everything.
+    Wipe {
+        node: usize,
+    },
     FlushError {
         node: usize,
     },

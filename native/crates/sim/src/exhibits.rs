@@ -43,6 +43,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::CompletenessStays, Profile::Blackout, 800),
     exhibit(Planted::IncompleteServes, Profile::Outage, 100),
     exhibit(Planted::AnyResumes, Profile::Outage, 100),
+    exhibit(Planted::EmptiedResumes, Profile::Blackout, 400),
     exhibit(Planted::R1, Profile::Resync, 100),
     exhibit(Planted::R2, Profile::Resync, 500),
     exhibit(Planted::R3, Profile::Resync, 100),

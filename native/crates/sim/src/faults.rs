@@ -28,6 +28,7 @@ enum Choice {
     Rotate,
     Estrange,
     FlushError,
+    Wipe,
     DiskFull,
     BitFlip,
     Clog,
@@ -56,6 +57,8 @@ impl World {
             Fault::Order => self.order(),
             Fault::Rotate { preferred } => self.rotate(preferred),
             Fault::Blackout { first } => self.blackout(first),
+            Fault::WipeOut { first } => self.wipe_out(first),
+            Fault::Wipe { node } => self.wipe(node),
             Fault::DiskError { node } => self.nodes[node].disk_broken = true,
             Fault::FlushError { node } => self.nodes[node].engine.flush_fails = true,
             Fault::DiskFull { node, ms } => {
@@ -203,6 +206,7 @@ impl World {
             (Choice::Rotate, knobs.rotate),
             (Choice::Estrange, knobs.estrange),
             (Choice::FlushError, knobs.flush_error),
+            (Choice::Wipe, knobs.wipe),
             (Choice::DiskFull, knobs.disk_full),
             (Choice::BitFlip, knobs.bit_flip),
             (Choice::Clog, knobs.clog),
@@ -276,6 +280,8 @@ impl World {
             Choice::Order => Fault::Order,
             Choice::Rotate => Fault::Rotate { preferred: None },
             Choice::Estrange => return self.estrange(),
+            Choice::Wipe if self.random.chance(50.0) => Fault::WipeOut { first: node },
+            Choice::Wipe => return self.lose_disk(node),
             Choice::Cut => return self.cut_somewhere(node),
         };
         self.fault(fault);

@@ -88,6 +88,8 @@ pub struct Knobs {
     pub disk_error: u32,
     pub fence: u32,
     pub flush_error: u32,
+    /// A member comes back with an empty disk, at times first of all after an outage.
+    pub wipe: u32,
     /// Percent of failing flushes that a blackout follows, when that member may serve again: it is back first.
     pub blackouts: f64,
     /// Percent of promotions that only the promoted member and some clients hear of at first, while its

@@ -21,6 +21,7 @@ mod profiles;
 mod random;
 mod run;
 mod verdict;
+mod wipes;
 mod world;
 
 pub use chain::museum::Planted;

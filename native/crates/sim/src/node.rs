@@ -1,7 +1,7 @@
 //! A storage node: one target, its disk, its process with a replica in it. The executor of the replica, as
 //! the storage server is in the product.
 
-use crate::engine::{Body, Engine, ROOMY_BYTES, UPDATE_BYTES};
+use crate::engine::{Body, Engine, UPDATE_BYTES};
 use crate::event::{Address, Answer, Event, Message, Request};
 use crate::knobs::Knobs;
 use crate::random::Random;
@@ -72,7 +72,7 @@ impl Node {
         Node {
             target: TargetId(index as u64 + 1),
             clock: Clock::new(random),
-            engine: Engine { room: ROOMY_BYTES, reserve, ..Engine::default() },
+            engine: Engine::empty(reserve, 1),
             boot: 1,
             incarnation: 0,
             started: 0,
@@ -116,6 +116,7 @@ impl Node {
             fences_held: replica.fences_held(),
             stopped: replica.view().stops,
             at_rest: replica.is_at_rest(),
+            begun_by: self.engine.begun_by,
             ..TargetReport::default()
         }
     }

@@ -21,7 +21,7 @@ impl Node {
         let engine = &mut self.engine;
         match replica.view().role {
             Role::Idle => return,
-            Role::Serving => engine.served_boot = self.boot,
+            Role::Serving => (engine.served_boot, engine.begun_by) = (self.boot, 0),
             // What a resync writes is a mixture until the member serves; it may be made a serving one without
             // hearing of it.
             Role::Syncing => {

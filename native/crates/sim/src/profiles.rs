@@ -466,6 +466,7 @@ impl Knobs {
         self.call_timeout_ms = random.pick(&[150, 400]);
         // From a copy, as in `draw`.
         self.unrecorded = random.clone().pick(&[0.0, 50.0]);
+        self.wipe = random.clone().pick(&[0, 0, 0, 1]);
     }
 
     fn outage(&mut self, random: &mut Random) {
@@ -476,6 +477,8 @@ impl Knobs {
         self.stop = random.pick(&[0, 1]);
         self.power_loss = random.pick(&[0, 1]);
         self.flush_error = random.pick(&[0, 0, 2]);
+        // From a copy, as in `draw`.
+        self.wipe = random.clone().pick(&[0, 0, 1]);
         self.down_ms = random.pick(&[50, 300, 1000]);
         self.flushes = random.pick(&[3.0, 15.0]);
         self.removes = 0.0;

@@ -35,7 +35,7 @@ impl Service {
             for stored in stored {
                 let (target, chain) = (stored.target, stored.chain);
                 let record = TargetRecord::opened(&disk.directory.lock(), stored, &shared.boot_id);
-                match Target::open(&shared, disk, record, false) {
+                match Target::open(&shared, disk, record) {
                     Ok(target) => {
                         if let Some(other) = targets.insert(target.chain, target) {
                             let detail = format!("two targets of chain {} on this node", other.chain);
@@ -190,9 +190,9 @@ impl Service {
             let directory = disk.directory.lock();
             directory.create_folder(target)?;
             // A folder without a record is begun anew.
-            TargetRecord::create(&directory, target, chain, &self.shared.boot_id)?
+            TargetRecord::create(&directory, target, chain, (&self.shared.boot_id, self.shared.incarnation))?
         };
-        let target = Target::open(&self.shared, disk, record, true)?;
+        let target = Target::open(&self.shared, disk, record)?;
         log::info!(target: "storage", chain = chain, target = target.id.0, disk = disk.index; "target.created");
         self.targets.write().insert(chain, target.clone());
         Ok(target)

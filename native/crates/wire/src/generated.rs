@@ -423,9 +423,9 @@ pub struct TargetReport {
     /// last member of a chain that is reordering, under `chain_version`: nothing pends anywhere
     #[prost(bool, tag = "22")]
     pub at_rest: bool,
-    /// by this process: what an earlier one stored under this id is gone
-    #[prost(bool, tag = "21")]
-    pub created: bool,
+    /// incarnation of the process that began it empty; 0: it has served since (P10)
+    #[prost(uint64, tag = "23")]
+    pub begun_by: u64,
     /// somebody should make room
     #[prost(bool, tag = "12")]
     pub low_space: bool,
@@ -641,9 +641,9 @@ pub struct TargetFact {
     /// as reported under `chain_version`
     #[prost(bool, tag = "11")]
     pub stopped: bool,
-    /// by this process
-    #[prost(bool, tag = "12")]
-    pub created: bool,
+    /// as reported
+    #[prost(uint64, tag = "12")]
+    pub begun_by: u64,
     /// as reported under `chain_version`
     #[prost(bool, tag = "13")]
     pub at_rest: bool,
@@ -1441,6 +1441,9 @@ pub struct StorageTargetRecord {
     /// of its engine, that boot_id and clean know of; another number: it is not complete
     #[prost(uint64, tag = "7")]
     pub losses: u64,
+    /// incarnation of the process that began it empty; 0: it has served since (P10)
+    #[prost(uint64, tag = "8")]
+    pub begun_by: u64,
 }
 /// How far the pass came, so that the next process goes on there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

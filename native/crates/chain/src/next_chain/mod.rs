@@ -5,6 +5,8 @@
 mod membership;
 #[cfg(test)]
 mod membership_tests;
+#[cfg(test)]
+mod outage_tests;
 mod preferred_order;
 #[cfg(test)]
 mod preferred_order_tests;
@@ -35,7 +37,7 @@ use wire::message::{
 ///   never spoke to this manager: only once the
 ///   manager has run for `lease_ms` + 1 % + 250 ms (P3). A newer process needs no flag: `incarnation` above
 ///   the member's says it.
-/// - `state`, `chain_version`, `complete`, `fresh`, `disk_error`, `created`: from the last `TargetReport` of that
+/// - `state`, `chain_version`, `complete`, `fresh`, `disk_error`, `begun_by`: from the last `TargetReport` of that
 ///   process for this target; without one
 ///   `LOCAL_OFFLINE` and zeros. A server reports `LOCAL_OFFLINE` or `disk_error` only of a target that
 ///   answers nothing any more.
@@ -108,6 +110,14 @@ impl Observed {
         let same = self.fact.incarnation != 0 && self.fact.incarnation == self.member.incarnation;
         let refused = self.fact.state() == LocalState::LocalOffline || self.fact.disk_error;
         self.fact.gone || self.fact.incarnation > self.member.incarnation || (same && refused)
+    }
+
+    /// Begun empty by a later process than the one that the member's state speaks to: it holds nothing that could
+    /// resume, in that process and in every one after it. A member that was only never told that it serves began
+    /// before that.
+    fn is_emptied(&self) -> bool {
+        let began_itself = self.fact.begun_by == self.fact.incarnation;
+        self.fact.begun_by > self.member.incarnation && (began_itself || !planted(Planted::EmptiedResumes))
     }
 
     /// It was told to stop and has: in this version of the chain, or it may serve again since (R3).
@@ -256,17 +266,13 @@ impl<'a> Transition<'a> {
 
     /// P10: any complete one of the last serving members resumes, alone. If none is complete: any of them,
     /// once the others came or the grace is over, and the durability epoch says that bytes which were not
-    /// fsynced may be lost.
+    /// fsynced may be lost. One that was emptied never does: while all are, nobody serves.
     fn resume_after_outage(&mut self) {
         let last = self.places(|observed| {
             observed.state() == PublicState::PublicLastsrv
                 || (planted(Planted::AnyResumes) && observed.state() != PublicState::PublicServing)
         });
-        // Made anew since it served: it holds nothing that could resume.
-        let emptied = |observed: &Observed| {
-            observed.fact.created && observed.fact.incarnation != observed.member.incarnation
-        };
-        let can = |observed: &Observed| observed.is_present() && !emptied(observed);
+        let can = |observed: &Observed| observed.is_present() && !observed.is_emptied();
         let present: Vec<usize> = last.iter().copied().filter(|place| can(&self.members[*place])).collect();
         let complete =
             |place: &usize| self.members[*place].fact.complete || planted(Planted::IncompleteServes);

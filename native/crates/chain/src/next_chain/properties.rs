@@ -21,26 +21,28 @@ fn member(target: u64) -> impl Strategy<Value = Member> {
 }
 
 fn fact(target: u64) -> impl Strategy<Value = TargetFact> {
-    let flags = proptest::array::uniform9(any::<bool>());
-    (0..3i32, 0..4u64, 4..6u64, flags).prop_map(move |(state, incarnation, chain_version, flags)| {
-        let [alive, gone, complete, fresh, disk_error, suspended, stopped, created, at_rest] = flags;
-        let alive = alive && !gone && incarnation != 0;
-        TargetFact {
-            target,
-            alive,
-            suspended,
-            state,
-            chain_version,
-            complete,
-            fresh,
-            disk_error,
-            gone,
-            incarnation,
-            stopped,
-            created,
-            at_rest,
-        }
-    })
+    let flags = proptest::array::uniform8(any::<bool>());
+    (0..3i32, 0..4u64, 4..6u64, 0..4u64, flags).prop_map(
+        move |(state, incarnation, chain_version, begun_by, flags)| {
+            let [alive, gone, complete, fresh, disk_error, suspended, stopped, at_rest] = flags;
+            let alive = alive && !gone && incarnation != 0;
+            TargetFact {
+                target,
+                alive,
+                suspended,
+                state,
+                chain_version,
+                complete,
+                fresh,
+                disk_error,
+                gone,
+                incarnation,
+                stopped,
+                begun_by,
+                at_rest,
+            }
+        },
+    )
 }
 
 /// A chain that the manager could have stored: at most one syncing; lastsrv only while nobody serves; `last`
@@ -249,6 +251,9 @@ proptest! {
             let last = before.last.contains(&target) && targets(&after, PublicState::PublicServing).len() == 1;
             let first_start = before.last.is_empty() && fact.fresh;
             prop_assert!(stayed || synced || last || first_start);
+            if member.state() == PublicState::PublicLastsrv && !first_start {
+                prop_assert!(fact.begun_by <= member.incarnation, "an emptied one resumes");
+            }
         }
     }
 

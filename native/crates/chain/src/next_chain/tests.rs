@@ -61,6 +61,7 @@ fn order(text: &str) -> Option<ChainOrder> {
 }
 
 fn facts(text: &str) -> Vec<TargetFact> {
+    let incarnation = |text: &str| text.parse().expect("an incarnation");
     let fact = |text: &str| {
         let words: Vec<&str> = text.split_whitespace().collect();
         let has = |flag: &str| words.contains(&flag);
@@ -71,7 +72,7 @@ fn facts(text: &str) -> Vec<TargetFact> {
         };
         TargetFact {
             target: target(words[0]),
-            incarnation: words[1].parse().expect("an incarnation"),
+            incarnation: incarnation(words[1]),
             alive: !has("gone") && !has("silent") && !has("unheard"),
             gone: has("gone"),
             state: state as i32,
@@ -81,7 +82,7 @@ fn facts(text: &str) -> Vec<TargetFact> {
             disk_error: has("error"),
             suspended: has("suspended"),
             stopped: has("stopped"),
-            created: has("created"),
+            begun_by: words.iter().find_map(|word| word.strip_prefix("begun")).map_or(0, incarnation),
             at_rest: has("rests"),
         }
     };
@@ -144,7 +145,7 @@ pub(super) const fn case(
 }
 
 impl Case {
-    const fn after(self, outage_ms: u64) -> Case {
+    pub(super) const fn after(self, outage_ms: u64) -> Case {
         Case { outage_ms, ..self }
     }
 
@@ -331,57 +332,6 @@ fn the_last_ones_stay_the_last() {
             "=",
         )
         .after(1_000_000),
-    ]);
-}
-
-#[test]
-fn an_emptied_disk_is_none_of_the_last() {
-    check_all(&[
-        case(
-            "an emptied disk is none of the last, however long the outage is",
-            "A lastsrv 1, B offline 1",
-            "A",
-            "A 2 online fresh created, B 2 online",
-            "=",
-        )
-        .after(1_000_000),
-        case(
-            "the process that made it did not hear that it serves",
-            "A lastsrv 1, B offline 1",
-            "A",
-            "A 1 online fresh created, B 1 gone",
-            "A serving 1, B offline 1; last A; epoch 8",
-        ),
-    ]);
-}
-
-#[test]
-fn without_a_complete_member_the_grace_is_waited_for() {
-    let incomplete = "A 1 gone, B 2 online, C 1 gone";
-    check_all(&[
-        case("too early", LASTSRV, "AB", incomplete, "=").after(29_999),
-        case(
-            "the grace is over: fsynced bytes are there, the epoch says that others may not be",
-            LASTSRV,
-            "AB",
-            incomplete,
-            "B serving 2, A offline 1, C offline 1; last B; epoch 8",
-        )
-        .after(30_000),
-        case(
-            "all of them are back: nobody to wait for",
-            LASTSRV,
-            "AB",
-            "A 2 online, B 2 online, C 1 gone",
-            "A serving 2, B syncing 2, C offline 1; last A; epoch 8",
-        ),
-        case(
-            "the complete one comes first, whatever the order",
-            LASTSRV,
-            "AB",
-            "A 2 online, B 2 online complete, C 1 gone",
-            "B serving 2, A syncing 2, C offline 1; last B; epoch 7",
-        ),
     ]);
 }
 

@@ -101,8 +101,6 @@ pub struct Target {
     /// Raised when what is staged is discarded: a store that was queued before must not happen after. Held
     /// for reading while one happens.
     generation: RwLock<u64>,
-    /// By this process, empty.
-    created: bool,
     allocatable_bytes: AtomicU64,
     /// On the way of an update; the head is 0.
     position: AtomicUsize,
@@ -113,6 +111,8 @@ pub struct Target {
     /// The disk does not answer: nothing is asked of the target and nothing said by it until it does.
     hung: AtomicBool,
     reopening: AtomicBool,
+    /// Its data were not there when it was to be opened again, which was said once.
+    gone: AtomicBool,
 }
 
 /// What is left to do when the replica's lock is released.
@@ -128,14 +128,14 @@ impl Target {
         shared: &Arc<Shared>,
         disk: &Arc<DiskShare>,
         mut record: TargetRecord,
-        created: bool,
     ) -> Result<Arc<Target>> {
         let (folder, scrub_file) = {
             let directory = disk.directory.lock();
             (directory.data_folder(record.target()), directory.scrub_file(record.target()))
         };
         let (options, opener) = (shared.engine_options.clone(), shared.open_disk.clone());
-        let (store, recovered) = Store::open(&folder, options, opener, disk.clone(), &mut record)?;
+        let (store, recovered) =
+            Store::open(&folder, options, opener, disk.clone(), (&mut record, shared.incarnation))?;
         let identity = Identity { target: record.target(), incarnation: shared.incarnation };
         let state = State {
             replica: Replica::new(identity, recovered),
@@ -156,7 +156,6 @@ impl Target {
             marks: record.marks(),
             record: Mutex::new(record),
             generation: RwLock::new(0),
-            created,
             allocatable_bytes: AtomicU64::new(0),
             position: AtomicUsize::new(0),
             known: Mutex::default(),
@@ -164,6 +163,7 @@ impl Target {
             scrub: Scrub::open(scrub_file),
             hung: AtomicBool::new(false),
             reopening: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
         });
         target.refresh_space();
         target.step(|_| None);
@@ -348,7 +348,10 @@ impl Target {
             match reopened {
                 Ok(recovered) => target.feed(Input::Reopen { recovered }),
                 Err(error) => {
-                    log::warn!(target: "storage", target = target.id.0, error:% = error; "target.reopen");
+                    // It is tried every second; a disk that is mounted again brings the data back.
+                    if error.code != Code::NotFound || !target.gone.swap(true, Ordering::AcqRel) {
+                        log::warn!(target: "storage", target = target.id.0, error:% = error; "target.reopen");
+                    }
                 }
             }
             target.reopening.store(false, Ordering::Release);

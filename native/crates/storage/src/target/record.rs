@@ -1,5 +1,6 @@
 //! What a target stores beside its engine so that, after a total outage, the manager can tell which members
-//! are complete (P10): the boot in which it last began to serve, and whether it was stopped after a flush.
+//! are complete (P10): the boot in which it last began to serve, whether it was stopped after a flush, and which
+//! process began it empty if it has not served since.
 
 use super::Target;
 use crate::directory::Directory;
@@ -7,7 +8,7 @@ use crate::records;
 use chain::{Role, View};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use wire::message::StorageTargetRecord;
 use wire::{Result, TargetId};
 
@@ -25,6 +26,7 @@ pub struct TargetRecord {
 pub struct Marks {
     complete: AtomicBool,
     unused: AtomicBool,
+    begun_by: AtomicU64,
 }
 
 impl Marks {
@@ -37,6 +39,11 @@ impl Marks {
     pub fn unused(&self) -> bool {
         self.unused.load(Ordering::Acquire)
     }
+
+    /// Incarnation of the process that began it empty, while it has not served since; else 0.
+    pub fn begun_by(&self) -> u64 {
+        self.begun_by.load(Ordering::Acquire)
+    }
 }
 
 impl TargetRecord {
@@ -45,7 +52,11 @@ impl TargetRecord {
         let same_boot = !stored.boot_id.is_empty() && stored.boot_id == boot_id;
         let complete = same_boot || (stored.clean && !stored.boot_id.is_empty());
         let path = directory.record_file(TargetId(stored.target));
-        let marks = Marks { complete: complete.into(), unused: stored.unused.into() };
+        let marks = Marks {
+            complete: complete.into(),
+            unused: stored.unused.into(),
+            begun_by: stored.begun_by.into(),
+        };
         let losses = stored.losses;
         TargetRecord { path, stored, boot_id: boot_id.to_string(), losses, marks: Arc::new(marks) }
     }
@@ -54,9 +65,9 @@ impl TargetRecord {
         directory: &Directory,
         target: TargetId,
         chain: u32,
-        boot_id: &str,
+        (boot_id, incarnation): (&str, u64),
     ) -> Result<TargetRecord> {
-        let stored = Directory::new_record(target, chain);
+        let stored = StorageTargetRecord { begun_by: incarnation, ..Directory::new_record(target, chain) };
         records::write(&directory.record_file(target), &stored)?;
         Ok(TargetRecord::opened(directory, stored, boot_id))
     }
@@ -67,6 +78,11 @@ impl TargetRecord {
 
     pub fn chain(&self) -> u32 {
         self.stored.chain
+    }
+
+    /// False: it is on another disk than the one that is mounted now.
+    pub(super) fn is_there(&self) -> bool {
+        self.path.exists()
     }
 
     pub fn marks(&self) -> Arc<Marks> {
@@ -86,20 +102,34 @@ impl TargetRecord {
         if losses == self.stored.losses { Ok(()) } else { self.lose() }
     }
 
-    /// There is none, or none any more. The next one has lost nothing yet.
-    pub(super) fn engine_is_gone(&mut self) -> Result<()> {
+    /// There is no engine, or none any more, and this process makes one. It has lost nothing yet.
+    pub(super) fn begin_anew(&mut self, incarnation: u64) -> Result<()> {
+        if !self.stored.unused {
+            let (target, chain) = (self.stored.target, self.stored.chain);
+            log::warn!(target: "storage", target, chain; "target.begun_anew");
+        }
         self.losses = 0;
-        self.lose()
+        self.marks.complete.store(false, Ordering::Release);
+        let boot_id = String::new();
+        let (clean, losses, begun_by) = (false, 0, incarnation);
+        self.write(StorageTargetRecord { boot_id, clean, losses, begun_by, ..self.stored.clone() })
     }
 
     fn store(&mut self, boot_id: &str, clean: bool) -> Result<()> {
-        let (boot_id, losses) = (boot_id.to_string(), self.losses);
-        let stored = StorageTargetRecord { boot_id, clean, unused: false, losses, ..self.stored.clone() };
+        self.write(StorageTargetRecord { boot_id: boot_id.to_string(), clean, ..self.with_role() })
+    }
+
+    fn with_role(&self) -> StorageTargetRecord {
+        StorageTargetRecord { unused: false, losses: self.losses, ..self.stored.clone() }
+    }
+
+    fn write(&mut self, stored: StorageTargetRecord) -> Result<()> {
         if stored == self.stored {
             return Ok(());
         }
         records::write(&self.path, &stored)?;
-        self.marks.unused.store(false, Ordering::Release);
+        self.marks.unused.store(stored.unused, Ordering::Release);
+        self.marks.begun_by.store(stored.begun_by, Ordering::Release);
         self.stored = stored;
         Ok(())
     }
@@ -107,8 +137,9 @@ impl TargetRecord {
     fn take_role(&mut self, role: Role) -> Result<()> {
         match role {
             Role::Serving => {
-                let boot_id = self.boot_id.clone();
-                self.store(&boot_id, false)?;
+                // It has everything: it was synced, or there was nothing to have.
+                let (boot_id, clean, begun_by) = (self.boot_id.clone(), false, 0);
+                self.write(StorageTargetRecord { boot_id, clean, begun_by, ..self.with_role() })?;
                 self.marks.complete.store(true, Ordering::Release);
             }
             // What a resync writes makes it a mixture until it serves.
@@ -161,7 +192,7 @@ mod tests {
     fn made(path: &Path) -> (Directory, TargetRecord) {
         let directory = Directory::open(path, "test", 1).unwrap();
         directory.create_folder(TargetId(5)).unwrap();
-        let record = TargetRecord::create(&directory, TargetId(5), 2, "boot-1").unwrap();
+        let record = TargetRecord::create(&directory, TargetId(5), 2, ("boot-1", 6)).unwrap();
         (directory, record)
     }
 
@@ -221,9 +252,34 @@ mod tests {
         assert!(!next.marks.complete(), "the next loss");
         next.take_role(Role::Serving).unwrap();
         // The engine is begun anew, however often the one before had lost something.
-        next.engine_is_gone().unwrap();
+        next.begin_anew(9).unwrap();
         assert!(!opened(0).marks.complete());
         next.take_role(Role::Serving).unwrap();
         assert!(opened(0).marks.complete());
+    }
+
+    #[test]
+    fn whoever_was_begun_empty_says_so_until_it_serves() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, mut record) = made(folder.path());
+        let begun_by = || reopen(&directory, "boot-1").marks.begun_by();
+        assert_eq!((record.marks.begun_by(), begun_by()), (6, 6));
+        // Before it had a role nothing was lost.
+        record.begin_anew(7).unwrap();
+        assert!(reopen(&directory, "boot-1").marks.unused() && begun_by() == 7);
+        record.take_role(Role::Serving).unwrap();
+        assert_eq!((record.marks.begun_by(), begun_by()), (0, 0));
+        record.stopped().unwrap();
+        record.begin_anew(8).unwrap();
+        let mut next = reopen(&directory, "boot-1");
+        assert!(!next.marks.complete() && !next.marks.unused());
+        for role in [Role::Idle, Role::Syncing] {
+            next.take_role(role).unwrap();
+            assert_eq!((next.marks.begun_by(), begun_by()), (8, 8), "{role:?}");
+        }
+        next.lose().unwrap();
+        assert_eq!(begun_by(), 8);
+        next.take_role(Role::Serving).unwrap();
+        assert_eq!(begun_by(), 0);
     }
 }

@@ -123,7 +123,7 @@ impl Target {
             scrub: Some(self.scrub.progress()),
             fences_held,
             stopped: known.stops && !hung,
-            created: self.created,
+            begun_by: self.marks.begun_by(),
             at_rest,
         }
     }

@@ -54,15 +54,24 @@ pub(super) struct Space {
 }
 
 impl Store {
-    /// Opens what lies in the folder, or makes it, on the record first.
+    /// Opens what lies in the folder. Where there is nothing it is begun empty by this process, on the record first:
+    /// also where the target had a role, because the chain tells by the record that nothing is left of that, and
+    /// fills it again (P10).
     pub fn open(
         folder: &Path,
         options: Options,
         open_disk: DiskOpener,
         disk: Arc<DiskShare>,
-        record: &mut TargetRecord,
+        (record, incarnation): (&mut TargetRecord, u64),
     ) -> Result<(Store, Recovered)> {
-        let engine = open_engine(&open_disk, folder, &options, record)?;
+        let engine = match open_engine(&open_disk, folder, &options, record) {
+            Err(error) if error.code == Code::NotFound => {
+                // Before: a process that finds the new one made takes it for what it was.
+                record.begin_anew(incarnation)?;
+                Engine::create(open_disk.open(folder)?, options.clone())?
+            }
+            opened => opened?,
+        };
         let recovered = recovered(&engine)?;
         let engine = RwLock::new(Some(Arc::new(engine)));
         Ok((Store { engine, folder: folder.to_path_buf(), options, open_disk, disk }, recovered))
@@ -84,12 +93,17 @@ impl Store {
     }
 
     /// As after the death of the process: everything is read and verified again. `Busy` while somebody still
-    /// works with the old one.
+    /// works with the old one. `NotFound`: another disk is there. Nothing is begun on it: the chain takes this process
+    /// for one that had everything, and would let it resume (P10). The next one begins it, and says so.
     pub fn reopen(&self, record: &mut TargetRecord) -> Result<Recovered> {
         self.retire()?;
+        if !record.is_there() {
+            return Err(gone());
+        }
         // Where the record could not be written when the target failed.
         record.lose()?;
-        let engine = open_engine(&self.open_disk, &self.folder, &self.options, record)?;
+        let opened = open_engine(&self.open_disk, &self.folder, &self.options, record);
+        let engine = opened.map_err(|error| if error.code == Code::NotFound { gone() } else { error })?;
         let recovered = recovered(&engine)?;
         *self.engine.write() = Some(Arc::new(engine));
         Ok(recovered)
@@ -309,19 +323,15 @@ fn open_engine(
     options: &Options,
     record: &mut TargetRecord,
 ) -> Result<Engine> {
-    let disk = open_disk.open(folder)?;
-    match Engine::open(disk.clone(), options.clone()) {
-        Err(error) if error.code == Code::NotFound => {
-            // Before: a process that finds the new one made takes it for what it was.
-            record.engine_is_gone()?;
-            Engine::create(disk, options.clone())
-        }
-        opened => {
-            let (engine, opened) = opened?;
-            record.engine_opened(opened.losses)?;
-            Ok(engine)
-        }
-    }
+    let (engine, opened) = Engine::open(open_disk.open(folder)?, options.clone())?;
+    record.engine_opened(opened.losses)?;
+    Ok(engine)
+}
+
+fn gone() -> Error {
+    let detail =
+        "the target's data are gone; restart this server to have it filled again from the other copies";
+    Error::new(Code::NotFound, detail)
 }
 
 fn recovered(engine: &Engine) -> Result<Recovered> {

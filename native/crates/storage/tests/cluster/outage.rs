@@ -3,7 +3,7 @@
 use crate::client::{Change, TestClient};
 use crate::harness::{CHAINS, Cluster, MemoryDisks, Model, chain_of, check_copies, chunk, pattern};
 use chunk_engine::disk::Fault;
-use chunk_engine::{Disk, Engine};
+use chunk_engine::{Disk, Engine, MemoryDisk};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use storage::StorageServer;
 use transport::TcpTransport;
 use wire::Code;
 use wire::feature_level::FEATURE_LEVEL;
+use wire::message::{LocalState, TargetReport};
 
 fn filled(cluster: &Cluster) -> (TestClient, Model) {
     let client = cluster.client(1);
@@ -158,6 +159,100 @@ fn an_opening_that_was_cut_off_does_not_make_the_next_one_complete() {
     cluster.start_server(2);
     let reports = cluster.servers[&2].targets();
     assert!(reports.iter().all(|report| report.complete), "{reports:?}");
+}
+
+/// All die while they serve, and the first one back has lost its disk: by then the others are not heard of for longer
+/// than the grace of an outage. Whatever becomes of the emptied one, it is filled from those that have everything.
+fn first_back_is_empty(empty: impl Fn(&mut Cluster)) {
+    let mut cluster = Cluster::start();
+    let (client, model) = filled(&cluster);
+    let before = epochs(&cluster);
+    // All three stay serving in the last version of every chain (P10), or node 1 would not be asked at all.
+    cluster.manager.freeze(true);
+    (1..=3).for_each(|node| cluster.kill(node, true));
+    empty(&mut cluster);
+    let made = cluster.servers[&1].incarnation();
+    cluster.manager.freeze(false);
+    // The process that found nothing, and those after it.
+    for process in 1..=3 {
+        let heard = cluster.manager.heard();
+        while cluster.servers[&1].targets().len() != CHAINS as usize || cluster.manager.heard() < heard + 3 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let reports = cluster.servers[&1].targets();
+        assert!(reports.iter().all(|report| report.begun_by == made && !report.complete), "{reports:?}");
+        // Several times the grace.
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(cluster.manager.serving(), 0, "process {process} resumed");
+        cluster.kill(1, true);
+        cluster.start_server(1);
+    }
+    (2..=3).for_each(|node| cluster.start_server(node));
+    cluster.wait_serving(3 * CHAINS as usize);
+    model.check(&client);
+    assert_eq!(epochs(&cluster), before, "the others had everything");
+    // It is as good as they are now, and its next process says so.
+    cluster.manager.freeze(true);
+    (1..=3).for_each(|node| cluster.kill(node, true));
+    cluster.start_server(1);
+    let reports = cluster.servers[&1].targets();
+    assert!(reports.iter().all(|report| report.begun_by == 0 && report.complete), "{reports:?}");
+    cluster.manager.freeze(false);
+    cluster.wait_serving(CHAINS as usize);
+    model.check(&client);
+}
+
+#[test]
+fn an_emptied_disk_never_resumes_however_often_its_server_restarts() {
+    first_back_is_empty(|cluster| {
+        std::fs::remove_dir_all(cluster.disk(1)).unwrap();
+        cluster.start_server(1);
+    });
+}
+
+#[test]
+fn a_target_whose_data_are_gone_under_its_record_never_resumes() {
+    first_back_is_empty(|cluster| {
+        for entry in std::fs::read_dir(cluster.disk(1)).unwrap() {
+            let data = entry.unwrap().path().join("data");
+            if data.exists() {
+                std::fs::remove_dir_all(data).unwrap();
+            }
+        }
+        cluster.start_server(1);
+    });
+}
+
+/// An empty disk is mounted over the one that failed, under the server that runs: what is begun there would belong to
+/// a process that the chain takes for one that had everything.
+#[test]
+fn a_process_whose_data_are_gone_begins_none_until_its_server_restarts() {
+    let (mut cluster, disks) = with_memory_disks();
+    let (client, mut model) = filled(&cluster);
+    (1..=CHAINS).for_each(|chain| assert!(client.flush(chain).is_ok()));
+    let process = cluster.servers[&2].incarnation();
+    (0..12).for_each(|index| model.change(&client, index, &Change::write(9, pattern(index + 50, 200_000))));
+    disks.lock().values().for_each(|disk| disk.fail_flush("journal-", Fault::Io));
+    // The next opening finds an empty one.
+    let failed: Vec<MemoryDisk> =
+        disks.lock().values_mut().map(|disk| std::mem::replace(disk, MemoryDisk::new(1 << 30))).collect();
+    (1..=CHAINS).for_each(|chain| _ = client.flush(chain));
+    while cluster.metric(2, "storage_targets_offline_total") < u64::from(CHAINS) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // It looks every second.
+    std::thread::sleep(Duration::from_millis(2500));
+    let reports = cluster.servers[&2].targets();
+    let offline = |report: &TargetReport| report.state() == LocalState::LocalOffline && !report.complete;
+    assert!(reports.len() == CHAINS as usize && reports.iter().all(offline), "{reports:?}");
+    assert!(disks.lock().values().all(|disk| disk.list().unwrap().is_empty()), "nothing is begun there");
+    drop(failed);
+    cluster.kill(2, true);
+    cluster.start_server(2);
+    let reports = cluster.servers[&2].targets();
+    assert!(reports.iter().all(|report| report.begun_by > process && !report.complete), "{reports:?}");
+    cluster.wait_serving(3 * CHAINS as usize);
+    model.check(&client);
 }
 
 #[test]
