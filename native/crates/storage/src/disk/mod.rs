@@ -5,6 +5,7 @@ pub mod control;
 pub mod pace;
 mod probe;
 pub mod progress;
+pub mod room;
 pub mod scrubber;
 
 use crate::Config;
@@ -16,6 +17,7 @@ use control::Inbox;
 use pace::Pace;
 use parking_lot::Mutex;
 use progress::Progress;
+use room::Room;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,6 +48,7 @@ pub struct DiskShare {
     pub mends: Workers,
     pub flushers: Workers,
     pub buffers: Buffers,
+    pub room: Arc<Room>,
     pub operations: Progress,
     pub flushes: Progress,
     /// Whoever waits for this disk gives up after this long.
@@ -73,6 +76,7 @@ impl DiskShare {
             mends: Workers::start("chunk-mend", MEND_THREADS),
             flushers: Workers::start("chunk-flush", 1),
             buffers: Buffers::new(config),
+            room: Arc::default(),
             operations: Progress::new(config.disk_timeout),
             flushes: Progress::new(config.disk_timeout * FLUSH_PATIENCE),
             patience: config.disk_timeout,

@@ -54,15 +54,21 @@ impl Target {
         match output {
             Output::Store { chunk, version, base, update, channel, payload } => {
                 let bytes = payload.len();
-                let update = StagedUpdate { generation, versions: (version, base), update, channel, payload };
+                let promise = self.disk.room.promise(update.may_allocate_bytes());
+                let versions = (version, base);
+                let update = StagedUpdate { generation, versions, update, channel, payload, promise };
                 self.disk.lanes.push((self.id, chunk), bytes, move |turn| target.store_update(update, turn));
             }
             Output::Replace { replacement, payload } => {
                 let chunk = replacement.chunk;
+                let promise = self.disk.room.promise(payload.len() as u64);
                 self.disk.lanes.push((self.id, chunk), payload.len(), move |_| {
                     let replaced =
                         target.in_generation(generation, |store| store.replace(&replacement, &payload));
                     let Some(result) = replaced else { return };
+                    if result.is_ok() {
+                        promise.keep();
+                    }
                     add(&target.shared.metrics.stored_bytes, payload.len() as u64);
                     drop(payload);
                     let version = replacement.committed.version;

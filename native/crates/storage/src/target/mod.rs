@@ -16,6 +16,7 @@ mod store_update;
 mod to_peers;
 
 use crate::disk::DiskShare;
+use crate::disk::room::Limit;
 use crate::shared::Shared;
 use bytes::Bytes;
 use chain::{Identity, Input, Output, Replica, ReplyTo, Role, Time};
@@ -30,7 +31,7 @@ pub use report::Standing;
 use scrub::Scrub;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use store::Store;
 pub use to_peers::{channels, links};
 use transport::ReplySender;
@@ -101,7 +102,7 @@ pub struct Target {
     /// Raised when what is staged is discarded: a store that was queued before must not happen after. Held
     /// for reading while one happens.
     generation: RwLock<u64>,
-    allocatable_bytes: AtomicU64,
+    room_limit: Limit,
     /// On the way of an update; the head is 0.
     position: AtomicUsize,
     /// What others may know, taken over after each step: they never wait for the disk.
@@ -156,7 +157,7 @@ impl Target {
             marks: record.marks(),
             record: Mutex::new(record),
             generation: RwLock::new(0),
-            allocatable_bytes: AtomicU64::new(0),
+            room_limit: Limit::default(),
             position: AtomicUsize::new(0),
             known: Mutex::default(),
             repairs: Mutex::default(),
@@ -248,7 +249,7 @@ impl Target {
     }
 
     fn chunks(&self) -> store::Look<'_> {
-        store::Look::new(&self.store, &self.allocatable_bytes)
+        store::Look::new(&self.store, &self.room_limit)
     }
 
     /// The store failed outside of a request that reports it: as if a flush had (P11).

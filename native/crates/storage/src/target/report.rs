@@ -5,7 +5,6 @@ use super::store::Space;
 use super::{Replica, Target};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use wire::message::{LocalState, TargetReport, TargetSpace};
 
 /// Below these shares of free space, in percent: a disk takes no new targets and files (placement alone looks
@@ -96,7 +95,7 @@ impl Target {
     }
 
     fn allocatable_bytes(&self) -> u64 {
-        self.allocatable_bytes.load(Ordering::Relaxed)
+        self.disk.room.left(&self.room_limit)
     }
 
     pub fn report(&self) -> TargetReport {
@@ -147,11 +146,9 @@ impl Target {
     /// The replica looks at the disk's free space with every update; asking the file system each time would
     /// cost a call.
     pub(super) fn refresh_space(&self) {
-        let space = self.store.space();
         // What does not answer has an error to report, and not "full": a head that heard that would refuse writes.
-        if let Some(space) = space {
-            self.allocatable_bytes.store(space.allocatable_bytes, Ordering::Relaxed);
-        }
+        let free = |space: &Space| space.allocatable_bytes;
+        let space = self.disk.room.refresh(&self.room_limit, || self.store.space(), free);
         self.known.lock().space = space.unwrap_or_default();
     }
 

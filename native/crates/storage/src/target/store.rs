@@ -6,6 +6,7 @@ mod read;
 use super::TargetRecord;
 use crate::config::DiskOpener;
 use crate::disk::DiskShare;
+use crate::disk::room::Limit;
 use bytes::Bytes;
 use chain::{Applied, Channel, Chunks, Committed, Listed, Recovered, RecoveredUpdate, Replacement};
 use chunk_engine::{ChannelUpdate, ChunkMeta, Damage, Engine, ListedChunk, Options, StageRequest, Update};
@@ -13,7 +14,6 @@ use parking_lot::RwLock;
 pub use read::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use wire::limits::CHUNK_BYTES_MIN;
 use wire::message::{ChunkInfo, UpdateKind};
 use wire::{ChunkId, ClientId, Code, Error, Result, Tag, Version};
@@ -423,12 +423,12 @@ const OPEN: &str = "the store is open while the replica looks at it";
 /// The engine as the replica looks at it.
 pub(super) struct Look<'a> {
     store: &'a Store,
-    allocatable_bytes: &'a AtomicU64,
+    room_limit: &'a Limit,
 }
 
 impl<'a> Look<'a> {
-    pub fn new(store: &'a Store, allocatable_bytes: &'a AtomicU64) -> Self {
-        Look { store, allocatable_bytes }
+    pub fn new(store: &'a Store, room_limit: &'a Limit) -> Self {
+        Look { store, room_limit }
     }
 }
 
@@ -455,6 +455,6 @@ impl Chunks for Look<'_> {
     }
 
     fn allocatable_bytes(&self) -> u64 {
-        self.allocatable_bytes.load(Ordering::Relaxed)
+        self.store.disk.room.left(self.room_limit)
     }
 }

@@ -5,6 +5,7 @@
 use super::Target;
 use super::repair::MEND_PATIENCE;
 use super::store::{OldDamage, Store};
+use crate::disk::room::Promise;
 use crate::lanes::Turn;
 use crate::metrics::add;
 use bytes::Bytes;
@@ -21,6 +22,8 @@ pub(super) struct StagedUpdate {
     pub update: Update,
     pub channel: Channel,
     pub payload: Bytes,
+    /// Of the room that it needs.
+    pub promise: Promise,
 }
 
 fn is_damaged(stored: &Option<Result<Applied>>) -> bool {
@@ -51,16 +54,22 @@ impl Target {
     }
 
     fn stage(&self, staged: &StagedUpdate, damage: OldDamage) -> Option<Result<Applied>> {
-        let StagedUpdate { generation, versions, update, channel, payload } = staged;
+        let StagedUpdate { generation, versions, update, channel, payload, .. } = staged;
         let stage = |store: &Store| store.stage(update.chunk, *versions, update, *channel, payload, damage);
         self.in_generation(*generation, stage)
     }
 
     fn update_stored(self: &Arc<Self>, staged: StagedUpdate, stored: Option<Result<Applied>>) {
         let Some(result) = stored else { return };
-        let StagedUpdate { generation, versions: (version, _), update, payload, .. } = staged;
+        let StagedUpdate { generation, versions: (version, _), update, payload, promise, .. } = staged;
         add(&self.shared.metrics.stored_bytes, payload.len() as u64);
         drop(payload);
+        if result.is_ok() {
+            // Before anybody hears that it is stored.
+            promise.keep();
+        } else {
+            drop(promise);
+        }
         let chunk = update.chunk;
         match result {
             Ok(applied) if update.flush => self.queue_flushed_store(generation, chunk, version, applied),

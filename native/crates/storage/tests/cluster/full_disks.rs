@@ -1,6 +1,7 @@
 //! A full disk is not an outage (P8): writes are refused before they have a version, everything else goes on.
 
 use crate::client::Change;
+use crate::hanging_disk::Gate;
 use crate::harness::{CHAINS, Cluster, MemoryDisks, Model, chain_of, chunk, pattern};
 use chunk_engine::Disk;
 use std::sync::Arc;
@@ -66,6 +67,46 @@ fn full_on(nodes: &[u32]) {
         assert_eq!(cluster.metric(node, "storage_targets_offline_total"), 0, "refused in time");
     }
     assert_eq!(cluster.manager.serving(), 3 * CHAINS as usize);
+    model.check(&client);
+}
+
+/// The last member's disk is asked for its free space, and does not answer; meanwhile it is filled.
+#[test]
+fn what_was_stored_since_a_disk_told_its_free_space_is_gone() {
+    const FREE_BYTES: u64 = 16 << 20;
+    let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 1);
+    let gate = Arc::new(Gate::default());
+    cluster.gates.insert(cluster.disk(2), gate.clone());
+    cluster.adjust = |config| config.disk_timeout = Duration::from_secs(60);
+    cluster.start_servers();
+    let client = cluster.client(1);
+    let mut model = Model::default();
+    model.change(&client, 1, &Change::write(0, pattern(1, 100_000)));
+    assert_eq!((chain_of(1), client.serving(2).1[2].node), (2, 2));
+    for disk in gate.disks.lock().iter() {
+        let space = disk.space().unwrap();
+        disk.set_capacity(space.capacity - space.free + FREE_BYTES);
+    }
+    gate.wait_for_space();
+    gate.hold_space();
+    // Its acknowledgements say what room is left.
+    let refused = (1..2 * FREE_BYTES / 100_000).map(|number| 1 + number * u64::from(CHAINS)).find(|&index| {
+        let change = Change::write(0, pattern(index, 100_000));
+        match client.update(2, 0, chunk(index), &change) {
+            Ok(_) => {
+                change.apply_to(model.0.entry(index).or_default());
+                false
+            }
+            Err(error) => {
+                assert_eq!(error.code, Code::NoSpace);
+                true
+            }
+        }
+    });
+    gate.tell_space();
+    assert!(refused.is_some(), "all of it was taken twice");
+    assert!(model.0.len() > 20, "{} chunks of it were used", model.0.len());
+    assert_eq!(cluster.metric(2, "storage_targets_offline_total"), 0, "refused in time");
     model.check(&client);
 }
 

@@ -11,6 +11,18 @@ use std::sync::Arc;
 pub struct Gate {
     closed: Mutex<bool>,
     opened: Condvar,
+    space: Mutex<Space>,
+    space_changed: Condvar,
+    /// Behind it.
+    pub disks: Mutex<Vec<MemoryDisk>>,
+}
+
+/// Questions for the free space, which may be made to wait alone.
+#[derive(Debug, Default)]
+struct Space {
+    held: bool,
+    waiting: usize,
+    answered: usize,
 }
 
 impl Gate {
@@ -21,6 +33,41 @@ impl Gate {
     pub fn open(&self) {
         *self.closed.lock() = false;
         self.opened.notify_all();
+    }
+
+    /// The disk's free space is asked for again, of each of its folders, and the answer taken.
+    pub fn wait_for_space(&self) {
+        let mut space = self.space.lock();
+        let enough = space.answered + 3 * self.disks.lock().len();
+        while space.answered < enough {
+            self.space_changed.wait(&mut space);
+        }
+    }
+
+    /// From now on nobody gets an answer, until `tell_space`; somebody waits for one already.
+    pub fn hold_space(&self) {
+        let mut space = self.space.lock();
+        space.held = true;
+        while space.waiting == 0 {
+            self.space_changed.wait(&mut space);
+        }
+    }
+
+    pub fn tell_space(&self) {
+        self.space.lock().held = false;
+        self.space_changed.notify_all();
+    }
+
+    fn pass_space(&self) {
+        let mut space = self.space.lock();
+        space.waiting += 1;
+        self.space_changed.notify_all();
+        while space.held {
+            self.space_changed.wait(&mut space);
+        }
+        space.waiting -= 1;
+        space.answered += 1;
+        self.space_changed.notify_all();
     }
 
     fn pass(&self) {
@@ -72,6 +119,7 @@ impl Disk for HangingDisk {
     }
     fn space(&self) -> Result<DiskSpace> {
         self.gate.pass();
+        self.gate.pass_space();
         self.disk.space()
     }
 }

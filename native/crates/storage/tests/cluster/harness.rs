@@ -99,11 +99,14 @@ impl Cluster {
             let disks = MemoryDisks::default();
             config.open_disk = DiskOpener::new(move |folder| {
                 let mut disks = disks.lock();
-                let disk =
-                    disks.entry(folder.to_path_buf()).or_insert_with(|| MemoryDisk::new(1 << 30)).clone();
-                let gate =
-                    gates.iter().find(|(path, _)| folder.starts_with(path)).map(|(_, gate)| gate.clone());
-                Ok(Arc::new(HangingDisk { disk, gate: gate.unwrap_or_default() }))
+                let gate = gates.iter().find(|(path, _)| folder.starts_with(path));
+                let gate = gate.map(|(_, gate)| gate.clone()).unwrap_or_default();
+                let disk = disks.entry(folder.to_path_buf()).or_insert_with(|| {
+                    let disk = MemoryDisk::new(1 << 30);
+                    gate.disks.lock().push(disk.clone());
+                    disk
+                });
+                Ok(Arc::new(HangingDisk { disk: disk.clone(), gate }))
             });
         }
         (self.adjust)(&mut config);
