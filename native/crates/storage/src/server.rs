@@ -114,6 +114,7 @@ impl StorageServer {
         let disks = self.service.disks();
         for disk in &disks {
             disk.buffers.lift_budgets();
+            disk.resync_pace.lift();
             disk.inbox.close();
         }
         self.listener.close();
@@ -138,7 +139,10 @@ impl StorageServer {
 impl Drop for StorageServer {
     fn drop(&mut self) {
         let disks = self.service.disks();
-        disks.iter().for_each(|disk| disk.buffers.lift_budgets());
+        for disk in &disks {
+            disk.buffers.lift_budgets();
+            disk.resync_pace.lift();
+        }
         self.listener.close();
         self.controls.stop();
         self.scrubbers.stop();

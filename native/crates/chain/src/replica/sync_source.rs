@@ -174,6 +174,14 @@ impl<P: Clone> Replica<P> {
         step.out.push(Output::SendReplace { to, chain_version, chunk, committed, waited_for });
     }
 
+    /// Of a copy that the executor was told to send: whether an update of the chunk waits for it. `None`: nobody
+    /// wants it any more.
+    pub fn copy_is_waited_for(&self, chain_version: u64, chunk: ChunkId) -> Option<bool> {
+        let source = self.source.as_ref().filter(|source| source.chain_version == chain_version)?;
+        let waits = || self.queues.get(&chunk).is_some_and(|queue| !queue.pending.is_empty());
+        source.copying.contains(&chunk).then(waits)
+    }
+
     /// Does everything that has become possible in the session.
     pub(super) fn drive_source(&mut self, step: &mut Step<P>) {
         let Some(source) = &mut self.source else { return };

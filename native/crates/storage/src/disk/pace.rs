@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// While clients use the disk, background work takes this part of its rate.
@@ -16,6 +16,7 @@ pub struct Pace {
     /// Requests of clients that the disk has seen.
     traffic: Arc<AtomicU64>,
     state: Mutex<State>,
+    lifted: AtomicBool,
 }
 
 struct State {
@@ -27,11 +28,29 @@ struct State {
 impl Pace {
     pub fn new(bytes_per_second: u64, traffic: Arc<AtomicU64>) -> Pace {
         let state = Mutex::new(State { paid_at: Instant::now(), traffic_seen: 0 });
-        Pace { bytes_per_second: bytes_per_second.max(1), traffic, state }
+        Pace { bytes_per_second: bytes_per_second.max(1), traffic, state, lifted: AtomicBool::new(false) }
     }
 
     /// How long to wait before these bytes may be moved.
     pub fn grant(&self, bytes: u64) -> Duration {
+        self.grant_at(bytes).1
+    }
+
+    /// When these bytes may be moved.
+    pub fn grant_until(&self, bytes: u64) -> Instant {
+        self.grant_at(bytes).0
+    }
+
+    /// The process ends: nobody waits any more.
+    pub fn lift(&self) {
+        self.lifted.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_lifted(&self) -> bool {
+        self.lifted.load(Ordering::Relaxed)
+    }
+
+    fn grant_at(&self, bytes: u64) -> (Instant, Duration) {
         let now = Instant::now();
         let mut state = self.state.lock();
         let traffic = self.traffic.load(Ordering::Relaxed);
@@ -39,7 +58,7 @@ impl Pace {
         let begins = state.paid_at.max(now.checked_sub(CREDIT).unwrap_or(now));
         let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
         state.paid_at = begins + if busy { cost * BUSY_SHARE } else { cost };
-        begins.saturating_duration_since(now)
+        (begins, begins.saturating_duration_since(now))
     }
 
     /// Bytes that must not wait: they only make later ones wait longer.

@@ -9,7 +9,7 @@ use chain::{
     Acknowledged, Applied, Channel, ChunkRange, Committed, Input, Listed, Output, Role, Update, View,
 };
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wire::message::{self as m, PublicState};
 use wire::{ChunkId, Code, NodeId, Result, TargetId, Version};
 
@@ -19,8 +19,18 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A flush waits for a disk that may have much to write.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A chunk waits at most this long for its turn: a copy that an update waits for may be behind it.
-const PACE_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// A copy that is not paid for lets others go first so often, and looks whether an update waits for it by now.
+const PACE_SLICE: Duration = Duration::from_millis(25);
+
+/// A chunk on its way to the successor in a resync.
+struct Copy {
+    key: Key,
+    chain_version: u64,
+    chunk: ChunkId,
+    committed: Committed,
+    /// When it is paid for.
+    begins: Instant,
+}
 
 /// Where a member is: its node, and its position on the way of an update.
 pub(super) fn place(view: &View, target: TargetId) -> Option<(NodeId, usize)> {
@@ -95,8 +105,8 @@ impl Target {
                 if waited_for {
                     pace.charge(bytes);
                 }
-                let wait = if waited_for { Duration::ZERO } else { pace.grant(bytes) };
-                self.post_replace(key, chain_version, chunk, committed, wait);
+                let begins = if waited_for { Instant::now() } else { pace.grant_until(bytes) };
+                self.post_replace(Copy { key, chain_version, chunk, committed, begins });
             }
             other => self.post_resync(place, other),
         }
@@ -164,38 +174,49 @@ impl Target {
     }
 
     /// The bytes are read on a thread of the resync; few of these are under way at once (`SYNC_COPIES_MAX`).
-    fn post_replace(
-        self: &Arc<Self>,
-        key: Key,
-        chain_version: u64,
-        chunk: ChunkId,
-        committed: Committed,
-        wait: Duration,
-    ) {
+    fn post_replace(self: &Arc<Self>, copy: Copy) {
         let target = self.clone();
         self.disk.resyncs.push(move || {
-            std::thread::sleep(wait.min(PACE_PAUSE_MAX));
-            let answered = target.clone();
-            let done = move |result: Result<()>| {
-                answered.feed(Input::ReplaceAnswer { chain_version, chunk, result });
-            };
-            match target.replacement(chain_version, chunk, committed) {
-                Err(error) => done(Err(error)),
-                Ok((request, payload)) => {
-                    let metrics = target.shared.metrics.clone();
-                    let bytes = payload.len() as u64;
-                    let payload = if payload.is_empty() { Vec::new() } else { vec![payload] };
-                    target.shared.peers.call(key, request, payload, ANSWER_TIMEOUT, move |result| {
-                        // Without a connection nothing was sent.
-                        if !matches!(&result, Err(error) if error.code == Code::Unreachable) {
-                            add(&metrics.resync_chunks, 1);
-                            add(&metrics.resync_bytes, bytes);
-                        }
-                        done(result.map(|_| ()));
-                    });
-                }
+            let wait = copy.begins.saturating_duration_since(Instant::now());
+            if wait.is_zero() || target.must_go(&copy) {
+                return target.send_replace(copy);
             }
+            std::thread::sleep(wait.min(PACE_SLICE));
+            target.post_replace(copy);
         });
+    }
+
+    /// Before it is paid for: an update waits for it, or nobody wants it, which ends it.
+    fn must_go(&self, copy: &Copy) -> bool {
+        let waited_for = || {
+            let state = self.lock_state()?;
+            state.replica.copy_is_waited_for(copy.chain_version, copy.chunk).filter(|_| !state.stopped)
+        };
+        self.disk.resync_pace.is_lifted() || waited_for() != Some(false)
+    }
+
+    fn send_replace(self: &Arc<Self>, copy: Copy) {
+        let Copy { key, chain_version, chunk, committed, .. } = copy;
+        let answered = self.clone();
+        let done = move |result: Result<()>| {
+            answered.feed(Input::ReplaceAnswer { chain_version, chunk, result });
+        };
+        match self.replacement(chain_version, chunk, committed) {
+            Err(error) => done(Err(error)),
+            Ok((request, payload)) => {
+                let metrics = self.shared.metrics.clone();
+                let bytes = payload.len() as u64;
+                let payload = if payload.is_empty() { Vec::new() } else { vec![payload] };
+                self.shared.peers.call(key, request, payload, ANSWER_TIMEOUT, move |result| {
+                    // Without a connection nothing was sent.
+                    if !matches!(&result, Err(error) if error.code == Code::Unreachable) {
+                        add(&metrics.resync_chunks, 1);
+                        add(&metrics.resync_bytes, bytes);
+                    }
+                    done(result.map(|_| ()));
+                });
+            }
+        }
     }
 
     /// The chunk as it is committed now, which may be newer than when the replica asked.

@@ -3,7 +3,10 @@
 use crate::client::{Change, TestClient};
 use crate::harness::{CHAINS, Cluster, Model, pattern};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use transport::TcpTransport;
+use wire::message::PublicState;
 
 fn sent_bytes(cluster: &Cluster) -> u64 {
     cluster.servers.keys().map(|node| cluster.metric(*node, "storage_resync_bytes_total")).sum()
@@ -67,4 +70,57 @@ fn only_changed_chunks_are_copied_also_with_kills_in_between() {
     cluster.start_server(2);
     cluster.wait_serving(3 * CHAINS as usize);
     assert_eq!(sent_bytes(&cluster), before, "nothing changed, nothing is sent");
+}
+
+const LARGE: usize = 1 << 20;
+
+/// All chains have one chunk of 1 MiB that node 3 does not have; nothing else is written. It starts again with an
+/// empty disk.
+fn large_chunks(adjust: fn(&mut storage::Config)) -> (Cluster, TestClient, Model) {
+    let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 1);
+    cluster.adjust = adjust;
+    cluster.start_servers();
+    let client = cluster.client(1);
+    let mut model = Model::default();
+    (0..4 * u64::from(CHAINS))
+        .for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, LARGE))));
+    cluster.kill(3, true);
+    std::fs::remove_dir_all(cluster.disk(3)).unwrap();
+    (cluster, client, model)
+}
+
+#[test]
+fn a_resync_keeps_to_its_rate_however_large_the_chunks_are() {
+    const RATE: usize = 2 * LARGE;
+    let (mut cluster, client, model) = large_chunks(|config| config.resync_bytes_per_second = RATE as u64);
+    let begun = Instant::now();
+    cluster.start_server(3);
+    cluster.wait_serving(3 * CHAINS as usize);
+    // Of each disk that sends, all but the first chunk is paid for before it goes. Two disks send: the less there
+    // is to wait for, the more evenly they share it.
+    let paid = 4 * CHAINS as usize * LARGE / 2 - LARGE;
+    let least = Duration::from_secs_f64(paid as f64 / RATE as f64) - Duration::from_millis(200);
+    assert!(begun.elapsed() >= least, "{:?} is less than {least:?}", begun.elapsed());
+    model.check(&client);
+}
+
+#[test]
+fn a_copy_that_waits_for_its_turn_goes_at_once_when_an_update_waits_for_it() {
+    // Longer than any test: a chunk for each day or two.
+    let (mut cluster, client, mut model) = large_chunks(|config| config.resync_bytes_per_second = 10);
+    cluster.start_server(3);
+    let syncing = |chain: u32| {
+        let members = cluster.manager.chain(chain).members;
+        members.iter().any(|member| member.state() == PublicState::PublicSyncing)
+    };
+    while !(1..=CHAINS).all(syncing) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for round in 0..2 {
+        (0..4 * u64::from(CHAINS)).for_each(|index| {
+            model.change(&client, index, &Change::write(7, pattern(index + 100 + round, 50)));
+        });
+    }
+    cluster.wait_serving(3 * CHAINS as usize);
+    model.check(&client);
 }
