@@ -1,17 +1,10 @@
 // What the docs name is there: pages, files, errors, planted bugs. A page that says where a rule lives is
 // worth as much as that is true.
-import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { files, read, root } from './tree.mjs';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], { cwd: root })
-  .toString()
-  .split('\n')
-  .filter((name) => name !== '' && existsSync(join(root, name)));
-const read = (name: string): string => readFileSync(join(root, name), 'utf8');
 const pages = files.filter((name) => name.endsWith('.md'));
 
 /** `a/{b,c}.rs` is two names. */

@@ -1,16 +1,9 @@
 // Lint as a test: the rules of the tree that no linter knows. Each rule names what to do instead.
-import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { files, read, root } from './tree.mjs';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], { cwd: root })
-  .toString()
-  .split('\n')
-  .filter((name) => name !== '' && existsSync(join(root, name)));
-const read = (name: string): string => readFileSync(join(root, name), 'utf8');
 /** What a program of ours or npm writes: nobody else's file is excused for its name. */
 const isGenerated = (name: string): boolean =>
   /^(core\/src\/generated\/[^/]+\.ts|native\/crates\/wire\/src\/generated(_errors)?\.rs|package-lock\.json)$/.test(

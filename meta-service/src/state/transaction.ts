@@ -148,22 +148,15 @@ export class Transaction {
 
   /** The caller knows that the name does not exist. */
   addEntry(parent: bigint, entry: Entry): void {
-    const vacancy = this.#vacancy;
+    if (this.#vacancy?.parent !== parent || this.#vacancy.name !== entry.name) {
+      const found = this.entry(parent, entry.name);
+      assert(found === undefined, 'the name exists');
+    }
+    const offset = this.#vacancy?.offset;
     this.#vacancy = undefined;
-    if (vacancy?.parent === parent && vacancy.name === entry.name) {
-      this.put(tables.entries, keys.entryKey(parent, vacancy.offset), entry);
-      return;
-    }
-    const first = this.#state.nameOffset(entry.name);
-    for (let slot = 0; slot < collisionsMax; slot++) {
-      const offset = first + BigInt(slot);
-      const present = this.#slot(parent, offset);
-      if (present === undefined || present.inode === 0n) {
-        this.put(tables.entries, keys.entryKey(parent, offset), entry);
-        return;
-      }
-    }
-    throw refusal('NO_SPACE', `${collisionsMax} names of the directory have one hash`);
+    if (offset === undefined)
+      throw refusal('NO_SPACE', `${collisionsMax} names of the directory have one hash`);
+    this.put(tables.entries, keys.entryKey(parent, offset), entry);
   }
 
   removeEntry(parent: bigint, found: FoundEntry): void {

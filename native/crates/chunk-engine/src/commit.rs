@@ -25,12 +25,9 @@ impl Engine {
             }
             shard.active(chunk).expect("a chunk with pending versions is active").deciding = true;
         }
-        let written = core.journal.append(&commit_record(chunk, version), &[]);
-        let mut shard = core.index.shard(chunk);
-        shard.active(chunk).expect("a chunk with pending versions is active").deciding = false;
-        let (record, _showing) = written?;
-        core.commit_up_to(&mut shard, chunk, version, record);
-        Ok(())
+        core.decide(chunk, &commit_record(chunk, version), |shard, record| {
+            core.commit_up_to(shard, chunk, version, record);
+        })
     }
 
     /// `commit` without waiting for the disk, nor for anybody who does: reads see it at once, and the record
@@ -72,12 +69,7 @@ impl Engine {
         }
         let discard = JournalDiscard { chunk: Some(chunk.into()) };
         let record = JournalRecord { discard: Some(discard), ..JournalRecord::default() };
-        let written = core.journal.append(&record, &[]);
-        let mut shard = core.index.shard(chunk);
-        shard.active(chunk).expect("a chunk with pending versions is active").deciding = false;
-        let (record, _showing) = written?;
-        core.discard(&mut shard, chunk, record);
-        Ok(())
+        core.decide(chunk, &record, |shard, record| core.discard(shard, chunk, record))
     }
 }
 
@@ -99,6 +91,21 @@ fn commit_record(chunk: ChunkId, version: Version) -> JournalRecord {
 }
 
 impl Core {
+    /// Writes the record for which the chunk is `deciding`, and then does what it says.
+    fn decide(
+        &self,
+        chunk: ChunkId,
+        record: &JournalRecord,
+        then: impl FnOnce(&mut Shard, u64),
+    ) -> Result<()> {
+        let written = self.journal.append(record, &[]);
+        let mut shard = self.index.shard(chunk);
+        shard.active(chunk).expect("a chunk with pending versions is active").deciding = false;
+        let (number, _showing) = written?;
+        then(&mut shard, number);
+        Ok(())
+    }
+
     /// The record is written: pending versions up to `version` become committed.
     pub fn commit_up_to(&self, shard: &mut Shard, chunk: ChunkId, version: Version, record: u64) {
         let entry = shard.entries.get_mut(&chunk).expect("a chunk with pending versions is there");

@@ -69,8 +69,9 @@ pub struct Interval {
 /// Stands for all values that no read saw: what was overwritten unseen need not be told apart.
 const UNSEEN: u32 = u32::MAX - 1;
 
-/// Where more than this many updates that nobody answered do the same, one is always left until they expire, also
-/// for those that expire earlier: a client whose disks are full, or that is cut off, asks hundreds of times in vain.
+/// Where more than this many updates that nobody answered do the same and never expire, one is always left, also for
+/// those that do expire: a client whose disks are full asks a hundred times in vain. Where there are no places left,
+/// one that was cut off alone: the same goes for updates that expire no earlier.
 const PLENTY: usize = 5;
 
 /// The state after a step that changes it; `None` for others.
@@ -212,6 +213,13 @@ fn open(places: &mut Vec<Option<usize>>, index: usize) -> usize {
     place
 }
 
+impl Interval {
+    /// Until when it may take effect without an answer.
+    fn open_until(&self) -> u64 {
+        self.expires.unwrap_or(u64::MAX)
+    }
+}
+
 impl Search<'_> {
     fn new(history: &[Interval]) -> Search<'_> {
         Search {
@@ -268,26 +276,37 @@ impl Search<'_> {
         if returned.is_some() {
             return Some(open(&mut self.returning, index)).filter(|place| *place < u64::BITS as usize);
         }
-        // One that expires does nothing that one which expires later cannot do.
-        let expiry = |known: usize| self.history[known].expires.unwrap_or(u64::MAX);
-        let same = |known: usize| self.history[known].step == step && expiry(known) >= expiry(index);
-        let places: Vec<usize> =
-            (0..self.unanswered.len()).filter(|place| self.unanswered[*place].is_some_and(same)).collect();
-        if places.len() >= PLENTY {
-            let earliest = places.into_iter().min_by_key(|place| self.unanswered[*place].map(expiry))?;
-            self.plenty = self.plenty.with(earliest);
-            return Some(earliest);
+        // One that expires does nothing that one of those which never do cannot do.
+        if let Some(place) = self.plenty_of(step, u64::MAX) {
+            return Some(place);
+        }
+        if self.unanswered.iter().flatten().count() == Places::MAX {
+            return self.plenty_of(step, self.history[index].open_until());
         }
         let place = open(&mut self.unanswered, index);
-        let fits = place < Places::MAX;
-        if fits {
-            self.order_unanswered();
+        self.order_unanswered();
+        Some(place)
+    }
+
+    /// The place of one of plenty that do this and are open until then: of the first to expire, which may do least.
+    fn plenty_of(&mut self, step: Step, until: u64) -> Option<usize> {
+        let open = self.unanswered.iter().enumerate().filter_map(|(place, index)| Some((place, (*index)?)));
+        let same: Vec<(usize, usize)> = open
+            .filter(|(_, index)| {
+                self.history[*index].step == step && self.history[*index].open_until() >= until
+            })
+            .collect();
+        let (place, _) = same.iter().copied().min_by_key(|(_, index)| self.history[*index].open_until())?;
+        if same.len() < PLENTY {
+            return None;
         }
-        fits.then_some(place)
+        self.plenty = self.plenty.with(place);
+        Some(place)
     }
 
     fn order_unanswered(&mut self) {
-        let order = |place: usize, index: usize| (self.history[index].expires.unwrap_or(u64::MAX), place);
+        let history = self.history;
+        let order = |place: usize, index: usize| (history[index].open_until(), place);
         let open =
             || self.unanswered.iter().enumerate().filter_map(|(place, index)| Some((place, (*index)?)));
         self.before = vec![Places::default(); self.unanswered.len()];

@@ -113,8 +113,7 @@ impl StorageServer {
         }
         let disks = self.service.disks();
         for disk in &disks {
-            disk.buffers.lift_budgets();
-            disk.resync_pace.lift();
+            disk.lift_limits();
             disk.inbox.close();
         }
         self.listener.close();
@@ -139,10 +138,7 @@ impl StorageServer {
 impl Drop for StorageServer {
     fn drop(&mut self) {
         let disks = self.service.disks();
-        for disk in &disks {
-            disk.buffers.lift_budgets();
-            disk.resync_pace.lift();
-        }
+        disks.iter().for_each(|disk| disk.lift_limits());
         self.listener.close();
         self.controls.stop();
         self.scrubbers.stop();

@@ -120,24 +120,21 @@ impl Session {
     pub fn submit(self: &Arc<Self>, pending: &Arc<Pending>) {
         let submitted = {
             let mut state = self.state.lock();
-            match state.stopped {
-                true => Err(Error::new(Code::Unreachable, "the client was stopped")),
-                false => Ok((state.window.submit(pending), state.core.upgrade())),
-            }
+            (!state.stopped).then(|| state.window.submit(pending))
         };
         match submitted {
-            Ok((Submitted::ToSend, _)) => self.pump(),
-            Ok((Submitted::Rests, _)) => {}
-            Ok((Submitted::FirstToRest, core)) => self.wake_later(core),
-            Ok((Submitted::TooMany, _)) => {
+            Some(Submitted::ToSend) => self.pump(),
+            Some(Submitted::Rests) => {}
+            Some(Submitted::FirstToRest) => self.wake_later(),
+            Some(Submitted::TooMany) => {
                 pending.tell(Err(Error::new(Code::Overloaded, "too many metadata requests wait")));
             }
-            Err(error) => pending.tell(Err(error)),
+            None => pending.tell(Err(Error::new(Code::Unreachable, "the client was stopped"))),
         }
     }
 
-    fn wake_later(self: &Arc<Self>, core: Option<Arc<Core>>) {
-        let session = self.clone();
+    fn wake_later(self: &Arc<Self>) {
+        let (session, core) = (self.clone(), self.state.lock().core.upgrade());
         let wake = move || {
             session.state.lock().window.wake_resting();
             session.pump();

@@ -1,7 +1,8 @@
 //! Servers die and lie; the client goes on, and every acknowledged byte is there.
 
+use crate::between::Between;
 use crate::harness::{CHUNK, Cluster, INODE, Mirror, layout, pattern};
-use crate::held::{Hold, HoldingTransport};
+use crate::held::{Hold, Holder};
 use bytes::Bytes;
 use client::{Caller, Cancel, Client};
 use std::os::unix::fs::FileExt;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
-use transport::{Connection, Done, Handler, Listener, Outgoing, Transport};
+use transport::{Connection, Done, Outgoing, Transport};
 use wire::{Code, MessageKind, Result};
 
 #[test]
@@ -95,39 +96,10 @@ fn flip_in_file(path: &Path, wanted: &[u8]) -> bool {
 }
 
 /// A network that changes a bit of the first `left` read payloads.
-struct Noisy {
-    inner: Arc<dyn Transport>,
-    left: Arc<AtomicUsize>,
-}
-
-struct NoisyConnection {
-    inner: Arc<dyn Connection>,
-    left: Arc<AtomicUsize>,
-}
-
-impl Transport for Noisy {
-    fn connect(
-        &self,
-        address: &str,
-        timeout: Duration,
-        handler: Arc<dyn Handler>,
-    ) -> Result<Arc<dyn Connection>> {
-        let inner = self.inner.connect(address, timeout, handler)?;
-        Ok(Arc::new(NoisyConnection { inner, left: self.left.clone() }))
-    }
-
-    fn listen(&self, address: &str, handler: Arc<dyn Handler>) -> Result<Box<dyn Listener>> {
-        self.inner.listen(address, handler)
-    }
-}
-
-impl Connection for NoisyConnection {
-    fn next_request_id(&self) -> u64 {
-        self.inner.next_request_id()
-    }
-
-    fn call(&self, request_id: u64, out: Outgoing, done: Done) {
-        let left = self.left.clone();
+fn noisy(inner: Arc<dyn Transport>, left: &Arc<AtomicUsize>) -> Arc<dyn Transport> {
+    let left = left.clone();
+    let carry = move |inner: &Arc<dyn Connection>, request_id, out: Outgoing, done: Done| {
+        let left = left.clone();
         let reads = out.kind == MessageKind::KindRead;
         let noisy = move |result: Result<transport::Reply>| {
             let result = result.map(|mut reply| {
@@ -141,32 +113,17 @@ impl Connection for NoisyConnection {
             });
             done(result);
         };
-        self.inner.call(request_id, out, Box::new(noisy));
-    }
-
-    fn send_one_way(&self, out: Outgoing) -> Result<()> {
-        self.inner.send_one_way(out)
-    }
-
-    fn is_open(&self) -> bool {
-        self.inner.is_open()
-    }
-
-    fn close(&self) {
-        self.inner.close();
-    }
-
-    fn peer(&self) -> String {
-        self.inner.peer()
-    }
+        inner.call(request_id, out, Box::new(noisy));
+    };
+    Arc::new(Between { inner, carry: Arc::new(carry) })
 }
 
 #[test]
 fn a_bit_changed_on_the_way_is_seen_and_another_copy_asked() {
     let cluster = Cluster::start();
     let left = Arc::new(AtomicUsize::new(0));
-    let noisy = Arc::new(Noisy { inner: cluster.transport.clone(), left: left.clone() });
-    let client = Client::connect_over(noisy, cluster.config()).unwrap();
+    let network = noisy(cluster.transport.clone(), &left);
+    let client = Client::connect_over(network, cluster.config()).unwrap();
     let mut file = Mirror::new(&client, INODE);
     file.write(0, pattern(4, CHUNK as usize));
     // Once may have been an overwrite under way: the same server is asked to look at its bytes.
@@ -226,12 +183,12 @@ fn without_servers_operations_end_at_their_time_and_when_they_are_cancelled() {
 #[test]
 fn lost_requests_that_arrive_late_change_nothing_that_was_acknowledged_since() {
     let cluster = Cluster::start();
-    let network = HoldingTransport::over(cluster.transport.clone());
-    let client = Client::connect_over(network.clone(), cluster.config()).unwrap();
+    let (holder, network) = Holder::over(cluster.transport.clone());
+    let client = Client::connect_over(network, cluster.config()).unwrap();
     let mut file = Mirror::new(&client, INODE);
     file.write(0, pattern(1, 1000));
     let lose = |file: &Mirror| {
-        network.hold(Hold::Requests(MessageKind::KindUpdate));
+        holder.hold(Hold::Requests(MessageKind::KindUpdate));
         let cancel = Cancel::new();
         std::thread::scope(|scope| {
             for place in 0..8u64 {
@@ -243,26 +200,26 @@ fn lost_requests_that_arrive_late_change_nothing_that_was_acknowledged_since() {
                 });
             }
             // Each of them has been sent, most more than once.
-            network.wait_held(32);
+            holder.wait_held(32);
             cancel.cancel();
         });
-        network.hold(Hold::Nothing);
+        holder.hold(Hold::Nothing);
     };
     lose(&file);
     // In another order than before, within one of them, over two, and over all.
     for (seed, (offset, length)) in [(300, 100), (110, 20), (550, 150), (0, 800)].into_iter().enumerate() {
         file.write(offset, pattern(20 + seed as u64, length));
     }
-    assert!(network.release() >= 32);
+    assert!(holder.release() >= 32);
     file.check();
     lose(&file);
     file.chunks.truncate(&Caller::default(), INODE, &layout(), Some(1000), 50).unwrap();
     file.bytes.truncate(50);
-    assert!(network.release() >= 32);
+    assert!(holder.release() >= 32);
     file.check();
     assert_eq!(file.read(0, 1000).unwrap()[50..], [0; 950], "nothing is behind the new end");
     lose(&file);
     file.chunks.remove(&Caller::default(), INODE, &layout(), 1000).unwrap();
-    assert!(network.release() >= 32);
+    assert!(holder.release() >= 32);
     assert_eq!(file.read(0, 1000).unwrap(), [0; 1000]);
 }

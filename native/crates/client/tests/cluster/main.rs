@@ -1,6 +1,7 @@
 //! The client against three real storage servers, with a manager whose leases and transitions are the
 //! product's (`chain`).
 
+mod between;
 mod chunks;
 mod faults;
 mod growth;

@@ -1,7 +1,7 @@
 //! What the service is told of open files, and what fsync answers for.
 
 use crate::harness::{CHUNK, Cluster, pattern};
-use crate::held::{Hold, HoldingTransport};
+use crate::held::{Hold, Holder};
 use crate::meta::TestMeta;
 use crate::names::{WRITE, caller, create, start, write};
 use client::{Client, Config};
@@ -12,12 +12,12 @@ use wire::Code;
 use wire::message::MessageKind;
 
 /// With a network that can hold something back.
-fn start_holding() -> (Cluster, TestMeta, Arc<HoldingTransport>, Arc<Client>) {
+fn start_holding() -> (Cluster, TestMeta, Holder, Arc<Client>) {
     let (cluster, meta, _) = start();
-    let network = HoldingTransport::over(cluster.transport.clone());
+    let (holder, network) = Holder::over(cluster.transport.clone());
     let config = Config { without_names: false, ..cluster.config() };
-    let client = Client::connect_over(network.clone(), config).unwrap();
-    (cluster, meta, network, client)
+    let client = Client::connect_over(network, config).unwrap();
+    (cluster, meta, holder, client)
 }
 
 #[test]
@@ -42,18 +42,18 @@ fn reports_go_before_what_depends_on_them() {
 
 #[test]
 fn a_report_is_told_through_a_handle_that_is_open() {
-    let (_cluster, meta, network, client) = start_holding();
+    let (_cluster, meta, holder, client) = start_holding();
     let reader = client.open(&caller(), create(&client, "a").inode(), OFlags::RDONLY.bits()).unwrap();
     let closed = client.open(&caller(), reader.inode(), WRITE).unwrap();
     let file = client.open(&caller(), reader.inode(), WRITE).unwrap();
-    network.hold(Hold::Answers(MessageKind::KindClose));
+    holder.hold(Hold::Answers(MessageKind::KindClose));
     closed.close(&caller(), drop);
-    network.wait_held(1);
+    holder.wait_held(1);
     write(&file, 0, b"abc".to_vec());
     client.stat(&caller(), file.inode()).unwrap();
     assert_eq!(meta.inode(file.inode()).length, 3);
-    network.hold(Hold::Nothing);
-    network.release();
+    holder.hold(Hold::Nothing);
+    holder.release();
     file.close_wait(&caller()).unwrap();
     drop(reader);
 }
@@ -91,7 +91,7 @@ fn fsync_flushes_then_reports_and_tells_a_loss_once() {
 
 #[test]
 fn of_two_fsyncs_at_a_time_both_tell_a_loss() {
-    let (mut cluster, _meta, network, client) = start_holding();
+    let (mut cluster, _meta, holder, client) = start_holding();
     let file = create(&client, "a");
     let second = client.open(&caller(), file.inode(), WRITE).unwrap();
     write(&file, 0, pattern(1, 2 * CHUNK as usize));
@@ -99,16 +99,16 @@ fn of_two_fsyncs_at_a_time_both_tell_a_loss() {
     cluster.boot_id = "boot-2".into();
     (1..=3).for_each(|node| cluster.start_server(node));
     cluster.wait_serving();
-    network.hold(Hold::Answers(MessageKind::KindFlush));
+    holder.hold(Hold::Answers(MessageKind::KindFlush));
     let first = std::thread::spawn({
         let file = file.clone();
         move || file.fsync(&caller())
     });
     // Both chunks' chains have flushed for the first one, which does not know yet.
-    network.wait_held(2);
-    network.hold(Hold::Nothing);
+    holder.wait_held(2);
+    holder.hold(Hold::Nothing);
     assert_eq!(second.fsync(&caller()).unwrap_err().code, Code::DurabilityLost);
-    network.release();
+    holder.release();
     assert_eq!(first.join().unwrap().unwrap_err().code, Code::DurabilityLost);
     second.fsync(&caller()).unwrap();
     file.fsync(&caller()).unwrap();

@@ -121,15 +121,21 @@ impl DiskShare {
     /// Nothing is queued or running on any thread of the disk, for a moment at least. Not for one that hangs.
     pub fn wait_idle(&self) {
         self.lanes.wait_idle();
-        for workers in [&self.readers, &self.resyncs, &self.repairs, &self.mends, &self.flushers] {
-            workers.wait_idle();
-        }
+        self.workers().iter().for_each(|workers| workers.wait_idle());
+    }
+
+    /// The process ends: nobody waits any more for memory, or until a copy is paid for.
+    pub fn lift_limits(&self) {
+        self.buffers.lift_budgets();
+        self.resync_pace.lift();
     }
 
     pub fn close(&self) {
         self.lanes.close();
-        for workers in [&self.readers, &self.resyncs, &self.repairs, &self.mends, &self.flushers] {
-            workers.close();
-        }
+        self.workers().iter().for_each(|workers| workers.close());
+    }
+
+    fn workers(&self) -> [&Workers; 5] {
+        [&self.readers, &self.resyncs, &self.repairs, &self.mends, &self.flushers]
     }
 }

@@ -33,12 +33,19 @@ impl Pace {
 
     /// How long to wait before these bytes may be moved.
     pub fn grant(&self, bytes: u64) -> Duration {
-        self.grant_at(bytes).1
+        self.grant_from(bytes).saturating_duration_since(Instant::now())
     }
 
     /// When these bytes may be moved.
-    pub fn grant_until(&self, bytes: u64) -> Instant {
-        self.grant_at(bytes).0
+    pub fn grant_from(&self, bytes: u64) -> Instant {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let traffic = self.traffic.load(Ordering::Relaxed);
+        let busy = traffic != std::mem::replace(&mut state.traffic_seen, traffic);
+        let begins = state.paid_at.max(now.checked_sub(CREDIT).unwrap_or(now));
+        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        state.paid_at = begins + if busy { cost * BUSY_SHARE } else { cost };
+        begins
     }
 
     /// The process ends: nobody waits any more.
@@ -50,20 +57,9 @@ impl Pace {
         self.lifted.load(Ordering::Relaxed)
     }
 
-    fn grant_at(&self, bytes: u64) -> (Instant, Duration) {
-        let now = Instant::now();
-        let mut state = self.state.lock();
-        let traffic = self.traffic.load(Ordering::Relaxed);
-        let busy = traffic != std::mem::replace(&mut state.traffic_seen, traffic);
-        let begins = state.paid_at.max(now.checked_sub(CREDIT).unwrap_or(now));
-        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
-        state.paid_at = begins + if busy { cost * BUSY_SHARE } else { cost };
-        (begins, begins.saturating_duration_since(now))
-    }
-
     /// Bytes that must not wait: they only make later ones wait longer.
     pub fn charge(&self, bytes: u64) {
-        self.grant(bytes);
+        self.grant_from(bytes);
     }
 }
 

@@ -105,7 +105,7 @@ impl Target {
                 if waited_for {
                     pace.charge(bytes);
                 }
-                let begins = if waited_for { Instant::now() } else { pace.grant_until(bytes) };
+                let begins = if waited_for { Instant::now() } else { pace.grant_from(bytes) };
                 self.post_replace(Copy { key, chain_version, chunk, committed, begins });
             }
             other => self.post_resync(place, other),

@@ -1,6 +1,6 @@
 //! Servers that die, come back, fall silent; bytes that rot.
 
-use crate::client::Change;
+use crate::client::{Change, TestClient};
 use crate::hanging_disk::Gate;
 use crate::harness::{CHAINS, Cluster, MemoryDisks, Model, chain_of, chunk, pattern};
 use chunk_engine::disk::{Crash, Fault};
@@ -199,8 +199,8 @@ fn what_a_failed_flush_lost_is_on_the_medium_when_the_target_serves_again() {
     }
 }
 
-#[test]
-fn a_disk_that_hangs_stops_its_own_targets_and_nothing_else() {
+/// Servers of two disks and so many chunks; the gate is that of node 2's disk 0.
+fn with_a_gate(chunks: u64) -> (Cluster, Arc<Gate>, TestClient, Model) {
     let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 2);
     let gate = Arc::new(Gate::default());
     cluster.gates.insert(cluster.disk_at(2, 0), gate.clone());
@@ -208,7 +208,13 @@ fn a_disk_that_hangs_stops_its_own_targets_and_nothing_else() {
     cluster.start_servers();
     let client = cluster.client(1);
     let mut model = Model::default();
-    (0..16).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 50_000))));
+    (0..chunks).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 50_000))));
+    (cluster, gate, client, model)
+}
+
+#[test]
+fn a_disk_that_hangs_stops_its_own_targets_and_nothing_else() {
+    let (cluster, gate, client, mut model) = with_a_gate(16);
     // Chains with an even number lie on disk 0.
     let versions = |cluster: &Cluster| [1, 3].map(|chain| cluster.manager.chain(chain).version);
     let before = versions(&cluster);
@@ -247,14 +253,7 @@ fn a_disk_that_hangs_stops_its_own_targets_and_nothing_else() {
 /// reads from a link must not wait for either.
 #[test]
 fn while_a_disk_hangs_in_the_middle_of_much_traffic_updates_of_the_healthy_one_are_answered() {
-    let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 2);
-    let gate = Arc::new(Gate::default());
-    cluster.gates.insert(cluster.disk_at(2, 0), gate.clone());
-    cluster.adjust = |config| config.disk_timeout = Duration::from_secs(2);
-    cluster.start_servers();
-    let client = cluster.client(1);
-    let mut model = Model::default();
-    (0..64).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 50_000))));
+    let (cluster, gate, client, mut model) = with_a_gate(64);
     // Chain 4 lies on the disk that hangs, chain 1 on the other one; node 2 is the head of both.
     assert_eq!([1, 4].map(|chain| client.serving(chain).1[0].node), [2, 2]);
     let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
