@@ -18,8 +18,8 @@ fn hundreds_of_worlds_keep_every_rule() {
 }
 
 /// Worlds that were misjudged once: a removal in the air over an outage had taken effect before it, which the chunk's
-/// content did not say; more updates than there were places were open until a fence (twice); a pause that was on its way when
-/// the faults ended took the lease of the one member that was left.
+/// content did not say; more updates than there were places were open until a fence (twice); a pause that was on its
+/// way when the faults ended took the lease of the one member that was left.
 #[test]
 fn what_was_misjudged_is_judged_right() {
     for seed in [5_413_712, 5_467_966, 5_546_307, 5_808_083] {
