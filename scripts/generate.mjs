@@ -1,6 +1,6 @@
 // Regenerates what is made from native/proto: the Rust and TypeScript message types and both error tables.
 // `--check` writes nothing and fails if a committed file is stale.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -41,14 +41,18 @@ const typescriptOptions = [
   'noDefaultsForOptionals=false',
 ];
 
-function typescriptMessages() {
-  const scratch = mkdtempSync(join(tmpdir(), 'catena-generate-'));
+/** One reading of the sources: the TypeScript, and the descriptors that the Rust is made from. */
+function messages(scratch) {
+  const descriptors = join(scratch, 'descriptors.bin');
   const sources = readdirSync(proto).filter((name) => name.endsWith('.proto'));
   const bin = join(root, 'node_modules/.bin');
   execFileSync(join(bin, 'protoc'), [
     `--plugin=protoc-gen-ts_proto=${join(bin, 'protoc-gen-ts_proto')}`,
     `--ts_proto_out=${scratch}`,
     `--ts_proto_opt=${typescriptOptions.join(',')}`,
+    `--descriptor_set_out=${descriptors}`,
+    '--include_imports',
+    '--include_source_info',
     `-I${proto}`,
     ...sources,
   ]);
@@ -56,7 +60,9 @@ function typescriptMessages() {
     const base = name.replace('.proto', '.ts');
     emit(`core/src/generated/${base}`, banner + readFileSync(join(scratch, base), 'utf8'));
   }
-  rmSync(scratch, { recursive: true });
+  const command = ['run', '-q', '-p', 'wire-codegen', '--', descriptors, ...(check ? ['--check'] : [])];
+  const { status } = spawnSync('cargo', command, { cwd: root, stdio: 'inherit' });
+  if (status !== 0) process.exitCode = 1;
 }
 
 function errorTables() {
@@ -113,14 +119,15 @@ ${lines.join('\n')}
   );
 }
 
-typescriptMessages();
 errorTables();
 errorPage();
-execFileSync('cargo', ['run', '-q', '-p', 'wire-codegen', ...(check ? ['--', '--check'] : [])], {
-  cwd: root,
-  stdio: 'inherit',
-});
+const scratch = mkdtempSync(join(tmpdir(), 'catena-generate-'));
+try {
+  messages(scratch);
+} finally {
+  rmSync(scratch, { recursive: true });
+}
 if (stale.length > 0) {
   console.error(`stale generated files: ${stale.join(', ')}; run \`npm run generate\``);
-  process.exit(1);
+  process.exitCode = 1;
 }

@@ -1,20 +1,35 @@
-//! Regenerates the Rust types of `native/proto/*.proto` into `crates/wire/src/generated.rs`. The output is
-//! committed, so that an ordinary build needs neither protoc nor this crate; `--check` fails if it is stale.
+//! Regenerates the Rust types of `native/proto/*.proto` into `crates/wire/src/generated.rs`, from the descriptors
+//! that protoc writes (`npm run generate` runs both). The output is committed, so that an ordinary build needs neither
+//! protoc nor this crate; `--check` fails if it is stale.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
+use prost::Message;
+use prost_types::FileDescriptorSet;
+
 fn main() -> ExitCode {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("crates folder");
-    let target = crates.join("wire/src/generated.rs");
-    let text = match generate(&crates.parent().expect("native folder").join("proto")) {
-        Ok(text) => text,
-        Err(error) => {
-            eprintln!("wire-codegen: {error}");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (descriptors, check) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [descriptors] => (descriptors, false),
+        [descriptors, "--check"] => (descriptors, true),
+        _ => {
+            eprintln!(
+                "wire-codegen: expected the file of descriptors and --check or nothing; run `npm run generate`"
+            );
             return ExitCode::FAILURE;
         }
     };
-    if std::env::args().any(|argument| argument == "--check") {
+    let target =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("crates folder").join("wire/src/generated.rs");
+    let text = match generate(descriptors) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!("wire-codegen: {descriptors}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if check {
         if std::fs::read_to_string(&target).ok().as_deref() == Some(text.as_str()) {
             return ExitCode::SUCCESS;
         }
@@ -25,16 +40,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn generate(folder: &Path) -> Result<String, Box<dyn std::error::Error>> {
-    let mut sources: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "proto") {
-            sources.push(path);
-        }
-    }
-    sources.sort();
-    let descriptors = protox::compile(&sources, [folder])?;
+fn generate(descriptors: &str) -> Result<String, Box<dyn std::error::Error>> {
+    let descriptors = FileDescriptorSet::decode(std::fs::read(descriptors)?.as_slice())?;
     let scratch = std::env::temp_dir().join(format!("catena-codegen-{}", std::process::id()));
     std::fs::create_dir_all(&scratch)?;
     prost_build::Config::new().bytes(["."]).out_dir(&scratch).compile_fds(descriptors)?;
