@@ -125,6 +125,8 @@ violations! {
     RefuseAfterAssign = "refuse-after-assign",
     /// P7/P25: a client tries again under a new number.
     RetryAsNew = "retry-as-new",
+    /// P7: a client forgets that a lost request may still arrive, and writes again in another channel.
+    DoubtForgotten = "doubt-forgotten",
     /// P11: the head answers an fsync before the members after it have flushed.
     FlushHeadOnly = "flush-head-only",
     /// P11: an error of a flush is forgotten, and the next flush succeeds.

@@ -1,12 +1,11 @@
-//! One call to a chain, made again until it is answered, its time is over, or it cannot succeed: to the head,
-//! or to any serving member. All chunk operations are this, so that none has retries of its own.
+//! Calls to chains: all chunk operations are this, so that none has retries of its own. Whom a call goes to, and what
+//! an error means for it, is decided in `chain::client`, where the simulator runs it too; here it is carried out.
 
 use crate::core::Core;
-use crate::routing::serving;
 use crate::{Cancel, RoutingTable};
 use bytes::Bytes;
 use chain::Time;
-use chain::client::{Attempts, Decision, head, read_target};
+use chain::client::{Call, Choice, Next, leaves_doubt};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,14 +25,6 @@ pub(crate) struct Limits {
     /// An update counts only while this is our epoch: what an open file was told to write before a fence must
     /// not go out under the next id (P4). `None`: under whichever id is ours.
     pub epoch: Option<u32>,
-}
-
-/// Who is asked.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Choice {
-    Head,
-    /// Any serving member, beginning with this one modulo their number.
-    Any(u64),
 }
 
 /// What one call is; the retries are here.
@@ -61,15 +52,8 @@ pub(crate) trait ChainOperation: Send + 'static {
     fn in_doubt(&mut self) {}
 }
 
-/// Turns without a pause before one is made all the same, should routing and servers contradict each other
-/// for long.
-const TURNS_MAX: u32 = 16;
-
 struct Course {
-    attempts: Attempts,
-    /// Members asked since the last pause.
-    asked: Vec<TargetId>,
-    turns: u32,
+    call: Call,
     last: Option<Error>,
 }
 
@@ -82,8 +66,8 @@ pub(crate) fn now() -> Time {
 pub(crate) fn start<O: ChainOperation>(core: &Arc<Core>, operation: O) {
     let deadline = operation.limits().deadline;
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_millis() as u64);
-    let attempts = Attempts::new(now(), left);
-    attempt(core.clone(), operation, Course { attempts, asked: Vec::new(), turns: 0, last: None });
+    let call = Call::new(operation.choice(), now(), left);
+    attempt(core.clone(), operation, Course { call, last: None });
 }
 
 fn attempt<O: ChainOperation>(core: Arc<Core>, mut operation: O, mut course: Course) {
@@ -94,25 +78,24 @@ fn attempt<O: ChainOperation>(core: Arc<Core>, mut operation: O, mut course: Cou
     if operation.client().is_some_and(|client| client != me.client) {
         return operation.finish(Err(Error::new(Code::Fenced, "the client's id was fenced meanwhile")));
     }
-    let left = course.attempts.remaining_ms(now()).map(Duration::from_millis);
+    let now = now();
+    let left = course.call.remaining_ms(now).map(Duration::from_millis);
     if left.is_some_and(|left| left.is_zero()) {
         let why = course.last.map_or_else(String::new, |error| format!("; last: {error}"));
         let detail = format!("chain {}{why}", operation.chain());
         return operation.finish(Err(Error::new(Code::TimedOut, detail)));
     }
     let table = core.routing.current();
-    let (chain, target, node) = match choose(&core, &table, &operation, &course.asked) {
+    let (chain, target, node) = match choose(&core, &table, operation.chain(), &mut course.call, now) {
         Ok(chosen) => chosen,
-        Err(error) => return failed(core, operation, course, Asked { target: None, version: 0 }, error),
+        Err(error) => return failed(core, operation, course, error),
     };
-    course.asked.push(target);
-    let asked = Asked { target: Some(target), version: chain.version };
     let timeout = left.map_or(ATTEMPT_TIMEOUT, |left| left.min(ATTEMPT_TIMEOUT));
     let (nodes, to) = (core.nodes.clone(), node.clone());
     nodes.with_connection(&to, move |connection| {
         let connection = match connection {
             Ok(connection) => connection,
-            Err(error) => return failed(core, operation, course, asked, error),
+            Err(error) => return failed(core, operation, course, error),
         };
         let mut request = operation.request(&chain);
         request.header_mut().client = me.bytes();
@@ -125,27 +108,20 @@ fn attempt<O: ChainOperation>(core: Arc<Core>, mut operation: O, mut course: Cou
             match result {
                 Ok(answer) => operation.finish(Ok(answer)),
                 Err(error) => {
-                    // Corrupt: perhaps it was the answer that was damaged.
-                    if matches!(error.code, Code::ConnectionLost | Code::TimedOut | Code::Corrupt) {
+                    if leaves_doubt(error.code) {
                         operation.in_doubt();
                     }
                     if error.code == Code::Corrupt && matches!(operation.choice(), Choice::Any(_)) {
                         core.report_corrupt(&node, target, &error);
                     }
-                    failed(core, operation, course, asked, error);
+                    failed(core, operation, course, error);
                 }
             }
         });
     });
 }
 
-/// Whom a call was made to, under which version of the chain.
-struct Asked {
-    target: Option<TargetId>,
-    version: u64,
-}
-
-fn failed<O: ChainOperation>(core: Arc<Core>, operation: O, mut course: Course, asked: Asked, error: Error) {
+fn failed<O: ChainOperation>(core: Arc<Core>, operation: O, mut course: Course, error: Error) {
     log::trace!(target: "client", chain = operation.chain(), error:%; "chain_call.failed");
     if error.code == Code::Fenced
         && let Some(client) = operation.client()
@@ -153,58 +129,35 @@ fn failed<O: ChainOperation>(core: Arc<Core>, operation: O, mut course: Course, 
         core.fenced(client);
     }
     let table = core.routing.current();
-    let chain = table.chain(operation.chain());
-    let moved = asked.version != 0 && chain.is_some_and(|chain| chain.version != asked.version);
-    let reads = matches!(operation.choice(), Choice::Any(_));
-    let others = reads
-        && chain.is_some_and(|chain| {
-            serving(chain).any(|member| !course.asked.contains(&TargetId(member.target)))
-        });
-    course.turns += 1;
-    let jitter = core.salt.wrapping_mul(u64::from(course.turns)).rotate_left(32);
-    let (after_ms, elsewhere) = match course.attempts.decide(now(), error.code, jitter) {
-        Decision::Fail(_) => return operation.finish(Err(error)),
-        Decision::Again { after_ms, refresh_routing, suspect, elsewhere } => {
-            if let Some(target) = asked.target.filter(|_| suspect) {
+    let chain = table.chain(operation.chain()).map(|chain| &**chain);
+    let after_ms = match course.call.failed(now(), error.code, chain, core.salt) {
+        Next::Fail => return operation.finish(Err(error)),
+        Next::Again { after_ms, refresh_routing, suspect } => {
+            if let Some(target) = suspect {
                 core.suspects.lock().suspect(now(), target);
             }
-            if refresh_routing && !moved {
+            if refresh_routing {
                 core.manager.refresh();
             }
-            (after_ms, elsewhere)
+            after_ms
         }
     };
-    if error.code == Code::Corrupt && reads && !others {
-        // Every copy was asked: no pause makes these bytes right. At the head it was one frame that was
-        // damaged on its way; the same operation is made again.
-        return operation.finish(Err(error));
-    }
     course.last = Some(error);
     let timer = core.timer.clone();
     // Through the timer in any case: a failure inside `call` must not recurse.
-    if (moved || elsewhere && others) && !course.turns.is_multiple_of(TURNS_MAX) {
+    if after_ms == 0 {
         timer.after(Duration::ZERO, move || attempt(core, operation, course));
     } else {
-        course.asked.clear();
         timer.park(Duration::from_millis(after_ms), move || attempt(core, operation, course));
     }
 }
 
 type Chosen = (Arc<m::Chain>, TargetId, Arc<m::Node>);
 
-fn choose<O: ChainOperation>(
-    core: &Core,
-    table: &RoutingTable,
-    operation: &O,
-    asked: &[TargetId],
-) -> Result<Chosen> {
-    let id = operation.chain();
+fn choose(core: &Core, table: &RoutingTable, id: u32, call: &mut Call, now: Time) -> Result<Chosen> {
     let none = |what: &str| Error::new(Code::NoChain, format!("chain {id}: {what}"));
     let chain = table.chain(id).ok_or_else(|| none("not in the routing table"))?;
-    let target = match operation.choice() {
-        Choice::Head => head(chain),
-        Choice::Any(spread) => read_target(chain, &core.suspects.lock(), now(), asked, spread),
-    };
+    let target = call.choose(now, chain, || core.suspects.lock());
     let member = target.and_then(|target| chain.members.iter().find(|member| member.target == target.0));
     let member = member.ok_or_else(|| none("no member serves"))?;
     let node = table.storage_node(member.node).ok_or_else(|| none("its node is not in the routing table"))?;

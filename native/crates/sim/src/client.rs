@@ -8,24 +8,50 @@ use crate::history::Action;
 use crate::knobs::Knobs;
 use crate::random::Random;
 use crate::world::World;
-use chain::client::{Attempts, Channels, Decision, Permit, Suspects, head, read_target};
+use chain::client::{
+    Call, Choice, Lane, NO_FILE, Next, Ordered, Request as Sends, Started, Suspects, bytes_of, leaves_doubt,
+};
 use chain::manager::Published;
 use chain::museum::{Planted, planted};
 use chain::{Time, Update};
+use std::ops::Range;
 use wire::message::{Chain, UpdateKind};
-use wire::{ChunkId, ClientId, Code, Error, Tag, TargetId};
+use wire::{ChunkId, ClientId, Code, Error, TargetId};
 
+/// An update as the lane sees it.
 #[derive(Clone, Debug)]
+struct Planned {
+    slot: usize,
+    chunk: ChunkId,
+    action: Action,
+}
+
+impl Ordered for Planned {
+    fn chunk(&self) -> ChunkId {
+        self.chunk
+    }
+
+    fn bytes(&self) -> Range<u64> {
+        let (kind, offset, length) = change_of(self.action);
+        bytes_of(kind, offset, length)
+    }
+}
+
+#[derive(Debug)]
 pub struct Current {
     number: u32,
     chunk: ChunkId,
     action: Action,
-    permit: Option<Permit>,
-    attempts: Attempts,
-    /// The call in the air; 0 = between two attempts.
-    call: u64,
-    target: Option<TargetId>,
-    avoid: Vec<TargetId>,
+    /// When it is given up.
+    deadline: Time,
+    /// An update that the lane has let go.
+    started: Option<Started<Planned>>,
+    /// None: it waits in the lane.
+    call: Option<Call>,
+    /// The attempt in the air; 0 = between two.
+    in_air: u64,
+    /// Newer routing ends the pause.
+    parked: bool,
     /// One of its requests had no answer and may still arrive.
     in_doubt: bool,
 }
@@ -36,8 +62,10 @@ pub struct Client {
     routing: Chain,
     routing_version: u64,
     suspects: Suspects,
-    channels: Channels,
+    lane: Lane<Planned>,
     pub slots: Vec<Option<Current>>,
+    /// By slot: only the step that was planned last happens.
+    steps: Vec<u64>,
     spread: u64,
     pub stopped: bool,
 }
@@ -50,8 +78,9 @@ impl Client {
             routing: Chain::default(),
             routing_version: 0,
             suspects: Suspects::default(),
-            channels: Channels::new(knobs.depth as u32),
-            slots: vec![None; knobs.depth],
+            lane: Lane::new(id_of(index as u32), knobs.channels),
+            slots: std::iter::repeat_with(|| None).take(knobs.depth).collect(),
+            steps: vec![0; knobs.depth],
             spread: 0,
             stopped: false,
         }
@@ -64,31 +93,40 @@ impl Client {
             Action::Read => return Request::Read { chain_version, chunk },
             Action::List => return Request::Listed { chain_version, chunk },
             Action::Flush => return Request::Flush { chain_version, from_client: true },
-            Action::Write { first, count } => (UpdateKind::UpdateWrite, first as u32, count as u32),
-            Action::Punch { first, count } => (UpdateKind::UpdatePunch, first as u32, count as u32),
-            Action::Truncate { length } => (UpdateKind::UpdateTruncate, 0, length as u32),
-            Action::Remove => (UpdateKind::UpdateRemove, 0, 0),
+            action => change_of(action),
         };
-        let permit = current.permit.expect("an update has a channel");
-        let tag = Tag { client: id_of(self.identity), channel: permit.channel, sequence: permit.sequence };
-        let update = Update {
-            chunk,
-            tag,
-            kind,
-            offset,
-            length,
-            crc: current.number,
-            chunk_size: CELLS as u32,
-            flush: false,
+        let (crc, chunk_size, flush) = (current.number, CELLS as u32, false);
+        let update = match current.started.as_ref().expect("it was started").request() {
+            Sends::Update(tag) => Update { chunk, tag, kind, offset, length, crc, chunk_size, flush },
+            Sends::Close(tag) => {
+                let (chunk, kind) = (NO_FILE, UpdateKind::UpdateRemove);
+                Update { chunk, tag, kind, offset: 0, length: 0, crc: 0, chunk_size, flush }
+            }
         };
         Request::Update { chain_version, update, body: Body::Operation(current.number) }
     }
 
-    fn learn(&mut self, published: &Published) {
-        if published.version > self.routing_version {
-            self.routing_version = published.version;
-            self.routing = published.chains[0].clone();
-        }
+    fn submit(&mut self, slot: usize) {
+        let current = self.slots[slot].as_mut().expect("an operation of this slot");
+        current.call = None;
+        self.lane.submit(Planned { slot, chunk: current.chunk, action: current.action });
+    }
+}
+
+impl Current {
+    fn begin_call(&mut self, choice: Choice, now: Time) {
+        let left_ms = if now < self.deadline { self.deadline.since_ms(now) } else { 0 };
+        (self.call, self.in_air) = (Some(Call::new(choice, now, Some(left_ms))), 0);
+    }
+}
+
+fn change_of(action: Action) -> (UpdateKind, u32, u32) {
+    match action {
+        Action::Write { first, count } => (UpdateKind::UpdateWrite, first as u32, count as u32),
+        Action::Punch { first, count } => (UpdateKind::UpdatePunch, first as u32, count as u32),
+        Action::Truncate { length } => (UpdateKind::UpdateTruncate, 0, length as u32),
+        Action::Remove => (UpdateKind::UpdateRemove, 0, 0),
+        Action::Read | Action::List | Action::Flush => unreachable!("no update"),
     }
 }
 
@@ -104,71 +142,94 @@ impl World {
         }
         self.note(|| format!("client {client} was fenced"));
         let me = &mut self.clients[client];
-        me.channels = Channels::new(self.knobs.depth as u32);
-        me.slots.fill(None);
+        me.slots.fill_with(|| None);
         me.identity = self.identities;
+        me.lane = Lane::new(id_of(me.identity), self.knobs.channels);
         self.identities += 1;
         let identity = me.identity;
         self.client_registration(identity);
         for slot in 0..self.knobs.depth {
-            self.schedule(1000, Event::ClientStep { client, slot });
+            self.plan_step(client, slot, 1000);
         }
     }
 
-    pub fn client_step(&mut self, client: usize, slot: usize) {
-        if self.clients[client].slots[slot].is_none() && !self.begin_operation(client, slot) {
+    /// The next thing that this slot does by itself.
+    pub fn plan_step(&mut self, client: usize, slot: usize, delay_us: u64) {
+        let step = &mut self.clients[client].steps[slot];
+        *step += 1;
+        let step = *step;
+        self.schedule(delay_us, Event::ClientStep { client, slot, step });
+    }
+
+    pub fn client_step(&mut self, client: usize, slot: usize, step: u64) {
+        if self.clients[client].steps[slot] != step {
             return;
         }
-        let now = Time(self.now);
-        let me = &mut self.clients[client];
-        let Some(current) = me.slots[slot].as_mut().filter(|current| current.call == 0) else { return };
-        me.spread += 1;
-        let target = match current.action {
-            Action::Read | Action::List => {
-                read_target(&me.routing, &me.suspects, now, &current.avoid, me.spread)
-            }
-            _ => head(&me.routing),
-        };
-        current.target = target;
-        let Some(TargetId(number)) = target else {
-            let error = Error::new(Code::NoChain, "nobody serves");
-            return self.attempt_failed(client, slot, error);
-        };
-        let call = self.next_call();
-        let me = &mut self.clients[client];
-        let current = me.slots[slot].as_mut().expect("looked at above");
-        current.call = call;
-        let current = me.slots[slot].as_ref().expect("looked at above");
-        let request = me.request(current);
-        let to = Address::Node(number as usize - 1);
-        self.send(Address::Client(client), to, Message::Request { call, request });
-        let timeout = self.knobs.call_timeout_ms * 1000;
-        self.schedule(timeout, Event::ClientTimeout { client, slot, call });
+        if self.clients[client].slots[slot].is_none() {
+            self.begin_operation(client, slot);
+        } else {
+            self.attempt(client, slot);
+        }
     }
 
-    fn begin_operation(&mut self, client: usize, slot: usize) -> bool {
+    fn attempt(&mut self, client: usize, slot: usize) {
+        let now = Time(self.now);
+        let in_air = self.next_call();
+        let me = &mut self.clients[client];
+        let current = me.slots[slot].as_mut().expect("an operation of this slot");
+        let call = current.call.as_mut().expect("it does not wait in the lane");
+        current.parked = false;
+        let left_ms = call.remaining_ms(now).expect("all calls end");
+        if left_ms == 0 {
+            return self.give_up(client, slot, &Error::new(Code::TimedOut, "its time is over"));
+        }
+        let Some(TargetId(number)) = call.choose(now, &me.routing, || &me.suspects) else {
+            return self.attempt_failed(client, slot, &Error::new(Code::NoChain, "nobody serves"));
+        };
+        current.in_air = in_air;
+        let request = me.request(me.slots[slot].as_ref().expect("looked at above"));
+        let to = Address::Node(number as usize - 1);
+        self.send(Address::Client(client), to, Message::Request { call: in_air, request });
+        let timeout_ms = self.knobs.call_timeout_ms.min(left_ms);
+        self.schedule(timeout_ms * 1000, Event::ClientTimeout { client, slot, call: in_air });
+    }
+
+    fn begin_operation(&mut self, client: usize, slot: usize) {
         if self.clients[client].stopped {
-            return false;
+            return;
         }
         let action = self.draw_action(self.knobs.reader && client == 0);
         let index = self.random.between(0, self.knobs.chunks);
         let chunk = self.chunk(index);
         let number = self.history.call(self.clients[client].identity, chunk, action, self.now);
-        let attempts = Attempts::new(Time(self.now), Some(self.knobs.io_timeout_ms));
+        let now = Time(self.now);
+        let deadline = now.plus_ms(self.knobs.io_timeout_ms);
         let me = &mut self.clients[client];
-        let permit = action.updates().then(|| me.channels.acquire().expect("a channel for each slot"));
-        me.slots[slot] = Some(Current {
-            number,
-            chunk,
-            action,
-            permit,
-            attempts,
-            call: 0,
-            target: None,
-            avoid: Vec::new(),
-            in_doubt: false,
-        });
-        true
+        let (started, call, in_air, parked, in_doubt) = (None, None, 0, false, false);
+        let mut current =
+            Current { number, chunk, action, deadline, started, call, in_air, parked, in_doubt };
+        if action.updates() {
+            me.slots[slot] = Some(current);
+            me.submit(slot);
+            return self.start_updates(client);
+        }
+        me.spread += 1;
+        let any = matches!(action, Action::Read | Action::List);
+        current.begin_call(if any { Choice::Any(me.spread) } else { Choice::Head }, now);
+        me.slots[slot] = Some(current);
+        self.attempt(client, slot);
+    }
+
+    /// Sends what the lane lets go.
+    fn start_updates(&mut self, client: usize) {
+        let now = Time(self.now);
+        while let Some(started) = self.clients[client].lane.start() {
+            let slot = started.update.slot;
+            let current = self.clients[client].slots[slot].as_mut().expect("it waits for its update");
+            current.started = Some(started);
+            current.begin_call(Choice::Head, now);
+            self.plan_step(client, slot, 0);
+        }
     }
 
     fn draw_action(&mut self, reader: bool) -> Action {
@@ -195,21 +256,22 @@ impl World {
     }
 
     pub fn client_timeout(&mut self, client: usize, slot: usize, call: u64) {
-        let waits = self.clients[client].slots[slot].as_ref().is_some_and(|current| current.call == call);
-        if waits {
-            self.attempt_failed(client, slot, Error::new(Code::TimedOut, "no answer"));
-        }
+        let waits = |current: &&mut Current| current.in_air == call;
+        let Some(current) = self.clients[client].slots[slot].as_mut().filter(waits) else { return };
+        let sends = current.started.as_ref().map(Started::request);
+        current.in_doubt |= matches!(sends, Some(Sends::Update(_)));
+        self.answered_with(client, slot, &Error::new(Code::TimedOut, "no answer"));
     }
 
     pub fn client_message(&mut self, client: usize, message: Message) {
         match message {
             Message::Push { published, .. } | Message::Answer { answer: Answer::Routing(published), .. } => {
-                self.clients[client].learn(&published);
+                self.client_learns(client, &published);
             }
             Message::Answer { call, answer } => {
                 let slots = &self.clients[client].slots;
                 let waits =
-                    |slot: &Option<Current>| slot.as_ref().is_some_and(|current| current.call == call);
+                    |slot: &Option<Current>| slot.as_ref().is_some_and(|current| current.in_air == call);
                 if let Some(slot) = slots.iter().position(waits) {
                     self.answered(client, slot, answer);
                 }
@@ -218,10 +280,32 @@ impl World {
         }
     }
 
+    fn client_learns(&mut self, client: usize, published: &Published) {
+        let me = &mut self.clients[client];
+        if published.version <= me.routing_version {
+            return;
+        }
+        me.routing_version = published.version;
+        me.routing = published.chains[0].clone();
+        let parked = |slot: &usize| me.slots[*slot].as_ref().is_some_and(|current| current.parked);
+        let woken: Vec<usize> = (0..me.slots.len()).filter(parked).collect();
+        for slot in woken {
+            self.plan_step(client, slot, 0);
+        }
+    }
+
     fn answered(&mut self, client: usize, slot: usize, answer: Answer) {
         let now = self.now;
-        let current = self.clients[client].slots[slot].clone().expect("an answer belongs to an operation");
-        let operation = self.history.operation(current.number);
+        let current = self.clients[client].slots[slot].as_mut().expect("an answer belongs to an operation");
+        if matches!(answer, Answer::Update(Ok(_)))
+            && let Some(started) = &mut current.started
+            && !started.applied()
+        {
+            current.begin_call(Choice::Head, Time(now));
+            return self.plan_step(client, slot, 0);
+        }
+        let (number, action) = (current.number, current.action);
+        let operation = self.history.operation(number);
         let result = match answer {
             Answer::Update(result) => result.map(|done| {
                 operation.epoch = done.durability_epoch;
@@ -236,82 +320,94 @@ impl World {
             Ok(()) => {
                 operation.returned = Some(now);
                 let (seen, length) = (operation.seen, operation.length);
-                self.note(|| {
-                    format!(
-                        "client {client} done {} {:?} {seen:?} {length:?}",
-                        current.number, current.action
-                    )
-                });
-                if let Some(target) = current.target {
-                    self.clients[client].suspects.clear(target);
-                }
-                self.end_operation(client, slot);
+                self.note(|| format!("client {client} done {number} {action:?} {seen:?} {length:?}"));
+                self.history.close_doubts(number);
+                self.end_operation(client, slot, true);
             }
-            Err(error) => self.attempt_failed(client, slot, error),
+            Err(error) => self.answered_with(client, slot, &error),
         }
     }
 
-    fn end_operation(&mut self, client: usize, slot: usize) {
+    fn end_operation(&mut self, client: usize, slot: usize, applied: bool) {
         let me = &mut self.clients[client];
         let current = me.slots[slot].take().expect("an operation ends once");
-        if let Some(permit) = current.permit {
-            me.channels.release(permit);
-        }
         let think = self.random.between(1, 1 + self.knobs.think_ms * 1000);
-        self.schedule(think, Event::ClientStep { client, slot });
+        self.plan_step(client, slot, think);
+        if let Some(started) = current.started {
+            self.clients[client].lane.finish(started, applied);
+            self.start_updates(client);
+        }
     }
 
-    fn attempt_failed(&mut self, client: usize, slot: usize, error: Error) {
+    /// What was sent ended with this error.
+    fn answered_with(&mut self, client: usize, slot: usize, error: &Error) {
+        let current = self.clients[client].slots[slot].as_mut().expect("looked at by the caller");
+        if leaves_doubt(error.code)
+            && let Some(started) = &mut current.started
+        {
+            started.lost();
+        }
+        self.attempt_failed(client, slot, error);
+    }
+
+    fn attempt_failed(&mut self, client: usize, slot: usize, error: &Error) {
         self.note(|| format!("client {client}/{slot} failed: {error}"));
-        let jitter = self.random.word();
         let now = Time(self.now);
         let me = &mut self.clients[client];
-        let current = me.slots[slot].as_mut().expect("an attempt belongs to an operation");
-        current.call = 0;
-        current.in_doubt |= error.code == Code::TimedOut;
-        let (number, in_doubt) = (current.number, current.in_doubt);
         if error.code == Code::Fenced {
             let identity = me.identity;
             return self.client_renewal(client, identity);
         }
-        match current.attempts.decide(now, error.code, jitter) {
-            Decision::Fail(code) => {
-                if matches!(code, Code::StaleSequence | Code::InvalidArgument) {
-                    return self.violate(format!("operation {number} was refused: {error}"));
-                }
-                self.note(|| format!("client {client} gives up {number}: {error}"));
-                // A second copy of a request is one without an answer. Of those that found no room there may be
-                // hundreds, which the checker takes for the same only while they stay open.
-                if !in_doubt && code != Code::NoSpace && self.knobs.duplicate == 0.0 {
-                    self.history.operation(number).refused = Some(self.now);
-                }
-                self.end_operation(client, slot);
-            }
-            Decision::Again { after_ms, refresh_routing, suspect, elsewhere } => {
-                if planted(Planted::RetryAsNew)
-                    && let Some(permit) = current.permit.take()
-                {
-                    me.channels.release(permit);
-                    current.permit = me.channels.acquire();
-                }
-                if let Some(target) = current.target {
-                    if suspect {
-                        me.suspects.suspect(now, target);
-                    }
-                    if elsewhere && !current.avoid.contains(&target) {
-                        current.avoid.push(target);
-                    }
-                }
-                if current.avoid.len() >= me.routing.members.len() {
-                    current.avoid.clear();
+        let current = me.slots[slot].as_mut().expect("an attempt belongs to an operation");
+        let call = current.call.as_mut().expect("an attempt belongs to a call");
+        current.in_air = 0;
+        let salt = u64::from(me.identity).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        match call.failed(now, error.code, Some(&me.routing), salt) {
+            Next::Fail => self.give_up(client, slot, error),
+            Next::Again { after_ms, refresh_routing, suspect } => {
+                current.parked = after_ms > 0;
+                if let Some(target) = suspect {
+                    me.suspects.suspect(now, target);
                 }
                 if refresh_routing {
                     let (from, call) = (Address::Client(me.index), 0);
                     let message = Message::Request { call, request: Request::Routing };
                     self.send(from, Address::Manager, message);
                 }
-                self.schedule(after_ms * 1000, Event::ClientStep { client, slot });
+                if planted(Planted::RetryAsNew) && self.submit_anew(client, slot) {
+                    return;
+                }
+                self.plan_step(client, slot, after_ms * 1000);
             }
         }
+    }
+
+    /// Only planted. False: it is no update.
+    fn submit_anew(&mut self, client: usize, slot: usize) -> bool {
+        let me = &mut self.clients[client];
+        let current = me.slots[slot].as_mut().expect("an operation of this slot");
+        let Some(started) = current.started.take() else { return false };
+        me.lane.finish(started, false);
+        me.submit(slot);
+        self.start_updates(client);
+        true
+    }
+
+    fn give_up(&mut self, client: usize, slot: usize, error: &Error) {
+        let current = self.clients[client].slots[slot].as_ref().expect("an operation of this slot");
+        let (number, in_doubt) = (current.number, current.in_doubt);
+        if matches!(error.code, Code::StaleSequence | Code::InvalidArgument) {
+            return self.violate(format!("operation {number} was refused: {error}"));
+        }
+        self.note(|| format!("client {client} gives up {number}: {error}"));
+        let now = self.now;
+        // A second copy of a request is one without an answer. Of those that found no room there may be hundreds,
+        // which the checker takes for the same only while they stay open.
+        let refused = !in_doubt && error.code != Code::NoSpace && self.knobs.duplicate == 0.0;
+        self.history.operation(number).refused = refused.then_some(now);
+        if in_doubt {
+            self.history.doubt(number);
+        }
+        self.end_operation(client, slot, false);
     }
 }

@@ -378,6 +378,7 @@ pub enum Event {
     ClientStep {
         client: usize,
         slot: usize,
+        step: u64,
     },
     /// The client learns of the fence of this identity, if it has not yet.
     ClientRenewal {

@@ -4,6 +4,7 @@
 use crate::event::Kind;
 use crate::profiles::Profile;
 use crate::random::Random;
+use wire::limits::CHANNELS_MAX;
 
 #[derive(Clone, Debug, Default)]
 pub struct Knobs {
@@ -13,6 +14,8 @@ pub struct Knobs {
     pub spares: usize,
     pub clients: usize,
     pub depth: usize,
+    /// Of each client.
+    pub channels: u32,
     pub chunks: u64,
     /// Longest page of a resync: a few chunks need several.
     pub page_max: usize,
@@ -148,6 +151,10 @@ impl Knobs {
         }
         let lists = aside.pick(&[0.0, 0.0, 10.0]);
         knobs.lists = knobs.lists.max(lists);
+        let few = aside.pick(&[1, 2, CHANNELS_MAX, CHANNELS_MAX, CHANNELS_MAX]);
+        if knobs.head_fills == 0.0 {
+            knobs.channels = few;
+        }
         knobs
     }
 
@@ -159,6 +166,7 @@ impl Knobs {
             members: random.pick(&[2, 3, 3, 3, 4]),
             clients: random.pick(&[1, 2, 3]),
             depth: random.pick(&[1, 1, 2]),
+            channels: CHANNELS_MAX,
             chunks: random.pick(&[1, 1, 2, 4]),
             page_max: random.pick(&[2, 3, 256]),
             lease_ms,

@@ -124,7 +124,7 @@ fn play(world: &mut World, script: &[(u64, Fault)]) {
     for client in 0..world.clients.len() {
         for slot in 0..knobs.depth {
             let delay = world.random.between(100_000, 400_000);
-            world.schedule(delay, Event::ClientStep { client, slot });
+            world.plan_step(client, slot, delay);
         }
     }
     world.schedule(500_000, Event::Fault(Fault::Next));
@@ -192,5 +192,28 @@ fn converge(world: &mut World, knobs: &Knobs) {
         let next = world.now + 100_000;
         world.schedule(100_000, Event::Look);
         world.run_until(next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The faults have ended, and what was decided before still happens: the member that is to go on alone loses its
+    /// lease just then.
+    #[test]
+    fn a_pause_that_was_on_its_way_is_waited_for() {
+        for seed in 20..30 {
+            let make = || {
+                let mut random = Random::new(seed);
+                let quiet = Knobs::quiet(Profile::General, &mut random);
+                let knobs = Knobs { core_first: true, faults_ms: 2000, ..quiet };
+                let (ms, at_ms) = (3 * knobs.lease_ms, knobs.faults_ms + knobs.lease_ms);
+                let mut world = World::with(knobs, random, false);
+                world.schedule(at_ms * 1000, Event::Fault(Fault::Pause { node: 0, ms }));
+                world
+            };
+            assert_eq!(run_world(None, &[], make).0.violation, None, "seed {seed}");
+        }
     }
 }

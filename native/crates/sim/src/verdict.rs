@@ -252,7 +252,9 @@ impl World {
             let answered_here = operation.returned.filter(|time| *time < end && counts);
             let mut returned = answered_here.filter(|time| *time >= start.time);
             let refused = self.refused_by(operation, start, end);
-            let mut expires = expires.filter(|time| *time < end).into_iter().chain(refused).min();
+            let closed = operation.closed.filter(|(_, epoch)| *epoch >= start.epoch).map(|(time, _)| time);
+            let mut expires =
+                expires.into_iter().chain(closed).filter(|time| *time < end).chain(refused).min();
             if earlier && returned.is_some() && self.may_be_behind_removal(chunk, operation, start.time) {
                 // It took effect before, for all that the content says, or it does so until its answer.
                 expires = returned.take();
@@ -392,5 +394,29 @@ mod tests {
         // An outage may lose what was answered, and not what was before it.
         let lost = past(Some(30)).then(WRITE, 60, 70, 0).raised(100, 1);
         assert!(lost.reads(Some(2), 300).explained());
+    }
+
+    #[test]
+    fn what_is_in_doubt_ends_with_an_answer_that_closes_it() {
+        // The second one was given up, the third one of the same client is answered.
+        let past = |doubt: bool| {
+            let mut past = Past::new().then(WRITE, 1, 5, 0).given_up(WRITE, 10, None);
+            if doubt {
+                past.0.history.doubt(2);
+            }
+            let mut past = past.then(WRITE, 60, 70, 0);
+            past.0.history.close_doubts(3);
+            past
+        };
+        assert!(past(true).reads(Some(2), 65).reads(Some(3), 80).explained(), "it came before");
+        assert!(past(true).reads(Some(3), 65).reads(Some(2), 68).reads(Some(2), 80).explained(), "or then");
+        assert!(!past(true).reads(Some(3), 75).reads(Some(2), 90).explained(), "and not behind it");
+        assert!(
+            past(false).reads(Some(3), 75).reads(Some(2), 90).explained(),
+            "without a doubt nothing is closed"
+        );
+        // An outage may lose what was answered, and with it what says that the lost one is old.
+        let over = past(true).raised(100, 1);
+        assert!(over.reads(Some(1), 200).reads(Some(2), 300).explained());
     }
 }

@@ -182,7 +182,7 @@ impl World {
         match event {
             Event::Deliver { from, to, message } => self.deliver(from, to, message),
             Event::ManagerTick { life } => self.manager_tick(life),
-            Event::ClientStep { client, slot } => self.client_step(client, slot),
+            Event::ClientStep { client, slot, step } => self.client_step(client, slot, step),
             Event::ClientRenewal { client, identity } => self.client_renewal(client, identity),
             Event::ClientRegistration { identity } => self.client_registration(identity),
             Event::ClientHeartbeat { client } => self.client_heartbeat(client),

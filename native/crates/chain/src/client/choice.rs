@@ -31,17 +31,12 @@ impl Suspects {
         self.until.insert(target, now.plus_ms(AVOID_MS));
     }
 
-    /// It answered.
-    pub fn clear(&mut self, target: TargetId) {
-        self.until.remove(&target);
-    }
-
     pub fn is_suspected(&self, now: Time, target: TargetId) -> bool {
         self.until.get(&target).is_some_and(|until| now < *until)
     }
 }
 
-fn serving(chain: &Chain) -> impl Iterator<Item = &Member> {
+pub(super) fn serving(chain: &Chain) -> impl Iterator<Item = &Member> {
     chain.members.iter().filter(|member| member.state() == PublicState::PublicServing)
 }
 
@@ -100,8 +95,6 @@ mod tests {
         assert_eq!([0, 1].map(|spread| read(&suspects, now, &[], spread)), [8, 8]);
         assert_eq!(read(&suspects, now, &[8], 0), 7, "what failed this read is worse than suspicion");
         assert_eq!(read(&suspects, now.plus_ms(AVOID_MS), &[], 0), 7, "suspicion ends by itself");
-        suspects.clear(TargetId(7));
-        assert_eq!(read(&suspects, now, &[], 0), 7);
         assert_eq!(head(&chain()), Some(TargetId(7)), "suspicion never changes the head");
         assert_eq!(head(&Chain::default()), None);
     }

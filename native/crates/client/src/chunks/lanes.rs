@@ -1,16 +1,17 @@
 //! The lanes of all chains, and the updates that travel in them.
 
-use super::lane::{Lane, NO_FILE, Ordered, Outcome, Started, WHOLE};
-use crate::chain_call::{ChainOperation, Choice, Limits, start};
+use crate::chain_call::{ChainOperation, Limits, start};
 use crate::core::Core;
 use crate::done::Done;
 use bytes::Bytes;
+use chain::client::{Choice, Lane, NO_FILE, Ordered, Request, Started, bytes_of};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use wire::limits::CHANNELS_MAX;
 use wire::message::{self as m, UpdateKind};
-use wire::{ChunkId, ClientId, Code, Error, Result, Tag};
+use wire::{ChunkId, ClientId, Code, Error, Result};
 
 /// One change of one chunk.
 pub(crate) struct Update {
@@ -32,12 +33,7 @@ impl Ordered for Update {
     }
 
     fn bytes(&self) -> Range<u64> {
-        match self.kind {
-            UpdateKind::UpdateWrite | UpdateKind::UpdatePunch => {
-                self.offset.into()..u64::from(self.offset) + u64::from(self.length)
-            }
-            UpdateKind::UpdateTruncate | UpdateKind::UpdateRemove => WHOLE,
-        }
+        bytes_of(self.kind, self.offset, self.length)
     }
 }
 
@@ -54,8 +50,8 @@ impl Lanes {
             return update.done.tell(Err(Error::new(Code::Fenced, "the file was opened under another id")));
         }
         let key = (me.epoch, update.chain);
-        let lane =
-            self.0.lock().entry(key).or_insert_with(|| Arc::new(Mutex::new(Lane::new(me.client)))).clone();
+        let new = || Arc::new(Mutex::new(Lane::new(me.client, CHANNELS_MAX)));
+        let lane = self.0.lock().entry(key).or_insert_with(new).clone();
         lane.lock().submit(update);
         pump(core, &lane);
     }
@@ -73,25 +69,15 @@ fn pump(core: &Arc<Core>, lane: &SharedLane) {
         let Some(started) = next else { return };
         let crc = started.update.data.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
         let (lane, sender) = (lane.clone(), core.clone());
-        start(core, Sent { started, closed: 0, crc, in_doubt: false, lane, core: sender });
+        start(core, Sent { started, crc, lane, core: sender });
     }
 }
 
 struct Sent {
     started: Started<Update>,
-    /// Of the channels that must be closed before it.
-    closed: usize,
     crc: u32,
-    in_doubt: bool,
     lane: SharedLane,
     core: Arc<Core>,
-}
-
-impl Sent {
-    /// The tag of what is sent before it and changes nothing, if that is not over yet.
-    fn closing(&self) -> Option<Tag> {
-        self.started.close.get(self.closed).copied()
-    }
 }
 
 impl ChainOperation for Sent {
@@ -110,7 +96,7 @@ impl ChainOperation for Sent {
     }
 
     fn client(&self) -> Option<ClientId> {
-        Some(self.started.tag.client)
+        Some(self.started.client())
     }
 
     fn request(&mut self, chain: &m::Chain) -> m::UpdateRequest {
@@ -121,16 +107,16 @@ impl ChainOperation for Sent {
             chunk_size: update.chunk_size,
             ..Default::default()
         };
-        match self.closing() {
-            Some(tag) => m::UpdateRequest {
+        match self.started.request() {
+            Request::Close(tag) => m::UpdateRequest {
                 chunk: Some(NO_FILE.into()),
                 tag: Some(tag.into()),
                 kind: UpdateKind::UpdateRemove as i32,
                 ..request
             },
-            None => m::UpdateRequest {
+            Request::Update(tag) => m::UpdateRequest {
                 chunk: Some(update.chunk.into()),
-                tag: Some(self.started.tag.into()),
+                tag: Some(tag.into()),
                 kind: update.kind as i32,
                 offset: update.offset,
                 length: update.length,
@@ -142,27 +128,25 @@ impl ChainOperation for Sent {
     }
 
     fn payload(&self) -> Vec<Bytes> {
-        if self.closing().is_some() { Vec::new() } else { self.started.update.data.clone() }
+        match self.started.request() {
+            Request::Close(_) => Vec::new(),
+            Request::Update(_) => self.started.update.data.clone(),
+        }
     }
 
     fn in_doubt(&mut self) {
-        // Of what changes nothing there is no doubt.
-        self.in_doubt = self.closing().is_none();
+        self.started.lost();
     }
 
     fn finish(mut self, result: Result<(m::UpdateReply, Bytes)>) {
-        if self.closing().is_some() && result.is_ok() {
-            self.closed += 1;
+        let applied = result.is_ok();
+        if applied && !self.started.applied() {
             return start(&self.core.clone(), self);
         }
-        let outcome = match (&result, self.in_doubt) {
-            (Ok(_), _) => Outcome::Applied,
-            (Err(_), true) => Outcome::Doubtful,
-            (Err(_), false) => Outcome::Refused,
-        };
-        self.lane.lock().finish(self.started.ticket, self.closed, outcome);
+        let Sent { started, lane, core, .. } = self;
+        let update = lane.lock().finish(started, applied);
         // First the completion, whose memory the next update may need, then the next update.
-        self.started.update.done.tell(result.map(|(reply, _)| reply));
-        pump(&self.core, &self.lane);
+        update.done.tell(result.map(|(reply, _)| reply));
+        pump(&core, &lane);
     }
 }

@@ -4,7 +4,6 @@
 mod change;
 mod flush;
 mod gather;
-mod lane;
 mod lanes;
 mod list;
 mod locate;

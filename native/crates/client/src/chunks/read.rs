@@ -4,12 +4,13 @@
 use super::Chunks;
 use super::gather::Gather;
 use super::pieces::{Piece, pieces};
-use crate::chain_call::{ChainOperation, Choice, Limits, start};
+use crate::chain_call::{ChainOperation, Limits, start};
 use crate::core::Core;
 use crate::done::Done;
 use crate::waiter::wait;
 use crate::{Caller, RoutingTable};
 use bytes::Bytes;
+use chain::client::Choice;
 use std::sync::Arc;
 use wire::message as m;
 use wire::{ChunkId, Code, Error, Result};

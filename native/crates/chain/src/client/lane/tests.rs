@@ -21,17 +21,44 @@ fn write(number: usize, index: u64, bytes: Range<u64>) -> Write {
     Write { number, index, bytes }
 }
 
-fn started(lane: &mut Lane<Write>) -> Vec<(usize, Ticket, Tag)> {
-    let each = |started: Started<Write>| {
-        assert!(started.close.is_empty());
-        (started.update.number, started.ticket, started.tag)
-    };
-    std::iter::from_fn(|| lane.start()).map(each).collect()
+const CLIENT: ClientId = ClientId([7; 16]);
+
+fn lane() -> Lane<Write> {
+    Lane::new(CLIENT, CHANNELS_MAX)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Applied,
+    /// With an answer to each request, or never sent.
+    Refused,
+    /// After so many channels were closed for it.
+    Doubtful,
+}
+
+fn started(lane: &mut Lane<Write>) -> Vec<Started<Write>> {
+    let all: Vec<_> = std::iter::from_fn(|| lane.start()).collect();
+    assert!(all.iter().all(|started| started.close.is_empty()));
+    all
+}
+
+fn numbers(all: &[Started<Write>]) -> Vec<usize> {
+    all.iter().map(|started| started.update.number).collect()
+}
+
+fn finish(lane: &mut Lane<Write>, started: &Started<Write>, outcome: Outcome) {
+    let mut started = started.clone();
+    if matches!(outcome, Outcome::Doubtful) {
+        started.lost();
+    }
+    let applied = matches!(outcome, Outcome::Applied);
+    assert!(!applied || started.applied());
+    lane.finish(started, applied);
 }
 
 #[test]
 fn overlapping_writes_wait_for_each_other_and_others_do_not() {
-    let mut lane = Lane::new(ClientId([7; 16]));
+    let mut lane = lane();
     lane.submit(write(0, 0, 0..10));
     lane.submit(write(1, 0, 10..20));
     lane.submit(write(2, 0, 5..15));
@@ -41,64 +68,66 @@ fn overlapping_writes_wait_for_each_other_and_others_do_not() {
     lane.submit(Write { number: 6, index: 1, bytes: WHOLE });
     lane.submit(write(7, 1, 50..60));
     let first = started(&mut lane);
-    let numbers: Vec<usize> = first.iter().map(|start| start.0).collect();
-    assert_eq!(numbers, [0, 1, 5], "4 waits behind a queue, which costs a little time and no order");
-    lane.finish(first[0].1, 0, Outcome::Applied);
-    assert_eq!(started(&mut lane).iter().map(|start| start.0).collect::<Vec<_>>(), [4]);
-    lane.finish(first[1].1, 0, Outcome::Applied);
+    assert_eq!(numbers(&first), [0, 1, 5], "4 waits behind a queue, which costs a little time and no order");
+    finish(&mut lane, &first[0], Outcome::Applied);
+    assert_eq!(numbers(&started(&mut lane)), [4]);
+    finish(&mut lane, &first[1], Outcome::Applied);
     let second = started(&mut lane);
-    assert_eq!(second.iter().map(|start| start.0).collect::<Vec<_>>(), [2]);
-    lane.finish(second[0].1, 0, Outcome::Applied);
-    assert_eq!(started(&mut lane).iter().map(|start| start.0).collect::<Vec<_>>(), [3]);
-    lane.finish(first[2].1, 0, Outcome::Applied);
+    assert_eq!(numbers(&second), [2]);
+    finish(&mut lane, &second[0], Outcome::Applied);
+    assert_eq!(numbers(&started(&mut lane)), [3]);
+    finish(&mut lane, &first[2], Outcome::Applied);
     let whole = started(&mut lane);
-    assert_eq!(whole.iter().map(|start| start.0).collect::<Vec<_>>(), [6]);
-    lane.finish(whole[0].1, 0, Outcome::Applied);
-    assert_eq!(started(&mut lane).iter().map(|start| start.0).collect::<Vec<_>>(), [7]);
+    assert_eq!(numbers(&whole), [6]);
+    finish(&mut lane, &whole[0], Outcome::Applied);
+    assert_eq!(numbers(&started(&mut lane)), [7]);
 }
 
 #[test]
 fn at_most_64_in_the_air_and_sequences_rise_by_one() {
-    let mut lane = Lane::new(ClientId([7; 16]));
+    let mut lane = lane();
     for number in 0..100 {
         lane.submit(write(number, number as u64, 0..1));
     }
     let first = started(&mut lane);
     assert_eq!(first.len(), CHANNELS_MAX as usize);
-    let mut channels: Vec<u32> = first.iter().map(|start| start.2.channel).collect();
+    let mut channels: Vec<u32> = first.iter().map(|start| start.tag.channel).collect();
     channels.sort_unstable();
     channels.dedup();
     assert_eq!(channels.len(), first.len(), "one update per channel");
-    assert!(first.iter().all(|start| start.2.sequence == 1));
-    lane.finish(first[9].1, 0, Outcome::Applied);
+    assert!(first.iter().all(|start| start.tag.sequence == 1));
+    finish(&mut lane, &first[9], Outcome::Applied);
     let next = started(&mut lane);
     assert_eq!(next.len(), 1);
-    assert_eq!((next[0].0, next[0].2.channel, next[0].2.sequence), (64, first[9].2.channel, 2));
+    assert_eq!(
+        (next[0].update.number, next[0].tag.channel, next[0].tag.sequence),
+        (64, first[9].tag.channel, 2)
+    );
     assert!(!lane.is_idle());
 }
 
 #[test]
 fn a_doubtful_channel_goes_to_the_next_update_of_its_chunk() {
-    let mut lane = Lane::new(ClientId([7; 16]));
+    let mut lane = lane();
     lane.submit(write(0, 5, 0..10));
     lane.submit(write(1, 6, 0..10));
     let first = started(&mut lane);
-    lane.finish(first[1].1, 0, Outcome::Doubtful);
-    lane.finish(first[0].1, 0, Outcome::Doubtful);
+    finish(&mut lane, &first[1], Outcome::Doubtful);
+    finish(&mut lane, &first[0], Outcome::Doubtful);
     lane.submit(write(2, 5, 0..10));
     let again = started(&mut lane);
-    assert_eq!((again[0].2.channel, again[0].2.sequence), (first[0].2.channel, 2));
-    lane.finish(again[0].1, 0, Outcome::Applied);
+    assert_eq!((again[0].tag.channel, again[0].tag.sequence), (first[0].tag.channel, 2));
+    finish(&mut lane, &again[0], Outcome::Applied);
     lane.submit(write(3, 9, 0..10));
     let other = started(&mut lane);
-    assert_eq!(other[0].2.channel, first[1].2.channel, "doubtful ones are used up first");
+    assert_eq!(other[0].tag.channel, first[1].tag.channel, "doubtful ones are used up first");
     // It was refused, so the lost request of chunk 6 may still arrive.
-    lane.finish(other[0].1, 0, Outcome::Refused);
+    finish(&mut lane, &other[0], Outcome::Refused);
     lane.submit(write(4, 7, 0..10));
     lane.submit(write(5, 6, 0..10));
     let last = started(&mut lane);
     assert_eq!(
-        last.iter().map(|start| start.2.channel).filter(|&channel| channel == first[1].2.channel).count(),
+        last.iter().map(|start| start.tag.channel).filter(|&channel| channel == first[1].tag.channel).count(),
         1
     );
 }
@@ -112,9 +141,9 @@ fn whatever_the_interleaving_overlapping_writes_apply_in_order() {
         (random >> 33) % bound
     };
     for _ in 0..200 {
-        let mut lane = Lane::new(ClientId([7; 16]));
+        let mut lane = lane();
         let (mut bytes, mut expected) = ([usize::MAX; 32], [usize::MAX; 32]);
-        let mut air: Vec<(Write, Ticket)> = Vec::new();
+        let mut air: Vec<Started<Write>> = Vec::new();
         let mut submitted = 0;
         while submitted < 60 || !air.is_empty() || !lane.is_idle() {
             if submitted < 60 && next(2) == 0 {
@@ -124,11 +153,12 @@ fn whatever_the_interleaving_overlapping_writes_apply_in_order() {
                 lane.submit(update);
                 submitted += 1;
             }
-            air.extend(std::iter::from_fn(|| lane.start()).map(|started| (started.update, started.ticket)));
+            air.extend(std::iter::from_fn(|| lane.start()));
             if !air.is_empty() && next(2) == 0 {
-                let (update, ticket) = air.swap_remove(next(air.len() as u64) as usize);
-                bytes[update.bytes.start as usize..update.bytes.end as usize].fill(update.number);
-                lane.finish(ticket, 0, Outcome::Applied);
+                let started = air.swap_remove(next(air.len() as u64) as usize);
+                let Write { bytes: range, number, .. } = &started.update;
+                bytes[range.start as usize..range.end as usize].fill(*number);
+                finish(&mut lane, &started, Outcome::Applied);
             }
         }
         assert_eq!(bytes, expected);
@@ -137,12 +167,12 @@ fn whatever_the_interleaving_overlapping_writes_apply_in_order() {
 
 /// Two writes of one chunk were given up: both lost requests may still arrive.
 fn two_doubts() -> (Lane<Write>, [u32; 2]) {
-    let mut lane = Lane::new(ClientId([7; 16]));
+    let mut lane = lane();
     lane.submit(write(0, 5, 0..10));
     lane.submit(write(1, 5, 10..20));
     let lost = started(&mut lane);
-    lost.iter().for_each(|start| lane.finish(start.1, 0, Outcome::Doubtful));
-    (lane, [lost[0].2.channel, lost[1].2.channel])
+    lost.iter().for_each(|start| finish(&mut lane, start, Outcome::Doubtful));
+    (lane, [lost[0].tag.channel, lost[1].tag.channel])
 }
 
 #[test]
@@ -150,26 +180,26 @@ fn of_several_doubts_of_a_chunk_the_one_that_overlaps_lends_its_channel() {
     let (mut lane, channels) = two_doubts();
     lane.submit(write(2, 5, 10..20));
     let again = started(&mut lane);
-    assert_eq!((again[0].2.channel, again[0].2.sequence), (channels[1], 2));
+    assert_eq!((again[0].tag.channel, again[0].tag.sequence), (channels[1], 2));
 }
 
 #[test]
 fn what_overlaps_with_a_doubt_waits_while_another_rides_on_its_channel() {
-    let mut lane = Lane::new(ClientId([7; 16]));
+    let mut lane = lane();
     lane.submit(write(0, 5, 0..30));
     let lost = started(&mut lane);
-    lane.finish(lost[0].1, 0, Outcome::Doubtful);
+    finish(&mut lane, &lost[0], Outcome::Doubtful);
     lane.submit(write(1, 5, 20..30));
     lane.submit(write(2, 5, 0..10));
     lane.submit(write(3, 5, 40..50));
     let first = started(&mut lane);
-    assert_eq!(first.iter().map(|start| start.0).collect::<Vec<_>>(), [1, 3]);
-    assert_eq!(first[0].2.channel, lost[0].2.channel);
+    assert_eq!(numbers(&first), [1, 3]);
+    assert_eq!(first[0].tag.channel, lost[0].tag.channel);
     // It was refused, so the lost request may still arrive.
-    lane.finish(first[0].1, 0, Outcome::Refused);
+    finish(&mut lane, &first[0], Outcome::Refused);
     let second = started(&mut lane);
-    assert_eq!((second[0].0, second[0].2.channel), (2, lost[0].2.channel));
-    lane.finish(second[0].1, 0, Outcome::Applied);
+    assert_eq!((second[0].update.number, second[0].tag.channel), (2, lost[0].tag.channel));
+    finish(&mut lane, &second[0], Outcome::Applied);
     lane.submit(write(4, 5, 0..10));
     lane.submit(write(5, 5, 10..20));
     assert_eq!(started(&mut lane).len(), 2, "nothing is in doubt any more");
@@ -181,28 +211,37 @@ fn what_overlaps_with_doubts_of_several_channels_closes_all_but_its_own() {
     let whole = |number| Write { number, index: 5, bytes: WHOLE };
     lane.submit(whole(2));
     lane.submit(write(3, 6, 0..10));
-    let Started { update, ticket, close, tag } = lane.start().unwrap();
-    assert_eq!(update.number, 2);
-    let taken = |close: &[Tag], tag: Tag| {
-        let mut tags: Vec<_> = close.iter().chain([&tag]).map(|tag| (tag.channel, tag.sequence)).collect();
+    let mut first = lane.start().unwrap();
+    assert_eq!(first.update.number, 2);
+    let taken = |started: &Started<Write>| {
+        let tags = started.close.iter().chain([&started.tag]);
+        let mut tags: Vec<_> = tags.map(|tag| (tag.channel, tag.sequence)).collect();
         tags.sort_unstable();
         tags
     };
     let mut all = channels;
     all.sort_unstable();
-    assert_eq!(taken(&close, tag), all.map(|channel| (channel, 2)));
+    assert_eq!(taken(&first), all.map(|channel| (channel, 2)));
+    assert_eq!(first.request(), Request::Close(first.close[0]));
     let other = lane.start().unwrap();
     assert!(other.update.number == 3 && !channels.contains(&other.tag.channel), "both are taken");
     // The other channel could not be closed: nothing was sent, and the next one tries again.
-    lane.finish(ticket, 0, Outcome::Refused);
+    first.lost();
+    lane.finish(first, false);
     lane.submit(whole(4));
-    let Started { ticket, close, tag, .. } = lane.start().unwrap();
-    assert_eq!(taken(&close, tag), all.map(|channel| (channel, 3)));
+    let mut second = lane.start().unwrap();
+    assert_eq!(taken(&second), all.map(|channel| (channel, 3)));
     // It was closed, and then the update itself got lost: only its own channel is in doubt.
-    lane.finish(ticket, 1, Outcome::Doubtful);
+    let tag = second.tag;
+    assert!(!second.applied() && second.request() == Request::Update(tag));
+    second.lost();
+    lane.finish(second, false);
     lane.submit(write(5, 5, 3..4));
     let last = lane.start().unwrap();
     assert!(last.close.is_empty() && last.tag.channel == tag.channel);
+    // And when it is applied nothing is in doubt: its channel is given back like any other.
+    finish(&mut lane, &last, Outcome::Applied);
+    assert!(lane.doubtful.is_empty() && lane.running.len() == 1);
 }
 
 #[test]
@@ -211,26 +250,25 @@ fn who_needs_several_channels_is_not_kept_from_them_by_others_that_fail() {
     // One of the two is taken by what has nothing to do with it.
     lane.submit(write(2, 6, 0..10));
     let mut air = started(&mut lane);
-    assert_eq!(air[0].2.channel, channels[0]);
+    assert_eq!(air[0].tag.channel, channels[0]);
     lane.submit(Write { number: 3, index: 5, bytes: WHOLE });
     for number in 4..40 {
         lane.submit(write(number, 7, number as u64..number as u64 + 1));
         if let Some(start) = lane.start() {
             assert_ne!(start.update.number, 3, "the other one is still in the air");
             assert_ne!(start.tag.channel, channels[1], "it is left to who waits for it");
-            air.push((number, start.ticket, start.tag));
+            air.push(start);
         }
         let failed = air.pop().filter(|_| air.len() > 1);
-        failed.into_iter().for_each(|start| lane.finish(start.1, 0, Outcome::Refused));
+        failed.into_iter().for_each(|start| finish(&mut lane, &start, Outcome::Refused));
     }
-    lane.finish(air[0].1, 0, Outcome::Doubtful);
+    finish(&mut lane, &air[0], Outcome::Doubtful);
     let start = lane.start().unwrap();
     assert_eq!((start.update.number, start.close.len()), (3, 1));
 }
 
 struct InAir {
     started: Started<Write>,
-    closed: usize,
     /// The head has the next request of it, and the answer is on its way.
     arrived: bool,
 }
@@ -243,6 +281,8 @@ struct Head {
     /// Last acknowledged write of each byte.
     acknowledged: HashMap<(u64, u64), usize>,
     overtaken: usize,
+    /// What just ended was.
+    applied: bool,
 }
 
 const CHUNKS: u64 = 3;
@@ -270,44 +310,37 @@ impl Head {
     }
 }
 
-/// One thing happens to something in the air. True: it is over.
-fn happens(
-    (lane, head): (&mut Lane<Write>, &mut Head),
-    flight: &mut InAir,
-    what: u64,
-    failing: bool,
-) -> bool {
-    let Started { update, ticket, close, tag } = &flight.started;
-    let closing = close.get(flight.closed).copied();
-    let sent = closing.unwrap_or(*tag);
-    let write = closing.is_none().then_some(update);
+/// One thing happens to something in the air. False: it is over, and an answer or none is known of it.
+fn goes_on(head: &mut Head, flight: &mut InAir, what: u64, failing: bool) -> bool {
+    let started = &mut flight.started;
+    let (sent, write) = match started.request() {
+        Request::Close(tag) => (tag, None),
+        Request::Update(tag) => (tag, Some(&started.update)),
+    };
     match what {
         // It is refused, or its time is over before it is sent.
-        0 if failing && !flight.arrived => lane.finish(*ticket, flight.closed, Outcome::Refused),
+        0 if failing && !flight.arrived => false,
         // It is given up without an answer, whether it has arrived or not.
         1 | 2 if failing => {
-            if let Some(write) = write {
-                head.lost.push((sent, write.clone()));
-                lane.finish(*ticket, flight.closed, Outcome::Doubtful);
-            } else {
-                lane.finish(*ticket, flight.closed, Outcome::Refused);
-            }
+            head.lost.extend(write.map(|write| (sent, write.clone())));
+            started.lost();
+            false
         }
         _ if !flight.arrived => {
             head.arrives(sent, write);
             flight.arrived = true;
-            return false;
-        }
-        _ if closing.is_some() => {
-            (flight.closed, flight.arrived) = (flight.closed + 1, false);
-            return false;
+            true
         }
         _ => {
-            head.acknowledges(update);
-            lane.finish(*ticket, flight.closed, Outcome::Applied);
+            flight.arrived = false;
+            let over = started.applied();
+            if over {
+                head.acknowledges(&started.update);
+                head.applied = true;
+            }
+            !over
         }
     }
-    true
 }
 
 #[test]
@@ -319,7 +352,8 @@ fn no_late_request_lands_over_a_later_acknowledged_update() {
     };
     let (mut overtaken, mut closed) = (0, 0);
     for round in 0..300 {
-        let mut lane = Lane::new(ClientId([7; 16]));
+        // Few channels are as good as many updates.
+        let mut lane = Lane::new(CLIENT, if round % 6 == 1 { 1 + round / 6 % 4 } else { CHANNELS_MAX });
         let mut head = Head::default();
         let mut air: Vec<InAir> = Vec::new();
         // Some rounds have so many that channels are short, and so many failures that doubts are too many to name.
@@ -334,7 +368,7 @@ fn no_late_request_lands_over_a_later_acknowledged_update() {
             }
             air.extend(std::iter::from_fn(|| lane.start()).map(|started| {
                 closed += started.close.len();
-                InAir { started, closed: 0, arrived: false }
+                InAir { started, arrived: false }
             }));
             assert!(!air.is_empty() || lane.is_idle(), "something waits for nothing");
             if !head.lost.is_empty() && next(4) == 0 {
@@ -347,8 +381,8 @@ fn no_late_request_lands_over_a_later_acknowledged_update() {
                 let at = next(air.len() as u64) as usize;
                 // Troubles come and go.
                 let failing = (submitted / 40).is_multiple_of(2);
-                if happens((&mut lane, &mut head), &mut air[at], next(6), failing) {
-                    air.swap_remove(at);
+                if !goes_on(&mut head, &mut air[at], next(6), failing) {
+                    lane.finish(air.swap_remove(at).started, std::mem::take(&mut head.applied));
                 }
             }
         }

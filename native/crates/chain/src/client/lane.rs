@@ -12,50 +12,80 @@
 
 mod doubts;
 
+use crate::museum::{Planted, planted};
 use doubts::Doubts;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use wire::limits::CHANNELS_MAX;
+use wire::message::UpdateKind;
 use wire::{ChunkId, ClientId, Tag};
 
 /// What the lane must know of an update.
-pub(crate) trait Ordered {
+pub trait Ordered {
     fn chunk(&self) -> ChunkId;
     /// Bytes of the chunk that it changes.
     fn bytes(&self) -> Range<u64>;
 }
 
-/// Everything in a chunk.
-pub(crate) const WHOLE: Range<u64> = 0..u64::MAX;
-
-/// The chunk of no file: its removal changes nothing, is never refused for want of room, and uses up a sequence.
-pub(crate) const NO_FILE: ChunkId = ChunkId { inode: 0, index: 0 };
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Its sequence is the channel's last one now: nothing older can arrive.
-    Applied,
-    /// Never sent, or each of its requests was answered, so that none can arrive any more. A head may have given it a
-    /// version all the same, and then left its chain (`WrongChainVersion`, `NotServing`, `TargetOffline`) or waited
-    /// for too long (`Busy`): then it comes before whatever gets a version later, or never, whatever its channel.
-    Refused,
-    /// Sent, and given up without an answer.
-    Doubtful,
+/// Bytes of its chunk that an update changes.
+pub fn bytes_of(kind: UpdateKind, offset: u32, length: u32) -> Range<u64> {
+    match kind {
+        UpdateKind::UpdateWrite | UpdateKind::UpdatePunch => {
+            offset.into()..u64::from(offset) + u64::from(length)
+        }
+        UpdateKind::UpdateTruncate | UpdateKind::UpdateRemove => WHOLE,
+    }
 }
 
-/// Names a started update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Ticket(u32);
+/// Everything in a chunk.
+pub const WHOLE: Range<u64> = 0..u64::MAX;
+
+/// The chunk of no file: its removal changes nothing, is never refused for want of room, and uses up a sequence.
+pub const NO_FILE: ChunkId = ChunkId { inode: 0, index: 0 };
+
+/// What a started update sends next, again and again until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A removal of `NO_FILE`: once it is applied, nothing older of its channel can arrive.
+    Close(Tag),
+    /// The update itself.
+    Update(Tag),
+}
 
 /// An update that may be sent now.
-pub(crate) struct Started<T> {
+#[derive(Clone, Debug)]
+pub struct Started<T> {
     pub update: T,
-    pub ticket: Ticket,
-    /// To be applied before it is sent, each by a removal of `NO_FILE`. If one of them is not, the update is not sent:
-    /// `Refused`.
-    pub close: Vec<Tag>,
+    /// To be applied before it is sent. If one of them is not, the update is not sent.
+    close: Vec<Tag>,
+    closed: usize,
     /// All tries of the update itself carry this one.
-    pub tag: Tag,
+    tag: Tag,
+    /// One of its requests was sent, and may still arrive.
+    in_doubt: bool,
+}
+
+impl<T> Started<T> {
+    pub fn client(&self) -> ClientId {
+        self.tag.client
+    }
+
+    pub fn request(&self) -> Request {
+        self.close.get(self.closed).map_or(Request::Update(self.tag), |tag| Request::Close(*tag))
+    }
+
+    /// The request has no answer, and may still arrive.
+    pub fn lost(&mut self) {
+        // Of what changes nothing there is no doubt.
+        self.in_doubt |= self.closed == self.close.len();
+    }
+
+    /// The request was applied. True: it was the update itself; else the next request is to be sent.
+    pub fn applied(&mut self) -> bool {
+        let itself = self.closed == self.close.len();
+        self.closed += usize::from(!itself);
+        itself
+    }
 }
 
 struct Channel {
@@ -76,7 +106,7 @@ struct Waiting<T> {
     update: T,
 }
 
-pub(crate) struct Lane<T> {
+pub struct Lane<T> {
     client: ClientId,
     channels: Vec<Channel>,
     /// Nothing in the air and no doubts. The one given back last is taken first: few channels stay few entries on the
@@ -104,13 +134,14 @@ fn insert<T>(queue: &mut VecDeque<Waiting<T>>, waiting: Waiting<T>) {
 }
 
 impl<T: Ordered> Lane<T> {
-    pub fn new(client: ClientId) -> Self {
+    /// With that many channels, at most `CHANNELS_MAX`.
+    pub fn new(client: ClientId, channels: u32) -> Self {
+        let channels = channels.clamp(1, CHANNELS_MAX);
+        let channel = |_| Channel { next_sequence: 1, doubts: Doubts::default() };
         Lane {
             client,
-            channels: (0..CHANNELS_MAX)
-                .map(|_| Channel { next_sequence: 1, doubts: Doubts::default() })
-                .collect(),
-            free: (0..CHANNELS_MAX).rev().collect(),
+            channels: (0..channels).map(channel).collect(),
+            free: (0..channels).rev().collect(),
             doubtful: VecDeque::new(),
             running: BTreeMap::new(),
             blocked: BTreeMap::new(),
@@ -144,33 +175,32 @@ impl<T: Ordered> Lane<T> {
             let close = closing.iter().map(|&channel| self.next_tag(channel)).collect();
             let tag = self.next_tag(channel);
             self.running.insert(channel, Running { chunk, bytes, closing });
-            return Some(Started { update, ticket: Ticket(channel), close, tag });
+            return Some(Started { update, close, closed: 0, tag, in_doubt: false });
         }
     }
 
-    /// `closed`: how many of the channels that were to be closed for it are, from the first on.
-    pub fn finish(&mut self, ticket: Ticket, closed: usize, outcome: Outcome) {
-        let Running { chunk, bytes, closing } =
-            self.running.remove(&ticket.0).expect("a ticket is used once");
-        assert!(
-            closed == closing.len() || closed < closing.len() && outcome == Outcome::Refused,
-            "nothing is sent before all are closed"
-        );
-        let had_doubts = !self.channels[ticket.0 as usize].doubts.is_empty();
+    /// `applied`: the update itself was. Else it was given up.
+    pub fn finish(&mut self, started: Started<T>, applied: bool) -> T {
+        let Started { update, closed, tag, in_doubt, .. } = started;
+        let Running { chunk, bytes, closing } = self.running.remove(&tag.channel).expect("it finishes once");
+        assert!(closed == closing.len() || !applied && !in_doubt, "nothing is sent before all are closed");
+        let had_doubts = !self.channels[tag.channel as usize].doubts.is_empty();
         for &channel in &closing[..closed] {
             self.channels[channel as usize].doubts.clear();
         }
-        match outcome {
-            Outcome::Applied => self.channels[ticket.0 as usize].doubts.clear(),
-            Outcome::Refused => {}
-            Outcome::Doubtful => self.channels[ticket.0 as usize].doubts.add(chunk, bytes),
+        let doubts = &mut self.channels[tag.channel as usize].doubts;
+        if applied {
+            // Its sequence is the channel's last one now: nothing older can arrive.
+            doubts.clear();
+        } else if in_doubt && !planted(Planted::DoubtForgotten) {
+            doubts.add(chunk, bytes);
         }
-        for channel in closing.into_iter().chain([ticket.0]) {
-            if self.channels[channel as usize].doubts.is_empty() {
-                self.free.push(channel);
-            } else {
-                self.doubtful.push_back(channel);
-            }
+        // Else it was never sent, or each of its requests was answered, so that none can arrive any more. A head may
+        // have given it a version all the same, and then left its chain (`WrongChainVersion`, `NotServing`,
+        // `TargetOffline`) or waited for too long (`Busy`): then it comes before whatever gets a version later, or
+        // never, whatever its channel.
+        for channel in closing.into_iter().chain([tag.channel]) {
+            self.give_back(channel);
         }
         if had_doubts {
             // Updates of any chunk may have waited for this channel.
@@ -178,6 +208,18 @@ impl<T: Ordered> Lane<T> {
             chunks.into_iter().for_each(|chunk| self.unblock(chunk));
         } else {
             self.unblock(chunk);
+        }
+        update
+    }
+
+    fn give_back(&mut self, channel: u32) {
+        if !self.channels[channel as usize].doubts.is_empty() {
+            self.doubtful.push_back(channel);
+        } else if planted(Planted::DoubtForgotten) {
+            // The next update takes another one.
+            self.free.insert(0, channel);
+        } else {
+            self.free.push(channel);
         }
     }
 
