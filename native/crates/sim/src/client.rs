@@ -50,6 +50,8 @@ pub struct Current {
     call: Option<Call>,
     /// The attempt in the air; 0 = between two.
     in_air: u64,
+    /// Where it was sent.
+    to: usize,
     /// Newer routing ends the pause.
     parked: bool,
     /// One of its requests had no answer and may still arrive.
@@ -135,20 +137,23 @@ pub fn id_of(identity: u32) -> ClientId {
 }
 
 impl World {
-    /// The client found itself fenced: what it had in the air is given up, and it goes on under a new id.
+    /// The client found itself fenced: the updates that it had in the air are given up, and it goes on under a new id.
     pub fn client_renewal(&mut self, client: usize, identity: u32) {
         if self.clients[client].identity != identity {
             return;
         }
         self.note(|| format!("client {client} was fenced"));
         let me = &mut self.clients[client];
-        me.slots.fill_with(|| None);
+        let updates = |current: &Current| current.action.updates();
+        let given_up: Vec<usize> =
+            (0..me.slots.len()).filter(|slot| me.slots[*slot].as_ref().is_none_or(updates)).collect();
+        given_up.iter().for_each(|slot| me.slots[*slot] = None);
         me.identity = self.identities;
         me.lane = Lane::new(id_of(me.identity), self.knobs.channels);
         self.identities += 1;
         let identity = me.identity;
         self.client_registration(identity);
-        for slot in 0..self.knobs.depth {
+        for slot in given_up {
             self.plan_step(client, slot, 1000);
         }
     }
@@ -186,12 +191,13 @@ impl World {
         let Some(TargetId(number)) = call.choose(now, &me.routing, || &me.suspects) else {
             return self.attempt_failed(client, slot, &Error::new(Code::NoChain, "nobody serves"));
         };
-        current.in_air = in_air;
+        (current.in_air, current.to) = (in_air, number as usize - 1);
         let request = me.request(me.slots[slot].as_ref().expect("looked at above"));
         let to = Address::Node(number as usize - 1);
         self.send(Address::Client(client), to, Message::Request { call: in_air, request });
         let timeout_ms = self.knobs.call_timeout_ms.min(left_ms);
-        self.schedule(timeout_ms * 1000, Event::ClientTimeout { client, slot, call: in_air });
+        let code = Code::TimedOut;
+        self.schedule(timeout_ms * 1000, Event::ClientCallLost { client, slot, call: in_air, code });
     }
 
     fn begin_operation(&mut self, client: usize, slot: usize) {
@@ -205,9 +211,9 @@ impl World {
         let now = Time(self.now);
         let deadline = now.plus_ms(self.knobs.io_timeout_ms);
         let me = &mut self.clients[client];
-        let (started, call, in_air, parked, in_doubt) = (None, None, 0, false, false);
+        let (started, call, in_air, to, parked, in_doubt) = (None, None, 0, 0, false, false);
         let mut current =
-            Current { number, chunk, action, deadline, started, call, in_air, parked, in_doubt };
+            Current { number, chunk, action, deadline, started, call, in_air, to, parked, in_doubt };
         if action.updates() {
             me.slots[slot] = Some(current);
             me.submit(slot);
@@ -255,12 +261,47 @@ impl World {
         }
     }
 
-    pub fn client_timeout(&mut self, client: usize, slot: usize, call: u64) {
+    pub fn client_call_lost(&mut self, client: usize, slot: usize, call: u64, code: Code) {
         let waits = |current: &&mut Current| current.in_air == call;
         let Some(current) = self.clients[client].slots[slot].as_mut().filter(waits) else { return };
         let sends = current.started.as_ref().map(Started::request);
-        current.in_doubt |= matches!(sends, Some(Sends::Update(_)));
-        self.answered_with(client, slot, &Error::new(Code::TimedOut, "no answer"));
+        // What came to a process that was gone does not arrive any more.
+        current.in_doubt |= code != Code::Unreachable && matches!(sends, Some(Sends::Update(_)));
+        self.answered_with(client, slot, &Error::new(code, "no answer"));
+    }
+
+    /// The process of a node ended: its connections end, unless its host is gone too.
+    pub fn connections_end(&mut self, node: usize) {
+        if !self.random.chance(self.knobs.resets) {
+            return;
+        }
+        let waits = |current: &Current| current.in_air != 0 && current.to == node;
+        let clients = self.clients.iter().enumerate();
+        let calls = clients.flat_map(|(client, state)| {
+            let slots = state.slots.iter().enumerate();
+            let calls = slots.filter_map(|(slot, current)| Some((slot, current.as_ref()?)));
+            calls
+                .filter(|(_, current)| waits(current))
+                .map(move |(slot, current)| (client, slot, current.in_air))
+        });
+        let calls: Vec<(usize, usize, u64)> = calls.collect();
+        for (client, slot, call) in calls {
+            let delay = self.random.between(50, 400);
+            self.schedule(delay, Event::ClientCallLost { client, slot, call, code: Code::ConnectionLost });
+        }
+    }
+
+    /// A request came to a node where no process listens.
+    pub fn connection_refused(&mut self, client: usize, call: u64) {
+        if !self.random.chance(self.knobs.resets) {
+            return;
+        }
+        let waits =
+            |current: &Option<Current>| current.as_ref().is_some_and(|current| current.in_air == call);
+        if let Some(slot) = self.clients[client].slots.iter().position(waits) {
+            let delay = self.random.between(50, 400);
+            self.schedule(delay, Event::ClientCallLost { client, slot, call, code: Code::Unreachable });
+        }
     }
 
     pub fn client_message(&mut self, client: usize, message: Message) {
@@ -354,11 +395,11 @@ impl World {
         self.note(|| format!("client {client}/{slot} failed: {error}"));
         let now = Time(self.now);
         let me = &mut self.clients[client];
-        if error.code == Code::Fenced {
+        let current = me.slots[slot].as_mut().expect("an attempt belongs to an operation");
+        if error.code == Code::Fenced && current.action.updates() {
             let identity = me.identity;
             return self.client_renewal(client, identity);
         }
-        let current = me.slots[slot].as_mut().expect("an attempt belongs to an operation");
         let call = current.call.as_mut().expect("an attempt belongs to a call");
         current.in_air = 0;
         let salt = u64::from(me.identity).wrapping_mul(0x9e37_79b9_7f4a_7c15);

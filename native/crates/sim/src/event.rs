@@ -6,7 +6,7 @@ use chain::manager::Published;
 use chain::{Acknowledged, Channel, ChunkRange, Listed, Replacement, Update};
 use std::rc::Rc;
 use wire::message::TargetReport;
-use wire::{ChunkId, Result, Version};
+use wire::{ChunkId, Code, Result, Version};
 
 /// Who sends and receives: the manager, storage node, client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -391,10 +391,12 @@ pub enum Event {
     ClientHeartbeat {
         client: usize,
     },
-    ClientTimeout {
+    /// There is no answer, if there was none before.
+    ClientCallLost {
         client: usize,
         slot: usize,
         call: u64,
+        code: Code,
     },
     Fault(Fault),
     Look,

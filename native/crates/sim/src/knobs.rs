@@ -45,6 +45,8 @@ pub struct Knobs {
     pub slow_kind_percent: f64,
     pub slow_kind_ms: u64,
     pub ordered: bool,
+    /// Percent of ends of a process of which its clients hear at once, and of requests to one that is not there.
+    pub resets: f64,
     pub slow_disk: f64,
     pub slow_disk_ms: u64,
     /// Reads between the choice of a version and the answer.
@@ -151,6 +153,7 @@ impl Knobs {
         }
         let lists = aside.pick(&[0.0, 0.0, 10.0]);
         knobs.lists = knobs.lists.max(lists);
+        knobs.resets = aside.pick(&[0.0, 50.0, 100.0]);
         let few = aside.pick(&[1, 2, CHANNELS_MAX, CHANNELS_MAX, CHANNELS_MAX]);
         if knobs.head_fills == 0.0 {
             knobs.channels = few;

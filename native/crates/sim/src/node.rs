@@ -147,6 +147,9 @@ impl World {
 
     /// The process is gone, and all that was only in its memory.
     pub fn end_node(&mut self, index: usize) {
+        if self.nodes[index].replica.is_some() {
+            self.connections_end(index);
+        }
         let node = &mut self.nodes[index];
         node.replica = None;
         node.calls.clear();
@@ -282,6 +285,9 @@ impl World {
 
     pub fn node_message(&mut self, index: usize, from: Address, message: Message) {
         if self.nodes[index].replica.is_none() {
+            if let (Address::Client(client), Message::Request { call, .. }) = (from, message) {
+                self.connection_refused(client, call);
+            }
             return;
         }
         match message {

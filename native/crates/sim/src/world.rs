@@ -186,7 +186,9 @@ impl World {
             Event::ClientRenewal { client, identity } => self.client_renewal(client, identity),
             Event::ClientRegistration { identity } => self.client_registration(identity),
             Event::ClientHeartbeat { client } => self.client_heartbeat(client),
-            Event::ClientTimeout { client, slot, call } => self.client_timeout(client, slot, call),
+            Event::ClientCallLost { client, slot, call, code } => {
+                self.client_call_lost(client, slot, call, code)
+            }
             Event::Fault(fault) => self.fault(fault),
             Event::Look => {}
             other => self.node_event(other),
