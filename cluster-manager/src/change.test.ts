@@ -117,15 +117,30 @@ test('a drain goes on under the next manager, wherever the one before died', asy
   expect([on(3), serving()]).toEqual([0, 12]);
 });
 
+test('an order that is given again is the same change, and another one of that place is refused', async () => {
+  for (const node of nodes.values()) node.state = LOCAL_ONLINE; // nobody is ever synced
+  const [first, third] = [1, 3].map((node) => ({ node, disk: undefined }));
+  const drain = await order({ action: ACTION_DRAIN, place: first });
+  expect(drain.change).toBeDefined();
+  const again = await order({ action: ACTION_DRAIN, place: first });
+  expect([again.change, again.detail]).toEqual([drain.change, 'the drain of node 1 runs already']);
+  const others = [{ action: ACTION_ADD }, { action: ACTION_REPLACE }, { action: ACTION_DRAIN, with: third }];
+  for (const other of others) {
+    await expect(order({ ...other, place: first })).rejects.toMatchObject({ code: 'ALREADY_RUNNING' });
+  }
+  // One that may register, and whose order is given again because nobody heard the answer.
+  const added = await order({ action: ACTION_ADD, place: { node: 9, disk: undefined } });
+  const addedAgain = await order({ action: ACTION_ADD, place: { node: 9, disk: undefined } });
+  expect(addedAgain.change).toEqual(added.change);
+  expect(cluster.manager.changeState.changes.length).toBe(2);
+});
+
 test('a drain that is ended gives back what it had begun', async () => {
   for (const node of nodes.values()) node.state = LOCAL_ONLINE; // nobody is ever synced
   await order({ action: ACTION_DRAIN, place: { node: 1, disk: undefined } });
   await beat();
   await beat();
   expect(members().filter((member) => member.tenure !== STAYS).length).toBe(3);
-  await expect(order({ action: ACTION_DRAIN, place: { node: 1, disk: undefined } })).rejects.toMatchObject({
-    code: 'ALREADY_RUNNING',
-  });
   await order({ action: ACTION_ABORT, place: { node: 1, disk: undefined } });
   await beat();
   expect([on(1), serving(), members().length]).toEqual([3, 12, 12]);

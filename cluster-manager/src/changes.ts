@@ -80,6 +80,8 @@ export function decide(request: message.ChangeRequest, parts: ChangeParts): Outc
 function drain(request: message.ChangeRequest, parts: ChangeParts): Outcome {
   const place = requirePlace(request.place, parts.state);
   const to = request.with === undefined ? undefined : requirePlace(request.with, parts.state);
+  const running = sameOrder(CHANGE_DRAIN, place, to, parts);
+  if (running !== undefined) return running;
   requireNoOther(place, parts.state);
   const closed = [...parts.state.closed.filter((other) => !covers(place, other)), place];
   const layout = parts.layoutOf(closed, parts.state.nodes);
@@ -113,6 +115,8 @@ function drain(request: message.ChangeRequest, parts: ChangeParts): Outcome {
 function replace(request: message.ChangeRequest, parts: ChangeParts): Outcome {
   const place = requirePlace(request.place, parts.state);
   if (request.with !== undefined) return drain(request, parts);
+  const running = sameOrder(CHANGE_REPLACE, place, undefined, parts);
+  if (running !== undefined) return running;
   requireNoOther(place, parts.state);
   const layout = parts.layoutOf(parts.state.closed, parts.state.nodes);
   const missing = [...layout.chains].flatMap((chain) =>
@@ -161,6 +165,8 @@ function add(request: message.ChangeRequest, parts: ChangeParts): Outcome {
   }
   if (other !== undefined) requirePlace(place, state);
   else if (place.disk !== undefined) throw unknownNode(id, state);
+  const running = sameOrder(CHANGE_BALANCE, place, undefined, parts);
+  if (running !== undefined) return running;
   requireNoOther(place, state);
   const added = message.Node.fromPartial({ id, kind: NODE_STORAGE, domain: request.domain });
   const nodesAdded = other === undefined ? [added] : [];
@@ -355,6 +361,22 @@ function requirePlace(place: message.Place | undefined, state: ChangeState): mes
 function unknownNode(id: number, state: ChangeState): FsError {
   const known = state.nodes.filter((node) => node.kind === NODE_STORAGE).map((node) => node.id);
   return new FsError('NOT_FOUND', `there is no storage node ${id}; there are ${known.join(', ')}`);
+}
+
+/** Given again while it runs it is the same change: whoever gave it may not have heard the answer. */
+function sameOrder(
+  kind: message.ChangeKind,
+  place: message.Place,
+  to: message.Place | undefined,
+  parts: ChangeParts,
+): Outcome | undefined {
+  const isAsked = (change: message.Change): boolean =>
+    change.kind === kind &&
+    isSame(placeOf(change), place) &&
+    (to === undefined ? change.with === undefined : change.with !== undefined && isSame(change.with, to));
+  const change = parts.state.changes.find(isAsked);
+  if (change === undefined) return undefined;
+  return outcome(parts, { change, detail: `the ${nameOfKind(kind)} of ${nameOfPlace(place)} runs already` });
 }
 
 function requireNoOther(place: message.Place, state: ChangeState): void {

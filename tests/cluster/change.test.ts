@@ -1,6 +1,7 @@
 // Nodes and disks come and go under verifying load: no error at a client, nothing lost, every chain whole again, and
 // nothing left where everything moved off, also when the manager dies in the middle.
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -15,7 +16,7 @@ import {
 import { command, isRunning, LoopFileSystem } from '../faults/machine.ts';
 import { witness } from '../faults/program.ts';
 import { fromEnvironment, seedOf } from '../faults/schedule.ts';
-import { catena, RunningCluster } from './running-cluster.ts';
+import { catena, catenaPath, RunningCluster } from './running-cluster.ts';
 
 let cluster: RunningCluster;
 let mount: ExtraMount;
@@ -144,7 +145,8 @@ test('a node is drained while the manager is killed in the middle, and holds not
       try {
         await cluster.until('the hanging server is out', () => servesOn(5) === 0);
         expect(run('drain', '2')).toMatch(/3 replicas move off node 2/);
-        expect(refused('drain', '2')).toMatch(/a drain of node 2 already runs/);
+        expect(run('drain', '2')).toMatch(/the drain of node 2 runs already/);
+        expect(refused('add', '2')).toMatch(/a drain of node 2 already runs/);
         await cluster.until('what can move has moved', () =>
           changes().every((change) => change.waitsFor !== null),
         );
@@ -185,13 +187,47 @@ test('a wiped disk is filled again by one command', async () => {
   expect(targetFolders(3)).toHaveLength(replicasOn(3));
 });
 
+interface Described {
+  name: string;
+  disks?: number;
+  isDiskPending?: true;
+}
+
+function described(name: string): Described {
+  const text = readFileSync(join(cluster.directory, 'cluster.json'), 'utf8');
+  const { processes } = JSON.parse(text) as { processes: Described[] };
+  return processes.find((process) => process.name === name)!;
+}
+
+/** As if it had been killed before it wrote what it did into the description of the cluster. */
+function unwritten(order: () => void): void {
+  const path = join(cluster.directory, 'cluster.json');
+  const before = readFileSync(path);
+  order();
+  writeFileSync(path, before);
+}
+
+async function killedWhen(isTime: () => boolean, words: string[]): Promise<void> {
+  const child = spawn(catenaPath, [...words, '--dir', cluster.directory], { stdio: 'ignore' });
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  while (!isTime() && child.exitCode === null) await sleep(1);
+  expect(child.kill('SIGKILL')).toBe(true);
+  await ended;
+}
+
 test('a new server gets its share, a disk more of another one too, and the drained one is removed', async () => {
   await underLoad('add', async () => {
     expect(refused('remove', '3')).toMatch(/node 3 holds \d+ replicas; first: catena drain 3/);
-    run('remove', '2');
-    run('add', '--wait');
+    // Each is interrupted once the manager has the order, or before it has it, and given again.
+    unwritten(() => run('remove', '2'));
+    expect(run('remove', '2')).toMatch(/node 2 is forgotten/);
+    unwritten(() => run('add'));
+    expect(run('add', '--wait')).toMatch(/the balancing of node 2 runs already/);
+    await killedWhen(() => described('storage-4').isDiskPending === true, ['add', '4', '--disk']);
     run('add', '4', '--disk', '--wait');
   });
+  expect(described('storage-4').disks).toBe(2);
+  expect(described('storage-4').isDiskPending).toBeUndefined();
   // Its number was free again: the new one is node 2, on an empty folder.
   expect(replicasOn(2)).toBeGreaterThanOrEqual(2);
   const loads = [1, 2, 3, 4, 5].map((node) => replicasOn(node));

@@ -31,6 +31,8 @@ export interface ProcessSpec {
   readonly http: string;
   /** Data directories of a storage server; absent: one. */
   readonly disks?: number;
+  /** The last of them is not ordered at the manager yet: `add --disk` goes on with it. */
+  readonly isDiskPending?: true;
   /** Failure domain of a storage server; absent: it is its own. */
   readonly domain?: string;
 }

@@ -10,6 +10,7 @@ import {
   saveChangedServer,
   saveServer,
   withDisk,
+  withDiskOrdered,
   withoutServer,
   withServer,
 } from './servers.ts';
@@ -105,6 +106,14 @@ test('a mount that moves keeps what was set in its configuration', () => {
   moveMount(cluster, join(folder, 'elsewhere'));
   const moved = parseValues(readFileSync(path, 'utf8'), 'it');
   expect(moved).toMatchObject({ cache: 'none', mountpoint: join(folder, 'elsewhere') });
+});
+
+test('a disk more is pending until it is ordered', () => {
+  saveChangedServer(withDisk(cluster, 2), 2);
+  const begun = findCluster(cluster.directory)!;
+  expect(requireServer(begun, 2)).toMatchObject({ disks: 2, isDiskPending: true });
+  const { isDiskPending, ...ordered } = requireServer(begun, 2);
+  expect(requireServer(withDiskOrdered(begun, 2), 2)).toEqual(ordered);
 });
 
 test('a disk more is one directory more in the configuration', () => {

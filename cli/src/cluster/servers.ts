@@ -33,14 +33,24 @@ export function withoutServer(cluster: ClusterDescription, node: number): Cluste
   return { ...cluster, processes: cluster.processes.filter((spec) => spec !== leaves) };
 }
 
-/** One data directory more. */
+/** One data directory more, pending until the manager has the order for it. */
 export function withDisk(cluster: ClusterDescription, node: number): ClusterDescription {
   const grows = requireServer(cluster, node);
   const disks = (grows.disks ?? 1) + 1;
   if (disks > disksMax)
     throw new FsError('INVALID_ARGUMENT', `${grows.name} has ${disksMax} data directories`);
-  const processes = cluster.processes.map((spec) => (spec === grows ? { ...spec, disks } : spec));
-  return { ...cluster, processes };
+  return replaced(cluster, grows, { ...grows, disks, isDiskPending: true });
+}
+
+/** The manager has the order for its last data directory. */
+export function withDiskOrdered(cluster: ClusterDescription, node: number): ClusterDescription {
+  const server = requireServer(cluster, node);
+  const { isDiskPending, ...ordered } = server;
+  return replaced(cluster, server, ordered);
+}
+
+function replaced(cluster: ClusterDescription, old: ProcessSpec, spec: ProcessSpec): ClusterDescription {
+  return { ...cluster, processes: cluster.processes.map((other) => (other === old ? spec : other)) };
 }
 
 /** The files of a new server first: the supervisor starts it as soon as the description names it. */

@@ -4,13 +4,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { FsError, message } from '@catena/core';
 import type { Command } from 'commander';
 import { nodeOf, orderChange } from '../cluster/changes.ts';
-import { type ClusterDescription, requireCluster } from '../cluster/description.ts';
+import { type ClusterDescription, requireCluster, saveCluster } from '../cluster/description.ts';
 import {
   nextServer,
   requireServer,
   saveChangedServer,
   saveServer,
   withDisk,
+  withDiskOrdered,
   withServer,
 } from '../cluster/servers.ts';
 import { requirePage } from '../cluster/status.ts';
@@ -63,7 +64,9 @@ async function add(
     if (node === undefined)
       throw new FsError('INVALID_ARGUMENT', 'name the node that gets the disk: catena add 2 --disk');
     const place = await addDisk(cluster, nodeOf(node));
-    return orderChange(cluster, { action, place });
+    const reply = await orderChange(cluster, { action, place });
+    saveCluster(withDiskOrdered(requireCluster(options.dir), place.node));
+    return reply;
   }
   if (node !== undefined) {
     return orderChange(cluster, { action, place: { node: nodeOf(node), disk: undefined } });
@@ -76,31 +79,37 @@ async function add(
   return reply;
 }
 
-/** Until the manager has heard of the new disk. */
+/** Until the manager has heard of the new disk: of the one that an interrupted `add --disk` made, if there is one. */
 async function addDisk(cluster: ClusterDescription, node: number): Promise<message.Place> {
   const spec = requireServer(cluster, node);
-  const disk = spec.disks ?? 1;
+  const isBegun = spec.isDiskPending === true;
+  const disk = (spec.disks ?? 1) - (isBegun ? 1 : 0);
   const running = load(pidFile(cluster, spec));
   if (running === undefined)
     throw new FsError('UNREACHABLE', `${spec.name} does not run; start it with: catena up`);
-  saveChangedServer(withDisk(cluster, node), node);
-  signal(running, 'SIGTERM');
+  if (!isBegun) saveChangedServer(withDisk(cluster, node), node);
+  if (!isBegun || !(await isKnown(cluster, node, disk))) signal(running, 'SIGTERM');
   const deadline = performance.now() + restartMs;
-  for (;;) {
-    const nodes = (await requirePage(cluster, 'nodes')) as {
-      kind: string;
-      id: number;
-      alive: boolean;
-      disks: number;
-    }[];
-    const own = nodes.find((other) => other.kind === 'storage' && other.id === node);
-    if (own?.alive === true && own.disks > disk) return { node, disk };
+  while (!(await isKnown(cluster, node, disk))) {
     if (performance.now() > deadline) {
       throw new FsError(
         'TIMED_OUT',
-        `${spec.name} did not come back with its new disk; see logs/${spec.name}.log`,
+        `${spec.name} did not come back with its new disk; see logs/${spec.name}.log, then give the same command again`,
       );
     }
     await sleep(pollMs);
   }
+  return { node, disk };
+}
+
+/** The manager has heard of it from the living node. */
+async function isKnown(cluster: ClusterDescription, node: number, disk: number): Promise<boolean> {
+  const nodes = (await requirePage(cluster, 'nodes')) as {
+    kind: string;
+    id: number;
+    alive: boolean;
+    disks: number;
+  }[];
+  const own = nodes.find((other) => other.kind === 'storage' && other.id === node);
+  return own?.alive === true && own.disks > disk;
 }

@@ -14,7 +14,7 @@ export const waitOption: [string, string] = ['--wait', 'return when it is done; 
 
 export async function carryOut(
   cluster: ClusterDescription,
-  { change, detail }: message.ChangeReply,
+  { change, detail }: Pick<message.ChangeReply, 'change' | 'detail'>,
   options: WaitOptions,
 ): Promise<void> {
   const tell = (line: string): void => {
