@@ -64,10 +64,9 @@ async function add(id: number): Promise<StorageNode> {
 /** The manager dies and the next one starts; the nodes go on. */
 async function restart(): Promise<void> {
   await cluster.restart();
-  for (const [id, { client }] of nodes) {
-    await client.close();
-    const node = await start(id, 1n);
-    [node.fresh, node.state] = [false, LOCAL_UPTODATE];
+  for (const node of nodes.values()) {
+    await node.client.close();
+    await node.register(cluster);
   }
 }
 

@@ -15,7 +15,7 @@ import { nameOf } from './leases.ts';
 import { candidates, type Orders, placeOf, underWay, undo } from './moves.ts';
 import { targetsPerDiskMax } from './placement.ts';
 
-const { ACTION_DRAIN, ACTION_REPLACE, ACTION_ADD, ACTION_REMOVE, ACTION_ABORT, ACTION_GROW } =
+const { ACTION_DRAIN, ACTION_REPLACE, ACTION_ADD, ACTION_REMOVE, ACTION_ABORT, ACTION_GROW, ACTION_ADOPT } =
   message.ChangeAction;
 const { CHANGE_DRAIN, CHANGE_REPLACE, CHANGE_BALANCE, CHANGE_GROW } = message.ChangeKind;
 const { NODE_STORAGE } = message.NodeKind;
@@ -54,6 +54,8 @@ export interface Outcome {
 export interface ChangeParts {
   readonly state: ChangeState;
   readonly layoutOf: (closed: readonly message.Place[], nodes: readonly message.Node[]) => Layout;
+  /** Chains of which targets know more than the state does. */
+  readonly frozen: readonly number[];
   readonly nowMs: bigint;
   /** A live client that does not speak that level, for people; undefined if all do. */
   readonly clientBelow: (featureLevel: number) => string | undefined;
@@ -61,6 +63,12 @@ export interface ChangeParts {
 
 /** Refuses with one sentence, or says what is to be stored. */
 export function decide(request: message.ChangeRequest, parts: ChangeParts): Outcome {
+  if (parts.frozen.length > 0 && request.action !== ACTION_ADOPT) {
+    throw new FsError(
+      'OUTDATED_STATE',
+      `${parts.frozen.length} chains are frozen; nothing is changed before`,
+    );
+  }
   switch (request.action) {
     case ACTION_DRAIN:
       return drain(request, parts);
@@ -74,7 +82,18 @@ export function decide(request: message.ChangeRequest, parts: ChangeParts): Outc
       return abort(request, parts);
     case ACTION_GROW:
       return grow(request, parts);
+    case ACTION_ADOPT:
+      return adopt(parts);
   }
+}
+
+/** What targets know counts, although some that may know more are away: what only those had is lost. */
+function adopt(parts: ChangeParts): Outcome {
+  const order = { joins: [], leaves: [], stays: [], preferred: [], adopt: true };
+  const orders = new Map(parts.frozen.map((chain) => [chain, order]));
+  const detail =
+    orders.size === 0 ? 'no chain is frozen' : `${orders.size} chains are what their targets know`;
+  return outcome(parts, { orders, detail });
 }
 
 function drain(request: message.ChangeRequest, parts: ChangeParts): Outcome {

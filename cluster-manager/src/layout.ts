@@ -136,7 +136,7 @@ export class Layout {
       other === leaving.target ? [target, other] : [other],
     );
     this.#chains.set(chain.id, { ...chain, members: [...left, join], preferred });
-    return { joins: [join], leaves: [leaving.target], stays: [], preferred: [] };
+    return { joins: [join], leaves: [leaving.target], stays: [], preferred: [], adopt: false };
   }
 
   /** As if the last move of the chain were done. */

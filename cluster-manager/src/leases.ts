@@ -2,6 +2,7 @@
 // suspicion for death. The simulator runs the same rules in native/crates/chain/src/manager.rs, and twin.test.ts
 // compares what the two decide.
 import { FsError, message } from '@catena/core';
+import { follows } from './lineage.ts';
 
 /**
  * What a lease may last on the holder's clock, seen from ours: clocks differ by 1 % at most, 250 ms cover our
@@ -38,7 +39,11 @@ interface Heard {
    * offline.
    */
   hasReported: boolean;
+  /** One of its processes has said what its targets know: what they know since, they know of this manager. */
+  hasSpoken: boolean;
   reports: Map<bigint, message.TargetReport>;
+  /** Its chains by id, as it registered them. */
+  claims: ReadonlyMap<number, message.Chain>;
 }
 
 export interface NodeView {
@@ -54,6 +59,8 @@ export class Leases {
   #startedMs: number;
   #tickMs: number;
   readonly #nodes = new Map<string, Heard>();
+  /** Of each chain, the targets that were ever reported with it, and their nodes. */
+  readonly #reporting = new Map<number, Map<bigint, number>>();
 
   constructor(options: { leaseMs: number; nowMs: number }) {
     this.#leaseMs = options.leaseMs;
@@ -93,8 +100,9 @@ export class Leases {
     heard.pid = request.pid;
     heard.sequence = 0n;
     heard.connection = connection;
+    heard.claims = new Map(request.chains.map((chain) => [chain.id, chain]));
     // Its targets may not be open yet: only a heartbeat says that there are none.
-    if (request.targets.length > 0) this.#learn(heard, request.targets);
+    if (request.targets.length > 0) this.#learn(heard, request.node, request.targets);
     this.#renew(nowMs, heard);
   }
 
@@ -112,7 +120,7 @@ export class Leases {
     }
     if (request.sequence <= heard.sequence) return false; // it was repeated or overtaken (R3)
     heard.sequence = request.sequence;
-    this.#learn(heard, request.targets);
+    this.#learn(heard, request.node, request.targets);
     this.#renew(nowMs, heard);
     return true;
   }
@@ -174,6 +182,27 @@ export class Leases {
     return heard?.incarnation === member.incarnation ? heard.reports.get(member.target) : undefined;
   }
 
+  /** Of its members, and of whoever else has a target of it. */
+  facts(nowMs: number, chain: message.Chain): message.TargetFact[] {
+    const members = new Set(chain.members.map((member) => member.target));
+    const others = [...(this.#reporting.get(chain.id) ?? [])].flatMap(([target, node]) => {
+      const key = { kind: message.NodeKind.NODE_STORAGE, node };
+      const isThere = !members.has(target) && this.report(key, target)?.chain === chain.id;
+      return isThere ? [message.Member.fromPartial({ target, node })] : [];
+    });
+    return [...chain.members, ...others].map((member) => this.fact(nowMs, member));
+  }
+
+  /** This chain as those who registered know it, where that is more than what it follows. */
+  claims(chain: message.Chain): message.Chain[] {
+    const nodes = new Set((this.#reporting.get(chain.id) ?? new Map<bigint, number>()).values());
+    return [...nodes].flatMap((node) => {
+      const heard = this.#nodes.get(nameOf({ kind: message.NodeKind.NODE_STORAGE, node }));
+      const claim = heard?.claims.get(chain.id);
+      return claim === undefined || follows(chain, claim.term, claim.version) ? [] : [claim];
+    });
+  }
+
   /** What `next_chain` is told of one member; its comment says how each field is meant. */
   fact(nowMs: number, member: message.Member): message.TargetFact {
     const key = { kind: message.NodeKind.NODE_STORAGE, node: member.node };
@@ -200,15 +229,24 @@ export class Leases {
       stopped: report?.stopped ?? false,
       begunBy: report?.begunBy ?? 0n,
       atRest: report?.atRest ?? false,
+      heard: heard?.hasSpoken ?? false,
+      knownVersion: report?.knownVersion ?? 0n,
+      knownTerm: report?.knownTerm ?? 0n,
       gone,
       incarnation: isUnknown ? 0n : view.incarnation,
     };
   }
 
   /** All of them each time, also when there are none: a target that was removed is not reported any more. */
-  #learn(heard: Heard, reports: readonly message.TargetReport[]): void {
+  #learn(heard: Heard, node: number, reports: readonly message.TargetReport[]): void {
+    for (const { chain, target } of reports) {
+      const targets = this.#reporting.get(chain);
+      if (targets === undefined) this.#reporting.set(chain, new Map([[target, node]]));
+      else targets.set(target, node);
+    }
     heard.reports = new Map(reports.map((report) => [report.target, report]));
     heard.hasReported = true;
+    heard.hasSpoken = true;
   }
 
   #renew(nowMs: number, heard: Heard): void {
@@ -230,7 +268,9 @@ export class Leases {
         exited: 0n,
         suspectedMs: undefined,
         hasReported: false,
+        hasSpoken: false,
         reports: new Map(),
+        claims: new Map(),
       };
       this.#nodes.set(nameOf(key), heard);
     }

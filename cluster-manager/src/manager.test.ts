@@ -317,8 +317,7 @@ describe('the state on disk (P3)', () => {
   test('an exit report reaches a new manager that has not heard of the process yet', async () => {
     await serving();
     await cluster.restart();
-    await nodes[0]!.register(cluster);
-    await nodes[0]!.heartbeat();
+    for (const node of [nodes[0]!, nodes[2]!]) await node.register(cluster);
     await nodes[0]!.client.call(rpcs.exitReport, { kind: NODE_STORAGE, node: 2, pid: nodes[1]!.pid });
     expect([1, 2, 3].map((node) => stateOf(node))).toEqual([PUBLIC_SERVING, PUBLIC_OFFLINE, PUBLIC_SERVING]);
   });

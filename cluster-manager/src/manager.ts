@@ -10,12 +10,14 @@ import {
   message,
   type ServerConnection,
 } from '@catena/core';
-import { ChainWatch, type NextChain } from './chain-watch.ts';
+import { requireAdmitted } from './admission.ts';
+import { ChainWatch, type Held, type NextChain } from './chain-watch.ts';
 import { type ChangeState, decide, movesOf } from './changes.ts';
 import { bytesOfId, Clients, type ClientView } from './clients.ts';
 import type { ManagerConfig } from './config.ts';
 import { disksOf } from './disks.ts';
 import { fencesHeld } from './fences.ts';
+import { addGauges } from './gauges.ts';
 import { type GrowthStep, growthStep } from './growth.ts';
 import { Layout } from './layout.ts';
 import { Leases, type NodeKey, type NodeView, nameOf } from './leases.ts';
@@ -30,6 +32,8 @@ export interface ManagerOptions {
   readonly record: message.ManagerRecord;
   readonly store: StateStore;
   readonly nextChain: NextChain;
+  /** Random: no two processes have the same (P3). */
+  readonly term: bigint;
   /** What chains are ordered with each tick; without it, what the administrator's changes want. */
   readonly planned?: () => Plan;
   readonly clock: Clock;
@@ -41,9 +45,15 @@ export interface ManagerOptions {
   readonly roleIsValid: () => boolean;
 }
 
-/** Metadata services are added as they register; more than this is a mistake. */
-const metaNodesMax = 64;
 const noOrders: Plan = { orders: new Map(), done: [] };
+
+/** What a heartbeat earns. */
+interface Granted {
+  readonly leaseMs: number;
+  readonly routing: message.Routing | undefined;
+  /** For these the lease is none. */
+  readonly heldChains: number[];
+}
 
 /** What the administrator has ordered. */
 type Ordered = Pick<ChangeState, 'changes' | 'closed' | 'targetsPerDisk'> & {
@@ -74,6 +84,7 @@ export class Manager {
       nextChain: options.nextChain,
       leases: this.#leases,
       outageGraceMs: config.outageGraceMs,
+      term: options.term,
       nowMs,
       chains: record.chains,
     });
@@ -81,22 +92,12 @@ export class Manager {
     this.#clients = new Clients({ leaseMs: config.clientLeaseMs, nowMs, live, fenced: fencedClients });
     this.#chainChanges = metrics.counter('chain_change_total', 'Versions of chains that were published.');
     this.#subscribers = new Subscribers(this.#routing, metrics);
-    metrics.observed('routing_version', 'Version of the routing table.', 'gauge', () =>
-      Number(this.#routing.version),
-    );
-    metrics.observed('client_live', 'Clients that hold a lease.', 'gauge', () => this.#clients.size);
-    metrics.observed(
-      'client_fencing',
-      'Clients whose fence does not hold everywhere yet.',
-      'gauge',
-      () => this.#routing.fencing.length,
-    );
-    metrics.observed(
-      'node_alive',
-      'Nodes that hold a lease.',
-      'gauge',
-      () => this.nodes().filter((n) => n.alive).length,
-    );
+    addGauges(metrics, {
+      routing: this.#routing,
+      clients: this.#clients,
+      watch: this.#watch,
+      nodesAlive: () => this.nodes().filter((node) => node.alive).length,
+    });
   }
 
   get cluster(): string {
@@ -119,7 +120,8 @@ export class Manager {
   ): Promise<message.Routing> {
     const { kind, node: id } = request;
     const stored = this.#routing.node(kind, id);
-    if (stored === undefined) this.#requireNewNodeIsAllowed(request);
+    if (stored === undefined) requireAdmitted(request, this.#routing);
+    await this.#riseAbove(request);
     this.#leases.register(this.#timeOfLeases(), request, connection, this.#routing.processOf(request));
     const { address, incarnation, pid } = request;
     const domain = request.domain === '' ? (stored?.domain ?? '') : request.domain;
@@ -141,6 +143,7 @@ export class Manager {
     request: message.RegisterRequest,
     connection: ServerConnection,
   ): Promise<message.Routing> {
+    await this.#riseAbove(request);
     const isNew = this.#clients.register(this.#nowMs(), request, {
       connection,
       host: hostOf(connection.peer),
@@ -159,17 +162,11 @@ export class Manager {
   }
 
   /** The routing that the sender lacks, and whether its lease goes on: always in one message (R4). */
-  heartbeat(
-    request: message.HeartbeatRequest,
-    connection: ServerConnection,
-  ): Promise<{ leaseMs: number; routing: message.Routing | undefined }> {
+  heartbeat(request: message.HeartbeatRequest, connection: ServerConnection): Promise<Granted> {
     return this.#inTurn(() => this.#heartbeat(request, connection));
   }
 
-  async #heartbeat(
-    request: message.HeartbeatRequest,
-    connection: ServerConnection,
-  ): Promise<{ leaseMs: number; routing: message.Routing | undefined }> {
+  async #heartbeat(request: message.HeartbeatRequest, connection: ServerConnection): Promise<Granted> {
     const { config, roleIsValid } = this.options;
     const isClient = request.kind === message.NodeKind.NODE_CLIENT;
     // A node that was removed is told so when it registers.
@@ -185,7 +182,22 @@ export class Manager {
     return {
       leaseMs: granted ? leaseMs : 0,
       routing: this.#subscribers.missing(request.routingVersion, connection),
+      heldChains: accepted && !isClient ? this.#watch.heldAt(request, this.#routing) : [],
     };
+  }
+
+  heldOf(chain: number): Held | undefined {
+    return this.#watch.heldOf(chain);
+  }
+
+  /**
+   * A version of the routing that the sender was told of before, by whichever manager: what it is told from now on must
+   * be above it, or it would take it for old; and what it says of fences up to there is none of ours (P4).
+   */
+  async #riseAbove({ routingVersion }: message.RegisterRequest): Promise<void> {
+    if (routingVersion <= this.#routing.version) return;
+    this.options.log.error('state.outdated', { routingVersion, stored: this.#routing.version });
+    await this.#commit({ above: routingVersion });
   }
 
   giveBack(request: message.GiveBackRequest): Promise<void> {
@@ -227,6 +239,7 @@ export class Manager {
   async #change(request: message.ChangeRequest): Promise<Omit<message.ChangeReply, 'header'>> {
     this.#timeOfLeases();
     const parts = {
+      frozen: this.#watch.frozen,
       state: this.changeState,
       layoutOf: (closed: readonly message.Place[], nodes: readonly message.Node[]) =>
         this.#layout(closed, nodes),
@@ -304,6 +317,13 @@ export class Manager {
   async #move({ orders, done }: Plan): Promise<void> {
     const nowMs = this.#timeOfLeases();
     const { chains, reasons } = this.#watch.next(nowMs, this.#routing.chains, orders);
+    for (const { chain, reason } of this.#watch.newlyFrozen()) {
+      this.options.log.error('chain.frozen', {
+        chain,
+        reason,
+        advice: 'start every server; see: catena chains',
+      });
+    }
     const nodes = this.#changedNodes(nowMs);
     if (chains.length > 0 || nodes.length > 0 || done.length > 0) {
       await this.#publish({ chains, nodes }, reasons, done);
@@ -465,24 +485,6 @@ export class Manager {
     this.#ordered = ordered;
     this.#routing.apply(change);
     this.#subscribers.push();
-  }
-
-  #requireNewNodeIsAllowed(request: message.RegisterRequest): void {
-    const { kind, node } = request;
-    if (kind === message.NodeKind.NODE_STORAGE) {
-      const known = this.#routing.nodes.filter((other) => other.kind === kind).map((other) => other.id);
-      throw new FsError(
-        'INVALID_ARGUMENT',
-        `storage node ${node} is none of this cluster's: ${known.join(', ')}; add it with: catena add`,
-      );
-    }
-    const metaNodes = this.#routing.nodes.filter((other) => other.kind === kind).length;
-    if (node === 0 || metaNodes >= metaNodesMax) {
-      throw new FsError(
-        'INVALID_ARGUMENT',
-        `metadata node ${node}: numbers start at 1, ${metaNodesMax} nodes at most`,
-      );
-    }
   }
 
   #nowMs(): number {

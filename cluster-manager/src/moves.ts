@@ -88,7 +88,13 @@ export function undo(change: message.Change, layout: Layout): Orders {
   for (const { chain, member } of underWay(change, layout)) {
     const joined = joinedFor(chain, member);
     if (joined === undefined || !serves(member)) continue;
-    orders.set(chain.id, { joins: [], leaves: [joined.target], stays: [member.target], preferred: [] });
+    orders.set(chain.id, {
+      joins: [],
+      leaves: [joined.target],
+      stays: [member.target],
+      preferred: [],
+      adopt: false,
+    });
   }
   return orders;
 }

@@ -170,9 +170,18 @@ function chainsPage(manager: Manager): unknown {
     })),
     last: chain.last,
     preferred: chain.preferred,
+    /** Why it does not change, and nobody gets a lease for it: `waiting` for a member, or `frozen`. */
+    held: heldName(manager, chain.id),
+    heldReason: manager.heldOf(chain.id)?.reason ?? null,
     reordering: chain.reordering,
     orderGivenUp: chain.orderGivenUp,
   }));
+}
+
+function heldName(manager: Manager, chain: number): 'waiting' | 'frozen' | null {
+  const held = manager.heldOf(chain);
+  if (held === undefined) return null;
+  return held.hold === message.ChainHold.HOLD_FROZEN ? 'frozen' : 'waiting';
 }
 
 function targetsPage(manager: Manager): unknown {

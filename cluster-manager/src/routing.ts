@@ -17,6 +17,8 @@ export interface RoutingChange {
   readonly chains?: readonly message.Chain[];
   /** They gained chains. */
   readonly tables?: readonly message.ChainTable[];
+  /** The next version is above this one, too. */
+  readonly above?: bigint;
   readonly clientsAdded?: readonly Buffer[];
   readonly clientsRemoved?: readonly Buffer[];
   /** Of those that were removed: the fence holds (P4). */
@@ -99,14 +101,14 @@ export class RoutingTable {
     const fencing = new Map(this.#fencing);
     for (const id of change.clientsRemoved ?? []) {
       clients.delete(id.toString('hex'));
-      fencing.set(id.toString('hex'), { client: id, version: this.#version + 1n });
+      fencing.set(id.toString('hex'), { client: id, version: this.#next(change) });
     }
     for (const id of change.clientsFenced ?? []) fencing.delete(id.toString('hex'));
     for (const id of change.clientsAdded ?? []) clients.set(id.toString('hex'), id);
     return {
       ...record,
       cluster: this.cluster,
-      routingVersion: this.#version + 1n,
+      routingVersion: this.#next(change),
       nodes: [...nodes.values()],
       chains: [...chains.values()],
       tables: [...tables.values()],
@@ -115,9 +117,13 @@ export class RoutingTable {
     };
   }
 
+  #next({ above = 0n }: RoutingChange): bigint {
+    return (above > this.#version ? above : this.#version) + 1n;
+  }
+
   /** Makes a stored change the current version. */
   apply(change: RoutingChange): void {
-    const changed = this.#version + 1n;
+    const changed = this.#next(change);
     for (const node of change.nodes ?? []) {
       this.#nodes.set(nameOf({ kind: node.kind, node: node.id }), { value: node, changed });
     }

@@ -70,7 +70,8 @@ export async function startManager(
   const stopping = new AbortController();
   let left: Promise<void> | undefined;
   const take = (seat: Seat): void => {
-    manager = new Manager({ config, nextChain, clock, log, metrics, ...seat });
+    const term = realRandom.bytes(8).readBigUInt64LE();
+    manager = new Manager({ config, nextChain, term, clock, log, metrics, ...seat });
     left = decide(manager, seat, context, stopping.signal);
   };
   // With a directory of its own a process that cannot be the manager says so at once.

@@ -5,8 +5,11 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { FsError, featureLevel, fromSystemError, message, type SpaceReserve } from '@catena/core';
 
-/** The newest stored record that this release knows; an older one is migrated when it is read. */
-export const recordVersion = 1;
+/**
+ * The newest stored record that this release knows; an older one is read as it is. 2: chains name the manager processes
+ * that made them, which a release before would drop, so that their servers believed no version of it.
+ */
+export const recordVersion = 2;
 
 const fileName = 'state';
 const magic = 0x53544d43; // "CMTS"
@@ -39,7 +42,7 @@ export function loadState(directory: string): message.ManagerRecord {
   if (!whole || crc32(body) !== bytes.readUInt32LE(8)) {
     throw new FsError(
       'CORRUPT',
-      `${path} is damaged; restore it from a copy, chains and nodes are described in it`,
+      `${path} is damaged; restore it from a copy that is as new as the last change of a chain: servers refuse an older one`,
     );
   }
   const record = message.ManagerRecord.decode(body);

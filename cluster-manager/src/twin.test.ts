@@ -60,6 +60,7 @@ test('in every world of the simulator both managers decide the same', { timeout:
     ...{ start: seeds + 50, tick: 1_000, heartbeat: 10_000, 'refused heartbeat': 500, registration: 1_000 },
     ...{ exit: 100, 'give-back': 50, suspect: 100, order: 50, pause: 100 },
     ...{ register: 50, fence: 50, expiry: 20, 'client-heartbeat': 1_000, 'refused client-heartbeat': 50 },
+    ...{ 'set-back': 5 },
     ...{ 'change of a chain': 2_000, 'next chain': 5_000, 'fence holds': 50 },
   };
   const missing = Object.entries(least).filter(([what, count]) => (counts.get(what) ?? 0) < count);

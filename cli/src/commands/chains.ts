@@ -1,5 +1,7 @@
 // catena chains: every chain with its members in order, head first, and the table that they are in.
+import { message } from '@catena/core';
 import type { Command } from 'commander';
+import { orderChange } from '../cluster/changes.ts';
 import { requireCluster } from '../cluster/description.ts';
 import { requirePage } from '../cluster/status.ts';
 import { directoryOption } from './options.ts';
@@ -11,6 +13,9 @@ interface ChainRow {
   readonly sinceTableVersion: number | null;
   readonly version: string;
   readonly durabilityEpoch: string;
+  /** Why it does not change, and nobody gets a lease for it; null: it does. */
+  readonly held: 'waiting' | 'frozen' | null;
+  readonly heldReason: string | null;
   readonly members: readonly {
     readonly target: string;
     readonly node: number;
@@ -35,9 +40,14 @@ export function addChains(program: Command): void {
     .command('chains')
     .description('show every chain: version and members, head first, with who is synced and who leaves')
     .option(...directoryOption)
+    .option('--adopt', 'frozen chains become what their targets know; what only missing servers had is lost')
     .option('--json', 'print JSON')
-    .action(async (options: { dir: string; json?: true }) => {
+    .action(async (options: { dir: string; adopt?: true; json?: true }) => {
       const cluster = requireCluster(options.dir);
+      if (options.adopt === true) {
+        const reply = await orderChange(cluster, { action: message.ChangeAction.ACTION_ADOPT });
+        return options.json === true ? printJson(reply) : console.log(reply.detail);
+      }
       const chains = (await requirePage(cluster, 'chains')) as ChainRow[];
       if (options.json === true) return printJson(chains);
       const rows = chains.map((chain) => [
@@ -49,6 +59,9 @@ export function addChains(program: Command): void {
       printTable(['chain', 'in table since', 'version', 'members'], rows);
       const tables = (await requirePage(cluster, 'tables')) as TableRow[];
       for (const table of tables) console.log(describeTable(table));
+      for (const { id, held, heldReason } of chains) {
+        if (held !== null) console.log(`chain ${id} is ${held}: ${heldReason}`);
+      }
     });
 }
 

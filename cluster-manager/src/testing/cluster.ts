@@ -72,6 +72,8 @@ export class Cluster {
     return record;
   }
 
+  #terms = 0;
+
   async start(): Promise<void> {
     const record = this.stored();
     const real =
@@ -89,6 +91,7 @@ export class Cluster {
       record,
       store,
       nextChain,
+      term: BigInt(++this.#terms),
       clock: this.clock,
       log: silentLogger,
       metrics: new Metrics(),

@@ -69,13 +69,31 @@ export const planted: Readonly<Record<string, Planted>> = {
   /** R3 */
   'a report of an older version of the chain counts': {
     file: 'chain-watch.ts',
-    from: 'const facts = chain.members.map((member) => leases.fact(nowMs, member));',
-    to: 'const facts = chain.members.map((m) => ({ ...leases.fact(nowMs, m), chainVersion: chain.version }));',
+    from: 'const facts = leases.facts(nowMs, chain);',
+    to: 'const facts = leases.facts(nowMs, chain).map((fact) => ({ ...fact, chainVersion: chain.version }));',
   },
   /** R3 */
   'what the process before reported counts': {
     file: 'leases.ts',
     from: '      heard.reports.clear();\n',
+    to: '',
+  },
+  /** P3 */
+  'a chain that is held keeps its leases': {
+    file: 'chain-watch.ts',
+    from: 'if (this.#held.size === 0) return [];',
+    to: 'if (this.#held.size >= 0) return [];',
+  },
+  /** P3 */
+  'what targets know that are no members counts for nothing': {
+    file: 'leases.ts',
+    from: 'return [...chain.members, ...others].map(',
+    to: 'return chain.members.map(',
+  },
+  /** P3 */
+  'nothing is known that processes registered': {
+    file: 'leases.ts',
+    from: 'heard.claims = new Map(request.chains.map((chain) => [chain.id, chain]));',
     to: '',
   },
   /** P4 */

@@ -2,6 +2,7 @@
 // that it is sent, and reports what it is told to. Deltas that do not fit on what it holds are an error here.
 import { strict as assert } from 'node:assert';
 import { featureLevel, message, RpcClient, rpcs } from '@catena/core';
+import { follows } from '../lineage.ts';
 import { type Cluster, network } from './cluster.ts';
 
 export class StorageNode {
@@ -11,6 +12,8 @@ export class StorageNode {
   readonly pid: number;
   version = 0n;
   readonly chains = new Map<number, message.Chain>();
+  /** What it believed, over managers. */
+  readonly known = new Map<number, message.Chain>();
   /** By id, as it was told last. */
   readonly tables = new Map<number, message.ChainTable>();
   readonly liveClients = new Set<string>();
@@ -40,6 +43,7 @@ export class StorageNode {
         this.apply(message.RoutingPush.decode(bytes).routing);
       },
     });
+    const routingVersion = this.version;
     this.version = 0n;
     const reply = await this.client.call(rpcs.register, {
       kind: message.NodeKind.NODE_STORAGE,
@@ -50,6 +54,9 @@ export class StorageNode {
       featureLevel,
       pid: this.pid,
       disks: Array.from({ length: this.disks }, (_, disk) => `/disk-${disk}`),
+      routingVersion,
+      chains: [...this.known.values()],
+      targets: this.known.size === 0 ? [] : this.reports(),
     });
     this.apply(reply.routing);
     return reply;
@@ -60,7 +67,14 @@ export class StorageNode {
     if (routing.fromVersion === 0n) this.liveClients.clear();
     else assert.equal(routing.fromVersion, this.version, 'a delta on top of another version');
     this.version = routing.version;
-    for (const chain of routing.chains) this.chains.set(chain.id, chain);
+    for (const chain of routing.chains) {
+      this.chains.set(chain.id, chain);
+      const known = this.known.get(chain.id);
+      const isOwn = chain.members.some((member) => member.node === this.id);
+      if (isOwn && (known === undefined || follows(chain, known.term, known.version))) {
+        this.known.set(chain.id, chain);
+      }
+    }
     for (const table of routing.tables) this.tables.set(table.id, table);
     for (const id of routing.clientsRemoved) this.liveClients.delete(id.toString('hex'));
     for (const id of routing.clientsAdded) this.liveClients.add(id.toString('hex'));
@@ -80,6 +94,8 @@ export class StorageNode {
             fresh: this.fresh || chain.last.length === 0,
             fencesHeld: this.fencesHeld ?? this.version,
             complete: this.complete,
+            knownVersion: this.known.get(chain.id)?.version ?? 0n,
+            knownTerm: this.known.get(chain.id)?.term ?? 0n,
             stopped: member.tenure === message.Tenure.STOPS,
             atRest: this.rests && chain.reordering && member === chain.members.at(-1),
           }),

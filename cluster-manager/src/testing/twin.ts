@@ -47,14 +47,25 @@ interface Decided {
 
 export type Step = { readonly at: number } & Partial<Decided> &
   (
-    | { readonly do: 'start' | 'tick' }
+    | { readonly do: 'tick' }
+    /** A new process. */
+    | { readonly do: 'start'; readonly term: number }
+    | {
+        readonly do: 'set-back';
+        readonly incarnations: readonly (readonly [number, number])[];
+        readonly state: string;
+      }
     | {
         readonly do: 'heartbeat';
         readonly node: number;
         readonly incarnation: number;
         readonly sequence: number;
         readonly reports: readonly string[];
+        /** Its chain as it knows it. */
+        readonly known: string;
         readonly granted: boolean;
+        /** And not for the chain. */
+        readonly held: boolean;
         /** If it registers first, then without its reports: its targets are not open yet. */
         readonly silently: boolean;
       }
@@ -139,7 +150,9 @@ export class Twin {
   async #take(step: Step): Promise<void> {
     switch (step.do) {
       case 'start':
-        return this.#start();
+        return this.#start(BigInt(step.term));
+      case 'set-back':
+        return this.#setBack(step);
       case 'tick':
         return this.#manager.tick();
       case 'heartbeat':
@@ -188,7 +201,7 @@ export class Twin {
   }
 
   /** A manager that goes on with what the one before it has stored. Who spoke to that one connects anew. */
-  #start(): void {
+  #start(term: bigint): void {
     const { leaseMs, heartbeatMs, outageGraceMs, clientLeaseMs } = this.#world;
     this.#connections = new Map();
     // The simulator's manager keeps no order; in the product, changes are stored and order again.
@@ -204,6 +217,7 @@ export class Twin {
         this.#count('next chain');
         return nextChain(request);
       },
+      term,
       planned: () => {
         const orders = this.#orders;
         this.#orders = new Map();
@@ -214,6 +228,16 @@ export class Twin {
       metrics: new Metrics(),
       roleIsValid: () => true,
     });
+  }
+
+  /** The next process finds an older state; which clients there are stays. */
+  #setBack({ state, incarnations }: Extract<Step, { do: 'set-back' }>): void {
+    const older = new Map(incarnations);
+    const nodes = this.#stored.nodes.map((node) => ({
+      ...node,
+      incarnation: BigInt(older.get(node.id) ?? 0),
+    }));
+    this.#stored = { ...this.#stored, nodes, chains: [message.Chain.decode(bytes(state))] };
   }
 
   async #save(record: message.ManagerRecord): Promise<void> {
@@ -239,7 +263,15 @@ export class Twin {
     if (!known) {
       this.#count('registration');
       const said = step.silently ? [] : targets;
-      const request = { ...process, targets: said, pid: pidOf(step.incarnation), address: `node-${node}:1` };
+      const known = message.Chain.decode(bytes(step.known));
+      const chains = known.version === 0n ? [] : [known];
+      const request = {
+        ...process,
+        targets: said,
+        chains,
+        pid: pidOf(step.incarnation),
+        address: `node-${node}:1`,
+      };
       await this.#register(name, () =>
         this.#manager.registerNode(message.RegisterRequest.fromPartial(request), connection),
       );
@@ -249,8 +281,9 @@ export class Twin {
       sequence: BigInt(sequence),
       routingVersion: this.#manager.routing.version,
     });
-    const { leaseMs, routing } = await this.#manager.heartbeat(request, connection);
+    const { leaseMs, routing, heldChains } = await this.#manager.heartbeat(request, connection);
     this.#requireStored(routing);
+    this.#requireSame(step, 'a chain without a lease', heldChains.length > 0, step.held);
     return leaseMs > 0;
   }
 

@@ -59,6 +59,7 @@ export class World {
     const { changes, closed, nodes, tables, targetsPerDisk } = this;
     const parts = {
       state: { changes, closed, nodes, tables, targetsPerDisk },
+      frozen: [],
       clientBelow,
       layoutOf: (some: readonly message.Place[], of: readonly message.Node[]) => this.layoutOf(some, of),
       nowMs: 1n,

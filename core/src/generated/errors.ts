@@ -42,6 +42,7 @@ export const errorTable = {
   SESSION_UNKNOWN: { code: 70, errno: 'EIO', retryable: true, text: "the service does not know this client session; say hello first" },
   NOT_OWNER: { code: 71, errno: 'EIO', retryable: true, text: "another metadata service owns this partition now" },
   NOT_PRIMARY: { code: 72, errno: 'EIO', retryable: true, text: "this manager is not the primary" },
+  OUTDATED_STATE: { code: 73, errno: 'EIO', retryable: false, text: "the manager's state is older than what storage servers know; start every server, then see: catena chains" },
   BAD_FRAME: { code: 90, errno: 'EPROTO', retryable: false, text: "the peer sent bytes that are no frame of this protocol" },
   BAD_MESSAGE: { code: 91, errno: 'EPROTO', retryable: false, text: "a message could not be decoded" },
   UNKNOWN_KIND: { code: 92, errno: 'EPROTO', retryable: false, text: "the server does not know this kind of request" },

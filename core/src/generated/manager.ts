@@ -71,6 +71,23 @@ export namespace Tenure {
   export type STOPS = typeof Tenure.STOPS;
 }
 
+/** Why a chain does not change, and nobody gets a lease for it. */
+export const ChainHold = {
+  HOLD_NONE: 0,
+  /** HOLD_UNHEARD - a member that may know a newer version has not spoken to this manager */
+  HOLD_UNHEARD: 1,
+  /** HOLD_FROZEN - a target knows a version that this manager's state does not: the state is old */
+  HOLD_FROZEN: 2,
+} as const;
+
+export type ChainHold = typeof ChainHold[keyof typeof ChainHold];
+
+export namespace ChainHold {
+  export type HOLD_NONE = typeof ChainHold.HOLD_NONE;
+  export type HOLD_UNHEARD = typeof ChainHold.HOLD_UNHEARD;
+  export type HOLD_FROZEN = typeof ChainHold.HOLD_FROZEN;
+}
+
 export const ChangeKind = {
   /** CHANGE_DRAIN - every replica moves off the place, which stays closed */
   CHANGE_DRAIN: 0,
@@ -102,6 +119,8 @@ export const ChangeAction = {
   ACTION_ABORT: 4,
   /** ACTION_GROW - as many chains as the nodes and disks are worth now */
   ACTION_GROW: 5,
+  /** ACTION_ADOPT - frozen chains become what their targets know; no place */
+  ACTION_ADOPT: 6,
 } as const;
 
 export type ChangeAction = typeof ChangeAction[keyof typeof ChangeAction];
@@ -113,6 +132,7 @@ export namespace ChangeAction {
   export type ACTION_REMOVE = typeof ChangeAction.ACTION_REMOVE;
   export type ACTION_ABORT = typeof ChangeAction.ACTION_ABORT;
   export type ACTION_GROW = typeof ChangeAction.ACTION_GROW;
+  export type ACTION_ADOPT = typeof ChangeAction.ACTION_ADOPT;
 }
 
 export interface Member {
@@ -124,6 +144,15 @@ export interface Member {
   /** the process that `state` speaks to; any other process treats the target as offline */
   incarnation: bigint;
   tenure: Tenure;
+}
+
+/** Up to which version a chain follows what the manager process of this term made of it. */
+export interface ChainTerm {
+  /** drawn by each process; 0: of any, before terms were kept or remembered */
+  term: bigint;
+  lastVersion: bigint;
+  /** what it made later was never served under */
+  over: boolean;
 }
 
 export interface Chain {
@@ -141,6 +170,10 @@ export interface Chain {
   reordering: boolean;
   /** nothing came to rest in time: the members keep their order for a while */
   orderGivenUp: boolean;
+  /** of the manager process that made this version */
+  term: bigint;
+  /** of other processes: a manager with an old state cannot know of later ones (P3) */
+  follows: ChainTerm[];
 }
 
 /** A table only ever gains chains, at its end: a version that a layout names keeps its chains and its length for ever. */
@@ -209,6 +242,10 @@ export interface TargetReport {
   atRest: boolean;
   /** incarnation of the process that began it empty; 0: it has served since (P10) */
   begunBy: bigint;
+  /** newest of its chain that it believed, as stored on its disk; 0: none */
+  knownVersion: bigint;
+  /** of that version */
+  knownTerm: bigint;
   /** somebody should make room */
   lowSpace: boolean;
   /** known, and not repaired yet */
@@ -251,6 +288,10 @@ export interface RegisterRequest {
   domain: string;
   /** a client: its id was registered before, so that it is live or was fenced (P4) */
   again: boolean;
+  /** what the sender holds, of whichever manager */
+  routingVersion: bigint;
+  /** storage: of each target, the newest that it believed */
+  chains: Chain[];
 }
 
 export interface RegisterReply {
@@ -280,7 +321,11 @@ export interface HeartbeatReply {
   /** counted from the sending of the heartbeat; 0 = none granted */
   leaseMs: number;
   /** absent: the receiver's version is current */
-  routing: Routing | undefined;
+  routing:
+    | Routing
+    | undefined;
+  /** of the receiver's: the lease is none for these */
+  heldChains: number[];
 }
 
 /** One way, manager to every registered connection, as soon as the routing changed. */
@@ -358,6 +403,12 @@ export interface TargetFact {
   begunBy: bigint;
   /** as reported under `chain_version` */
   atRest: boolean;
+  /** a process of its node has spoken of its targets to this manager */
+  heard: boolean;
+  /** as reported */
+  knownVersion: bigint;
+  /** as reported */
+  knownTerm: bigint;
 }
 
 /** What the administrator wants of one chain. Given again it changes nothing. */
@@ -370,10 +421,15 @@ export interface ChainOrder {
   stays: bigint[];
   /** another preferred order: names every member once; empty: as it is */
   preferred: bigint[];
+  /** of a chain that is frozen: the newest that targets know counts, whoever is missing */
+  adopt: boolean;
 }
 
 export interface NextChainRequest {
-  chain: Chain | undefined;
+  chain:
+    | Chain
+    | undefined;
+  /** of its members, and of whoever else has a target of it */
   facts: TargetFact[];
   /** how long no member has been serving; 0 = some is */
   outageMs: bigint;
@@ -389,13 +445,18 @@ export interface NextChainRequest {
   reorderingMaxMs: bigint;
   /** after it gave up: until it tries again */
   reorderingPauseMs: bigint;
+  /** of this manager process */
+  term: bigint;
+  /** this chain, as those who registered know it */
+  claims: Chain[];
 }
 
 export interface NextChainReply {
   chain: Chain | undefined;
   changed: boolean;
-  /** for the log: which transitions */
+  /** for the log: which transitions, or why it is held */
   reason: string;
+  hold: ChainHold;
 }
 
 /** Stored records of the manager's state. */
@@ -609,6 +670,93 @@ export const Member: MessageFns<Member> = {
   },
 };
 
+function createBaseChainTerm(): ChainTerm {
+  return { term: 0n, lastVersion: 0n, over: false };
+}
+
+export const ChainTerm: MessageFns<ChainTerm> = {
+  encode(message: ChainTerm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.term !== 0n) {
+      if (BigInt.asUintN(64, message.term) !== message.term) {
+        throw new globalThis.Error("value provided for field message.term of type fixed64 too large");
+      }
+      writer.uint32(9).fixed64(message.term);
+    }
+    if (message.lastVersion !== 0n) {
+      if (BigInt.asUintN(64, message.lastVersion) !== message.lastVersion) {
+        throw new globalThis.Error("value provided for field message.lastVersion of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.lastVersion);
+    }
+    if (message.over !== false) {
+      writer.uint32(24).bool(message.over);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChainTerm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChainTerm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.term = reader.fixed64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.lastVersion = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.over = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ChainTerm>): ChainTerm {
+    return ChainTerm.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ChainTerm>): ChainTerm {
+    const message = createBaseChainTerm();
+    message.term = (object.term !== undefined && object.term !== null) ? BigInt(object.term) : 0n;
+    message.lastVersion = (object.lastVersion !== undefined && object.lastVersion !== null)
+      ? BigInt(object.lastVersion)
+      : 0n;
+    message.over = object.over ?? false;
+    return message;
+  },
+};
+
 function createBaseChain(): Chain {
   return {
     id: 0,
@@ -619,6 +767,8 @@ function createBaseChain(): Chain {
     last: [],
     reordering: false,
     orderGivenUp: false,
+    term: 0n,
+    follows: [],
   };
 }
 
@@ -667,6 +817,15 @@ export const Chain: MessageFns<Chain> = {
     }
     if (message.orderGivenUp !== false) {
       writer.uint32(64).bool(message.orderGivenUp);
+    }
+    if (message.term !== 0n) {
+      if (BigInt.asUintN(64, message.term) !== message.term) {
+        throw new globalThis.Error("value provided for field message.term of type fixed64 too large");
+      }
+      writer.uint32(73).fixed64(message.term);
+    }
+    for (const v of message.follows) {
+      ChainTerm.encode(v!, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -768,6 +927,22 @@ export const Chain: MessageFns<Chain> = {
             message.orderGivenUp = reader.bool();
             continue;
           }
+          case 9: {
+            if (tag !== 73) {
+              break;
+            }
+
+            message.term = reader.fixed64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.follows.push(ChainTerm.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -795,6 +970,8 @@ export const Chain: MessageFns<Chain> = {
     message.last = object.last?.map((e) => BigInt(e)) || [];
     message.reordering = object.reordering ?? false;
     message.orderGivenUp = object.orderGivenUp ?? false;
+    message.term = (object.term !== undefined && object.term !== null) ? BigInt(object.term) : 0n;
+    message.follows = object.follows?.map((e) => ChainTerm.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1247,6 +1424,8 @@ function createBaseTargetReport(): TargetReport {
     stopped: false,
     atRest: false,
     begunBy: 0n,
+    knownVersion: 0n,
+    knownTerm: 0n,
     lowSpace: false,
     damagedChunks: 0n,
     scrub: undefined,
@@ -1314,6 +1493,18 @@ export const TargetReport: MessageFns<TargetReport> = {
         throw new globalThis.Error("value provided for field message.begunBy of type uint64 too large");
       }
       writer.uint32(184).uint64(message.begunBy);
+    }
+    if (message.knownVersion !== 0n) {
+      if (BigInt.asUintN(64, message.knownVersion) !== message.knownVersion) {
+        throw new globalThis.Error("value provided for field message.knownVersion of type uint64 too large");
+      }
+      writer.uint32(192).uint64(message.knownVersion);
+    }
+    if (message.knownTerm !== 0n) {
+      if (BigInt.asUintN(64, message.knownTerm) !== message.knownTerm) {
+        throw new globalThis.Error("value provided for field message.knownTerm of type fixed64 too large");
+      }
+      writer.uint32(201).fixed64(message.knownTerm);
     }
     if (message.lowSpace !== false) {
       writer.uint32(96).bool(message.lowSpace);
@@ -1455,6 +1646,22 @@ export const TargetReport: MessageFns<TargetReport> = {
             message.begunBy = reader.uint64() as bigint;
             continue;
           }
+          case 24: {
+            if (tag !== 192) {
+              break;
+            }
+
+            message.knownVersion = reader.uint64() as bigint;
+            continue;
+          }
+          case 25: {
+            if (tag !== 201) {
+              break;
+            }
+
+            message.knownTerm = reader.fixed64() as bigint;
+            continue;
+          }
           case 12: {
             if (tag !== 96) {
               break;
@@ -1516,6 +1723,10 @@ export const TargetReport: MessageFns<TargetReport> = {
     message.stopped = object.stopped ?? false;
     message.atRest = object.atRest ?? false;
     message.begunBy = (object.begunBy !== undefined && object.begunBy !== null) ? BigInt(object.begunBy) : 0n;
+    message.knownVersion = (object.knownVersion !== undefined && object.knownVersion !== null)
+      ? BigInt(object.knownVersion)
+      : 0n;
+    message.knownTerm = (object.knownTerm !== undefined && object.knownTerm !== null) ? BigInt(object.knownTerm) : 0n;
     message.lowSpace = object.lowSpace ?? false;
     message.damagedChunks = (object.damagedChunks !== undefined && object.damagedChunks !== null)
       ? BigInt(object.damagedChunks)
@@ -1673,6 +1884,8 @@ function createBaseRegisterRequest(): RegisterRequest {
     disks: [],
     domain: "",
     again: false,
+    routingVersion: 0n,
+    chains: [],
   };
 }
 
@@ -1716,6 +1929,15 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
     }
     if (message.again !== false) {
       writer.uint32(88).bool(message.again);
+    }
+    if (message.routingVersion !== 0n) {
+      if (BigInt.asUintN(64, message.routingVersion) !== message.routingVersion) {
+        throw new globalThis.Error("value provided for field message.routingVersion of type uint64 too large");
+      }
+      writer.uint32(96).uint64(message.routingVersion);
+    }
+    for (const v of message.chains) {
+      Chain.encode(v!, writer.uint32(106).fork()).join();
     }
     return writer;
   },
@@ -1829,6 +2051,22 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
             message.again = reader.bool();
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.routingVersion = reader.uint64() as bigint;
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.chains.push(Chain.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1862,6 +2100,10 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
     message.disks = object.disks?.map((e) => e) || [];
     message.domain = object.domain ?? "";
     message.again = object.again ?? false;
+    message.routingVersion = (object.routingVersion !== undefined && object.routingVersion !== null)
+      ? BigInt(object.routingVersion)
+      : 0n;
+    message.chains = object.chains?.map((e) => Chain.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2128,7 +2370,7 @@ export const HeartbeatRequest: MessageFns<HeartbeatRequest> = {
 };
 
 function createBaseHeartbeatReply(): HeartbeatReply {
-  return { header: undefined, sequence: 0n, leaseMs: 0, routing: undefined };
+  return { header: undefined, sequence: 0n, leaseMs: 0, routing: undefined, heldChains: [] };
 }
 
 export const HeartbeatReply: MessageFns<HeartbeatReply> = {
@@ -2147,6 +2389,13 @@ export const HeartbeatReply: MessageFns<HeartbeatReply> = {
     }
     if (message.routing !== undefined) {
       Routing.encode(message.routing, writer.uint32(34).fork()).join();
+    }
+    if (message.heldChains.length !== 0) {
+      writer.uint32(42).fork();
+      for (const v of message.heldChains) {
+        writer.uint32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -2196,6 +2445,24 @@ export const HeartbeatReply: MessageFns<HeartbeatReply> = {
             message.routing = Routing.decode(reader, reader.uint32());
             continue;
           }
+          case 5: {
+            if (tag === 40) {
+              message.heldChains.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 42) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.heldChains.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2221,6 +2488,7 @@ export const HeartbeatReply: MessageFns<HeartbeatReply> = {
     message.routing = (object.routing !== undefined && object.routing !== null)
       ? Routing.fromPartial(object.routing)
       : undefined;
+    message.heldChains = object.heldChains?.map((e) => e) || [];
     return message;
   },
 };
@@ -2919,6 +3187,9 @@ function createBaseTargetFact(): TargetFact {
     stopped: false,
     begunBy: 0n,
     atRest: false,
+    heard: false,
+    knownVersion: 0n,
+    knownTerm: 0n,
   };
 }
 
@@ -2974,6 +3245,21 @@ export const TargetFact: MessageFns<TargetFact> = {
     }
     if (message.atRest !== false) {
       writer.uint32(104).bool(message.atRest);
+    }
+    if (message.heard !== false) {
+      writer.uint32(112).bool(message.heard);
+    }
+    if (message.knownVersion !== 0n) {
+      if (BigInt.asUintN(64, message.knownVersion) !== message.knownVersion) {
+        throw new globalThis.Error("value provided for field message.knownVersion of type uint64 too large");
+      }
+      writer.uint32(120).uint64(message.knownVersion);
+    }
+    if (message.knownTerm !== 0n) {
+      if (BigInt.asUintN(64, message.knownTerm) !== message.knownTerm) {
+        throw new globalThis.Error("value provided for field message.knownTerm of type fixed64 too large");
+      }
+      writer.uint32(129).fixed64(message.knownTerm);
     }
     return writer;
   },
@@ -3095,6 +3381,30 @@ export const TargetFact: MessageFns<TargetFact> = {
             message.atRest = reader.bool();
             continue;
           }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.heard = reader.bool();
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.knownVersion = reader.uint64() as bigint;
+            continue;
+          }
+          case 16: {
+            if (tag !== 129) {
+              break;
+            }
+
+            message.knownTerm = reader.fixed64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3129,12 +3439,17 @@ export const TargetFact: MessageFns<TargetFact> = {
     message.stopped = object.stopped ?? false;
     message.begunBy = (object.begunBy !== undefined && object.begunBy !== null) ? BigInt(object.begunBy) : 0n;
     message.atRest = object.atRest ?? false;
+    message.heard = object.heard ?? false;
+    message.knownVersion = (object.knownVersion !== undefined && object.knownVersion !== null)
+      ? BigInt(object.knownVersion)
+      : 0n;
+    message.knownTerm = (object.knownTerm !== undefined && object.knownTerm !== null) ? BigInt(object.knownTerm) : 0n;
     return message;
   },
 };
 
 function createBaseChainOrder(): ChainOrder {
-  return { joins: [], leaves: [], stays: [], preferred: [] };
+  return { joins: [], leaves: [], stays: [], preferred: [], adopt: false };
 }
 
 export const ChainOrder: MessageFns<ChainOrder> = {
@@ -3171,6 +3486,9 @@ export const ChainOrder: MessageFns<ChainOrder> = {
         writer.uint64(v);
       }
       writer.join();
+    }
+    if (message.adopt !== false) {
+      writer.uint32(40).bool(message.adopt);
     }
     return writer;
   },
@@ -3250,6 +3568,14 @@ export const ChainOrder: MessageFns<ChainOrder> = {
 
             break;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.adopt = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3271,6 +3597,7 @@ export const ChainOrder: MessageFns<ChainOrder> = {
     message.leaves = object.leaves?.map((e) => BigInt(e)) || [];
     message.stays = object.stays?.map((e) => BigInt(e)) || [];
     message.preferred = object.preferred?.map((e) => BigInt(e)) || [];
+    message.adopt = object.adopt ?? false;
     return message;
   },
 };
@@ -3285,6 +3612,8 @@ function createBaseNextChainRequest(): NextChainRequest {
     versionMs: 0n,
     reorderingMaxMs: 0n,
     reorderingPauseMs: 0n,
+    term: 0n,
+    claims: [],
   };
 }
 
@@ -3328,6 +3657,15 @@ export const NextChainRequest: MessageFns<NextChainRequest> = {
         throw new globalThis.Error("value provided for field message.reorderingPauseMs of type uint64 too large");
       }
       writer.uint32(64).uint64(message.reorderingPauseMs);
+    }
+    if (message.term !== 0n) {
+      if (BigInt.asUintN(64, message.term) !== message.term) {
+        throw new globalThis.Error("value provided for field message.term of type fixed64 too large");
+      }
+      writer.uint32(73).fixed64(message.term);
+    }
+    for (const v of message.claims) {
+      Chain.encode(v!, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -3409,6 +3747,22 @@ export const NextChainRequest: MessageFns<NextChainRequest> = {
             message.reorderingPauseMs = reader.uint64() as bigint;
             continue;
           }
+          case 9: {
+            if (tag !== 73) {
+              break;
+            }
+
+            message.term = reader.fixed64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.claims.push(Chain.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3442,12 +3796,14 @@ export const NextChainRequest: MessageFns<NextChainRequest> = {
     message.reorderingPauseMs = (object.reorderingPauseMs !== undefined && object.reorderingPauseMs !== null)
       ? BigInt(object.reorderingPauseMs)
       : 0n;
+    message.term = (object.term !== undefined && object.term !== null) ? BigInt(object.term) : 0n;
+    message.claims = object.claims?.map((e) => Chain.fromPartial(e)) || [];
     return message;
   },
 };
 
 function createBaseNextChainReply(): NextChainReply {
-  return { chain: undefined, changed: false, reason: "" };
+  return { chain: undefined, changed: false, reason: "", hold: 0 };
 }
 
 export const NextChainReply: MessageFns<NextChainReply> = {
@@ -3460,6 +3816,9 @@ export const NextChainReply: MessageFns<NextChainReply> = {
     }
     if (message.reason !== "") {
       writer.uint32(26).string(message.reason);
+    }
+    if (message.hold !== 0) {
+      writer.uint32(32).int32(message.hold);
     }
     return writer;
   },
@@ -3501,6 +3860,14 @@ export const NextChainReply: MessageFns<NextChainReply> = {
             message.reason = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.hold = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3521,6 +3888,7 @@ export const NextChainReply: MessageFns<NextChainReply> = {
     message.chain = (object.chain !== undefined && object.chain !== null) ? Chain.fromPartial(object.chain) : undefined;
     message.changed = object.changed ?? false;
     message.reason = object.reason ?? "";
+    message.hold = object.hold ?? 0;
     return message;
   },
 };

@@ -8,7 +8,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { ReplyHeader, RequestHeader } from "./common.ts";
-import { ScrubProgress, TargetReport } from "./manager.ts";
+import { Chain, ScrubProgress, TargetReport } from "./manager.ts";
 
 export const UpdateKind = {
   /** UPDATE_WRITE - payload bytes at offset; grows the chunk, a gap reads as zeros */
@@ -329,6 +329,12 @@ export interface StorageTargetRecord {
   losses: bigint;
   /** incarnation of the process that began it empty; 0: it has served since (P10) */
   begunBy: bigint;
+}
+
+/** The newest version of each chain of a directory's targets that they believed: on the medium before they act on it (P3). */
+export interface StorageChainsRecord {
+  recordVersion: number;
+  chains: Chain[];
 }
 
 /** How far the pass came, so that the next process goes on there. */
@@ -3680,6 +3686,73 @@ export const StorageTargetRecord: MessageFns<StorageTargetRecord> = {
     message.unused = object.unused ?? false;
     message.losses = (object.losses !== undefined && object.losses !== null) ? BigInt(object.losses) : 0n;
     message.begunBy = (object.begunBy !== undefined && object.begunBy !== null) ? BigInt(object.begunBy) : 0n;
+    return message;
+  },
+};
+
+function createBaseStorageChainsRecord(): StorageChainsRecord {
+  return { recordVersion: 0, chains: [] };
+}
+
+export const StorageChainsRecord: MessageFns<StorageChainsRecord> = {
+  encode(message: StorageChainsRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.recordVersion !== 0) {
+      writer.uint32(8).uint32(message.recordVersion);
+    }
+    for (const v of message.chains) {
+      Chain.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StorageChainsRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStorageChainsRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.recordVersion = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.chains.push(Chain.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StorageChainsRecord>): StorageChainsRecord {
+    return StorageChainsRecord.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StorageChainsRecord>): StorageChainsRecord {
+    const message = createBaseStorageChainsRecord();
+    message.recordVersion = object.recordVersion ?? 0;
+    message.chains = object.chains?.map((e) => Chain.fromPartial(e)) || [];
     return message;
   },
 };

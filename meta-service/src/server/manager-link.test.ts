@@ -49,6 +49,7 @@ class Peer {
             sequence: request.sequence,
             leaseMs: 5_000,
             routing: isCurrent ? undefined : this.routing,
+            heldChains: [],
           };
         }),
         handle(rpcs.giveBack, () => {

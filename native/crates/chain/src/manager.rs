@@ -4,12 +4,13 @@
 //! tells the product the same, and compares each decision: a rule is changed in both, or that test fails.
 
 use crate::museum::{Planted, planted};
-use crate::{LiveClients, Time, next_chain};
+use crate::{LiveClients, Time, covers, next_chain};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wire::ClientId;
 use wire::message::{
-    Chain, ChainOrder, LocalState, Member, NextChainRequest, PublicState, Routing, TargetFact, TargetReport,
+    Chain, ChainHold, ChainOrder, LocalState, Member, NextChainRequest, PublicState, Routing, TargetFact,
+    TargetReport,
 };
 
 /// What a lease of `lease_ms` may last on the holder's clock, seen from the manager's: clocks differ by at
@@ -37,10 +38,14 @@ struct Node {
     incarnation: u64,
     sequence: u64,
     reports: BTreeMap<u64, TargetReport>,
+    /// Its chains, as it registered them.
+    claims: BTreeMap<u32, Chain>,
     lease_end: Time,
     heard: Time,
     /// Until then a target without a report is unknown, not offline.
     has_reported: bool,
+    /// One of its processes has said what its targets know: what they know since, they know of this manager.
+    has_spoken: bool,
     /// The newest incarnation whose exit was reported, or that gave its lease back.
     exited: u64,
 }
@@ -66,6 +71,7 @@ pub struct Published {
 /// The answer to a heartbeat: the lease holds with what is published when it is written (R4).
 #[derive(Clone, Copy, Debug)]
 pub struct Grant {
+    /// But not for chains that are held.
     pub lease_ms: u64,
 }
 
@@ -90,6 +96,10 @@ pub fn fence_holds_in(chain: &Chain, version: u64, head: Option<&TargetReport>) 
 pub struct Manager {
     config: ManagerConfig,
     started: Time,
+    /// Random: of this process and no other.
+    term: u64,
+    /// Chains for which nobody gets a lease, and why.
+    held: BTreeMap<u32, ChainHold>,
     /// Silence counts from here: this manager's start, or the end of its last pause.
     listens_since: Time,
     looked: Time,
@@ -104,13 +114,15 @@ pub struct Manager {
 
 impl Manager {
     /// A first manager.
-    pub fn new(now: Time, config: ManagerConfig, chains: Vec<Chain>) -> Self {
-        Manager::resume(now, config, Published { version: 1, chains, ..Published::default() })
+    pub fn new(now: Time, config: ManagerConfig, chains: Vec<Chain>, term: u64) -> Self {
+        Manager::resume(now, config, Published { version: 1, chains, ..Published::default() }, term)
     }
 
     /// `published` as it was stored. Leases and reports are not stored: a new manager hears them again (P3).
-    pub fn resume(now: Time, config: ManagerConfig, published: Published) -> Self {
+    pub fn resume(now: Time, config: ManagerConfig, published: Published, term: u64) -> Self {
         Manager {
+            term,
+            held: BTreeMap::new(),
             config,
             started: now,
             listens_since: now,
@@ -125,6 +137,12 @@ impl Manager {
 
     pub fn chains(&self) -> &[Chain] {
         &self.published.chains
+    }
+
+    /// Why nobody gets a lease for this chain, as of the last time that it was moved on.
+    pub fn hold(&self, chain: u32) -> ChainHold {
+        // Before that nothing is known.
+        self.held.get(&chain).copied().unwrap_or(ChainHold::HoldUnheard)
     }
 
     /// To be made durable after each change, before anybody is told (P3).
@@ -195,7 +213,13 @@ impl Manager {
 
     /// A process speaks to this manager for the first time. False: a newer one is known, or its end is. Who
     /// registered is to be stored before anything else is decided.
-    pub fn register(&mut self, now: Time, node: u32, incarnation: u64, reports: Vec<TargetReport>) -> bool {
+    pub fn register(
+        &mut self,
+        now: Time,
+        node: u32,
+        incarnation: u64,
+        (reports, claims): (Vec<TargetReport>, Vec<Chain>),
+    ) -> bool {
         self.look(now);
         let newest = self.newest(node);
         let known = self.nodes.entry(node).or_default();
@@ -203,9 +227,11 @@ impl Manager {
             return false;
         }
         if incarnation > known.incarnation {
-            *known = Node { incarnation, exited: known.exited, ..Node::default() };
+            let Node { exited, has_spoken, .. } = *known;
+            *known = Node { incarnation, exited, has_spoken, ..Node::default() };
         }
         known.sequence = 0;
+        known.claims = claims.into_iter().map(|chain| (chain.id, chain)).collect();
         self.published.incarnations.insert(node, incarnation);
         // Its targets may not be open yet: only a heartbeat says that there are none.
         if !reports.is_empty() {
@@ -226,7 +252,7 @@ impl Manager {
     ) -> Option<Grant> {
         self.look(now);
         if !self.is_registered(node, incarnation) {
-            self.register(now, node, incarnation, reports.clone());
+            self.register(now, node, incarnation, (reports.clone(), Vec::new()));
         }
         let known = self.nodes.entry(node).or_default();
         let stranger = incarnation != known.incarnation;
@@ -246,6 +272,7 @@ impl Manager {
         let known = self.nodes.entry(node).or_default();
         known.reports = reports.into_iter().map(|report| (report.target, report)).collect();
         known.has_reported = true;
+        known.has_spoken = true;
     }
 
     fn renew(&mut self, now: Time, node: u32) {
@@ -322,13 +349,16 @@ impl Manager {
                 version_ms: now.since_ms(known.1),
                 reordering_max_ms: self.config.reordering_max_ms,
                 reordering_pause_ms: self.config.reordering_pause_ms,
-                facts: chain.members.iter().map(|member| self.fact(now, member)).collect(),
+                term: self.term,
+                claims: self.claims(chain),
+                facts: self.facts(now, chain),
                 chain: Some(chain.clone()),
                 outage_ms: now.since_ms(since),
                 outage_grace_ms: self.config.outage_grace_ms,
                 order: orders.remove(&chain.id),
             };
             let reply = next_chain(&request);
+            self.held.insert(reply.chain.as_ref().map_or(0, |chain| chain.id), reply.hold());
             if reply.changed {
                 let next = reply.chain.expect("a changed chain is there");
                 self.published.chains[place] = next.clone();
@@ -337,6 +367,22 @@ impl Manager {
         }
         self.published.version += u64::from(!changed.is_empty());
         changed
+    }
+
+    /// Of its members, and of whoever else has a target of it.
+    fn facts(&self, now: Time, chain: &Chain) -> Vec<TargetFact> {
+        let is_other = |target: u64| chain.members.iter().all(|member| member.target != target);
+        let reporting = self.nodes.iter().flat_map(|(node, known)| {
+            let of_chain = known.reports.values().filter(|report| report.chain == chain.id);
+            of_chain.map(|report| Member { target: report.target, node: *node, ..Member::default() })
+        });
+        let others = reporting.filter(|other| is_other(other.target));
+        chain.members.iter().copied().chain(others).map(|member| self.fact(now, &member)).collect()
+    }
+
+    fn claims(&self, chain: &Chain) -> Vec<Chain> {
+        let claims = self.nodes.values().filter_map(|node| node.claims.get(&chain.id));
+        claims.filter(|claim| !covers(chain, claim.term, claim.version)).cloned().collect()
     }
 
     fn fact(&self, now: Time, member: &Member) -> TargetFact {
@@ -372,6 +418,9 @@ impl Manager {
             stopped: report.stopped,
             begun_by: report.begun_by,
             at_rest: report.at_rest,
+            heard: node.has_spoken,
+            known_version: report.known_version,
+            known_term: report.known_term,
         }
     }
 }

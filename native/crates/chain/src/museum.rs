@@ -70,6 +70,12 @@ violations! {
     /// P10: a member whose disk was emptied resumes after a total outage, when another process than the one that
     /// found nothing runs there.
     EmptiedResumes = "emptied-resumes",
+    /// P3: a manager with an old state believes it, whatever its targets know.
+    OldStateBelieved = "old-state-believed",
+    /// P3: a manager with an old state adopts what one target knows, while another may know more.
+    AdoptsUnheard = "adopts-unheard",
+    /// P3: a target believes a version of its chain that does not follow the one that it knows.
+    AnyViewBelieved = "any-view-believed",
     /// P10: after a total outage any member may serve, also one that was removed before.
     AnyResumes = "any-resumes",
     /// R1: a target that finished its resync stays up to date when the manager demoted it, and the manager

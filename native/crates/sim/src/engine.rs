@@ -6,7 +6,8 @@ use crate::content::{CELLS, Content, Seen};
 use chain::museum::{Planted, planted};
 use chain::{Applied, Channel, Chunks, Committed, Listed, Replacement, Update};
 use std::collections::BTreeMap;
-use wire::message::UpdateKind;
+use std::rc::Rc;
+use wire::message::{Chain, UpdateKind};
 use wire::{ChunkId, ClientId, Version};
 
 /// The payload handle: the number of the client's operation, or a whole chunk.
@@ -83,6 +84,8 @@ pub struct Engine {
     pub used: bool,
     /// The incarnation that began it empty; 0: it has served since (P10).
     pub begun_by: u64,
+    /// The newest version of its chain that it believed: on the medium before it acts on it (P3).
+    pub known: Rc<Chain>,
     /// Bytes left, the reserve among them.
     pub room: u64,
     /// Bytes that only assigned updates may take (P8).

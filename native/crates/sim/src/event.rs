@@ -5,7 +5,7 @@ use crate::engine::Body;
 use chain::manager::Published;
 use chain::{Acknowledged, Channel, ChunkRange, Listed, Replacement, Update};
 use std::rc::Rc;
-use wire::message::TargetReport;
+use wire::message::{Chain, TargetReport};
 use wire::{ChunkId, Code, Result, Version};
 
 /// Who sends and receives: the manager, storage node, client.
@@ -111,7 +111,11 @@ pub enum Request {
         node: usize,
         incarnation: u64,
         sequence: u64,
+        /// Of the manager at the other end of the connection.
+        life: u64,
         reports: Vec<TargetReport>,
+        /// The chain as its target knows it: said when it registers.
+        known: Rc<Chain>,
     },
     /// Only in traced worlds.
     ClientHeartbeat {
@@ -125,7 +129,10 @@ pub enum Request {
 /// A lease with what is published in the same message (R4); planted, it comes alone.
 #[derive(Clone, Debug)]
 pub struct Grant {
+    pub life: u64,
     pub lease_ms: u64,
+    /// The lease is none for the chain.
+    pub held: bool,
     pub published: Option<Rc<Published>>,
 }
 
@@ -162,6 +169,8 @@ pub enum Message {
     /// On a connection, which ends with the process: one that starts later does not hear of it.
     Push {
         sent: u64,
+        /// Of the manager.
+        life: u64,
         published: Rc<Published>,
     },
 }
@@ -291,6 +300,8 @@ pub enum Fault {
     ManagerStop {
         ms: u64,
     },
+    /// The manager's state is an older one when it is back.
+    SetBack,
     /// It goes on later, and its messages wait.
     ManagerPause {
         ms: u64,

@@ -22,6 +22,7 @@ enum Choice {
     Cut,
     ManagerRestart,
     ManagerPause,
+    SetBack,
     DiskError,
     Fence,
     Order,
@@ -80,6 +81,7 @@ impl World {
                 self.schedule(ms * 1000, Event::Fault(Fault::ManagerStart));
             }
             Fault::ManagerPause { ms } => self.pause_manager(ms),
+            Fault::SetBack => self.set_back(),
             Fault::Fence { client } => self.take_for_dead(client),
             Fault::ManagerStart => self.start_manager(),
             Fault::ExitReport { node, incarnation } => self.report_end(node, incarnation, None),
@@ -182,7 +184,7 @@ impl World {
         }
         let pause = self.random.between(1, 2 * self.knobs.fault_every_ms * 1000);
         self.schedule(pause, Event::Fault(Fault::Next));
-        if let Some(choice) = self.choose() {
+        if let Some(choice) = self.choose().filter(|_| !self.is_quiet()) {
             self.faults += 1;
             self.inject(choice);
         }
@@ -200,6 +202,7 @@ impl World {
             (Choice::Cut, knobs.cut),
             (Choice::ManagerRestart, knobs.manager_restart),
             (Choice::ManagerPause, knobs.manager_pause),
+            (Choice::SetBack, knobs.set_back),
             (Choice::DiskError, knobs.disk_error),
             (Choice::Fence, knobs.fence),
             (Choice::Order, knobs.order),
@@ -258,6 +261,7 @@ impl World {
                 Fault::ManagerStop { ms: self.random.between(1, 1 + longest) }
             }
             Choice::ManagerPause => Fault::ManagerPause { ms: self.random.between(1, MANAGER_PAUSE_MS) },
+            Choice::SetBack => Fault::SetBack,
             Choice::DiskError => Fault::DiskError { node },
             Choice::FlushError => {
                 if self.knobs.blackouts > 0.0 && self.random.chance(self.knobs.blackouts) {

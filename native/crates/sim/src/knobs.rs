@@ -75,6 +75,8 @@ pub struct Knobs {
     pub cut: u32,
     pub manager_restart: u32,
     pub manager_pause: u32,
+    /// Its state is put back from an older copy.
+    pub set_back: u32,
     /// One member is to leave for another, or the last such order is taken back.
     pub order: u32,
     /// The administrator prefers another order of the members.

@@ -20,6 +20,7 @@ mod node_outputs;
 mod profiles;
 mod random;
 mod run;
+mod set_back;
 mod verdict;
 mod wipes;
 mod world;

@@ -13,16 +13,18 @@ use crate::world::{CHAIN, World};
 use chain::Time;
 use chain::manager::{Grant as ManagerGrant, Manager, ManagerConfig, Published};
 use chain::museum::{Planted, planted};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use wire::ChunkId;
-use wire::message::{Chain, ChainOrder, Member, PublicState, TargetReport, Tenure};
+use wire::message::{Chain, ChainHold, ChainOrder, Member, PublicState, TargetReport, Tenure};
 
 pub struct ManagerProcess {
     pub clock: Clock,
     pub config: ManagerConfig,
     /// On its disk.
     pub stored: Rc<Published>,
+    /// What was on it before, oldest first, where it may be put back.
+    pub past: VecDeque<Rc<Published>>,
     /// Only planted: what is on the disk, while newer things were told already.
     pub late: Option<Rc<Published>>,
     pub running: Option<Manager>,
@@ -34,6 +36,14 @@ pub struct ManagerProcess {
     pub fences: Vec<PendingFence>,
     /// The version in which the chain is reordering, and since when this process has known it.
     reordering: Option<(u64, u64)>,
+}
+
+/// What a heartbeat earns.
+#[derive(Clone, Copy, Debug)]
+pub struct Granted {
+    lease_ms: u64,
+    /// And not for the chain.
+    pub held: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,13 +67,14 @@ impl ManagerProcess {
             reordering_pause_ms: knobs.reordering_pause_ms,
         };
         let clock = Clock::new(random);
-        let mut first = Manager::new(Time::ZERO, config, vec![chain]);
+        let mut first = Manager::new(Time::ZERO, config, vec![chain], 0);
         (0..knobs.clients as u32).for_each(|identity| first.register_client(id_of(identity)));
         let stored = Rc::new(first.published().clone());
         ManagerProcess {
             clock,
             config,
             stored,
+            past: VecDeque::new(),
             late: None,
             running: None,
             life: 0,
@@ -82,6 +93,12 @@ impl ManagerProcess {
     pub fn chain(&self) -> &Chain {
         &self.stored.chains[0]
     }
+
+    /// A process that registers has closed its connection to the manager before, so it hears no more of that one.
+    pub fn is_heard(&self, life: u64, node: u32, incarnation: u64) -> bool {
+        let registered = |running: &Manager| running.is_registered(node, incarnation);
+        life == self.life || !self.running.as_ref().is_some_and(registered)
+    }
 }
 
 impl World {
@@ -92,7 +109,7 @@ impl World {
         let now = self.manager.time(self.now);
         let lost = self.manager.late.take();
         let stored = Published::clone(lost.as_ref().unwrap_or(&self.manager.stored));
-        self.manager.running = Some(Manager::resume(now, self.manager.config, stored));
+        self.manager.running = Some(Manager::resume(now, self.manager.config, stored, self.manager.life + 1));
         self.manager.life += 1;
         self.manager.reordering = None;
         let life = self.manager.life;
@@ -157,8 +174,14 @@ impl World {
 
     /// Updates of a chain that is reordering wait: for a bounded time, whatever its members do.
     fn judge_reordering(&mut self) {
+        let held = self.manager.running.as_ref().is_some_and(|one| one.hold(CHAIN) != ChainHold::HoldNone);
         let chain = self.manager.chain();
         let version = chain.version;
+        if held {
+            // Nobody has a lease either.
+            self.manager.reordering = None;
+            return;
+        }
         let before = self.manager.reordering.filter(|(known, _)| *known == version);
         self.manager.reordering = chain.reordering.then(|| before.unwrap_or((version, self.now)));
         let Some((_, since)) = self.manager.reordering else { return };
@@ -177,6 +200,7 @@ impl World {
         if planted(Planted::TellsBeforeStored) {
             self.manager.late.get_or_insert(before.clone());
         }
+        self.keep_copy(&before);
         self.disturb_promotions(&before.chains[0]);
         self.fill_old_head(&before.chains[0]);
         let receivers = (0..self.nodes.len()).map(Address::Node);
@@ -185,7 +209,11 @@ impl World {
             self.send(
                 Address::Manager,
                 to,
-                Message::Push { sent: self.now, published: self.manager.stored.clone() },
+                Message::Push {
+                    sent: self.now,
+                    life: self.manager.life,
+                    published: self.manager.stored.clone(),
+                },
             );
         }
     }
@@ -349,15 +377,16 @@ impl World {
         now: Time,
         node: u32,
         order: (u64, u64),
-        reports: &[TargetReport],
+        (reports, known): (&[TargetReport], &Chain),
         silently: bool,
-    ) -> Option<ManagerGrant> {
+    ) -> Option<Granted> {
         let eager = self.knobs.manager_eager;
         let manager = self.manager.running.as_mut()?;
         let (incarnation, _) = order;
         let registers = !manager.is_registered(node, incarnation);
+        let claims = if known.version == 0 { Vec::new() } else { vec![known.clone()] };
         let said = if silently { Vec::new() } else { reports.to_vec() };
-        if registers && manager.register(now, node, incarnation, said) {
+        if registers && manager.register(now, node, incarnation, (said, claims)) {
             self.manager.stored = Rc::new(manager.published().clone());
             if eager {
                 self.advance_by_facts();
@@ -365,12 +394,16 @@ impl World {
             }
         }
         let manager = self.manager.running.as_mut()?;
-        let grant = manager.heartbeat(now, node, order, reports.to_vec())?;
+        let ManagerGrant { lease_ms } = manager.heartbeat(now, node, order, reports.to_vec())?;
         if eager {
             self.advance_by_facts();
         }
         self.confirm_fences();
-        Some(grant)
+        let hold = self.manager.running.as_ref()?.hold(CHAIN);
+        if hold == ChainHold::HoldFrozen && self.knobs.set_back == 0 {
+            self.violate("the chain is frozen, and the manager's state was never put back".into());
+        }
+        Some(Granted { lease_ms, held: hold != ChainHold::HoldNone })
     }
 
     pub fn manager_message(&mut self, from: Address, message: Message) {
@@ -380,11 +413,12 @@ impl World {
         }
         let Message::Request { call, request } = message else { return };
         let answer = match request {
-            Request::Heartbeat { node, incarnation, sequence, reports } => {
+            Request::Heartbeat { life, .. } if life != self.manager.life => return,
+            Request::Heartbeat { node, incarnation, sequence, reports, known, .. } => {
                 let order = (incarnation, sequence);
                 let silently = self.registers_silently();
-                let grant = self.heartbeat_heard(now, node as u32, order, &reports, silently);
-                self.trace_step(|| heartbeat_step(node, order, &reports, (grant.is_some(), silently)));
+                let grant = self.heartbeat_heard(now, node as u32, order, (&reports, &known), silently);
+                self.trace_step(|| heartbeat_step(node, order, (&reports, &known), (grant, silently)));
                 let Some(grant) = grant else { return };
                 // What is published now, written together with the lease (R4).
                 let stored = self.manager.stored.clone();
@@ -397,11 +431,16 @@ impl World {
                     self.send(
                         Address::Manager,
                         from,
-                        Message::Push { sent: self.now, published: stored.clone() },
+                        Message::Push { sent: self.now, life: self.manager.life, published: stored.clone() },
                     );
                 }
                 let published = (!apart).then_some(stored);
-                Answer::Grant(Grant { lease_ms: grant.lease_ms, published })
+                Answer::Grant(Grant {
+                    life: self.manager.life,
+                    lease_ms: grant.lease_ms,
+                    held: grant.held,
+                    published,
+                })
             }
             Request::ClientHeartbeat { identity, sequence } => {
                 return self.client_heartbeat_heard(now, identity, sequence);

@@ -6,15 +6,17 @@
 use crate::client::id_of;
 use crate::event::{Address, Event, Message, Request};
 use crate::knobs::Knobs;
+use crate::manager::Granted;
 use crate::profiles::Profile;
 use crate::random::Random;
 use crate::run::{Outcome, run_world};
 use crate::world::World;
+use chain::manager::Published;
 use chain::{ClientLeases, Time};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use wire::ClientId;
-use wire::message::TargetReport;
+use wire::message::{Chain, TargetReport};
 
 /// Bounds a trace; a world has some 2,000.
 const STEPS_MAX: usize = 20_000;
@@ -93,12 +95,15 @@ fn named(identity: u32) -> String {
 pub fn heartbeat_step(
     node: usize,
     (incarnation, sequence): (u64, u64),
-    reports: &[TargetReport],
-    (granted, silently): (bool, bool),
+    (reports, known): (&[TargetReport], &Chain),
+    (grant, silently): (Option<Granted>, bool),
 ) -> String {
     let reports = list(reports.iter().map(encoded));
+    let (granted, held) = (grant.is_some(), grant.is_some_and(|grant| grant.held));
+    let rest =
+        format!(r#""known":{},"granted":{granted},"held":{held},"silently":{silently}"#, encoded(known));
     format!(
-        r#""do":"heartbeat","node":{node},"incarnation":{incarnation},"sequence":{sequence},"reports":{reports},"granted":{granted},"silently":{silently}"#
+        r#""do":"heartbeat","node":{node},"incarnation":{incarnation},"sequence":{sequence},"reports":{reports},{rest}"#
     )
 }
 
@@ -106,6 +111,11 @@ pub fn end_step(node: usize, incarnation: u64, last_words: Option<&[TargetReport
     let what = if last_words.is_some() { "give-back" } else { "exit" };
     let reports = list(last_words.unwrap_or_default().iter().map(encoded));
     format!(r#""do":"{what}","node":{node},"incarnation":{incarnation},"reports":{reports}"#)
+}
+
+pub fn set_back_step(older: &Published) -> String {
+    let incarnations = list(older.incarnations.iter().map(|(node, number)| format!("[{node},{number}]")));
+    format!(r#""do":"set-back","incarnations":{incarnations},"state":{}"#, encoded(&older.chains[0]))
 }
 
 pub fn order_step(order: &wire::message::ChainOrder) -> String {
@@ -197,7 +207,8 @@ impl World {
             let live = self.manager.stored.clients.live();
             trace.leases = Some(ClientLeases::new(now, trace.client_lease_ms, live));
         }
-        self.trace_step(|| r#""do":"start""#.into());
+        let term = self.manager.life;
+        self.trace_step(|| format!(r#""do":"start","term":{term}"#));
     }
 
     pub fn trace_suspicion(&mut self) {

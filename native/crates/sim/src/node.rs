@@ -8,8 +8,11 @@ use crate::random::Random;
 use crate::world::{CHAIN, World};
 use chain::manager::Published;
 use chain::museum::{Planted, planted};
-use chain::{ChunkRange, Identity, Input, Recovered, RecoveredUpdate, Replica, ReplyTo, Role, Time, limits};
+use chain::{
+    ChunkRange, Identity, Input, Recovered, RecoveredUpdate, Replica, ReplyTo, Role, Time, covers, limits,
+};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use wire::message::{LocalState, TargetReport};
 use wire::{ChunkId, Code, Error, TargetId, Version};
 
@@ -117,6 +120,8 @@ impl Node {
             stopped: replica.view().stops,
             at_rest: replica.is_at_rest(),
             begun_by: self.engine.begun_by,
+            known_version: self.engine.known.version,
+            known_term: self.engine.known.term,
             ..TargetReport::default()
         }
     }
@@ -248,7 +253,9 @@ impl World {
             node: index,
             incarnation: node.incarnation,
             sequence: node.sequence,
+            life: self.manager.life,
             reports: vec![node.report()],
+            known: node.engine.known.clone(),
         };
         let sent = node.clock.at(self.now);
         self.call(index, Address::Manager, request, Call::Heartbeat { sent });
@@ -297,8 +304,9 @@ impl World {
                     self.call_answered(index, call, answer);
                 }
             }
-            Message::Push { sent, published } => {
-                if sent >= self.nodes[index].started {
+            Message::Push { sent, life, published } => {
+                let heard = self.manager.is_heard(life, index as u32, self.nodes[index].incarnation);
+                if sent >= self.nodes[index].started && heard {
                     self.learn(index, &published, None);
                 }
             }
@@ -309,6 +317,14 @@ impl World {
     fn learn(&mut self, index: usize, published: &Published, lease_until: Option<Time>) {
         self.feed(index, Input::Clients(published.clients.clone()));
         for chain in published.chains.clone() {
+            let engine = &mut self.nodes[index].engine;
+            if !covers(&chain, engine.known.term, engine.known.version) && !planted(Planted::AnyViewBelieved)
+            {
+                continue;
+            }
+            if chain.version != engine.known.version {
+                engine.known = Rc::new(chain.clone());
+            }
             self.feed(index, Input::View { chain, lease_until });
         }
     }
@@ -458,9 +474,12 @@ impl World {
                 Input::SyncFinished { chain_version, result }
             }
             (Call::Heartbeat { sent }, Answer::Grant(grant)) => {
+                if !self.manager.is_heard(grant.life, index as u32, self.nodes[index].incarnation) {
+                    return;
+                }
                 let late = planted(Planted::LeaseFromArrival);
                 let from = if late { self.nodes[index].clock.at(self.now) } else { sent };
-                let lease_until = Some(from.plus_ms(grant.lease_ms));
+                let lease_until = (!grant.held).then(|| from.plus_ms(grant.lease_ms));
                 return match grant.published {
                     Some(published) => self.learn(index, &published, lease_until),
                     None => {

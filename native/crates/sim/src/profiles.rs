@@ -316,6 +316,11 @@ impl Knobs {
         self.think_ms = random.pick(&[5, 20]);
         self.call_timeout_ms = random.pick(&[50, 150, 400]);
         self.slow_one_of(random, &[Kind::Push, Kind::Push, Kind::Heartbeat, Kind::Grant, Kind::SyncDone]);
+        // From a copy, as in `draw`. Whoever is not heard in time counts as gone, whatever it knows.
+        self.set_back = random.clone().pick(&[0, 1, 2]);
+        if self.set_back > 0 && self.slow_kind == Some(Kind::Heartbeat) {
+            self.slow_kind = None;
+        }
     }
 
     /// Few updates of many chunks: what a flush did not write is not written again soon.

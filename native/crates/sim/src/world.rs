@@ -32,6 +32,8 @@ pub struct World {
     pub clients: Vec<Client>,
     pub history: History,
     pub healed: bool,
+    /// Until then nothing fails.
+    pub quiet_until: u64,
     /// The only node that runs, while it must go on alone.
     pub core: Option<usize>,
     /// The first broken rule.
@@ -76,6 +78,7 @@ impl World {
             clients,
             history: History::default(),
             healed: false,
+            quiet_until: 0,
             core: None,
             violation: None,
             undecided: 0,

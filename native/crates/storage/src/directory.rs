@@ -2,6 +2,7 @@
 //! newer release's and a used one. A target goes only by name: first its folder gets another one, so that a
 //! crash leaves it whole or gone; then what lies in it is removed.
 
+use crate::disk::known_chains::KnownChains;
 use crate::records;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -118,6 +119,11 @@ impl Directory {
         }
         targets.sort_by_key(|target| target.target);
         Ok(targets)
+    }
+
+    /// What its targets know of their chains.
+    pub fn known_chains(&self) -> Result<KnownChains> {
+        KnownChains::open(&self.path)
     }
 
     fn folder(&self, target: TargetId) -> PathBuf {

@@ -60,6 +60,8 @@ counters! {
     scrubbed_bytes = "storage_scrubbed_bytes_total",
     /// Messages to other members that got no answer
     peer_errors = "storage_peer_errors_total",
+    /// Versions of chains that were refused: they do not follow what is known here, so the manager has an old state
+    outdated_chains = "storage_outdated_chains_total",
     /// Targets taken offline by an error of their disk
     targets_offline = "storage_targets_offline_total",
     /// Targets given up because their disk did not answer

@@ -45,6 +45,10 @@ impl RoutingState {
         true
     }
 
+    pub fn chain(&self, id: u32) -> Option<&Chain> {
+        self.chains.get(&id)
+    }
+
     pub fn chains(&self) -> Vec<Chain> {
         self.chains.values().cloned().collect()
     }

@@ -153,29 +153,32 @@ impl Drop for StorageServer {
 /// others serve.
 fn open_disks(config: &Config) -> Result<(u64, Vec<Arc<DiskShare>>)> {
     let mut failed = None;
-    let mut working = |disk: usize, result: Result<Directory>| match result {
-        Ok(directory) => Ok(Some((disk, directory))),
-        Err(error) if error.code == Code::Io => {
-            log::error!(target: "storage", disk, error:% = error; "disk.failed");
-            failed = Some(error);
-            Ok(None)
+    let mut failed_only = |disk: usize, error: Error| {
+        if error.code != Code::Io {
+            return Err(error);
         }
-        Err(error) => Err(error),
+        log::error!(target: "storage", disk, error:% = error; "disk.failed");
+        failed = Some(error);
+        Ok(())
     };
     let mut opened = Vec::new();
     for (disk, path) in config.disks.iter().enumerate() {
         let mounted = if config.require_mounted_disks { require_mount_point(path) } else { Ok(()) };
         let directory = mounted.and_then(|()| Directory::open(path, &config.cluster, config.node));
-        opened.extend(working(disk, directory)?);
+        match directory {
+            Ok(directory) => opened.push((disk, directory)),
+            Err(error) => failed_only(disk, error)?,
+        }
     }
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_millis());
     let last = opened.iter().map(|(_, directory)| directory.last_incarnation()).max().unwrap_or(0);
     let incarnation = (last + 1).max(u64::try_from(clock).unwrap_or(u64::MAX / 2));
     let mut disks = Vec::new();
     for (disk, mut directory) in opened {
-        let stored = directory.store_incarnation(incarnation).map(|()| directory);
-        let stored = working(disk, stored)?;
-        disks.extend(stored.map(|(disk, directory)| Arc::new(DiskShare::new(disk, directory, config))));
+        match directory.store_incarnation(incarnation).and_then(|()| directory.known_chains()) {
+            Ok(known) => disks.push(Arc::new(DiskShare::new(disk, directory, known, config))),
+            Err(error) => failed_only(disk, error)?,
+        }
     }
     match (disks.is_empty(), failed) {
         (true, Some(error)) => Err(error),

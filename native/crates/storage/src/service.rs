@@ -46,12 +46,14 @@ impl Service {
                     Err(error) => {
                         log::error!(target: "storage", chain, target, error:% = error; "target.unopened");
                         let state = LocalState::LocalOffline as i32;
-                        let disk_error = true;
+                        let known = disk.known.get(chain);
                         unopened.push(TargetReport {
                             target,
                             chain,
                             state,
-                            disk_error,
+                            disk_error: true,
+                            known_version: known.as_ref().map_or(0, |known| known.version),
+                            known_term: known.as_ref().map_or(0, |known| known.term),
                             ..Default::default()
                         });
                     }
@@ -83,9 +85,19 @@ impl Service {
         self.unopened.iter().cloned().chain(opened.iter().map(|target| target.report())).collect()
     }
 
+    /// Of each target here, its chain as it knows it: what a manager needs whose state is older (P3).
+    pub fn known_chains(&self) -> Vec<Chain> {
+        let unopened = self.unopened.iter().filter_map(|report| {
+            let known = self.disks.iter().find_map(|disk| disk.known.get(report.chain))?;
+            Some(Chain::clone(&known))
+        });
+        let opened = self.targets().into_iter().map(|target| target.known_chain());
+        opened.filter(|known| known.version != 0).chain(unopened).collect()
+    }
+
     /// A push, or the routing of a heartbeat's answer, whose lease counts only if the routing could be
-    /// applied (R4). Each disk's own thread brings it to the targets there.
-    pub fn apply(&self, routing: Option<Routing>, lease_until: Option<Time>) {
+    /// applied (R4), and not for `held_chains`. Each disk's own thread brings it to the targets there.
+    pub fn apply(&self, routing: Option<Routing>, lease_until: Option<Time>, held_chains: &[u32]) {
         let (held, chains, clients) = {
             let mut state = self.shared.routing.lock();
             let held = routing.is_none_or(|routing| state.apply(routing));
@@ -93,13 +105,14 @@ impl Service {
         };
         let mut links = BTreeSet::new();
         for chain in chains {
+            let lease_until = lease_until.filter(|_| held && !held_chains.contains(&chain.id));
             // Only what the manager says together with a lease is surely not yesterday's.
-            if held && lease_until.is_some() {
+            if lease_until.is_some() {
                 self.post_removal(&chain);
             }
             let Some((disk, target)) = self.place(&chain) else { continue };
             links.extend(target::links(&View::new(chain.clone(), target, self.shared.incarnation), target));
-            disk.inbox.post(chain, lease_until.filter(|_| held), &clients);
+            disk.inbox.post(chain, lease_until, &clients);
         }
         self.connect_peers(links);
     }
@@ -156,9 +169,13 @@ impl Service {
     }
 
     /// The stored chain goes on without the target that is here (P3: what a routing says is on the medium):
-    /// its data go.
+    /// its data go. But not on the word of a manager whose state is older than what the target knows.
     pub fn drop_removed(&self, disk: &DiskShare, chain: &Chain) {
         let Some(target) = self.targets.read().get(&chain.id).cloned() else { return };
+        let is_newer = disk.known.get(chain.id).is_none_or(|known| known.version < chain.version);
+        if !is_newer || !disk.known.believes(chain) {
+            return;
+        }
         if chain.members.iter().any(|member| member.target == target.id.0) {
             return;
         }
@@ -172,6 +189,7 @@ impl Service {
             }
         };
         self.targets.write().remove(&chain.id);
+        disk.known.forget(chain.id);
         target.leave();
         log::info!(target: "storage", chain = chain.id, target = target.id.0; "target.removed");
         disk.flushers.push(move || {
@@ -188,6 +206,10 @@ impl Service {
     fn create(&self, target: TargetId, chain: u32, disk: &Arc<DiskShare>) -> Result<Arc<Target>> {
         let record = {
             let directory = disk.directory.lock();
+            if directory.record_file(target).exists() {
+                let detail = format!("target {target} is there already, and of another chain than {chain}");
+                return Err(Error::new(Code::OutdatedState, detail));
+            }
             directory.create_folder(target)?;
             // A folder without a record is begun anew.
             TargetRecord::create(&directory, target, chain, (&self.shared.boot_id, self.shared.incarnation))?

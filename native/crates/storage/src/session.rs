@@ -168,23 +168,36 @@ impl Session {
     }
 
     fn talk_to(self: &Arc<Self>, manager: &str, sequence: &mut u64) -> Result<()> {
-        let handler = Arc::new(Pushes { service: self.service.clone(), bell: self.bell.clone() });
-        let connection = self.transport.connect(manager, ANSWER_TIMEOUT, handler)?;
+        let (service, bell) = (self.service.clone(), self.bell.clone());
+        let pushes = Arc::new(Pushes { service, bell, ended: Mutex::new(false) });
+        let connection = self.transport.connect(manager, ANSWER_TIMEOUT, pushes.clone())?;
+        let told = self.talk_over(&connection, manager, sequence);
+        pushes.end();
+        told
+    }
+
+    fn talk_over(
+        self: &Arc<Self>,
+        connection: &Arc<dyn Connection>,
+        manager: &str,
+        sequence: &mut u64,
+    ) -> Result<()> {
         if self.bell.is_stopped() {
             return Ok(());
         }
         *self.connection.lock() = Some(connection.clone());
-        let (registered, _) = call_wait(&*connection, self.registration(), Vec::new(), ANSWER_TIMEOUT)?;
+        let (registered, _) = call_wait(&**connection, self.registration(), Vec::new(), ANSWER_TIMEOUT)?;
         feature_level::require(registered.feature_level)?;
         log::info!(target: "storage", manager = manager; "manager.registered");
-        self.service.apply(registered.routing, None);
+        self.service.apply(registered.routing, None, &[]);
         let period = Duration::from_millis(u64::from(registered.heartbeat_ms.clamp(50, 10_000)));
         let mut suspected_at = Instant::now() - SUSPECT_PAUSE;
         loop {
             let due = Instant::now() + period;
             *sequence += 1;
-            self.heartbeat(&*connection, *sequence)?;
-            if suspected_at.elapsed() >= SUSPECT_PAUSE && self.report_suspects(&*connection) {
+            let all_granted = self.heartbeat(&**connection, *sequence)?;
+            let due = if all_granted { due } else { due.min(Instant::now() + RETRY_PAUSE) };
+            if suspected_at.elapsed() >= SUSPECT_PAUSE && self.report_suspects(&**connection) {
                 suspected_at = Instant::now();
             }
             if !self.bell.wait(due) {
@@ -194,7 +207,10 @@ impl Session {
     }
 
     fn registration(&self) -> RegisterRequest {
+        let routing_version = self.service.shared.routing.lock().held_version();
         RegisterRequest {
+            routing_version,
+            chains: self.service.known_chains(),
             header: None,
             kind: NodeKind::NodeStorage as i32,
             node: self.service.node,
@@ -211,23 +227,24 @@ impl Session {
     }
 
     /// The lease counts from before the heartbeat is sent (P2), and only together with the routing of its
-    /// answer (R4).
-    fn heartbeat(&self, connection: &dyn Connection, sequence: u64) -> Result<()> {
+    /// answer (R4). False: not for all chains.
+    fn heartbeat(&self, connection: &dyn Connection, sequence: u64) -> Result<bool> {
+        let routing_version = self.service.shared.routing.lock().held_version();
         let request = HeartbeatRequest {
             header: None,
             kind: NodeKind::NodeStorage as i32,
             node: self.service.node,
             incarnation: self.service.shared.incarnation,
             sequence,
-            routing_version: self.service.shared.routing.lock().held_version(),
+            routing_version,
             targets: self.service.reports(),
         };
         let sent = clock::now();
         let (reply, _) = call_wait(connection, request, Vec::new(), ANSWER_TIMEOUT)?;
         add(&self.service.shared.metrics.heartbeats, 1);
         let lease_until = (reply.lease_ms > 0).then(|| sent.plus_ms(u64::from(reply.lease_ms)));
-        self.service.apply(reply.routing, lease_until);
-        Ok(())
+        self.service.apply(reply.routing, lease_until, &reply.held_chains);
+        Ok(reply.held_chains.is_empty())
     }
 
     fn report_suspects(&self, connection: &dyn Connection) -> bool {
@@ -245,6 +262,14 @@ impl Session {
 struct Pushes {
     service: Arc<Service>,
     bell: Arc<Bell>,
+    ended: Mutex<bool>,
+}
+
+impl Pushes {
+    /// What is still on its way counts no more: another manager may have heard already what is known here (P3).
+    fn end(&self) {
+        *self.ended.lock() = true;
+    }
 }
 
 impl Handler for Pushes {
@@ -254,7 +279,11 @@ impl Handler for Pushes {
         }
         match incoming.decode::<RoutingPush>() {
             Ok(push) => {
-                self.service.apply(push.routing, None);
+                let ended = self.ended.lock();
+                if *ended {
+                    return;
+                }
+                self.service.apply(push.routing, None, &[]);
                 // The manager moves on when it hears that the new version was seen (R3).
                 self.bell.kick();
             }

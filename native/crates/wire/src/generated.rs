@@ -297,6 +297,18 @@ pub struct Member {
     #[prost(enumeration = "Tenure", tag = "6")]
     pub tenure: i32,
 }
+/// Up to which version a chain follows what the manager process of this term made of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChainTerm {
+    /// drawn by each process; 0: of any, before terms were kept or remembered
+    #[prost(fixed64, tag = "1")]
+    pub term: u64,
+    #[prost(uint64, tag = "2")]
+    pub last_version: u64,
+    /// what it made later was never served under
+    #[prost(bool, tag = "3")]
+    pub over: bool,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Chain {
     #[prost(uint32, tag = "1")]
@@ -321,6 +333,12 @@ pub struct Chain {
     /// nothing came to rest in time: the members keep their order for a while
     #[prost(bool, tag = "8")]
     pub order_given_up: bool,
+    /// of the manager process that made this version
+    #[prost(fixed64, tag = "9")]
+    pub term: u64,
+    /// of other processes: a manager with an old state cannot know of later ones (P3)
+    #[prost(message, repeated, tag = "10")]
+    pub follows: ::prost::alloc::vec::Vec<ChainTerm>,
 }
 /// A table only ever gains chains, at its end: a version that a layout names keeps its chains and its length for ever.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -426,6 +444,12 @@ pub struct TargetReport {
     /// incarnation of the process that began it empty; 0: it has served since (P10)
     #[prost(uint64, tag = "23")]
     pub begun_by: u64,
+    /// newest of its chain that it believed, as stored on its disk; 0: none
+    #[prost(uint64, tag = "24")]
+    pub known_version: u64,
+    /// of that version
+    #[prost(fixed64, tag = "25")]
+    pub known_term: u64,
     /// somebody should make room
     #[prost(bool, tag = "12")]
     pub low_space: bool,
@@ -489,6 +513,12 @@ pub struct RegisterRequest {
     /// a client: its id was registered before, so that it is live or was fenced (P4)
     #[prost(bool, tag = "11")]
     pub again: bool,
+    /// what the sender holds, of whichever manager
+    #[prost(uint64, tag = "12")]
+    pub routing_version: u64,
+    /// storage: of each target, the newest that it believed
+    #[prost(message, repeated, tag = "13")]
+    pub chains: ::prost::alloc::vec::Vec<Chain>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RegisterReply {
@@ -536,6 +566,9 @@ pub struct HeartbeatReply {
     /// absent: the receiver's version is current
     #[prost(message, optional, tag = "4")]
     pub routing: ::core::option::Option<Routing>,
+    /// of the receiver's: the lease is none for these
+    #[prost(uint32, repeated, tag = "5")]
+    pub held_chains: ::prost::alloc::vec::Vec<u32>,
 }
 /// One way, manager to every registered connection, as soon as the routing changed.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -647,6 +680,15 @@ pub struct TargetFact {
     /// as reported under `chain_version`
     #[prost(bool, tag = "13")]
     pub at_rest: bool,
+    /// a process of its node has spoken of its targets to this manager
+    #[prost(bool, tag = "14")]
+    pub heard: bool,
+    /// as reported
+    #[prost(uint64, tag = "15")]
+    pub known_version: u64,
+    /// as reported
+    #[prost(fixed64, tag = "16")]
+    pub known_term: u64,
 }
 /// What the administrator wants of one chain. Given again it changes nothing.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -663,11 +705,15 @@ pub struct ChainOrder {
     /// another preferred order: names every member once; empty: as it is
     #[prost(uint64, repeated, tag = "4")]
     pub preferred: ::prost::alloc::vec::Vec<u64>,
+    /// of a chain that is frozen: the newest that targets know counts, whoever is missing
+    #[prost(bool, tag = "5")]
+    pub adopt: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NextChainRequest {
     #[prost(message, optional, tag = "1")]
     pub chain: ::core::option::Option<Chain>,
+    /// of its members, and of whoever else has a target of it
     #[prost(message, repeated, tag = "2")]
     pub facts: ::prost::alloc::vec::Vec<TargetFact>,
     /// how long no member has been serving; 0 = some is
@@ -688,6 +734,12 @@ pub struct NextChainRequest {
     /// after it gave up: until it tries again
     #[prost(uint64, tag = "8")]
     pub reordering_pause_ms: u64,
+    /// of this manager process
+    #[prost(fixed64, tag = "9")]
+    pub term: u64,
+    /// this chain, as those who registered know it
+    #[prost(message, repeated, tag = "10")]
+    pub claims: ::prost::alloc::vec::Vec<Chain>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NextChainReply {
@@ -695,9 +747,11 @@ pub struct NextChainReply {
     pub chain: ::core::option::Option<Chain>,
     #[prost(bool, tag = "2")]
     pub changed: bool,
-    /// for the log: which transitions
+    /// for the log: which transitions, or why it is held
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
+    #[prost(enumeration = "ChainHold", tag = "4")]
+    pub hold: i32,
 }
 /// Stored records of the manager's state.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -941,6 +995,38 @@ impl Tenure {
         }
     }
 }
+/// Why a chain does not change, and nobody gets a lease for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ChainHold {
+    HoldNone = 0,
+    /// a member that may know a newer version has not spoken to this manager
+    HoldUnheard = 1,
+    /// a target knows a version that this manager's state does not: the state is old
+    HoldFrozen = 2,
+}
+impl ChainHold {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::HoldNone => "HOLD_NONE",
+            Self::HoldUnheard => "HOLD_UNHEARD",
+            Self::HoldFrozen => "HOLD_FROZEN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HOLD_NONE" => Some(Self::HoldNone),
+            "HOLD_UNHEARD" => Some(Self::HoldUnheard),
+            "HOLD_FROZEN" => Some(Self::HoldFrozen),
+            _ => None,
+        }
+    }
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ChangeKind {
@@ -990,6 +1076,8 @@ pub enum ChangeAction {
     ActionAbort = 4,
     /// as many chains as the nodes and disks are worth now
     ActionGrow = 5,
+    /// frozen chains become what their targets know; no place
+    ActionAdopt = 6,
 }
 impl ChangeAction {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1004,6 +1092,7 @@ impl ChangeAction {
             Self::ActionRemove => "ACTION_REMOVE",
             Self::ActionAbort => "ACTION_ABORT",
             Self::ActionGrow => "ACTION_GROW",
+            Self::ActionAdopt => "ACTION_ADOPT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1015,6 +1104,7 @@ impl ChangeAction {
             "ACTION_REMOVE" => Some(Self::ActionRemove),
             "ACTION_ABORT" => Some(Self::ActionAbort),
             "ACTION_GROW" => Some(Self::ActionGrow),
+            "ACTION_ADOPT" => Some(Self::ActionAdopt),
             _ => None,
         }
     }
@@ -1444,6 +1534,14 @@ pub struct StorageTargetRecord {
     /// incarnation of the process that began it empty; 0: it has served since (P10)
     #[prost(uint64, tag = "8")]
     pub begun_by: u64,
+}
+/// The newest version of each chain of a directory's targets that they believed: on the medium before they act on it (P3).
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StorageChainsRecord {
+    #[prost(uint32, tag = "1")]
+    pub record_version: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub chains: ::prost::alloc::vec::Vec<Chain>,
 }
 /// How far the pass came, so that the next process goes on there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -86,6 +86,8 @@ pub enum Code {
     NotOwner = 71,
     /// this manager is not the primary
     NotPrimary = 72,
+    /// the manager's state is older than what storage servers know; start every server, then see: catena chains
+    OutdatedState = 73,
     /// the peer sent bytes that are no frame of this protocol
     BadFrame = 90,
     /// a message could not be decoded
@@ -159,6 +161,7 @@ pub const TABLE: &[(Code, &str, &str, bool, &str)] = &[
     (Code::SessionUnknown, "SESSION_UNKNOWN", "EIO", true, "the service does not know this client session; say hello first"),
     (Code::NotOwner, "NOT_OWNER", "EIO", true, "another metadata service owns this partition now"),
     (Code::NotPrimary, "NOT_PRIMARY", "EIO", true, "this manager is not the primary"),
+    (Code::OutdatedState, "OUTDATED_STATE", "EIO", false, "the manager's state is older than what storage servers know; start every server, then see: catena chains"),
     (Code::BadFrame, "BAD_FRAME", "EPROTO", false, "the peer sent bytes that are no frame of this protocol"),
     (Code::BadMessage, "BAD_MESSAGE", "EPROTO", false, "a message could not be decoded"),
     (Code::UnknownKind, "UNKNOWN_KIND", "EPROTO", false, "the server does not know this kind of request"),

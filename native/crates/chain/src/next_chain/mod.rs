@@ -2,9 +2,13 @@
 //! the chain's next version. It must never take a member out that may still answer reads (P1), and never let
 //! one serve that may miss an acknowledged update (R3, R5, P10).
 
+mod lineage;
 mod membership;
 #[cfg(test)]
 mod membership_tests;
+mod old_state;
+#[cfg(test)]
+mod old_state_tests;
 #[cfg(test)]
 mod outage_tests;
 mod preferred_order;
@@ -17,8 +21,11 @@ mod tests;
 
 use crate::museum::{Planted, planted};
 use wire::message::{
-    Chain, LocalState, Member, NextChainReply, NextChainRequest, PublicState, TargetFact, Tenure,
+    Chain, ChainHold, LocalState, Member, NextChainReply, NextChainRequest, PublicState, TargetFact, Tenure,
 };
+
+pub use lineage::covers;
+use old_state::Outlook;
 
 /// The next version of a chain, or the same one with `changed: false`.
 ///
@@ -48,6 +55,11 @@ use wire::message::{
 ///   it to stop.
 /// - `at_rest`: from the same report: under `chain_version` the target is the last member of a chain that is
 ///   reordering, and knows that nothing pends at any member.
+/// - `heard`: a process of `node` has spoken of its targets to *this* manager, if only to say that it has none: what
+///   they know since, they know of this manager.
+/// - `known_version`, `known_term`: from the last report of whichever process. Beyond the members there is a fact
+///   of each other target that is reported with this chain, and `claims` are this chain as processes registered it.
+/// - `term`: random, of this manager process. Nobody else makes a version under it.
 /// - `version_ms`: since when this manager has known this version of the chain, on its clock.
 /// - `outage_ms`: since when no member has been serving, on this manager's clock (0 while one serves); for a
 ///   chain that never served, since
@@ -58,12 +70,28 @@ use wire::message::{
 /// A new chain is stored as version 1, every member `PUBLIC_OFFLINE`, `last` empty. The first call that finds
 /// all members fresh makes them serve.
 ///
+/// A manager whose state is older than what targets know, or may be, decides nothing: `old_state`. `hold` says so, and
+/// then no lease counts for this chain.
+///
 /// An `order` of the administrator changes who is a member (`membership`) or which order is preferred. A chain
 /// of which every member serves comes back into its preferred order: `preferred_order`. It waits there for no
 /// longer than `reordering_max_ms`, and tries again `reordering_pause_ms` after it gave up: a chain that is
 /// `reordering`, or whose `order_given_up`, may change although no fact does.
 pub fn next_chain(request: &NextChainRequest) -> NextChainReply {
     let chain = request.chain.clone().unwrap_or_default();
+    let reply = |chain: Chain, reason: String| NextChainReply {
+        chain: Some(chain),
+        changed: true,
+        reason,
+        hold: ChainHold::HoldNone as i32,
+    };
+    match old_state::outlook(request, &chain) {
+        Outlook::Newest => {}
+        Outlook::Adopted(next, reason) => return reply(next, reason),
+        Outlook::Held(hold, reason) => {
+            return NextChainReply { chain: Some(chain), changed: false, reason, hold: hold as i32 };
+        }
+    }
     let mut transition = Transition::new(request, &chain);
     if let Some(order) = &request.order {
         transition.take_order(order);
@@ -76,13 +104,10 @@ pub fn next_chain(request: &NextChainRequest) -> NextChainReply {
         && next.order_given_up == chain.order_given_up
         && next.preferred == chain.preferred;
     if same {
-        return NextChainReply { chain: Some(chain), changed: false, reason: String::new() };
+        return NextChainReply { chain: Some(chain), ..NextChainReply::default() };
     }
-    NextChainReply {
-        chain: Some(Chain { version: chain.version + 1, ..next }),
-        changed: true,
-        reason: reasons.join(", "),
-    }
+    let follows = lineage::follows(request.term, &[&chain]);
+    reply(Chain { version: chain.version + 1, term: request.term, follows, ..next }, reasons.join(", "))
 }
 
 struct Observed {

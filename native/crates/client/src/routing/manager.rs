@@ -274,6 +274,7 @@ impl Shared {
             pid: std::process::id(),
             incarnation: process_start(),
             again,
+            routing_version: self.routing.current().version,
             ..Default::default()
         };
         let (reply, _) = self.fenced(me, call_wait(connection, request, Vec::new(), CALL_TIMEOUT))?;

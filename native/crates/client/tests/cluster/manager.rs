@@ -126,7 +126,7 @@ impl TestManager {
             reordering_pause_ms: 3000,
         };
         let state = Arc::new(Mutex::new(State {
-            manager: Manager::new(now(), config, new_chains(chains)),
+            manager: Manager::new(now(), config, new_chains(chains), 1),
             nodes: BTreeMap::new(),
             version: 1,
             connections: Vec::new(),

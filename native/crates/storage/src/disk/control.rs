@@ -4,6 +4,7 @@
 
 use super::DiskShare;
 use super::progress::WATCH_PAUSE;
+use crate::metrics::add;
 use crate::service::Service;
 use crate::session::Bell;
 use crate::target::{Standing, Target};
@@ -116,7 +117,10 @@ impl Controls {
         };
         for disk in service.disks() {
             let (service, bell, own) = (service.clone(), bell.clone(), disk.clone());
-            let run = move || Control { service, bell, disk: own, standings: Vec::new() }.run(flush_interval);
+            let run = move || {
+                let (standings, refused) = (Vec::new(), BTreeMap::new());
+                Control { service, bell, disk: own, standings, refused }.run(flush_interval);
+            };
             spawn("disk-control", Some(disk), Box::new(run));
         }
         let stopped: Arc<(Mutex<bool>, Condvar)> = Arc::default();
@@ -160,6 +164,8 @@ struct Control {
     bell: Arc<Bell>,
     disk: Arc<DiskShare>,
     standings: Vec<Standing>,
+    /// By chain, the version and term that was refused last: said once.
+    refused: BTreeMap<u32, (u64, u64)>,
 }
 
 impl Control {
@@ -192,15 +198,38 @@ impl Control {
         self.service.targets().into_iter().filter(|target| target.disk_index() == self.disk.index).collect()
     }
 
-    fn bring(&self, news: News) {
+    fn bring(&mut self, news: News) {
         news.left.values().for_each(|chain| self.service.drop_removed(&self.disk, chain));
-        for (chain, lease_until) in news.chains.into_values() {
+        let mut believed: Vec<(Chain, Option<Time>)> = news.chains.into_values().collect();
+        believed.retain(|(chain, _)| self.believes(chain));
+        let learned = {
+            let _running = self.disk.operations.begin();
+            self.disk.known.learn(believed.iter().map(|(chain, _)| chain))
+        };
+        if let Err(error) = learned {
+            // What is offline may act on nothing, and is told, so that it can come back.
+            self.targets().iter().for_each(|target| target.fail_unless_offline(&error));
+        }
+        for (chain, lease_until) in believed {
             if let Some(target) = self.service.own(&self.disk, &chain) {
                 // Before the view: who knows the chain's version knows every fence before it (P4).
                 target.feed(Input::Clients(news.clients.clone()));
                 target.on_view(chain, lease_until);
             }
         }
+    }
+
+    /// What does not follow the known version comes of a manager with an old state, which hears so in the reports, or
+    /// was overtaken by a newer one.
+    fn believes(&mut self, told: &Chain) -> bool {
+        let believed = self.disk.known.believes(told);
+        let refused = (told.version, told.term);
+        if !believed && self.refused.insert(told.id, refused) != Some(refused) {
+            let known = self.disk.known.get(told.id).map_or(0, |known| known.version);
+            log::warn!(target: "storage", chain = told.id, version = told.version, known; "chain.refused");
+            add(&self.service.shared.metrics.outdated_chains, 1);
+        }
+        believed
     }
 
     fn report_changes(&mut self) {

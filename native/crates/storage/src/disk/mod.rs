@@ -2,6 +2,7 @@
 //! work. A disk that hangs stops these, and nothing of another disk.
 
 pub mod control;
+pub mod known_chains;
 pub mod pace;
 mod probe;
 pub mod progress;
@@ -14,6 +15,7 @@ use crate::directory::Directory;
 use crate::lanes::Lanes;
 use crate::workers::Workers;
 use control::Inbox;
+use known_chains::KnownChains;
 use pace::Pace;
 use parking_lot::Mutex;
 use progress::Progress;
@@ -37,6 +39,7 @@ pub struct DiskShare {
     pub index: usize,
     pub path: PathBuf,
     pub directory: Mutex<Directory>,
+    pub known: KnownChains,
     /// Stores, in order per chunk.
     pub lanes: Lanes,
     pub readers: Workers,
@@ -63,12 +66,13 @@ pub struct DiskShare {
 }
 
 impl DiskShare {
-    pub fn new(index: usize, directory: Directory, config: &Config) -> DiskShare {
+    pub fn new(index: usize, directory: Directory, known: KnownChains, config: &Config) -> DiskShare {
         let traffic: Arc<AtomicU64> = Arc::default();
         DiskShare {
             index,
             path: config.disks[index].clone(),
             directory: Mutex::new(directory),
+            known,
             lanes: Lanes::start("chunk-store", config.store_threads),
             readers: Workers::start("chunk-read", config.read_threads),
             resyncs: Workers::start("chunk-resync", RESYNC_THREADS),

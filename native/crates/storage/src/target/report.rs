@@ -5,7 +5,7 @@ use super::store::Space;
 use super::{Replica, Target};
 use bytes::Bytes;
 use std::sync::Arc;
-use wire::message::{LocalState, TargetReport, TargetSpace};
+use wire::message::{Chain, LocalState, TargetReport, TargetSpace};
 
 /// Below these shares of free space, in percent: a disk takes no new targets and files (placement alone looks
 /// at it, P8) ...
@@ -100,6 +100,7 @@ impl Target {
 
     pub fn report(&self) -> TargetReport {
         let known = self.known();
+        let known_chain = self.known_chain();
         let hung = self.is_hung();
         let Standing { state, chain_version, fences_held, at_rest } = known.standing(hung);
         let failed = self.store.failure().is_some() || hung;
@@ -124,7 +125,19 @@ impl Target {
             stopped: known.stops && !hung,
             begun_by: self.marks.begun_by(),
             at_rest,
+            known_version: known_chain.version,
+            known_term: known_chain.term,
         }
+    }
+
+    /// The newest version of its chain that it believes or, since it was told, will believe in a moment: what a
+    /// manager hears must not be older than what the target acts on later (P3).
+    pub fn known_chain(&self) -> Chain {
+        let known = &self.disk.known;
+        let routing = self.shared.routing.lock();
+        let told = routing.chain(self.chain).filter(|told| known.believes(told));
+        let told = told.filter(|told| told.members.iter().any(|member| member.target == self.id.0));
+        told.cloned().or_else(|| known.get(self.chain).map(|known| Chain::clone(&known))).unwrap_or_default()
     }
 
     pub fn space(&self) -> TargetSpace {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wire::message::{ChainOrder, Member, PublicState};
 
 /// The target on this node takes the place of that one, in every chain.
-fn replace(cluster: &Cluster, leaves: u32, joins: u32, number: u32) {
+pub fn replace(cluster: &Cluster, leaves: u32, joins: u32, number: u32) {
     for chain in 1..=CHAINS {
         let member = cluster.manager.chain(chain).members.into_iter().find(|member| member.node == leaves);
         let target = u64::from(number * 1000 + chain * 10 + joins);
@@ -16,7 +16,7 @@ fn replace(cluster: &Cluster, leaves: u32, joins: u32, number: u32) {
     }
 }
 
-fn is_whole(cluster: &Cluster, nodes: [u32; 3]) -> bool {
+pub fn is_whole(cluster: &Cluster, nodes: [u32; 3]) -> bool {
     cluster.manager.chains().iter().all(|chain| {
         let mut found: Vec<u32> = chain.members.iter().map(|member| member.node).collect();
         found.sort_unstable();
@@ -25,7 +25,7 @@ fn is_whole(cluster: &Cluster, nodes: [u32; 3]) -> bool {
     })
 }
 
-fn folders(cluster: &Cluster, node: u32) -> Vec<String> {
+pub fn folders(cluster: &Cluster, node: u32) -> Vec<String> {
     let entries = std::fs::read_dir(cluster.disk(node)).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.starts_with("target-") || name.starts_with("removed-")).collect()

@@ -185,7 +185,8 @@ impl TestClient {
         }
     }
 
-    fn try_read_from(
+    /// Once.
+    pub fn try_read_from(
         &self,
         member: usize,
         chain: u32,

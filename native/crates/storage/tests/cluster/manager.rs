@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use transport::{Connection, Handler, Incoming, Listener, Transport};
 use wire::message::{
-    Chain, ChainOrder, GiveBackReply, GiveBackRequest, HeartbeatReply, HeartbeatRequest, Member, MessageKind,
-    Node, NodeKind, PublicState, RegisterReply, RegisterRequest, Routing, RoutingPush, SuspectReply,
+    Chain, ChainHold, ChainOrder, GiveBackReply, GiveBackRequest, HeartbeatReply, HeartbeatRequest, Member,
+    MessageKind, Node, NodeKind, PublicState, RegisterReply, RegisterRequest, Routing, RoutingPush,
+    SuspectReply,
 };
+use wire::{Code, Error};
 
 pub const LEASE_MS: u64 = 1000;
 const HEARTBEAT_MS: u64 = 100;
@@ -22,8 +24,22 @@ pub fn now() -> Time {
     Time(time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000)
 }
 
+/// `term`: of its process.
+fn manager_of(chains: Vec<Chain>, outage_grace_ms: u64, term: u64) -> Manager {
+    let config = ManagerConfig {
+        lease_ms: LEASE_MS,
+        heartbeat_ms: HEARTBEAT_MS,
+        outage_grace_ms,
+        reordering_max_ms: 3000,
+        reordering_pause_ms: 3000,
+    };
+    Manager::new(now(), config, chains, term)
+}
+
 struct State {
     manager: Manager,
+    outage_grace_ms: u64,
+    term: u64,
     nodes: BTreeMap<u32, Node>,
     version: u64,
     connections: Vec<Arc<dyn Connection>>,
@@ -81,15 +97,10 @@ struct Answers(Arc<Mutex<State>>);
 
 impl TestManager {
     pub fn start(transport: &dyn Transport, chains: Vec<Chain>, outage_grace_ms: u64) -> TestManager {
-        let config = ManagerConfig {
-            lease_ms: LEASE_MS,
-            heartbeat_ms: HEARTBEAT_MS,
-            outage_grace_ms,
-            reordering_max_ms: 3000,
-            reordering_pause_ms: 3000,
-        };
         let state = Arc::new(Mutex::new(State {
-            manager: Manager::new(now(), config, chains),
+            manager: manager_of(chains, outage_grace_ms, 1),
+            outage_grace_ms,
+            term: 1,
             nodes: BTreeMap::new(),
             version: 1,
             connections: Vec::new(),
@@ -170,6 +181,21 @@ impl TestManager {
         self.state.lock().heard
     }
 
+    /// A new process with this state; whoever spoke to the one before registers anew.
+    pub fn restore(&self, chains: Vec<Chain>) {
+        let mut state = self.state.lock();
+        state.term += 1;
+        state.manager = manager_of(chains, state.outage_grace_ms, state.term);
+        state.version = 1;
+        state.nodes.clear();
+        state.connections.drain(..).for_each(|connection| connection.close());
+    }
+
+    pub fn holds(&self) -> Vec<ChainHold> {
+        let state = self.state.lock();
+        state.manager.chains().iter().map(|chain| state.manager.hold(chain.id)).collect()
+    }
+
     pub fn freeze(&self, frozen: bool) {
         self.state.lock().frozen = frozen;
     }
@@ -210,8 +236,12 @@ impl Handler for Answers {
                     pid: request.pid,
                     ..Default::default()
                 };
+                let (number, incarnation) = (node.id, node.incarnation);
                 state.nodes.insert(node.id, node);
-                state.version += 1;
+                let said = (request.targets, request.chains);
+                state.manager.register(now(), number, incarnation, said);
+                // Above what anybody was told by a manager before.
+                state.version = state.version.max(request.routing_version) + 1;
                 state.connections.push(incoming.connection());
                 let reply = RegisterReply {
                     feature_level: state.feature_level,
@@ -235,12 +265,21 @@ impl Handler for Answers {
                     let known = state.fences.entry(report.target).or_default();
                     *known = (report.chain_version, report.fences_held, known.2 + 1);
                 }
+                if !state.manager.is_registered(request.node, request.incarnation) {
+                    return replier.fail(&Error::new(Code::SessionUnknown, "register first"));
+                }
                 let order = (request.incarnation, request.sequence);
                 let grant = state.manager.heartbeat(now(), request.node, order, request.targets);
                 state.advance();
                 let lease_ms = grant.map_or(0, |grant| grant.lease_ms as u32);
                 let routing = (request.routing_version != state.version).then(|| state.routing());
-                replier.send(HeartbeatReply { lease_ms, routing, ..Default::default() }, Vec::new());
+                let held = state.manager.chains().iter().map(|chain| chain.id);
+                let held = held.filter(|id| state.manager.hold(*id) != ChainHold::HoldNone);
+                let held_chains = held.collect();
+                replier.send(
+                    HeartbeatReply { lease_ms, routing, held_chains, ..Default::default() },
+                    Vec::new(),
+                );
             }
             MessageKind::KindGiveBack => {
                 let request: GiveBackRequest = incoming.decode().unwrap();
