@@ -55,7 +55,8 @@ class Run {
   readonly #state;
   readonly #reports = new Map<string, TaskReport>();
   readonly #arrived = new Map<string, TaskResult>();
-  readonly #stopTimers: Timer[] = [];
+  /** By the worker that was told to stop. */
+  readonly #stopTimers = new Map<string, Timer>();
   readonly #queue: SchedulerEvent[] = [];
   #busy = false;
   #finish!: (error: FsError | undefined) => void;
@@ -83,20 +84,26 @@ class Run {
     for (const worker of crew.workers) this.#up(worker);
     crew.listen({
       up: (worker) => this.#up(worker),
-      lost: (worker, detail) => this.#handle({ kind: 'workerLost', worker: worker.id, detail }),
+      lost: (worker, detail) => {
+        this.#stopped(worker.id);
+        this.#handle({ kind: 'workerLost', worker: worker.id, detail });
+      },
       done: (worker, task, attempt, result) => {
+        this.#stopped(worker.id);
         this.#arrived.set(`${task} ${attempt}`, result);
         this.#handle({ kind: 'done', worker: worker.id, task, attempt });
       },
-      failed: (worker, task, attempt, failure) =>
-        this.#handle({ kind: 'failed', worker: worker.id, task, attempt, failure }),
+      failed: (worker, task, attempt, failure) => {
+        this.#stopped(worker.id);
+        this.#handle({ kind: 'failed', worker: worker.id, task, attempt, failure });
+      },
       deserted: (failure) => this.#handle({ kind: 'abort', failure }),
     });
     if (signal?.aborted === true) cancel();
     const error = await finished;
     crew.listen(undefined);
     signal?.removeEventListener('abort', cancel);
-    for (const timer of this.#stopTimers) timer.cancel();
+    for (const timer of this.#stopTimers.values()) timer.cancel();
     if (error === undefined) return this.#reports;
     // A driver that took the job over may have removed files under us: then that is the reason.
     this.#options.log.check();
@@ -105,6 +112,12 @@ class Run {
 
   #up(worker: WorkerInfo): void {
     this.#handle({ kind: 'workerUp', worker: worker.id, node: worker.node });
+  }
+
+  /** Its attempt has ended, so its worker may live. */
+  #stopped(worker: string): void {
+    this.#stopTimers.get(worker)?.cancel();
+    this.#stopTimers.delete(worker);
   }
 
   #abort(failure: Pick<Failure, 'code' | 'detail'>): void {
@@ -129,7 +142,8 @@ class Run {
         break;
       case 'stop':
         this.#options.crew.send(action.worker, { kind: 'stop', task: action.task, attempt: action.attempt });
-        this.#stopTimers.push(
+        this.#stopTimers.set(
+          action.worker,
           this.#options.clock.timer(stopTimeoutMs, () => this.#options.crew.kill(action.worker)),
         );
         break;

@@ -4,8 +4,8 @@
 import { strict as assert } from 'node:assert';
 import type { ErrorCode } from '@catena/core';
 
-/** A worker that dies under a task may have been killed by it: after this many the task is to blame. */
-export const attemptsMax = 4;
+/** A worker that dies under a task may have been killed by it: after this many failures the task is to blame. */
+export const failuresMax = 4;
 
 export interface Failure {
   readonly code: ErrorCode;
@@ -48,7 +48,11 @@ interface TaskState {
   readonly task: SchedulerTask;
   readonly order: number;
   status: 'waiting' | 'ready' | 'running' | 'done';
+  /** Numbers the attempts; those that somebody else's loss made necessary are no failures of this task. */
   attempts: number;
+  failures: number;
+  /** The running attempt reads an output that is gone and will be made again: it must not be committed. */
+  stale: boolean;
   worker: string;
   /** Dependencies that are not done. */
   missing: number;
@@ -93,6 +97,8 @@ export function createScheduler(
       order,
       status,
       attempts: 0,
+      failures: 0,
+      stale: false,
       worker: '',
       missing,
       firstFailure: undefined,
@@ -118,10 +124,11 @@ export function step(state: SchedulerState, event: SchedulerEvent): SchedulerAct
       workerLost(state, event.worker, event.detail, actions);
       break;
     case 'done':
-      if (release(state, event)) taskDone(state, event, actions);
+      if (release(state, event) && !setAside(state, event.task)) taskDone(state, event, actions);
       break;
     case 'failed':
-      if (release(state, event)) taskFailed(state, event.task, event.failure, actions);
+      if (release(state, event) && !setAside(state, event.task))
+        taskFailed(state, event.task, event.failure, actions);
       break;
     case 'abort':
       fail(state, '', event.failure, actions);
@@ -142,6 +149,18 @@ function release(state: SchedulerState, event: { worker: string; task: string; a
     return false;
   worker.task = '';
   task.worker = '';
+  return true;
+}
+
+/**
+ * True if the attempt that ended here was stale. Whatever it reports counts for nothing, a failure too: its task
+ * runs again with the new output, and a real error comes again.
+ */
+function setAside(state: SchedulerState, id: string): boolean {
+  const task = state.tasks.get(id)!;
+  if (!task.stale) return false;
+  task.stale = false;
+  task.status = task.missing === 0 ? 'ready' : 'waiting';
   return true;
 }
 
@@ -169,13 +188,18 @@ function taskFailed(state: SchedulerState, id: string, failure: Failure, actions
   const task = state.tasks.get(id)!;
   task.status = task.missing === 0 ? 'ready' : 'waiting';
   if (state.outcome !== undefined) return;
+  task.failures++;
   for (const lost of failure.lostInputs) outputLost(state, lost, actions);
   if (task.firstFailure === undefined || task.firstFailure.code === 'WORKER_LOST')
     task.firstFailure = failure;
-  if (!failure.retryable || task.attempts >= attemptsMax) fail(state, id, task.firstFailure, actions);
+  if (!failure.retryable || task.failures >= failuresMax) fail(state, id, task.firstFailure, actions);
 }
 
-/** A finished task whose output is gone runs again, and its consumers wait for it. */
+/**
+ * A finished task whose output is gone runs again, and with it everything that was made from that output. Its next
+ * attempt may write its rows in another order, or other rows (a LIMIT, a partition number by random()): then
+ * consumers of which some read the one attempt and some the other would lose rows and have others twice.
+ */
 function outputLost(state: SchedulerState, id: string, actions: SchedulerAction[]): void {
   const task = state.tasks.get(id);
   assert(task !== undefined, `unknown task ${id}`);
@@ -187,6 +211,16 @@ function outputLost(state: SchedulerState, id: string, actions: SchedulerAction[
     const dependant = state.tasks.get(dependantId)!;
     dependant.missing++;
     if (dependant.status === 'ready') dependant.status = 'waiting';
+    else if (dependant.status === 'done') outputLost(state, dependantId, actions);
+    else if (dependant.status === 'running' && !dependant.stale) {
+      dependant.stale = true;
+      actions.push({
+        kind: 'stop',
+        worker: dependant.worker,
+        task: dependantId,
+        attempt: dependant.attempts,
+      });
+    }
   }
 }
 
@@ -196,6 +230,7 @@ function workerLost(state: SchedulerState, id: string, detail: string, actions: 
   state.workers.delete(id);
   if (worker.task === '') return;
   state.tasks.get(worker.task)!.worker = '';
+  if (setAside(state, worker.task)) return;
   const failure: Failure = { code: 'WORKER_LOST', detail, retryable: true, lostInputs: [] };
   taskFailed(state, worker.task, failure, actions);
 }
@@ -205,8 +240,8 @@ function fail(state: SchedulerState, task: string, failure: Failure, actions: Sc
   state.outcome = { task, failure };
   for (const worker of state.workers.values()) {
     if (worker.task === '') continue;
-    const attempt = state.tasks.get(worker.task)!.attempts;
-    actions.push({ kind: 'stop', worker: worker.id, task: worker.task, attempt });
+    const { attempts, stale } = state.tasks.get(worker.task)!;
+    if (!stale) actions.push({ kind: 'stop', worker: worker.id, task: worker.task, attempt: attempts });
   }
 }
 

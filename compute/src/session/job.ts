@@ -22,6 +22,7 @@ import type { Task, TaskResult } from '../plan/task.ts';
 import { LocalPlatform } from '../platforms/local.ts';
 import type { Platform } from '../platforms/platform.ts';
 import { JobLog } from '../schedule/job-log.ts';
+import { chooseRecovered, type RecoveredResults } from '../schedule/recovered.ts';
 import { runTasks, type TaskReport } from '../schedule/run.ts';
 import { InputCopies } from '../sources/fetch-inputs.ts';
 import type { FileTransfer } from '../sources/file-transfer.ts';
@@ -185,10 +186,11 @@ export class Job {
     const directory = join(this.directory, `run-${run}`);
     this.#log ??= JobLog.open(join(this.directory, 'job.log'), realRandom);
     const fingerprint = fingerprintOf(optimized, plan);
-    const recovered = this.#recoveredResults(run, fingerprint, plan.tasks);
+    const { recovered, dropped } = this.#recoverResults(run, fingerprint, plan.tasks);
     if (recovered.size === 0) rmSync(directory, { recursive: true, force: true });
     mkdirSync(directory, { recursive: true });
     this.#log.append({ kind: 'run', run, fingerprint, tasks: plan.tasks.length });
+    for (const task of dropped) this.#log.append({ kind: 'lost', run, task });
     const connection = await this.connectDriver();
     let error = '';
     try {
@@ -244,18 +246,12 @@ export class Job {
     });
   }
 
-  #recoveredResults(run: number, fingerprint: string, tasks: readonly Task[]): Map<string, TaskResult> {
+  #recoverResults(run: number, fingerprint: string, tasks: readonly Task[]): RecoveredResults {
     const known = this.#log?.recovered.get(run);
-    const results = new Map<string, TaskResult>();
-    if (known === undefined || known.ended || known.fingerprint !== fingerprint) return results;
-    for (const task of tasks) {
-      const result = known.results.get(task.id);
-      if (result === undefined) continue;
-      const isThere =
-        result.file === '' || statSync(result.file, { throwIfNoEntry: false })?.size === result.bytes;
-      if (isThere) results.set(task.id, result);
-    }
-    return results;
+    const isOfThisPlan = known !== undefined && !known.ended && known.fingerprint === fingerprint;
+    const isThere = ({ file, bytes }: TaskResult): boolean =>
+      file === '' || statSync(file, { throwIfNoEntry: false })?.size === bytes;
+    return chooseRecovered(tasks, isOfThisPlan ? known.results : new Map(), isThere);
   }
 
   async #startCrew(): Promise<Crew> {
