@@ -84,6 +84,17 @@ export class JobLog {
     if (this.#fencedBy > this.epoch) throw this.#fenced();
   }
 
+  /** True if another driver has taken the job over: the job's files are its files now. */
+  isFenced(): boolean {
+    try {
+      this.check();
+      return false;
+    } catch (error) {
+      if (error instanceof FsError && error.code === 'FENCED') return true;
+      throw error;
+    }
+  }
+
   #fenced(): FsError {
     return new FsError('FENCED', `job log ${this.#path}: epoch ${this.#fencedBy} has taken this job over`);
   }

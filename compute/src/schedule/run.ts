@@ -105,8 +105,6 @@ class Run {
     signal?.removeEventListener('abort', cancel);
     for (const timer of this.#stopTimers.values()) timer.cancel();
     if (error === undefined) return this.#reports;
-    // A driver that took the job over may have removed files under us: then that is the reason.
-    this.#options.log.check();
     throw error;
   }
 

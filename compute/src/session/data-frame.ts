@@ -119,8 +119,7 @@ export class DataFrame {
     const job = this.#job;
     const goal: Goal = { kind: 'store', target: 'result', limit: undefined };
     const prepared = await job.prepare(this.#node, goal);
-    const name = `${job.id}-${job.nextRun}`;
-    const sink = await ParquetSink.open(path, name, job.directory, options, job.transfer);
+    const sink = await ParquetSink.open(path, job.nextWriter(), job.directory, options, job.transfer);
     try {
       const request = {
         goal,

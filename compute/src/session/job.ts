@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import {
   bootMsFromProc,
   type Clock,
@@ -24,6 +24,7 @@ import type { Platform } from '../platforms/platform.ts';
 import { JobLog } from '../schedule/job-log.ts';
 import { chooseRecovered, type RecoveredResults } from '../schedule/recovered.ts';
 import { runTasks, type TaskReport } from '../schedule/run.ts';
+import type { Writer } from '../sinks/parquet.ts';
 import { InputCopies } from '../sources/fetch-inputs.ts';
 import type { FileTransfer } from '../sources/file-transfer.ts';
 import { openParquet, type ParquetSource } from '../sources/parquet.ts';
@@ -106,6 +107,10 @@ export class Job {
       this.#copies = new InputCopies(this.transfer, join(this.directory, 'inputs'));
   }
 
+  get #logPath(): string {
+    return join(this.directory, 'job.log');
+  }
+
   get bytesCopiedIn(): number {
     return this.#copies?.bytes ?? 0;
   }
@@ -158,9 +163,10 @@ export class Job {
     return await mine;
   }
 
-  /** The number that the next run will have, for names that stay the same after a restart. */
-  get nextRun(): number {
-    return this.#runs + 1;
+  /** Who writes the next run's result. From here on this driver has the job, and an earlier one is refused. */
+  nextWriter(): Writer {
+    const log = this.#openLog();
+    return { name: `${this.id}-${this.#runs + 1}`, epoch: log.epoch, check: () => log.check() };
   }
 
   async close(): Promise<void> {
@@ -170,8 +176,23 @@ export class Job {
     const crew = await this.#crew?.catch(() => undefined);
     await crew?.close();
     (await this.#database)?.close();
+    const isOurs = this.#isOurs();
     this.#log?.close();
-    rmSync(this.directory, { recursive: true, force: true });
+    if (isOurs) rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #openLog(): JobLog {
+    if (this.#log === undefined) {
+      // Another session of this job may have ended, and removed it, since this one began.
+      makeDirectory(this.directory);
+      this.#log = JobLog.open(this.#logPath, realRandom);
+    }
+    return this.#log;
+  }
+
+  /** Not if another driver has taken the job over, or has it and this session never ran anything. */
+  #isOurs(): boolean {
+    return this.#log === undefined ? !existsSync(this.#logPath) : !this.#log.isFenced();
   }
 
   async #runNow<T>(
@@ -184,13 +205,13 @@ export class Job {
     this.#runs++;
     const run = this.#runs;
     const directory = join(this.directory, `run-${run}`);
-    this.#log ??= JobLog.open(join(this.directory, 'job.log'), realRandom);
+    const log = this.#openLog();
     const fingerprint = fingerprintOf(optimized, plan);
-    const { recovered, dropped } = this.#recoverResults(run, fingerprint, plan.tasks);
+    const { recovered, dropped } = this.#recoverResults(run, fingerprint, plan.tasks, request);
     if (recovered.size === 0) rmSync(directory, { recursive: true, force: true });
     mkdirSync(directory, { recursive: true });
-    this.#log.append({ kind: 'run', run, fingerprint, tasks: plan.tasks.length });
-    for (const task of dropped) this.#log.append({ kind: 'lost', run, task });
+    log.append({ kind: 'run', run, fingerprint, tasks: plan.tasks.length });
+    for (const task of dropped) log.append({ kind: 'lost', run, task });
     const connection = await this.connectDriver();
     let error = '';
     try {
@@ -202,23 +223,26 @@ export class Job {
       const report = { goal: request.name, seconds, tasks, bytesOut: 0, recovered: recovered.size };
       return { value, report };
     } catch (caught) {
+      // A driver that took the job over may have taken files from under us: then that is the reason.
+      log.check();
       error = caught instanceof Error ? caught.message : String(caught);
       throw caught;
     } finally {
       connection.close();
-      rmSync(directory, { recursive: true, force: true });
-      this.#logEnd(run, error);
+      if (this.#logEnd(log, run, error)) rmSync(directory, { recursive: true, force: true });
     }
   }
 
-  /** A driver that was fenced off has nothing to say about the end. */
-  #logEnd(run: number, error: string): void {
+  /** False for a driver that was fenced off: it has nothing to say about the end, and its successor has the files. */
+  #logEnd(log: JobLog, run: number, error: string): boolean {
     try {
-      this.#log?.append({ kind: 'end', run, error });
+      log.append({ kind: 'end', run, error });
     } catch (caught) {
       if (!(caught instanceof FsError)) throw caught;
       this.#options.log?.warning('job.end', { job: this.id, error: caught });
+      return caught.code !== 'FENCED';
     }
+    return true;
   }
 
   async #runPlan(
@@ -230,7 +254,6 @@ export class Job {
     recovered: ReadonlyMap<string, TaskResult>,
   ): Promise<ReadonlyMap<string, TaskReport>> {
     const { slots, threads, memoryBytes, threadsPerSlot, memoryBytesPerSlot } = this.resources;
-    const isResult = (task: Task): boolean => task.work.kind === 'store' && task.work.target === 'result';
     if (plan.tasks.length === 0) return new Map();
     return await runTasks({
       tasks: plan.tasks,
@@ -246,12 +269,28 @@ export class Job {
     });
   }
 
-  #recoverResults(run: number, fingerprint: string, tasks: readonly Task[]): RecoveredResults {
+  #recoverResults(
+    run: number,
+    fingerprint: string,
+    tasks: readonly Task[],
+    { resultDirectory }: RunRequest,
+  ): RecoveredResults {
     const known = this.#log?.recovered.get(run);
+    const results = new Map<string, TaskResult>();
     const isOfThisPlan = known !== undefined && !known.ended && known.fingerprint === fingerprint;
-    const isThere = ({ file, bytes }: TaskResult): boolean =>
-      file === '' || statSync(file, { throwIfNoEntry: false })?.size === bytes;
-    return chooseRecovered(tasks, isOfThisPlan ? known.results : new Map(), isThere);
+    for (const task of isOfThisPlan ? tasks : []) {
+      const result = known?.results.get(task.id);
+      if (result === undefined) continue;
+      // The sink has moved what an earlier driver staged into the directory of this one.
+      const isMoved = resultDirectory !== undefined && isResult(task);
+      const file = isMoved ? join(resultDirectory, basename(result.file)) : result.file;
+      results.set(task.id, { ...result, file });
+    }
+    return chooseRecovered(
+      tasks,
+      results,
+      ({ file, bytes }) => file === '' || statSync(file, { throwIfNoEntry: false })?.size === bytes,
+    );
   }
 
   async #startCrew(): Promise<Crew> {
@@ -269,6 +308,10 @@ export class Job {
     await crew.start();
     return crew;
   }
+}
+
+function isResult({ work }: Task): boolean {
+  return work.kind === 'store' && work.target === 'result';
 }
 
 /** The same plan over the same files: results of an earlier driver are still right. */

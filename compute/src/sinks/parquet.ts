@@ -34,6 +34,16 @@ export interface Written {
   readonly bytesCopied: number;
 }
 
+/** The run that writes, and its driver. */
+export interface Writer {
+  /** Unique to the run, and the same after a restart of its driver. */
+  readonly name: string;
+  /** Of the driver: each has a staging directory of its own, so that none can meddle with its successor's. */
+  readonly epoch: number;
+  /** FENCED if another driver has taken the job over. */
+  readonly check: () => void;
+}
+
 const manifestName = '.manifest.json';
 
 export class ParquetSink {
@@ -42,27 +52,26 @@ export class ParquetSink {
   readonly #path: string;
   readonly #overwrite: boolean;
   readonly #transfer: FileTransfer | undefined;
-  readonly #name: string;
+  readonly #writer: Writer;
 
   /**
-   * `name` is unique to the run, and the same after a restart of its driver. `scratch` is used with a
-   * FileTransfer only.
+   * What earlier drivers of this run have staged is moved to `staging`. `scratch` is used with a FileTransfer only.
    */
   static async open(
     path: string,
-    name: string,
+    writer: Writer,
     scratch: string,
     options: WriteOptions,
     transfer: FileTransfer | undefined,
   ): Promise<ParquetSink> {
-    const sink = new ParquetSink(path, name, scratch, options, transfer);
+    const sink = new ParquetSink(path, writer, scratch, options, transfer);
     await sink.#prepare();
     return sink;
   }
 
   private constructor(
     path: string,
-    name: string,
+    writer: Writer,
     scratch: string,
     options: WriteOptions,
     transfer: FileTransfer | undefined,
@@ -70,13 +79,14 @@ export class ParquetSink {
     this.#path = transfer === undefined ? resolve(path) : posix.resolve('/', path);
     this.#overwrite = options.overwrite === true;
     this.#transfer = transfer;
-    this.#name = name;
-    const hidden = `.${basename(this.#path)}.staging-${name}`;
-    this.staging =
-      transfer === undefined ? join(dirname(this.#path), hidden) : join(scratch, `output${hidden}`);
+    this.#writer = writer;
+    const staging = this.#beside('staging') + epochSuffix(writer.epoch);
+    this.staging = transfer === undefined ? staging : join(scratch, `output${basename(staging)}`);
   }
 
+  /** FENCED, with nothing published, if another driver has taken the job over. */
   async commit(connection: EngineConnection, results: readonly TaskResult[]): Promise<Written> {
+    this.#writer.check();
     const names = results.map((_result, index) => `part-${String(index).padStart(5, '0')}.parquet`);
     const rows = results.reduce((sum, result) => sum + result.rows, 0);
     const bytes = results.reduce((sum, result) => sum + result.bytes, 0);
@@ -107,11 +117,10 @@ export class ParquetSink {
     return { path: this.#path, files: names, rows, bytes, bytesCopied };
   }
 
-  /** Leaves nothing behind. */
+  /** Leaves nothing of this driver behind. What a successor works with has its successor's name. */
   async abandon(): Promise<void> {
     rmSync(this.staging, { recursive: true, force: true });
-    if (this.#transfer !== undefined)
-      await this.#transfer.remove(this.#beside('staging')).catch(() => undefined);
+    await this.#transfer?.remove(this.#remoteStaging).catch(() => undefined);
   }
 
   async #prepare(): Promise<void> {
@@ -124,7 +133,47 @@ export class ParquetSink {
     if (there !== undefined && !(there.isDirectory && there.isEmpty) && !this.#overwrite) {
       throw new FsError('EXISTS', `${this.#path}; give another path, or pass overwrite: true`);
     }
-    guard(this.#path, () => mkdirSync(this.staging, { recursive: true }));
+    await this.#takeOver();
+  }
+
+  /**
+   * Makes `staging` of what other drivers of this run have left. Each directory is taken by one rename: should its
+   * driver live, and be about to publish it, then that rename fails, or came first and has published all of it.
+   */
+  async #takeOver(): Promise<void> {
+    const transfer = this.#transfer;
+    const local = guard(this.#path, () => this.#leftBy(readdirSync(dirname(this.staging)), this.staging));
+    const remote =
+      transfer === undefined
+        ? []
+        : this.#leftBy(
+            (await transfer.list(dirname(this.#path))).map((entry) => entry.name),
+            this.#remoteStaging,
+          );
+    // Of what was there before this, nothing belongs to a younger driver of this log.
+    this.#writer.check();
+    guard(this.#path, () => {
+      const [youngest, ...others] = local;
+      if (youngest !== undefined) take(youngest, this.staging);
+      mkdirSync(this.staging, { recursive: true });
+      // Attempts that ended after their driver was taken over: they go with those that lost.
+      for (const other of others) take(other, join(this.staging, basename(other)));
+    });
+    for (const other of remote) {
+      await transfer?.rename(other, this.#remoteStaging).catch(ignoreMissing);
+      await transfer?.remove(this.#remoteStaging);
+    }
+  }
+
+  /** Of these names beside `staging` those that other epochs of this run made, as paths, the youngest first. */
+  #leftBy(names: readonly string[], staging: string): string[] {
+    const own = basename(staging);
+    const stem = own.slice(0, -epochSuffix(this.#writer.epoch).length);
+    const epochOf = (name: string): number => Number(/^-epoch-(\d+)$/.exec(name.slice(stem.length))?.[1]);
+    return names
+      .filter((name) => name.startsWith(stem) && epochOf(name) > 0 && name !== own)
+      .sort((left, right) => epochOf(right) - epochOf(left))
+      .map((name) => join(dirname(staging), name));
   }
 
   async #look(path: string): Promise<{ isDirectory: boolean; isEmpty: boolean } | undefined> {
@@ -157,17 +206,29 @@ export class ParquetSink {
   }
 
   #beside(what: string): string {
-    return join(dirname(this.#path), `.${basename(this.#path)}.${what}-${this.#name}`);
+    return join(dirname(this.#path), `.${basename(this.#path)}.${what}-${this.#writer.name}`);
+  }
+
+  /** With a FileTransfer: where the files are copied before they are published. */
+  get #remoteStaging(): string {
+    return this.#beside('staging') + epochSuffix(this.#writer.epoch);
   }
 
   #publish(): number {
     guard(this.#path, () => {
       const old = this.#beside('old');
+      this.#writer.check();
       const replaced = existsSync(this.#path);
       // Between these two renames there is no result at the path; a crash leaves both, hidden, and neither
       // lost.
       if (replaced) renameSync(this.#path, old);
-      renameSync(this.staging, this.#path);
+      try {
+        this.#writer.check();
+        renameSync(this.staging, this.#path);
+      } catch (error) {
+        if (replaced && !existsSync(this.#path)) renameSync(old, this.#path);
+        throw error;
+      }
       flushDirectory(dirname(this.#path));
       if (replaced) rmSync(old, { recursive: true, force: true });
     });
@@ -175,7 +236,7 @@ export class ParquetSink {
   }
 
   async #publishTo(transfer: FileTransfer, names: readonly string[]): Promise<number> {
-    const remote = this.#beside('staging');
+    const remote = this.#remoteStaging;
     await transfer.remove(remote);
     await transfer.makeDirectory(remote);
     let copied = 0;
@@ -184,12 +245,37 @@ export class ParquetSink {
     }
     const old = this.#beside('old');
     const replaced = (await transfer.stat(this.#path)) !== undefined;
+    this.#writer.check();
     if (replaced) await transfer.rename(this.#path, old);
-    await transfer.rename(remote, this.#path);
+    try {
+      this.#writer.check();
+      await transfer.rename(remote, this.#path);
+    } catch (error) {
+      if (replaced && (await transfer.stat(this.#path)) === undefined) await transfer.rename(old, this.#path);
+      throw error;
+    }
     if (replaced) await transfer.remove(old);
     rmSync(this.staging, { recursive: true, force: true });
     return copied;
   }
+}
+
+function epochSuffix(epoch: number): string {
+  return `-epoch-${epoch}`;
+}
+
+/** In place of whatever is at `to`. Nothing there: its driver has published or removed it. */
+function take(from: string, to: string): void {
+  rmSync(to, { recursive: true, force: true });
+  try {
+    renameSync(from, to);
+  } catch (error) {
+    ignoreMissing(fromSystemError(error, from));
+  }
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof FsError && error.code === 'NOT_FOUND')) throw error;
 }
 
 function flushDirectory(path: string): void {
