@@ -129,11 +129,33 @@ export class ParquetSink {
     if (above?.isDirectory !== true) {
       throw new FsError('NOT_FOUND', `${this.#path}: directory ${parent} does not exist; create it first`);
     }
+    this.#writer.check();
+    await this.#settleReplaced();
     const there = await this.#look(this.#path);
     if (there !== undefined && !(there.isDirectory && there.isEmpty) && !this.#overwrite) {
       throw new FsError('EXISTS', `${this.#path}; give another path, or pass overwrite: true`);
     }
     await this.#takeOver();
+  }
+
+  /**
+   * A driver that was killed while it replaced a result has left the old one beside the path: back with it, or away
+   * if the new one is there.
+   */
+  async #settleReplaced(): Promise<void> {
+    const old = this.#beside('old');
+    // In this order: a driver that lives may begin to replace between the two looks.
+    if ((await this.#look(old)) === undefined) return;
+    const isReplaced = (await this.#look(this.#path)) !== undefined;
+    const transfer = this.#transfer;
+    if (transfer !== undefined) {
+      await (isReplaced ? transfer.remove(old) : transfer.rename(old, this.#path));
+      return;
+    }
+    guard(this.#path, () => {
+      if (isReplaced) rmSync(old, { recursive: true, force: true });
+      else renameSync(old, this.#path);
+    });
   }
 
   /**

@@ -53,9 +53,14 @@ describe.each(['a path', 'a FileTransfer'])('a result at %s', (kind) => {
     const local = scratch.path(`${name}/out`);
     const path = kind === 'a path' ? local : `/${name}/out`;
     const openLog = (): JobLog => JobLog.open(log, realRandom);
-    const open = (driver: JobLog, check = (): void => driver.check()): Promise<ParquetSink> => {
+    const old = scratch.path(`${name}/.out.old-daily-1`);
+    const open = (
+      driver: JobLog,
+      check = (): void => driver.check(),
+      overwrite = true,
+    ): Promise<ParquetSink> => {
       const writer = { name: 'daily-1', epoch: driver.epoch, check };
-      return ParquetSink.open(path, writer, dirname(log), { overwrite: true }, transfer());
+      return ParquetSink.open(path, writer, dirname(log), { overwrite }, transfer());
     };
     mkdirSync(local);
     writeFileSync(join(local, 'before'), 'there before');
@@ -68,7 +73,7 @@ describe.each(['a path', 'a FileTransfer'])('a result at %s', (kind) => {
       expect(readdirSync(local)).toContain('.manifest.json');
       return await connection.count(`SELECT count(*) FROM '${local}/*.parquet'`, 'a test');
     };
-    return { openLog, open, hidden, isAsBefore, rowsThere };
+    return { openLog, open, hidden, isAsBefore, rowsThere, local, old };
   }
 
   test('is not published by a driver that was taken over, and its successor goes on from what was staged', async () => {
@@ -126,6 +131,35 @@ describe.each(['a path', 'a FileTransfer'])('a result at %s', (kind) => {
     }
     // Before the files get their names, before the old result goes, and before the new one comes.
     expect(refused).toBe(3);
+  });
+
+  test('is replaced also after a driver was killed while it removed the one before', async () => {
+    const { openLog, open, hidden, isAsBefore, rowsThere, old } = await makeDestination();
+    mkdirSync(old);
+    writeFileSync(join(old, 'part-00000.parquet'), 'half of it is gone');
+    const sink = await open(openLog());
+    expect(isAsBefore()).toBe(true);
+    await sink.commit(connection, [await attempt(sink.staging, 'task-0.epoch-1.attempt-1', 3)]);
+    expect(await rowsThere()).toBe(3);
+    expect(hidden()).toEqual([]);
+  });
+
+  test('is back after a driver was killed before the new one was in its place', async () => {
+    const { openLog, open, hidden, isAsBefore, rowsThere, local, old } = await makeDestination();
+    renameSync(local, old);
+    const driver = openLog();
+    await expect(open(driver, undefined, false)).rejects.toMatchObject({ code: 'EXISTS' });
+    expect(isAsBefore()).toBe(true);
+    renameSync(local, old);
+    // A run that fails keeps it.
+    await (await open(driver)).abandon();
+    expect(isAsBefore()).toBe(true);
+    expect(hidden()).toEqual([]);
+    renameSync(local, old);
+    const sink = await open(driver);
+    await sink.commit(connection, [await attempt(sink.staging, 'task-0.epoch-1.attempt-1', 3)]);
+    expect(await rowsThere()).toBe(3);
+    expect(hidden()).toEqual([]);
   });
 
   test('is left by what a killed driver and its late workers staged under this name', async () => {
