@@ -57,6 +57,12 @@ export const removalsAtOnce = 8;
 /** Removal intents read ahead from the store. */
 export const removalsQueuedMax = 256;
 
+/**
+ * Beside them, those that failed before and are tried again; with more of them nothing new is begun. A scan for new
+ * ones steps over them all, which at this many takes some milliseconds.
+ */
+export const removalsFailingMax = 2_048;
+
 /** Truncations whose chunks are trimmed at once; the others wait. */
 export const truncationsAtOnce = 16;
 

@@ -14,6 +14,12 @@ export interface NativeChunkStoreOptions {
 /** One attempt; whoever needs the chunks repeats it with pauses. */
 const connectTimeoutMs = 5_000;
 
+/**
+ * Likewise one attempt, which holds a lane and a thread while a chain is away: long enough for one request that got
+ * lost (15 s), and short beside the minute for which a client waits for its truncation.
+ */
+const ioTimeoutMs = 20_000;
+
 /** The bound of its buffers: trimming writes a chunk's tail at most. */
 const writeBytesMax = 8 << 20;
 
@@ -60,6 +66,7 @@ export class NativeChunkStore implements ChunkStore {
       cluster: cluster(),
       host: 'meta',
       connectTimeoutMs,
+      ioTimeoutMs,
       writeBytesMax,
       withoutNames: true,
     });

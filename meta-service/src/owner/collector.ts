@@ -1,18 +1,19 @@
 // Removes the chunks of files that are gone. It reads its work from the store alone: what stands there is on
-// the medium (P13), and a restart finds the same work. Bounded: so many files at once, so many read ahead.
+// the medium (P13), and a restart finds the same work. Bounded: so many files at once, so many read ahead, and
+// so many more whose chains are away.
 import type { message } from '@catena/core';
 import type { ChunkStore } from '../chunks/chunk-store.ts';
-import { removalsAtOnce, removalsQueuedMax } from '../limits.ts';
+import { removalsAtOnce, removalsFailingMax, removalsQueuedMax } from '../limits.ts';
 import { prefixEnd, tableTag } from '../state/keys.ts';
 import { removals } from '../state/tables.ts';
-import { Lanes, type Repeater, untilDone } from './back-off.ts';
+import { Lanes, type Repeater } from './back-off.ts';
 import type { Owner } from './owner.ts';
 
 export class Collector {
   readonly #owner: Owner;
   readonly #chunks: ChunkStore;
   readonly #repeater: Repeater;
-  readonly #lanes = new Lanes(removalsAtOnce);
+  readonly #lanes: Lanes;
   readonly #underWay = new Set<string>();
   collected = 0;
 
@@ -20,6 +21,7 @@ export class Collector {
     this.#owner = owner;
     this.#chunks = chunks;
     this.#repeater = repeater;
+    this.#lanes = new Lanes(removalsAtOnce, repeater);
   }
 
   get load(): number {
@@ -28,7 +30,9 @@ export class Collector {
 
   /** To be called when the store may have new work. */
   scan(): void {
-    const room = removalsQueuedMax - this.#underWay.size;
+    const { failing } = this.#lanes;
+    // Those that failed do not take the room of others, up to a limit.
+    const room = removalsQueuedMax + Math.min(failing, removalsFailingMax) - this.#underWay.size;
     // Refill when half is done: each scan steps over what is under way.
     if (room < removalsQueuedMax / 2 || this.#repeater.signal.aborted) return;
     const { store, overlay } = this.#owner.state;
@@ -40,21 +44,25 @@ export class Collector {
     }
     for (const [key, intent] of found) {
       this.#underWay.add(key);
-      this.#lanes.run(() => this.#remove(key, intent));
+      this.#remove(key, intent);
     }
   }
 
-  async #remove(key: string, intent: message.RemovalIntent): Promise<void> {
+  #remove(key: string, intent: message.RemovalIntent): void {
     const { inode, layout, length } = intent;
-    if (layout !== undefined) {
-      const removed = await untilDone(this.#repeater, 'removal.retry', inode, () =>
-        this.#chunks.remove(inode, layout, length),
-      );
-      if (removed === undefined) return;
-    }
-    this.#owner.internal((transaction) => transaction.remove(removals, key));
-    this.collected++;
-    this.#underWay.delete(key);
-    if (this.#underWay.size <= removalsQueuedMax / 2) this.scan();
+    this.#lanes.run({
+      event: 'removal.retry',
+      inode,
+      act: async () => {
+        if (layout !== undefined) await this.#chunks.remove(inode, layout, length);
+      },
+      done: () => {
+        this.#owner.internal((transaction) => transaction.remove(removals, key));
+        this.collected++;
+        this.#underWay.delete(key);
+        this.scan();
+      },
+      failed: () => this.scan(),
+    });
   }
 }

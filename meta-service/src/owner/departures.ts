@@ -9,12 +9,17 @@ import { copyOf } from '../state/inode-codec.ts';
 import { answerKey, clientKey, orphanKey, prefixEnd, tableTag } from '../state/keys.ts';
 import type { Session } from '../state/open-files.ts';
 import { answers, clients, orphans } from '../state/tables.ts';
-import { Lanes, type Repeater, untilDone } from './back-off.ts';
+import { Lanes, type Repeater } from './back-off.ts';
 import type { ClientSession } from './clients.ts';
 import type { Owner } from './owner.ts';
 
 /** Files whose length is asked for at once. */
 const queriesAtOnce = 8;
+
+interface FoundLength {
+  readonly length: bigint;
+  readonly generation: bigint | undefined;
+}
 
 export interface DepartureOptions {
   readonly owner: Owner;
@@ -40,12 +45,13 @@ export interface ClientNews {
 
 export class Departures {
   readonly #options: DepartureOptions;
-  readonly #lanes = new Lanes(queriesAtOnce);
+  readonly #lanes: Lanes;
   /** Ids that the manager calls live; as many as routing carries. */
   #live = new Set<string>();
 
   constructor(options: DepartureOptions) {
     this.#options = options;
+    this.#lanes = new Lanes(queriesAtOnce, options.repeater);
   }
 
   /** Whether a session may be made for this id. */
@@ -126,31 +132,40 @@ export class Departures {
 
   /** What the chains know of a file while it is truncated is the length of before: that waits for the end (P19). */
   #closeLater(session: Session, closed: () => void): void {
-    this.#options.owner.afterTruncation(session.inode, () =>
-      this.#lanes.run(() => this.#close(session, closed)),
+    const { owner } = this.#options;
+    owner.afterTruncation(session.inode, () =>
+      this.#lanes.run({
+        event: 'length.retry',
+        inode: session.inode,
+        act: () => this.#lengthOf(session),
+        done: (found) => {
+          // Another client cut the file meanwhile.
+          if (found === undefined || owner.state.truncating.has(session.inode)) {
+            this.#closeLater(session, closed);
+            return;
+          }
+          this.#close(session, found);
+          closed();
+        },
+      }),
     );
   }
 
-  async #close(session: Session, closed: () => void): Promise<void> {
-    const { owner, chunks, repeater } = this.#options;
-    const { truncating } = owner.state;
-    if (truncating.has(session.inode)) return this.#closeLater(session, closed);
+  /** How far the chains know of a writer's file, and of which generation that is. Undefined: it is being truncated. */
+  async #lengthOf(session: Session): Promise<FoundLength | undefined> {
+    const { owner, chunks } = this.#options;
+    if (owner.state.truncating.has(session.inode)) return undefined;
     let inode: message.Inode | undefined;
     owner.internal((transaction) => {
       inode = transaction.inodeNow(session.inode);
     });
     const { layout, generation } = inode ?? {};
-    let length = 0n;
-    if (session.logged && layout !== undefined) {
-      const found = await untilDone(repeater, 'length.retry', session.inode, () =>
-        chunks.queryLength(session.inode, layout),
-      );
-      if (found === undefined) return;
-      length = found.result;
-      // Another client cut the file meanwhile.
-      if (truncating.has(session.inode)) return this.#closeLater(session, closed);
-    }
-    owner.internal((transaction, nowNs) => {
+    if (!session.logged || layout === undefined) return { length: 0n, generation };
+    return { length: await chunks.queryLength(session.inode, layout), generation };
+  }
+
+  #close(session: Session, { length, generation }: FoundLength): void {
+    this.#options.owner.internal((transaction, nowNs) => {
       transaction.closeSession(session);
       const now = transaction.inodeNow(session.inode);
       if (now === undefined) return;
@@ -166,7 +181,6 @@ export class Departures {
       }
       if (next.nlink === 0 && transaction.sessionsOf(next.id).size === 1) discardOrphan(transaction, next);
     });
-    closed();
   }
 
   #forget(client: ClientSession): void {

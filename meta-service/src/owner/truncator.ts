@@ -6,17 +6,16 @@ import { truncationsAtOnce } from '../limits.ts';
 import { lengthUnknown } from '../operations/length.ts';
 import { truncationKey } from '../state/keys.ts';
 import { truncations } from '../state/tables.ts';
-import { Lanes, type Repeater, untilDone } from './back-off.ts';
+import { Lanes, type Repeater } from './back-off.ts';
 import type { Owner } from './owner.ts';
 
 export class Truncator {
   readonly #chunks: ChunkStore;
-  readonly #repeater: Repeater;
-  readonly #lanes = new Lanes(truncationsAtOnce);
+  readonly #lanes: Lanes;
 
   constructor(chunks: ChunkStore, repeater: Repeater) {
     this.#chunks = chunks;
-    this.#repeater = repeater;
+    this.#lanes = new Lanes(truncationsAtOnce, repeater);
   }
 
   get load(): number {
@@ -25,23 +24,27 @@ export class Truncator {
 
   /** The intent is in the state, in `batch`. */
   start(owner: Owner, inode: bigint, batch: number): void {
-    owner.journal.whenFlushed(batch, () => this.#lanes.run(() => this.#finish(owner, inode)));
+    owner.journal.whenFlushed(batch, () => this.#trim(owner, inode));
   }
 
-  async #finish(owner: Owner, inode: bigint): Promise<void> {
+  #trim(owner: Owner, inode: bigint): void {
     let intent: message.TruncateIntent | undefined;
     owner.internal((transaction) => {
       intent = transaction.get(truncations, truncationKey(inode));
     });
     const { layout, length, oldLength } = intent ?? {};
-    if (layout !== undefined && length !== undefined) {
-      const reach = oldLength === lengthUnknown ? undefined : oldLength;
-      const trimmed = await untilDone(this.#repeater, 'truncation.retry', inode, () =>
-        this.#chunks.truncate(inode, layout, length, reach),
-      );
-      if (trimmed === undefined) return;
-    }
-    const batch = owner.internal((transaction) => transaction.remove(truncations, truncationKey(inode)));
-    owner.endTruncation(inode, batch);
+    const reach = oldLength === lengthUnknown ? undefined : oldLength;
+    this.#lanes.run({
+      event: 'truncation.retry',
+      inode,
+      act: async () => {
+        if (layout === undefined || length === undefined) return;
+        await this.#chunks.truncate(inode, layout, length, reach);
+      },
+      done: () => {
+        const batch = owner.internal((transaction) => transaction.remove(truncations, truncationKey(inode)));
+        owner.endTruncation(inode, batch);
+      },
+    });
   }
 }
