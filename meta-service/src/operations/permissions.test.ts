@@ -195,6 +195,7 @@ describe('operations by the rights on the directory', () => {
     const operation = served.find((each) => each.name === 'lookup')!;
     const header = {
       requestId: 1n,
+      deadlineMs: 0,
       client: client.id.toString('latin1'),
       sequence: 0n,
       answeredUpTo: 0n,

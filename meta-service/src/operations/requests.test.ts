@@ -20,9 +20,10 @@ const header: fc.Arbitrary<message.RequestHeader> = fc.record({
 });
 
 function expected(sent: message.RequestHeader): requests.Header {
-  const { requestId, sequence, answeredUpTo } = sent;
+  const { requestId, deadlineMs, sequence, answeredUpTo } = sent;
   const caller = sent.user && { uid: sent.user.uid, gid: sent.user.gid, groups: sent.user.groups };
-  return { requestId, sequence, answeredUpTo, client: sent.client.toString('latin1'), caller };
+  const client = sent.client.toString('latin1');
+  return { requestId, deadlineMs, sequence, answeredUpTo, client, caller };
 }
 
 test('headers are read as the generated code writes them', () => {

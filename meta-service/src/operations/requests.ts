@@ -8,6 +8,8 @@ import type { Caller } from './operation.ts';
 /** What the service uses of a request's header. */
 export interface Header {
   readonly requestId: bigint;
+  /** For how long its caller waits, counted from the sending; 0: nobody said (P17). */
+  readonly deadlineMs: number;
   /** 16 bytes, one character each. */
   readonly client: string;
   readonly sequence: bigint;
@@ -35,6 +37,7 @@ export function readHeader(bytes: Buffer): { header: Header; bodyStart: number }
   headerReader.uint32();
   headerReader.end = bodyStart;
   let requestId = 0n;
+  let deadlineMs = 0;
   let client = '';
   let sequence = 0n;
   let answeredUpTo = 0n;
@@ -44,6 +47,7 @@ export function readHeader(bytes: Buffer): { header: Header; bodyStart: number }
     // biome-ignore format: one field a line
     switch (tag) {
       case 8: requestId = headerReader.uint64(); break;
+      case 16: deadlineMs = headerReader.uint32(); break;
       case 34: caller = readUser(bytes, headerReader.skipBytes(), headerReader.position); break;
       case 50: client = readClient(bytes, headerReader.skipBytes(), headerReader.position); break;
       case 56: sequence = headerReader.uint64(); break;
@@ -51,7 +55,7 @@ export function readHeader(bytes: Buffer): { header: Header; bodyStart: number }
       default: headerReader.stepOver(tag);
     }
   }
-  return { header: { requestId, client, sequence, answeredUpTo, caller }, bodyStart };
+  return { header: { requestId, deadlineMs, client, sequence, answeredUpTo, caller }, bodyStart };
 }
 
 function readClient(bytes: Buffer, start: number, end: number): string {

@@ -82,6 +82,7 @@ describe('durability (P11)', () => {
     const synced = new Promise<unknown>((resolve, reject) => {
       const header = {
         requestId: 1n,
+        deadlineMs: 0,
         client: client.id.toString('latin1'),
         sequence: 0n,
         answeredUpTo: 0n,

@@ -18,6 +18,7 @@ import { type Answer, Call } from './call.ts';
 import { ClientSession } from './clients.ts';
 import type { ReservedIdentifiers } from './identifiers.ts';
 import type { Journal } from './journal.ts';
+import { ParkedCalls } from './parked-calls.ts';
 
 export interface Environment {
   readonly layouts: Layouts;
@@ -50,14 +51,13 @@ export class Owner {
   #lastNowNs = 0n;
   /** Requests that wait until the store has caught up, in their order. */
   #waiting: Call[] = [];
-  /** Requests that wait for the end of a truncation, and the one that started it. */
-  readonly #parked = new Map<bigint, Call[]>();
-  #parkedCount = 0;
+  readonly #parked = new ParkedCalls();
   /** The service's own work that waits likewise: at most one for each session of a client that is gone. */
   readonly #afterTruncation = new Map<bigint, (() => void)[]>();
   executed = 0;
   /** The boot clock, as it was about a second ago or later: exact enough for leases of clients, and free. */
   recentMs: number;
+  /** The requests that started truncations, with their answers. */
   readonly #truncators = new Map<bigint, { readonly call: Call; readonly body: Uint8Array }>();
 
   constructor(options: OwnerOptions) {
@@ -74,7 +74,7 @@ export class Owner {
     return this.#waiting.length;
   }
   get parkedCount(): number {
-    return this.#parkedCount;
+    return this.#parked.count;
   }
 
   /** Nanoseconds since 1970, never going back in this process. */
@@ -131,14 +131,26 @@ export class Owner {
       this.#clientOf(call)?.forget(call.header.sequence);
       this.#answer(call, body, batch);
     }
-    const calls = this.#parked.get(inode) ?? [];
-    this.#parked.delete(inode);
-    this.#parkedCount -= calls.length;
-    for (const call of calls) this.#execute(call, true);
+    for (const call of this.#parked.take(inode)) this.#execute(call, true);
     // Last, because one of the calls may have begun the next truncation.
     const acts = this.#afterTruncation.get(inode) ?? [];
     this.#afterTruncation.delete(inode);
     for (const act of acts) this.afterTruncation(inode, act);
+  }
+
+  /** To be called about once a second: what waits for a truncation, and nobody for it, is refused. */
+  dropOverdue(): void {
+    const isGivenUp = (call: Call): boolean => call.operation.updates && !this.#isAwaited(call);
+    for (const call of this.#parked.takeOver(this.#clock.nowMs(), isGivenUp)) {
+      // An update of which the client has said so is refused as what it is.
+      if (call.operation.updates) this.#execute(call, true);
+      else call.failed(refusal('TIMED_OUT', 'the file is being truncated'));
+    }
+  }
+
+  #isAwaited(call: Call): boolean {
+    const outcome = this.#clientOf(call)?.outcome(call.header.sequence);
+    return outcome?.kind === 'waiting' && outcome.call === call;
   }
 
   /** At once, or when the inode is no longer being truncated. */
@@ -276,13 +288,9 @@ export class Owner {
   }
 
   #park(call: Call, client: ClientSession, inode: bigint): void {
-    if (this.#parkedCount >= parkedRequestsMax)
-      throw refusal('OVERLOADED', 'too many requests wait for truncations');
+    this.#parked.requireRoom();
     if (call.operation.updates) client.remember(call.header.sequence, { kind: 'waiting', call });
-    const calls = this.#parked.get(inode);
-    if (calls === undefined) this.#parked.set(inode, [call]);
-    else calls.push(call);
-    this.#parkedCount++;
+    this.#parked.add(inode, call, this.#clock.nowMs());
   }
 
   #answer(call: Call, body: Uint8Array, batch: number): void {

@@ -252,6 +252,7 @@ export class Partition {
       () =>
         this.#unlessStopping(() => {
           this.owner.recentMs = this.#options.clock.nowMs();
+          this.owner.dropOverdue();
           this.departures.expire();
           this.#tick();
         }),

@@ -188,6 +188,7 @@ export interface Sending {
   /** A number of the caller's, to repeat a request. */
   readonly sequence?: bigint;
   readonly answeredUpTo?: bigint;
+  readonly deadlineMs?: number;
 }
 
 export class TestClient {
@@ -231,6 +232,7 @@ export class TestClient {
     const below = [...this.#unanswered].reduce((least, each) => (each < least ? each : least), first);
     const header = {
       requestId: 7n,
+      deadlineMs: sending.deadlineMs ?? 0,
       client: this.id,
       sequence,
       answeredUpTo: sending.answeredUpTo ?? below - 1n,
