@@ -6,7 +6,7 @@ import type { Transaction } from '../state/transaction.ts';
 import { inodeOf, makeInode, requireAlive, requireDirectory, withNames } from './inodes.ts';
 import { checkName, isDot, isDotDot } from './names.ts';
 import { openInode } from './open.ts';
-import { type Context, type OpenBody, openFlags, opensForWriting } from './operation.ts';
+import { type Context, type OpenBody, openFlags } from './operation.ts';
 import { mayExecute, requireAccess, requireChangeable } from './permissions.ts';
 import type { CreateBody } from './requests.ts';
 
@@ -35,7 +35,7 @@ export function create(state: Transaction, request: CreateBody, context: Context
   state.addInode(inode);
   state.addEntry(parent.id, { name: request.name, inode: inode.id, type: inode.type });
   state.putInode(withNames(parent, context, 1));
-  const writes = opensForWriting(request.flags);
-  const session = state.openSession(inode.id, context.client, request.flags, writes);
+  // Also a read open: the answer is kept over a restart, and what it names must be there when it is given again.
+  const session = state.openSession(inode.id, context.client, request.flags, true);
   return { inode, session, created: true };
 }

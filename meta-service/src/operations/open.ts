@@ -1,5 +1,6 @@
 // Opens a file or directory that exists: rights, O_TRUNC, and a session that keeps the inode alive until it
-// is closed. Sessions of write opens are records of the log; those of read opens live in memory alone (P20).
+// is closed. Sessions of write opens are records of the log; those of read opens live in memory alone (P20), unless
+// the open made or cut the file: then its answer is kept over a restart, and names a session that must be there.
 import { message } from '@catena/core';
 import { refusal } from '../state/refusal.ts';
 import type { Transaction } from '../state/transaction.ts';
@@ -33,7 +34,7 @@ export function openInode(
   }
   requireAccess(inode, context.caller, wantedAccess(flags));
   const next = truncates ? setLength(state, inode, 0n, written, context) : inode;
-  const session = state.openSession(inode.id, context.client, flags, writes);
+  const session = state.openSession(inode.id, context.client, flags, writes || truncates);
   return { inode: next, session, created: false };
 }
 

@@ -179,6 +179,67 @@ describe('requests are executed once (P17)', () => {
     expect((await open()).session).toBe(first.session);
     expect(service.partition.owner.state.openFiles.size).toBe(1);
   });
+  const truncate = 0o1000;
+  const readOpens = [
+    { what: 'that made the file', length: undefined, flags: 0o100 },
+    { what: 'that cut the file', length: 3n << 20n, flags: truncate },
+    { what: 'that cut an empty file', length: 0n, flags: truncate },
+  ];
+  for (const { what, length, flags } of readOpens) {
+    test(`a read open ${what} is repeated after a restart with a session that lives until its close`, async () => {
+      const { service, client } = await opened();
+      const file = { parent: rootId, name: name('f') };
+      let id = 0n;
+      if (length !== undefined) {
+        const made = await client.call('create', { ...file, mode: 0o600, flags: O_RDWR });
+        id = made.inode!.id;
+        await client.call('close', { inode: id, session: made.session, report: { length } });
+      }
+      const sequence = client.nextSequence();
+      const sending = { sequence, answeredUpTo: sequence - 1n };
+      const open = () =>
+        length === undefined
+          ? client.call('create', { ...file, mode: 0o600, flags }, sending)
+          : client.call('open', { inode: id, flags }, sending);
+      // This answer is lost on its way.
+      const first = await open();
+      await service.reopen();
+      await client.hello();
+      const again = await open();
+      expect(again).toEqual(first);
+      const { session, inode } = again;
+      await client.call('unlink', file);
+      await service.pass(20_000);
+      expect((await client.call('stat', { inode: inode!.id })).inode).toMatchObject({ nlink: 0 });
+      await client.call('close', { inode: inode!.id, session });
+      expect(await refused(client.call('stat', { inode: inode!.id }))).toBe('STALE_HANDLE');
+      await service.reopen();
+      expect(service.partition.owner.state.openFiles.size).toBe(0);
+    });
+  }
+  test('a read open whose answer did arrive is reported again after a restart, and replaces the first', async () => {
+    const { service, client } = await opened();
+    const body = { parent: rootId, name: name('f'), mode: 0o600, flags: 0o100 };
+    const { inode, session } = await client.call('create', body);
+    await service.reopen();
+    await client.hello();
+    const reported = await client.call('open', { inode: inode!.id, flags: 0 });
+    await client.call('close', { inode: inode!.id, session });
+    const { openFiles } = service.partition.owner.state;
+    expect([...openFiles.ofInode(inode!.id)].map(({ id }) => id)).toEqual([reported.session]);
+  });
+  test('who only read is not asked about when it is gone, though its session is a record', async () => {
+    const { service, client } = await opened();
+    await client.call('create', { parent: rootId, name: name('f'), mode: 0o600, flags: 0o100 });
+    service.chunks.unreachable = true;
+    await service.reopen();
+    const { departures, owner } = service.partition;
+    expect(owner.state.openFiles.size).toBe(1);
+    const fenced = [client.id.toString('latin1')];
+    departures.hear({ whole: false, added: [], removed: fenced, fenced });
+    await settle();
+    expect([owner.state.openFiles.size, owner.clients.size]).toEqual([0, 0]);
+  });
   test('what was confirmed is forgotten and never executed again', async () => {
     const { client } = await opened();
     const sequence = client.nextSequence();

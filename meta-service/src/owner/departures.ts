@@ -4,6 +4,7 @@
 import type { Clock, Logger, message } from '@catena/core';
 import type { ChunkStore } from '../chunks/chunk-store.ts';
 import { unansweredMax } from '../limits.ts';
+import { opensForWriting } from '../operations/operation.ts';
 import { discardOrphan } from '../operations/removal.ts';
 import { copyOf } from '../state/inode-codec.ts';
 import { answerKey, clientKey, orphanKey, prefixEnd, tableTag } from '../state/keys.ts';
@@ -160,7 +161,7 @@ export class Departures {
       inode = transaction.inodeNow(session.inode);
     });
     const { layout, generation } = inode ?? {};
-    if (!session.logged || layout === undefined) return { length: 0n, generation };
+    if (!opensForWriting(session.flags) || layout === undefined) return { length: 0n, generation };
     return { length: await chunks.queryLength(session.inode, layout), generation };
   }
 

@@ -12,7 +12,6 @@ import {
   message,
 } from '@catena/core';
 import { directoryBytes, rootInode } from '../operations/inodes.ts';
-import { opensForWriting } from '../operations/operation.ts';
 import { emptyInode, inodeVersion } from '../state/inode-codec.ts';
 import * as keys from '../state/keys.ts';
 import { decodeLogRecord } from '../state/log-record.ts';
@@ -166,7 +165,7 @@ export function rebuild(state: State, clock: Clock): Rebuilt {
   state.fileCount = counterValue(state, counterNames.files);
   for (const [, bytes] of all(state, keys.tableTag.session)) {
     const stored = tables.sessions.decode(bytes);
-    state.openFiles.add({ ...stored, logged: opensForWriting(stored.flags), timesSetNs: 0n });
+    state.openFiles.add({ ...stored, logged: true, timesSetNs: 0n });
   }
   const clients: ClientSession[] = [];
   const known = [...all(state, keys.tableTag.client)].map(([, bytes]) => tables.clients.decode(bytes));

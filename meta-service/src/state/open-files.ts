@@ -1,5 +1,5 @@
-// Who has which file open. In memory alone: sessions of write opens are rebuilt from their log records after
-// a restart, those of read opens are reported again by the clients (P20). Bounded per client and altogether.
+// Who has which file open. In memory alone: sessions that are logged are rebuilt from their records after a
+// restart, the others, of read opens, are reported again by the clients (P20). Bounded per client and altogether.
 import { FsError } from '@catena/core';
 import { openFilesMax, openFilesPerClientMax } from '../limits.ts';
 
@@ -9,7 +9,7 @@ export interface Session {
   readonly client: string;
   /** As in open(2). */
   readonly flags: number;
-  /** Has a record in the log: a write open. */
+  /** Has a record in the log: a write open, or one that made or cut the file. */
   readonly logged: boolean;
   /** When somebody last set the file's mtime by hand: a report of writes before that does not set it back. */
   timesSetNs: bigint;
