@@ -100,14 +100,17 @@ export class Departures {
     for (const [, bytes] of state.store.range(tableTag.orphan, prefixEnd(tableTag.orphan))) {
       ids.push(orphans.decode(bytes).inode);
     }
-    for (const id of ids) {
-      owner.internal((transaction) => {
-        if (transaction.get(orphans, orphanKey(id)) === undefined) return;
-        const inode = transaction.inodeNow(id);
-        if (inode === undefined || transaction.sessionsOf(id).size > 0 || state.truncating.has(id)) return;
-        discardOrphan(transaction, inode);
-      });
-    }
+    // One that is being truncated: nobody else would come back to it.
+    for (const id of ids) owner.afterTruncation(id, () => this.#collectOrphan(id));
+  }
+
+  #collectOrphan(id: bigint): void {
+    this.#options.owner.internal((transaction) => {
+      if (transaction.get(orphans, orphanKey(id)) === undefined) return;
+      const inode = transaction.inodeNow(id);
+      if (inode === undefined || transaction.sessionsOf(id).size > 0) return;
+      discardOrphan(transaction, inode);
+    });
   }
 
   #leave(client: ClientSession, reason: string): void {

@@ -52,7 +52,7 @@ export class Owner {
   /** Requests that wait until the store has caught up, in their order. */
   #waiting: Call[] = [];
   readonly #parked = new ParkedCalls();
-  /** The service's own work that waits likewise: at most one for each session of a client that is gone. */
+  /** The service's own work that waits likewise: one for each session of a client that is gone, and nameless file. */
   readonly #afterTruncation = new Map<bigint, (() => void)[]>();
   executed = 0;
   /** The boot clock, as it was about a second ago or later: exact enough for leases of clients, and free. */

@@ -389,6 +389,25 @@ describe('a restart', () => {
     await service.pass(16_000);
     expect(await refused(client.call('stat', { inode: made.inode!.id }))).toBe('STALE_HANDLE');
   });
+  test('collects a nameless file, too, that is being truncated when the time is over', async () => {
+    const { service, client } = await opened();
+    const file = { parent: rootId, name: name('r') };
+    const { inode, session } = await client.call('create', { ...file, mode: 0o600, flags: O_RDWR });
+    const { id, layout } = inode!;
+    service.chunks.write(id, layout!, 0n, 3 << 20);
+    await client.call('close', { inode: id, session, report: { length: 3n << 20n } });
+    await client.call('open', { inode: id, flags: 0 });
+    await client.call('unlink', file);
+    service.chunks.unreachable = true;
+    void client.call('setAttributes', { inode: id, length: 1n << 20n });
+    await settle();
+    await service.reopen();
+    await service.pass(16_000);
+    service.chunks.unreachable = false;
+    await service.pass(6_000);
+    expect(service.chunks.inodes).toEqual([]);
+    expect([...service.storeMedium.committed.keys()].filter((key) => /^[IO]/.test(key)).length).toBe(1);
+  });
   test('never gives an inode id twice, whatever was lost', async () => {
     const { service, client } = await opened();
     const ids = new Set<bigint>();
