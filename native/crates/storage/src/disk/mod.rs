@@ -8,6 +8,7 @@ mod probe;
 pub mod progress;
 pub mod room;
 pub mod scrubber;
+pub mod watched;
 
 use crate::Config;
 use crate::buffers::Buffers;
@@ -52,6 +53,7 @@ pub struct DiskShare {
     pub flushers: Workers,
     pub buffers: Buffers,
     pub room: Arc<Room>,
+    /// Of its files that run, but flushes.
     pub operations: Progress,
     pub flushes: Progress,
     /// Whoever waits for this disk gives up after this long.

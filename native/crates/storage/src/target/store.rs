@@ -7,9 +7,12 @@ use super::TargetRecord;
 use crate::config::DiskOpener;
 use crate::disk::DiskShare;
 use crate::disk::room::Limit;
+use crate::disk::watched::WatchedDisk;
 use bytes::Bytes;
 use chain::{Applied, Channel, Chunks, Committed, Listed, Recovered, RecoveredUpdate, Replacement};
-use chunk_engine::{ChannelUpdate, ChunkMeta, Damage, Engine, ListedChunk, Options, StageRequest, Update};
+use chunk_engine::{
+    ChannelUpdate, ChunkMeta, Damage, Disk, Engine, ListedChunk, Options, StageRequest, Update,
+};
 use parking_lot::RwLock;
 pub use read::Read;
 use std::path::{Path, PathBuf};
@@ -64,11 +67,11 @@ impl Store {
         disk: Arc<DiskShare>,
         (record, incarnation): (&mut TargetRecord, u64),
     ) -> Result<(Store, Recovered)> {
-        let engine = match open_engine(&open_disk, folder, &options, record) {
+        let engine = match open_engine(watched(&open_disk, folder, &disk)?, &options, record) {
             Err(error) if error.code == Code::NotFound => {
                 // Before: a process that finds the new one made takes it for what it was.
                 record.begin_anew(incarnation)?;
-                Engine::create(open_disk.open(folder)?, options.clone())?
+                Engine::create(watched(&open_disk, folder, &disk)?, options.clone())?
             }
             opened => opened?,
         };
@@ -77,19 +80,13 @@ impl Store {
         Ok((Store { engine, folder: folder.to_path_buf(), options, open_disk, disk }, recovered))
     }
 
-    /// What the engine knows in memory.
-    fn look<T>(&self, look: impl FnOnce(&Engine) -> Result<T>) -> Result<T> {
+    /// What it asks of the disk is watched there, operation by operation.
+    fn with<T>(&self, work: impl FnOnce(&Engine) -> Result<T>) -> Result<T> {
         let engine = self.engine.read().clone();
         match &engine {
-            Some(engine) => look(engine),
+            Some(engine) => work(engine),
             None => Err(Error::new(Code::TargetOffline, "the target is closed")),
         }
-    }
-
-    /// What may wait for the disk, and is missed if it takes too long.
-    fn with<T>(&self, work: impl FnOnce(&Engine) -> Result<T>) -> Result<T> {
-        let _running = self.disk.operations.begin();
-        self.look(work)
     }
 
     /// As after the death of the process: everything is read and verified again. `Busy` while somebody still
@@ -102,7 +99,8 @@ impl Store {
         }
         // Where the record could not be written when the target failed.
         record.lose()?;
-        let opened = open_engine(&self.open_disk, &self.folder, &self.options, record);
+        let disk = watched(&self.open_disk, &self.folder, &self.disk)?;
+        let opened = open_engine(disk, &self.options, record);
         let engine = opened.map_err(|error| if error.code == Code::NotFound { gone() } else { error })?;
         let recovered = recovered(&engine)?;
         *self.engine.write() = Some(Arc::new(engine));
@@ -177,7 +175,7 @@ impl Store {
     /// anybody who makes one. A process that dies may find the version pending again, and rolls it forward like
     /// every other (P6).
     pub fn commit(&self, chunk: ChunkId, version: Version) -> Result<()> {
-        self.look(|engine| engine.commit_soon(chunk, version))
+        self.with(|engine| engine.commit_soon(chunk, version))
     }
 
     /// The chunk becomes these bytes, committed by the same record.
@@ -276,12 +274,11 @@ impl Store {
     }
 
     pub fn flush(&self) -> Result<()> {
-        let _running = self.disk.flushes.begin();
-        self.look(Engine::flush)
+        self.with(Engine::flush)
     }
 
     pub fn failure(&self) -> Option<Error> {
-        self.look(|engine| engine.failure().map_or(Ok(()), Err)).err()
+        self.with(|engine| engine.failure().map_or(Ok(()), Err)).err()
     }
 
     /// Committed chunks and marks of removals from `from` on: `limit` of them, or all that there are.
@@ -301,7 +298,7 @@ impl Store {
             }
             Ok(listed.len() < limit)
         };
-        self.look(|engine| each_row(engine, from, inode, visit))?;
+        self.with(|engine| each_row(engine, from, inode, visit))?;
         Ok(listed)
     }
 
@@ -317,13 +314,12 @@ impl Store {
     }
 }
 
-fn open_engine(
-    open_disk: &DiskOpener,
-    folder: &Path,
-    options: &Options,
-    record: &mut TargetRecord,
-) -> Result<Engine> {
-    let (engine, opened) = Engine::open(open_disk.open(folder)?, options.clone())?;
+fn watched(open_disk: &DiskOpener, folder: &Path, disk: &Arc<DiskShare>) -> Result<Arc<dyn Disk>> {
+    Ok(Arc::new(WatchedDisk::new(open_disk.open(folder)?, disk.clone())))
+}
+
+fn open_engine(disk: Arc<dyn Disk>, options: &Options, record: &mut TargetRecord) -> Result<Engine> {
+    let (engine, opened) = Engine::open(disk, options.clone())?;
     record.engine_opened(opened.losses)?;
     Ok(engine)
 }
@@ -434,7 +430,7 @@ impl<'a> Look<'a> {
 
 impl Chunks for Look<'_> {
     fn committed(&self, chunk: ChunkId) -> Committed {
-        match self.store.look(|engine| Ok(engine.meta(chunk))).expect(OPEN) {
+        match self.store.with(|engine| Ok(engine.meta(chunk))).expect(OPEN) {
             Some(meta) => Committed {
                 version: meta.committed,
                 length: meta.length,
@@ -451,7 +447,7 @@ impl Chunks for Look<'_> {
     }
 
     fn forgotten(&self) -> Version {
-        self.store.look(|engine| Ok(engine.forgotten())).expect(OPEN)
+        self.store.with(|engine| Ok(engine.forgotten())).expect(OPEN)
     }
 
     fn allocatable_bytes(&self) -> u64 {

@@ -7,10 +7,36 @@ use std::io::{IoSlice, IoSliceMut, Result};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+/// Whoever passes waits while it is closed.
 #[derive(Debug, Default)]
-pub struct Gate {
+pub struct Barrier {
     closed: Mutex<bool>,
     opened: Condvar,
+}
+
+impl Barrier {
+    pub fn close(&self) {
+        *self.closed.lock() = true;
+    }
+
+    pub fn open(&self) {
+        *self.closed.lock() = false;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut closed = self.closed.lock();
+        while *closed {
+            self.opened.wait(&mut closed);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Gate {
+    operations: Barrier,
+    /// Flushes alone.
+    pub flushes: Barrier,
     space: Mutex<Space>,
     space_changed: Condvar,
     /// Behind it.
@@ -27,12 +53,11 @@ struct Space {
 
 impl Gate {
     pub fn close(&self) {
-        *self.closed.lock() = true;
+        self.operations.close();
     }
 
     pub fn open(&self) {
-        *self.closed.lock() = false;
-        self.opened.notify_all();
+        self.operations.open();
     }
 
     /// The disk's free space is asked for again, of each of its folders, and the answer taken.
@@ -71,10 +96,7 @@ impl Gate {
     }
 
     fn pass(&self) {
-        let mut closed = self.closed.lock();
-        while *closed {
-            self.opened.wait(&mut closed);
-        }
+        self.operations.pass();
     }
 }
 
@@ -135,6 +157,7 @@ impl DiskFile for HangingFile {
     }
     fn flush(&self) -> Result<()> {
         self.gate.pass();
+        self.gate.flushes.pass();
         self.file.flush()
     }
     fn allocate(&self, offset: u64, length: u64) -> Result<()> {

@@ -16,4 +16,5 @@ mod old_state;
 mod outage;
 mod preferred_order;
 mod resync;
+mod slow_flush;
 mod updates;

@@ -1,7 +1,6 @@
 //! Reading the store: copied and verified here, as pages for a reader that verifies, around damage.
 
 use super::Store;
-use crate::disk::DiskShare;
 use crate::target::ReadRange;
 use bytes::Bytes;
 use chunk_engine::{BLOCK_BYTES, Damage, Engine, PagesRead};
@@ -18,7 +17,7 @@ pub struct Read<P = Bytes> {
 impl Store {
     /// Committed bytes; fewer than asked for only where the chunk ends.
     pub fn read(&self, chunk: ChunkId, range: ReadRange, pool: &BufferPool) -> Result<Read> {
-        self.look(|engine| read(engine, chunk, range, pool, &self.disk))
+        self.with(|engine| read(engine, chunk, range, pool))
     }
 
     /// Committed bytes that nobody looked at; see `Engine::read_pages`.
@@ -28,8 +27,7 @@ impl Store {
         range: ReadRange,
         pool: &PagePool,
     ) -> Result<Option<Read<Vec<Part>>>> {
-        self.look(|engine| {
-            let _running = self.disk.operations.begin();
+        self.with(|engine| {
             let read = engine.read_pages(chunk, range.offset, range.length, pool)?;
             Ok(read.map(|PagesRead { info, parts }| Read {
                 version: info.version,
@@ -56,22 +54,12 @@ impl Store {
     }
 }
 
-fn read(
-    engine: &Engine,
-    chunk: ChunkId,
-    range: ReadRange,
-    pool: &BufferPool,
-    disk: &DiskShare,
-) -> Result<Read> {
+fn read(engine: &Engine, chunk: ChunkId, range: ReadRange, pool: &BufferPool) -> Result<Read> {
     loop {
         let length = engine.meta(chunk).filter(|meta| !meta.removed).map_or(0, |meta| meta.length);
         let wanted = length.saturating_sub(range.offset).min(range.length);
-        // To wait for a buffer is not to wait for the disk.
         let mut buffer = pool.take(wanted as usize);
-        let info = {
-            let _running = disk.operations.begin();
-            engine.read(chunk, range.offset, &mut buffer)?
-        };
+        let info = engine.read(chunk, range.offset, &mut buffer)?;
         // It grew in between: the buffer is too small for what is there now.
         if info.length < info.chunk_length.saturating_sub(range.offset).min(range.length) {
             continue;
