@@ -47,6 +47,20 @@ pub(crate) struct Run {
     pub source: Source,
 }
 
+impl Run {
+    fn block(&self, block: u32) -> Run {
+        let source = match &self.source {
+            Source::Disk { file, offset } => {
+                let offset = offset + u64::from(block - self.first) * BLOCK_BYTES as u64;
+                Source::Disk { file: file.clone(), offset }
+            }
+            Source::Image(data) => Source::Image(data.clone()),
+            Source::Hole => Source::Hole,
+        };
+        Run { first: block, count: 1, source }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub layout: Arc<Layout>,
@@ -119,19 +133,41 @@ impl Core {
         offset: u32,
         buffer: &mut [u8],
     ) -> Result<ReadInfo> {
+        let (info, crc) = self.read_as(chunk, version, (offset, buffer), read_runs)?;
+        Ok(ReadInfo { crc, ..info })
+    }
+
+    /// As `read` of the committed version, with zeros for damaged blocks, and which these are.
+    pub fn read_around_damage(
+        &self,
+        chunk: ChunkId,
+        offset: u32,
+        buffer: &mut [u8],
+    ) -> Result<(ReadInfo, Vec<u32>)> {
+        let (info, (crc, damaged)) = self.read_as(chunk, None, (offset, buffer), read_sound_runs)?;
+        Ok((ReadInfo { crc, ..info }, damaged))
+    }
+
+    fn read_as<T: Default>(
+        &self,
+        chunk: ChunkId,
+        version: Option<Version>,
+        (offset, buffer): (u32, &mut [u8]),
+        read: impl Fn(&Snapshot, usize, &mut [u8]) -> std::result::Result<T, Unread>,
+    ) -> Result<(ReadInfo, T)> {
         for _ in 0..ATTEMPTS {
             let Some(snapshot) = self.snapshot(chunk, version, offset, buffer.len(), RUN_BLOCKS_MAX)? else {
                 let version =
                     self.index.shard(chunk).entries.get(&chunk).map_or(Version::NONE, |entry| entry.version);
-                return Ok(ReadInfo { version, ..ReadInfo::default() });
+                return Ok((ReadInfo { version, ..ReadInfo::default() }, T::default()));
             };
             let layout = &snapshot.layout;
             let length = (layout.length.saturating_sub(offset) as usize).min(buffer.len());
-            let result = read_runs(&snapshot, offset as usize, &mut buffer[..length]);
+            let result = read(&snapshot, offset as usize, &mut buffer[..length]);
             if self.is_unchanged(chunk, snapshot.generation) {
-                let crc = result.map_err(|unread| self.unread(chunk, unread))?;
+                let read = result.map_err(|unread| self.unread(chunk, unread))?;
                 let (version, chunk_length) = (layout.version, layout.length);
-                return Ok(ReadInfo { version, chunk_length, length: length as u32, crc });
+                return Ok((ReadInfo { version, chunk_length, length: length as u32, crc: 0 }, read));
             }
         }
         Err(Error::new(Code::Busy, "the chunk changes too fast to be read"))
@@ -255,23 +291,63 @@ pub(crate) enum Unread {
     Failed(String),
 }
 
+/// What of `buffer`, which begins at byte `offset` of the chunk, a run fills.
+fn part_of<'a>(
+    layout: &Layout,
+    run: &Run,
+    offset: usize,
+    buffer: &'a mut [u8],
+) -> Option<(Edges, &'a mut [u8])> {
+    let start = run.first as usize * BLOCK_BYTES;
+    let last = run.first + run.count - 1;
+    let stop = last as usize * BLOCK_BYTES + layout.stored(last);
+    let (from, to) = (offset.max(start), (offset + buffer.len()).min(stop));
+    let edges = || Edges { before: from - start, after: stop - to };
+    (from < to).then(|| (edges(), &mut buffer[from - offset..to - offset]))
+}
+
 /// Fills `buffer` from byte `offset` of the chunk; the checksum of what it put there, or what is wrong.
 fn read_runs(snapshot: &Snapshot, offset: usize, buffer: &mut [u8]) -> std::result::Result<u32, Unread> {
     let mut crc = 0;
-    let end = offset + buffer.len();
     for run in &snapshot.runs {
-        let start = run.first as usize * BLOCK_BYTES;
-        let last = run.first + run.count - 1;
-        let stop = last as usize * BLOCK_BYTES + snapshot.layout.stored(last);
-        let (from, to) = (offset.max(start), end.min(stop));
-        if from >= to {
-            continue;
+        if let Some((edges, part)) = part_of(&snapshot.layout, run, offset, buffer) {
+            crc = combine(crc, read_run(&snapshot.layout, run, edges, part)?, part.len());
         }
-        let part = &mut buffer[from - offset..to - offset];
-        let edges = Edges { before: from - start, after: stop - to };
-        crc = combine(crc, read_run(&snapshot.layout, run, edges, part)?, to - from);
     }
     Ok(crc)
+}
+
+/// As `read_runs`, with zeros for damaged blocks, and which these are.
+fn read_sound_runs(
+    snapshot: &Snapshot,
+    offset: usize,
+    buffer: &mut [u8],
+) -> std::result::Result<(u32, Vec<u32>), Unread> {
+    let layout = &snapshot.layout;
+    let (mut crc, mut damaged) = (0, Vec::new());
+    for run in &snapshot.runs {
+        let Some((edges, part)) = part_of(layout, run, offset, buffer) else { continue };
+        match read_run(layout, run, edges, part) {
+            Err(Unread::Damaged(_)) => {}
+            read => {
+                crc = combine(crc, read?, part.len());
+                continue;
+            }
+        }
+        for block in (run.first..run.first + run.count).map(|block| run.block(block)) {
+            let Some((edges, part)) = part_of(layout, &block, offset, buffer) else { continue };
+            let found = match read_run(layout, &block, edges, part) {
+                Err(Unread::Damaged(_)) => {
+                    part.fill(0);
+                    damaged.push(block.first);
+                    zeros_checksum(part.len())
+                }
+                read => read?,
+            };
+            crc = combine(crc, found, part.len());
+        }
+    }
+    Ok((crc, damaged))
 }
 
 /// Bytes of a run that are read for verification only.

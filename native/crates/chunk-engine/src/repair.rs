@@ -6,6 +6,7 @@
 use crate::checksum::{BLOCK_BYTES, checksum};
 use crate::engine::{Core, Engine};
 use crate::layout::Layout;
+use crate::read::ReadInfo;
 use crate::stage::{StageRequest, Staged};
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use wire::{ChunkId, Code, Result, Version};
 /// Bytes of a chunk that are read with one call.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// What reading a whole committed chunk found.
+/// What reading a committed chunk found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
     /// `Version::NONE` for a chunk that does not exist.
@@ -26,53 +27,44 @@ pub struct Damage {
 
 impl Engine {
     /// Reads the whole committed chunk, from the medium as far as the disk can be told so, and names the
-    /// blocks that are damaged.
+    /// blocks that are damaged. Each MiB as of the version that is committed when it is read, the last of which is
+    /// named: so it ends, however fast the chunk is written to.
     pub fn damage(&self, chunk: ChunkId) -> Result<Damage> {
-        self.core.check()?;
-        self.core.forget_cached(chunk)?;
         let mut piece = vec![0; PIECE_BYTES];
-        'again: loop {
-            let first = self.core.read(chunk, None, 0, &mut [])?;
-            let mut damage =
-                Damage { version: first.version, chunk_length: first.chunk_length, blocks: Vec::new() };
-            let mut offset = 0;
-            while offset < damage.chunk_length {
-                let part = &mut piece[..PIECE_BYTES.min((damage.chunk_length - offset) as usize)];
-                let read = match self.core.read(chunk, None, offset, part) {
-                    Err(error) if error.code == Code::Corrupt => {
-                        self.each_block(chunk, offset, part, &mut damage)?
-                    }
-                    read => read?.version,
-                };
-                if read != damage.version {
-                    continue 'again;
-                }
-                offset += part.len() as u32;
+        let (mut blocks, mut offset) = (Vec::new(), 0);
+        loop {
+            let (length, found) = self.damage_of(chunk, offset, &mut piece)?;
+            blocks.extend(found.blocks);
+            offset += length;
+            if offset >= found.chunk_length {
+                // It may have become shorter, or longer behind a piece that ended within a block.
+                blocks.dedup();
+                blocks.retain(|block| *block < found.chunk_length.div_ceil(BLOCK_BYTES as u32));
+                return Ok(Damage { blocks, ..found });
             }
-            return Ok(damage);
         }
     }
 
-    /// Looks at the blocks of a piece one by one; the version that they were of (any other one if it
-    /// changed).
-    fn each_block(
-        &self,
-        chunk: ChunkId,
-        offset: u32,
-        part: &mut [u8],
-        damage: &mut Damage,
-    ) -> Result<Version> {
-        for (number, block) in part.chunks_mut(BLOCK_BYTES).enumerate() {
-            let at = offset + (number * BLOCK_BYTES) as u32;
-            match self.core.read(chunk, None, at, block) {
-                Err(error) if error.code == Code::Corrupt => damage.blocks.push(at / BLOCK_BYTES as u32),
-                Err(error) => return Err(error),
-                Ok(read) if read.version != damage.version => return Ok(read.version),
-                Ok(_) => {}
-            }
+    /// As `damage`, of the MiB at `offset` alone; and its length in bytes. Whoever looks at a
+    /// whole chunk begins with the first: that one tells the disk to read from the medium.
+    pub fn damage_at(&self, chunk: ChunkId, offset: u32) -> Result<(u32, Damage)> {
+        self.damage_of(chunk, offset, &mut vec![0; PIECE_BYTES])
+    }
+
+    fn damage_of(&self, chunk: ChunkId, offset: u32, piece: &mut [u8]) -> Result<(u32, Damage)> {
+        self.core.check()?;
+        if offset == 0 {
+            self.core.forget_cached(chunk)?;
         }
-        // A damaged block says nothing about its version: a look without bytes does.
-        Ok(self.core.read(chunk, None, 0, &mut [])?.version)
+        let (read, blocks) = self.core.read_around_damage(chunk, offset, piece)?;
+        let (version, chunk_length) = (read.version, read.chunk_length);
+        Ok((read.length, Damage { version, chunk_length, blocks }))
+    }
+
+    /// As `read` of the whole committed chunk, with zeros for damaged blocks, and which these are.
+    pub fn read_around_damage(&self, chunk: ChunkId, buffer: &mut [u8]) -> Result<(ReadInfo, Vec<u32>)> {
+        self.core.check()?;
+        self.core.read_around_damage(chunk, 0, buffer)
     }
 
     /// As `stage`, for an update that no good bytes can be had for: old blocks that it changes in part and

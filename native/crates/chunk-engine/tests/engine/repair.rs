@@ -4,7 +4,7 @@
 use crate::support::{content, id, options, pattern, request, version, write};
 use bytes::Bytes;
 use chunk_engine::disk::Crash;
-use chunk_engine::{BLOCK_BYTES, Disk, Engine, MemoryDisk, StageRequest, Update};
+use chunk_engine::{BLOCK_BYTES, Disk, Engine, MemoryDisk, Options, StageRequest, Update};
 use std::io::IoSlice;
 use std::sync::Arc;
 use wire::Code;
@@ -162,4 +162,58 @@ fn bytes_appended_to_a_damaged_block_leave_it_damaged() {
     engine.commit(id(1, 0), version(3)).unwrap();
     let damage = engine.damage(id(1, 0)).unwrap();
     assert_eq!((damage.chunk_length, damage.blocks), (length + 20, vec![4]));
+}
+
+/// Its pieces are of different versions, and what is damaged of each is named all the same.
+#[test]
+fn a_chunk_that_changes_between_two_pieces_is_looked_at_once() {
+    const MIB: usize = 1 << 20;
+    let disk = MemoryDisk::new(64 << 20);
+    let engine =
+        Engine::create(Arc::new(disk.clone()), Options { segment_bytes: 32 << 20, ..options() }).unwrap();
+    let chunk_size = 4 * MIB as u32;
+    let write = |base: u64, offset: usize, data: Bytes| {
+        let (offset, data) = (offset as u32, [data]);
+        let request =
+            StageRequest { chunk_size, ..request(id(1, 0), base, Update::Write { offset, data: &data }) };
+        engine.stage(&StageRequest { commit: true, ..request }).unwrap();
+    };
+    let content = pattern(1, 4 * MIB - 100);
+    (0..4).for_each(|piece| {
+        let end = content.len().min((piece + 1) * MIB);
+        write(piece as u64, piece * MIB, content.slice(piece * MIB..end));
+    });
+    engine.flush().unwrap();
+    let (name, pages) = pages(&disk);
+    assert_eq!(pages.len(), 1024);
+    [3, 256, 700, 1023].iter().for_each(|block| assert!(disk.flip_bit(&name, pages[*block], 1)));
+    let found = |offset: usize| engine.damage_at(id(1, 0), offset as u32).unwrap();
+    let (length, damage) = found(0);
+    assert_eq!((length as usize, damage.version, damage.blocks), (MIB, version(4), vec![3]));
+    write(4, 0, pattern(2, MIB));
+    let (length, damage) = found(MIB);
+    assert_eq!((length as usize, damage.version, damage.blocks), (MIB, version(5), vec![256]));
+    assert_eq!(damage.chunk_length as usize, content.len());
+    write(5, 2 * MIB, pattern(3, MIB));
+    assert_eq!(found(2 * MIB).1.blocks, [], "overwritten whole");
+    let (length, damage) = found(3 * MIB);
+    assert_eq!((length as usize, damage.version, damage.blocks), (MIB - 100, version(6), vec![1023]));
+    assert_eq!(found(4 * MIB).0, 0, "behind its end");
+    let whole = engine.damage(id(1, 0)).unwrap();
+    assert_eq!((whole.version, whole.blocks), (version(6), vec![256, 1023]));
+    let mut bytes = vec![7; content.len()];
+    let (info, damaged) = engine.read_around_damage(id(1, 0), &mut bytes).unwrap();
+    assert_eq!(
+        (info.version, info.length as usize, &damaged[..]),
+        (version(6), content.len(), &[256, 1023][..])
+    );
+    let mut expected =
+        [pattern(2, MIB), content.slice(MIB..2 * MIB), pattern(3, MIB), content.slice(3 * MIB..)].concat();
+    for block in damaged {
+        let start = block as usize * BLOCK_BYTES;
+        let end = expected.len().min(start + BLOCK_BYTES);
+        expected[start..end].fill(0);
+    }
+    assert!(bytes == expected);
+    assert_eq!(info.crc, chunk_engine::checksum(&expected));
 }

@@ -57,7 +57,7 @@ fn run(service: &Service, disk: &DiskShare, interval: Duration, stopping: &(Mute
         let on_it = service.targets().into_iter().filter(|target| target.disk_index() == disk.index);
         let targets: Vec<Arc<Target>> = on_it.collect();
         let mut working = true;
-        // In turn, a chunk of each.
+        // In turn, a piece of each.
         while working {
             working = false;
             for target in &targets {

@@ -27,8 +27,16 @@ struct State {
     next: Option<ChunkId>,
     /// The next ids, last first.
     page: Vec<ChunkId>,
+    under_way: UnderWay,
     /// `None`: something happened that the record must say soon.
     remembered: Option<Instant>,
+}
+
+/// What was read of the next chunk already. A process that ends begins it again.
+#[derive(Clone, Copy, Default)]
+struct UnderWay {
+    bytes: u32,
+    damaged: bool,
 }
 
 fn wall_ms() -> u64 {
@@ -52,7 +60,13 @@ impl Scrub {
                 (never, None)
             }
         };
-        let state = State { progress, next, page: Vec::new(), remembered: Some(Instant::now()) };
+        let state = State {
+            progress,
+            next,
+            page: Vec::new(),
+            under_way: UnderWay::default(),
+            remembered: Some(Instant::now()),
+        };
         Scrub { path, state: Mutex::new(state) }
     }
 
@@ -68,6 +82,7 @@ impl State {
             ScrubProgress { running: true, started_ms: wall_ms(), finished_ms, ..Default::default() };
         self.next = Some(ChunkId { inode: 0, index: 0 });
         self.page.clear();
+        self.under_way = UnderWay::default();
         self.remembered = None;
     }
 }
@@ -90,38 +105,46 @@ impl Target {
         }
     }
 
-    /// Reads one chunk; its bytes. `None`: no pass is under way, or it just ended, or the target is offline.
+    /// Reads the next piece of a chunk, as of the version that is committed now; its bytes. `None`: no pass is under
+    /// way, or it just ended, or the target is offline.
     pub fn scrub_next(self: &std::sync::Arc<Self>) -> Option<u64> {
-        let chunk = self.next_to_scrub()?;
-        let damage = match self.store.damage(chunk) {
-            Ok(damage) => damage,
+        let (chunk, UnderWay { bytes: offset, damaged }) = self.next_to_scrub()?;
+        let (length, damage) = match self.store.damage_at(chunk, offset) {
+            Ok(found) => found,
             // Closed, or failed: the pass goes on when it is open again.
             Err(error) if error.code != Code::Corrupt => return None,
-            Err(_) => chunk_engine::Damage::default(),
+            Err(_) => Default::default(),
         };
-        let bytes = u64::from(damage.chunk_length);
-        let damaged = !damage.blocks.is_empty();
-        let metrics = &self.shared.metrics;
-        add(&metrics.scrubbed_chunks, 1);
-        add(&metrics.scrubbed_bytes, bytes);
+        add(&self.shared.metrics.scrubbed_bytes, length.into());
+        let read = UnderWay { bytes: offset + length, damaged: damaged || !damage.blocks.is_empty() };
+        if read.bytes < damage.chunk_length {
+            self.scrub.state.lock().under_way = read;
+        } else {
+            self.chunk_scrubbed(chunk, read);
+        }
+        Some(length.into())
+    }
+
+    fn chunk_scrubbed(self: &std::sync::Arc<Self>, chunk: ChunkId, UnderWay { bytes, damaged }: UnderWay) {
+        add(&self.shared.metrics.scrubbed_chunks, 1);
         if damaged {
             self.found_damage(chunk);
         }
         let mut state = self.scrub.state.lock();
         state.page.pop();
+        state.under_way = UnderWay::default();
         state.next = super::store::after(chunk);
         state.progress.chunks += 1;
-        state.progress.bytes += bytes;
+        state.progress.bytes += u64::from(bytes);
         state.progress.damaged += u64::from(damaged);
         let remember = state.remembered.is_none_or(|at| at.elapsed() >= REMEMBER_PAUSE);
         drop(state);
         if remember {
             self.remember_scrub();
         }
-        Some(bytes)
     }
 
-    fn next_to_scrub(&self) -> Option<ChunkId> {
+    fn next_to_scrub(&self) -> Option<(ChunkId, UnderWay)> {
         let mut state = self.scrub.state.lock();
         if !state.progress.running || self.is_hung() {
             return None;
@@ -132,7 +155,7 @@ impl Target {
             let rows = self.store.list(from, None, PAGE).ok()?;
             state.page = rows.iter().rev().map(|row| row.chunk.unwrap_or_default().into()).collect();
         }
-        let next = state.page.last().copied();
+        let next = state.page.last().map(|chunk| (*chunk, state.under_way));
         if next.is_none() {
             state.progress.running = false;
             state.progress.finished_ms = wall_ms();

@@ -234,6 +234,11 @@ impl Store {
         self.with(|engine| engine.damage(chunk))
     }
 
+    /// The same of the piece at `offset`, and its length.
+    pub fn damage_at(&self, chunk: ChunkId, offset: u32) -> Result<(u32, Damage)> {
+        self.with(|engine| engine.damage_at(chunk, offset))
+    }
+
     /// How many blocks `bytes` put right.
     pub fn mend(&self, chunk: ChunkId, version: Version, first: u32, bytes: &[u8]) -> Result<u32> {
         self.with(|engine| engine.mend(chunk, version, first, bytes))

@@ -37,21 +37,25 @@ pub struct Change {
     pub data: Bytes,
     /// On the medium of every member before the answer.
     pub flush: bool,
+    pub chunk_size: u32,
 }
 
 impl Change {
+    fn new(kind: UpdateKind, (offset, length): (u32, u32), data: Bytes) -> Change {
+        Change { kind, offset, length, data, flush: false, chunk_size: CHUNK_SIZE }
+    }
     pub fn write(offset: u32, data: impl Into<Bytes>) -> Change {
         let data = data.into();
-        Change { kind: UpdateKind::UpdateWrite, offset, length: data.len() as u32, data, flush: false }
+        Change::new(UpdateKind::UpdateWrite, (offset, data.len() as u32), data)
     }
     pub fn truncate(length: u32) -> Change {
-        Change { kind: UpdateKind::UpdateTruncate, offset: 0, length, data: Bytes::new(), flush: false }
+        Change::new(UpdateKind::UpdateTruncate, (0, length), Bytes::new())
     }
     pub fn punch(offset: u32, length: u32) -> Change {
-        Change { kind: UpdateKind::UpdatePunch, offset, length, data: Bytes::new(), flush: false }
+        Change::new(UpdateKind::UpdatePunch, (offset, length), Bytes::new())
     }
     pub fn remove() -> Change {
-        Change { kind: UpdateKind::UpdateRemove, offset: 0, length: 0, data: Bytes::new(), flush: false }
+        Change::new(UpdateKind::UpdateRemove, (0, 0), Bytes::new())
     }
 
     pub fn apply_to(&self, chunk: &mut Vec<u8>) {
@@ -147,7 +151,7 @@ impl TestClient {
             offset: change.offset,
             length: change.length,
             crc: crc32c::crc32c(&change.data),
-            chunk_size: CHUNK_SIZE,
+            chunk_size: change.chunk_size,
             flush: change.flush,
             ..Default::default()
         };

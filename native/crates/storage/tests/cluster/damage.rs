@@ -15,9 +15,9 @@ use wire::message::{ScrubRequest, TargetReport};
 const PAGE: usize = 4096;
 
 /// A page of a segment of a target's disk.
-type Place = (PathBuf, String, u64);
+pub type Place = (PathBuf, String, u64);
 
-fn places(disks: &MemoryDisks) -> Vec<Place> {
+pub fn places(disks: &MemoryDisks) -> Vec<Place> {
     let mut places = Vec::new();
     for (folder, disk) in &*disks.lock() {
         for name in disk.list().unwrap().into_iter().filter(|name| name.starts_with("segment-")) {
@@ -28,14 +28,14 @@ fn places(disks: &MemoryDisks) -> Vec<Place> {
     places
 }
 
-fn page(disks: &MemoryDisks, (folder, name, at): &Place) -> Vec<u8> {
+pub fn page(disks: &MemoryDisks, (folder, name, at): &Place) -> Vec<u8> {
     let mut bytes = vec![0; PAGE];
     let file = disks.lock()[folder].open(name).unwrap().unwrap();
     file.read_at(&mut [IoSliceMut::new(&mut bytes)], *at).unwrap();
     bytes
 }
 
-fn overwrite(disks: &MemoryDisks, (folder, name, at): &Place, bytes: &[u8]) {
+pub fn overwrite(disks: &MemoryDisks, (folder, name, at): &Place, bytes: &[u8]) {
     let file = disks.lock()[folder].open(name).unwrap().unwrap();
     file.write_at(&[IoSlice::new(bytes)], *at).unwrap();
 }

@@ -12,6 +12,7 @@ mod exactly_once;
 mod faults;
 mod fencing;
 mod full_disks;
+mod large_chunks;
 mod old_state;
 mod outage;
 mod preferred_order;

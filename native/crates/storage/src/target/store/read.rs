@@ -3,7 +3,7 @@
 use super::Store;
 use crate::target::ReadRange;
 use bytes::Bytes;
-use chunk_engine::{BLOCK_BYTES, Damage, Engine, PagesRead};
+use chunk_engine::{Engine, PagesRead, ReadInfo};
 use pages::{PagePool, Part};
 use wire::{BufferPool, ChunkId, Result, Version};
 
@@ -40,47 +40,35 @@ impl Store {
 
     /// The whole committed chunk, with zeros for damaged blocks, and which these are.
     pub fn read_around_damage(&self, chunk: ChunkId, pool: &BufferPool) -> Result<(Read, Vec<u32>)> {
-        loop {
-            let damage = self.damage(chunk)?;
-            let mut buffer = pool.take(damage.chunk_length as usize);
-            let read = self.with(|engine| read_around(engine, chunk, &damage, &mut buffer))?;
-            if read {
-                let crc = crc32c::crc32c(&buffer);
-                let payload = if buffer.is_empty() { Bytes::new() } else { buffer.freeze() };
-                let (version, chunk_length) = (damage.version, damage.chunk_length);
-                return Ok((Read { version, chunk_length, payload, crc }, damage.blocks));
-            }
-        }
+        let whole = ReadRange { offset: 0, length: u32::MAX };
+        self.with(|engine| fill(engine, chunk, whole, pool, |part| engine.read_around_damage(chunk, part)))
     }
 }
 
 fn read(engine: &Engine, chunk: ChunkId, range: ReadRange, pool: &BufferPool) -> Result<Read> {
+    let read = |part: &mut [u8]| engine.read(chunk, range.offset, part).map(|info| (info, ()));
+    fill(engine, chunk, range, pool, read).map(|(read, ())| read)
+}
+
+fn fill<T>(
+    engine: &Engine,
+    chunk: ChunkId,
+    range: ReadRange,
+    pool: &BufferPool,
+    read: impl Fn(&mut [u8]) -> Result<(ReadInfo, T)>,
+) -> Result<(Read, T)> {
     loop {
         let length = engine.meta(chunk).filter(|meta| !meta.removed).map_or(0, |meta| meta.length);
         let wanted = length.saturating_sub(range.offset).min(range.length);
         let mut buffer = pool.take(wanted as usize);
-        let info = engine.read(chunk, range.offset, &mut buffer)?;
+        let (info, found) = read(&mut buffer)?;
         // It grew in between: the buffer is too small for what is there now.
         if info.length < info.chunk_length.saturating_sub(range.offset).min(range.length) {
             continue;
         }
         buffer.truncate(info.length as usize);
         let payload = if info.length == 0 { Bytes::new() } else { buffer.freeze() };
-        return Ok(Read { version: info.version, chunk_length: info.chunk_length, payload, crc: info.crc });
+        let ReadInfo { version, chunk_length, crc, .. } = info;
+        return Ok((Read { version, chunk_length, payload, crc }, found));
     }
-}
-
-/// False if the chunk is not what `damage` says any more.
-fn read_around(engine: &Engine, chunk: ChunkId, damage: &Damage, buffer: &mut [u8]) -> Result<bool> {
-    for (block, part) in buffer.chunks_mut(BLOCK_BYTES).enumerate() {
-        if damage.blocks.binary_search(&(block as u32)).is_ok() {
-            part.fill(0);
-            continue;
-        }
-        let read = engine.read(chunk, (block * BLOCK_BYTES) as u32, part)?;
-        if read.version != damage.version || read.length as usize != part.len() {
-            return Ok(false);
-        }
-    }
-    Ok(engine.meta(chunk).is_some_and(|meta| meta.committed == damage.version))
 }
