@@ -2,7 +2,7 @@
 
 use super::store::Store;
 use super::store_update::StagedUpdate;
-use super::{After, State, Target, Waiting};
+use super::{After, Answer, State, Target, Waiting};
 use crate::metrics::add;
 use bytes::Bytes;
 use chain::{Acknowledged, Input, Output, ReplyTo};
@@ -108,7 +108,7 @@ impl Target {
             Output::ReplyRead { reply, error } => {
                 let Waiting::Read(sender, _, _) = take(reply) else { unreachable!("a read's answer") };
                 add(&self.shared.metrics.reads_refused, 1);
-                after.answers.push(Box::new(move || sender.fail(&error)));
+                after.say(sender, move |sender| sender.fail(&error));
             }
             Output::ReplyUpdate { reply, result } => {
                 let Waiting::Update(sender, from_client) = take(reply) else {
@@ -119,26 +119,32 @@ impl Target {
                     let metrics = &self.shared.metrics;
                     add(if result.is_ok() { &metrics.updates } else { &metrics.updates_refused }, 1);
                 }
-                after.answers.push(Box::new(move || sender.respond(result.map(update_reply))));
+                after.say(sender, move |sender| sender.respond(result.map(update_reply)));
             }
             Output::ReplyCommitted { reply, result } => {
                 let Waiting::Committed(sender) = take(reply) else { unreachable!("a question's answer") };
                 let result = result
                     .map(|version| CommittedReply { version: Some(version.into()), ..Default::default() });
-                after.answers.push(Box::new(move || sender.respond(result)));
+                after.say(sender, move |sender| sender.respond(result));
             }
             Output::ReplyFlush { reply, result } => {
                 let Waiting::Flush(sender) = take(reply) else { unreachable!("a flush's answer") };
                 let result =
                     result.map(|durability_epoch| FlushReply { durability_epoch, ..Default::default() });
-                after.answers.push(Box::new(move || sender.respond(result)));
+                after.say(sender, move |sender| sender.respond(result));
             }
             Output::ReplySync { reply, result } => {
-                let waiting = take(reply);
-                after.answers.push(Box::new(move || answer_sync(waiting, result)));
+                let (sender, done) = sync_answer(take(reply));
+                after.say(sender, move |sender| done(sender, result));
             }
             _ => unreachable!("only answers come here"),
         }
+    }
+}
+
+impl After {
+    fn say(&mut self, sender: ReplySender, say: impl FnOnce(ReplySender) + Send + 'static) {
+        self.answers.push(Answer { sender, say: Box::new(say) });
     }
 }
 
@@ -159,15 +165,15 @@ fn update_reply(acknowledged: Acknowledged) -> UpdateReply {
     }
 }
 
-fn answer_sync(waiting: Waiting, result: Result<()>) {
+fn sync_answer(waiting: Waiting) -> (ReplySender, fn(ReplySender, Result<()>)) {
     fn done<R: wire::ReplyMessage>(sender: ReplySender, result: Result<()>) {
         sender.respond(result.map(|()| R::default()));
     }
     match waiting {
-        Waiting::SyncStart(sender) => done::<SyncStartReply>(sender, result),
-        Waiting::SyncReplace(sender) => done::<SyncReplaceReply>(sender, result),
-        Waiting::SyncClients(sender) => done::<SyncClientsReply>(sender, result),
-        Waiting::SyncDone(sender) => done::<SyncDoneReply>(sender, result),
+        Waiting::SyncStart(sender) => (sender, done::<SyncStartReply>),
+        Waiting::SyncReplace(sender) => (sender, done::<SyncReplaceReply>),
+        Waiting::SyncClients(sender) => (sender, done::<SyncClientsReply>),
+        Waiting::SyncDone(sender) => (sender, done::<SyncDoneReply>),
         _ => unreachable!("a resync's answer"),
     }
 }

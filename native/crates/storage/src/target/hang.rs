@@ -56,7 +56,7 @@ impl Target {
             self.learn(&state.replica);
             self.hung.store(false, Ordering::Release);
             drop(state);
-            after.answers.into_iter().for_each(|answer| answer());
+            after.answers.into_iter().for_each(super::Answer::give);
         }
         self.deliver();
     }

@@ -119,8 +119,25 @@ pub struct Target {
 /// What is left to do when the replica's lock is released.
 #[derive(Default)]
 struct After {
-    answers: Vec<Box<dyn FnOnce() + Send>>,
+    answers: Vec<Answer>,
     failed: Option<Error>,
+}
+
+/// What the replica has to say, and to whom.
+struct Answer {
+    sender: ReplySender,
+    say: Box<dyn FnOnce(ReplySender) + Send>,
+}
+
+impl Answer {
+    fn give(self) {
+        (self.say)(self.sender);
+    }
+
+    /// The same may have been done: whoever asked asks again, of others.
+    fn hangs(self) {
+        self.sender.fail(&Error::new(Code::TargetOffline, "its disk hangs"));
+    }
 }
 
 impl Target {
@@ -237,12 +254,10 @@ impl Target {
         }
         if self.is_hung() {
             // While it waited for the disk the chain may have gone on without it: what it would say is old.
-            return;
+            return after.answers.into_iter().for_each(Answer::hangs);
         }
         self.deliver();
-        for answer in after.answers {
-            answer();
-        }
+        after.answers.into_iter().for_each(Answer::give);
         if let Some(error) = after.failed {
             self.fail(error);
         }

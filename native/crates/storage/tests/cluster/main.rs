@@ -12,6 +12,7 @@ mod exactly_once;
 mod faults;
 mod fencing;
 mod full_disks;
+mod hung_answers;
 mod large_chunks;
 mod old_state;
 mod outage;
