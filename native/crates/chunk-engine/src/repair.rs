@@ -71,7 +71,7 @@ impl Engine {
     /// that are damaged stay damaged, and so do `damaged` blocks of its own payload. Reads of these blocks
     /// give `Corrupt`, until they are overwritten whole or the chunk is replaced.
     pub fn stage_damaged(&self, request: &StageRequest<'_>, damaged: &[u32]) -> Result<Staged> {
-        self.stage_with(request, Some(damaged))
+        self.stage_with(request, Some(damaged), true)
     }
 
     /// Rewrites those damaged blocks, from block `first` on, that `bytes` have the right content of: another

@@ -60,6 +60,23 @@ impl Volume {
         self.spending(what, || file.write_at(parts, offset))
     }
 
+    /// As `write`, of what a full disk may refuse.
+    pub fn write_unreserved(
+        &self,
+        file: &dyn DiskFile,
+        parts: &[IoSlice<'_>],
+        offset: u64,
+        what: &str,
+    ) -> Result<()> {
+        self.check()?;
+        match file.write_at(parts, offset) {
+            Err(error) if error.raw_os_error() == Some(ENOSPC) => {
+                Err(Error::new(Code::NoSpace, format!("{what}: the disk is full")))
+            }
+            written => written.map_err(|error| self.fail(what, &error)),
+        }
+    }
+
     /// As `write`, to several places at once.
     pub fn write_many(
         &self,

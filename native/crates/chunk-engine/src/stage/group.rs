@@ -59,7 +59,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    pub fn write(self, core: &Core, payload: &Payload<'_>) -> Result<()> {
+    pub fn write(self, core: &Core, payload: &Payload<'_>, from_reserve: bool) -> Result<()> {
         let mut parts = Vec::with_capacity(self.pieces.len());
         for piece in &self.pieces {
             match piece {
@@ -68,7 +68,10 @@ impl<'a> Group<'a> {
                 Piece::Owned(bytes) => parts.push(IoSlice::new(bytes)),
             }
         }
-        core.volume.write(&*self.file.file, &parts, self.start, "a segment")?;
+        match from_reserve {
+            true => core.volume.write(&*self.file.file, &parts, self.start, "a segment")?,
+            false => core.volume.write_unreserved(&*self.file.file, &parts, self.start, "a segment")?,
+        }
         self.file.mark_dirty();
         Ok(())
     }

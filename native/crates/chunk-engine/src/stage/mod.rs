@@ -36,6 +36,8 @@ pub(crate) struct Tip {
     pub protected_length: u32,
     /// Old blocks that are damaged stay so under the new version, instead of stopping it.
     pub keeps_damage: bool,
+    /// Its bytes may have blocks of the reserve.
+    pub from_reserve: bool,
 }
 
 impl Tip {
@@ -58,15 +60,26 @@ impl Engine {
     /// Holds an update as the newest pending version of its chunk. When it returns, it survives the death of
     /// the process.
     pub fn stage(&self, request: &StageRequest<'_>) -> Result<Staged> {
-        self.stage_with(request, None)
+        self.stage_with(request, None, true)
     }
 
-    pub(crate) fn stage_with(&self, request: &StageRequest<'_>, damaged: Option<&[u32]>) -> Result<Staged> {
+    /// As `stage`, for what may be refused on a full disk: `NoSpace` while its bytes would need the reserve (P8). The
+    /// record behind them, some KiB, is written like every other.
+    pub fn stage_unreserved(&self, request: &StageRequest<'_>) -> Result<Staged> {
+        self.stage_with(request, None, false)
+    }
+
+    pub(crate) fn stage_with(
+        &self,
+        request: &StageRequest<'_>,
+        damaged: Option<&[u32]>,
+        from_reserve: bool,
+    ) -> Result<Staged> {
         let core = &*self.core;
         core.check()?;
         core.throttle()?;
         let _lock = core.index.lock_chunk(request.chunk);
-        let tip = Tip { keeps_damage: damaged.is_some(), ..core.tip(request.chunk)? };
+        let tip = Tip { keeps_damage: damaged.is_some(), from_reserve, ..core.tip(request.chunk)? };
         let result = core.stage(request, &tip, damaged.unwrap_or_default());
         core.end_change(request.chunk);
         if result.is_err() {
@@ -96,7 +109,7 @@ impl Core {
         }
         let images = plan.images(&payload);
         let placement = self.place(request.chunk, class_of(request.chunk_size), &plan)?;
-        let written = self.write_plan(request.chunk, &plan, &placement, &payload);
+        let written = self.write_plan(tip, &plan, &placement, &payload);
         let staged = written.and_then(|()| self.record(request, tip, &plan, &placement, &images));
         if staged.is_err() {
             self.take_back(request.chunk, &placement);
@@ -116,7 +129,13 @@ impl Core {
                 if let Some(active) = &mut entry.active {
                     active.changing = true;
                     let (layout, protected_length) = (active.tip().clone(), active.protected_length);
-                    return Ok(Tip { chunk, layout, protected_length, keeps_damage: false });
+                    return Ok(Tip {
+                        chunk,
+                        layout,
+                        protected_length,
+                        keeps_damage: false,
+                        from_reserve: true,
+                    });
                 }
             }
             self.activate(chunk)?;
@@ -266,13 +285,8 @@ impl Core {
     }
 
     /// Writes what goes to the disk now: neighbours on the disk in one call.
-    fn write_plan(
-        &self,
-        chunk: ChunkId,
-        plan: &Plan,
-        placement: &Placement,
-        payload: &Payload<'_>,
-    ) -> Result<()> {
+    fn write_plan(&self, tip: &Tip, plan: &Plan, placement: &Placement, payload: &Payload<'_>) -> Result<()> {
+        let chunk = tip.chunk;
         let mut group: Option<Group<'_>> = None;
         for (position, block) in plan.blocks.iter().enumerate() {
             let plane = match block.place {
@@ -295,12 +309,12 @@ impl Core {
                 if let Some(done) =
                     group.replace(Group::new(plane, file, block.block, start, block.skip as u64))
                 {
-                    done.write(self, payload)?;
+                    done.write(self, payload, tip.from_reserve)?;
                 }
             }
             group.as_mut().expect("a group was begun").push(&plan.blocks[position].content);
         }
-        group.map_or(Ok(()), |group| group.write(self, payload))
+        group.map_or(Ok(()), |group| group.write(self, payload, tip.from_reserve))
     }
 
     /// Appends the journal record, then shows the version.

@@ -217,3 +217,34 @@ fn a_chunk_that_changes_between_two_pieces_is_looked_at_once() {
     assert!(bytes == expected);
     assert_eq!(info.crc, chunk_engine::checksum(&expected));
 }
+
+/// Whatever is free: what may be refused is, before it takes a byte of the reserve; an update is not.
+#[test]
+fn what_may_be_refused_leaves_the_reserve_alone() {
+    let (disk, engine, model) = filled();
+    let held = engine.space().unwrap().reserve;
+    assert!(held > 0);
+    let data = [pattern(2, model.len())];
+    let replace = StageRequest {
+        version: version(1),
+        base: None,
+        commit: true,
+        ..request(id(1, 0), 0, Update::Replace { data: &data })
+    };
+    for free in [0, 1, 4, 8] {
+        let space = disk.space().unwrap();
+        disk.set_capacity(space.capacity - space.free + free * BLOCK_BYTES as u64);
+        let before = engine.space().unwrap();
+        assert_eq!(engine.stage_unreserved(&replace).unwrap_err().code, Code::NoSpace);
+        assert_eq!(engine.space().unwrap(), before, "with {free} blocks");
+        assert_eq!(content(&engine, id(1, 0)), model);
+    }
+    let space = disk.space().unwrap();
+    disk.set_capacity(space.capacity - space.free);
+    write(&engine, id(2, 0), 0, 0, &model).unwrap();
+    assert!(engine.space().unwrap().reserve < held);
+    // What it gave up of a step is room as well.
+    engine.stage_unreserved(&replace).unwrap();
+    assert_eq!(content(&engine, id(1, 0)), data[0]);
+    assert!(disk.space().unwrap().free < 1 << 20);
+}

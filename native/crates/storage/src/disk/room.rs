@@ -29,6 +29,19 @@ impl Room {
         Promise { room: self.clone(), bytes }
     }
 
+    /// For what may wait until there is more: `None` if so much is not left.
+    pub fn promise_of_free(self: &Arc<Self>, limit: &Limit, bytes: u64) -> Option<Promise> {
+        // Before the look, so that of two at once at most one takes the last bytes.
+        let promise = self.promise(bytes);
+        (self.gone() <= limit.0.load(Ordering::Acquire)).then_some(promise)
+    }
+
+    fn gone(&self) -> u64 {
+        // In this order: what is stored in between counts twice and not never.
+        let promised = self.promised.load(Ordering::Acquire);
+        promised + self.taken.load(Ordering::Acquire)
+    }
+
     /// Asks for the free bytes anew. What is stored meanwhile may be missing in the answer, so it counts as
     /// taken after it. Without an answer the old one stays.
     pub fn refresh<T>(
@@ -44,9 +57,7 @@ impl Room {
     }
 
     pub fn left(&self, limit: &Limit) -> u64 {
-        // In this order: what is stored in between counts twice and not never.
-        let promised = self.promised.load(Ordering::Acquire);
-        let gone = promised + self.taken.load(Ordering::Acquire);
+        let gone = self.gone();
         limit.0.load(Ordering::Acquire).saturating_sub(gone)
     }
 }
@@ -85,6 +96,22 @@ mod tests {
         assert_eq!(left(), [70, 70], "it was refused");
         room.promise(200).keep();
         assert_eq!(left(), [0, 0]);
+    }
+
+    #[test]
+    fn what_may_wait_gets_what_nobody_was_promised() {
+        let (room, limit) = (Arc::new(Room::default()), Limit::default());
+        assert!(room.promise_of_free(&limit, 1).is_none(), "nobody asked yet");
+        room.refresh(&limit, || Some(100), |free| *free);
+        let other = room.promise(40);
+        assert!(room.promise_of_free(&limit, 61).is_none());
+        assert_eq!(room.left(&limit), 60, "what was refused is not gone");
+        let all = room.promise_of_free(&limit, 60).unwrap();
+        assert!(room.promise_of_free(&limit, 1).is_none());
+        all.keep();
+        drop(other);
+        assert!(room.promise_of_free(&limit, 41).is_none());
+        assert!(room.promise_of_free(&limit, 40).is_some());
     }
 
     #[test]

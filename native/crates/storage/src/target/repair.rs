@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 use wire::message::{self as m, PublicState, ReadReply, ReadRequest};
-use wire::{ChunkId, Code, Error, NodeId, Result};
+use wire::{ChunkId, Code, Error, NodeId, Result, Version};
 
 /// Chunks remembered; a scrub finds the others again.
 const DAMAGED_MAX: usize = 65_536;
@@ -177,13 +177,26 @@ impl Target {
             let generation = *self.generation.read();
             // Among the stores of the chunk, so that none begins meanwhile.
             self.disk.lanes.push((self.id, chunk), bytes.len(), move |_| {
-                let stored = target.in_generation(generation, |store| store.restore(chunk, version, &bytes));
+                let stored = target.in_generation(generation, |_| target.restore(chunk, version, &bytes));
                 let _ = done.send(stored.unwrap_or(Ok(false)));
             });
             // A lane that was closed answers nobody.
             return answer.recv().unwrap_or(Ok(false));
         }
         Err(Error::new(Code::Corrupt, "no other member has good bytes of this version now"))
+    }
+
+    /// False: the chunk changed, or there is no room now but what belongs to updates (P8).
+    fn restore(&self, chunk: ChunkId, version: Version, bytes: &Bytes) -> Result<bool> {
+        let wanted = (bytes.len() as u64).next_multiple_of(BLOCK_BYTES as u64);
+        let Some(promise) = self.disk.room.promise_of_free(&self.room_limit, wanted) else {
+            return Ok(false);
+        };
+        let restored = self.store.restore(chunk, version, bytes)?;
+        if restored {
+            promise.keep();
+        }
+        Ok(restored)
     }
 
     /// Nodes of the other members that answer reads, and the version of the chain to ask under.

@@ -221,8 +221,8 @@ impl Store {
                 crc: None,
                 commit: true,
             };
-            match engine.stage(&request) {
-                // Damaged still, on a full disk: the reserve is for updates.
+            match engine.stage_unreserved(&request) {
+                // Damaged still, on a full disk.
                 Err(error) if error.code == Code::NoSpace => Ok(false),
                 staged => staged.map(|_| true),
             }
