@@ -78,11 +78,14 @@ impl Channels {
         self.0.lock().entries.insert(channel.key(), (record, channel));
     }
 
-    /// An update of journal record `record` was applied.
+    /// An update of journal record `record` was applied. Of two for one channel the later sequence stays, in whatever
+    /// order they come: another member's may have got a record meanwhile.
     pub fn set(&self, record: u64, channel: Channel) {
+        let newer =
+            |(known, old): &(u64, Channel)| (channel.tag.sequence, record) > (old.tag.sequence, *known);
         let mut state = self.0.lock();
         let key = channel.key();
-        if state.entries.get(&key).is_none_or(|(known, _)| *known < record) {
+        if state.entries.get(&key).is_none_or(newer) {
             state.entries.insert(key, (record, channel));
             state.dirty.insert(key);
         }
@@ -177,5 +180,89 @@ impl Channels {
 
     pub fn mark_dirty(&self, keys: Vec<ChannelKey>) {
         self.0.lock().dirty.extend(keys);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(sequence: u64) -> Channel {
+        Channel {
+            tag: Tag { client: ClientId([7; 16]), channel: 1, sequence },
+            chunk: ChunkId { inode: 1, index: 0 },
+            version: Version { chain: 1, number: sequence },
+            chunk_length: sequence as u32,
+            allocated_delta: 0,
+            request_crc: 0,
+        }
+    }
+
+    enum Event {
+        Set(u64, u64),
+        Install(u64, u64),
+    }
+    use Event::{Install, Set};
+
+    fn after(events: &[Event]) -> (Channels, Channel) {
+        let table = Channels::default();
+        for event in events {
+            match *event {
+                Set(record, sequence) => table.set(record, one(sequence)),
+                Install(record, sequence) => table.install(record, one(sequence)),
+            }
+        }
+        let channel = table.get(ClientId([7; 16]), 1).unwrap();
+        (table, channel)
+    }
+
+    /// The record's number is given before its effect shows, so memory may see two of them in either order; a replay
+    /// sees them in the order of their numbers.
+    #[test]
+    fn the_later_sequence_stays_whatever_record_it_came_with() {
+        for events in [
+            [Install(101, 4), Set(100, 5)],
+            [Set(100, 5), Install(101, 4)],
+            [Set(101, 5), Set(100, 4)],
+            [Set(100, 4), Set(101, 5)],
+            [Install(100, 4), Set(101, 5)],
+            [Set(101, 4), Install(100, 5)],
+        ] {
+            assert_eq!(after(&events).1, one(5));
+        }
+    }
+
+    /// The same update again, under a later record: the checkpoint goes by that record.
+    #[test]
+    fn of_one_sequence_the_later_record_stays() {
+        for events in [[Set(100, 5), Set(103, 5)], [Set(103, 5), Set(100, 5)]] {
+            let (table, _) = after(&events);
+            let mut saved = Vec::new();
+            let covered = |_, record| record <= 103;
+            table
+                .save(covered, |_, save| {
+                    if let Save::Put(stored) = save {
+                        saved.push(stored.record);
+                    }
+                    Ok(())
+                })
+                .unwrap();
+            assert_eq!(saved, [103]);
+        }
+    }
+
+    /// Another member's entry that lost is not what the checkpoint waits for.
+    #[test]
+    fn a_checkpoint_saves_what_memory_says_with_the_record_that_said_it() {
+        let (table, _) = after(&[Install(101, 4), Set(100, 5)]);
+        let mut saved = Vec::new();
+        let save = |_: ChannelKey, save: Save| {
+            if let Save::Put(stored) = save {
+                saved.push((stored.record, stored.channel.unwrap().tag.unwrap().sequence));
+            }
+            Ok(())
+        };
+        table.save(|_, record| record <= 100, save).unwrap();
+        assert_eq!(saved, [(100, 5)]);
     }
 }
