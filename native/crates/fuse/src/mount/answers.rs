@@ -3,6 +3,7 @@
 use super::volume::Volume;
 use crate::protocol::abi::Attributes;
 use crate::protocol::{Entry, FileAttributes};
+use std::time::Instant;
 use wire::message::{FileType, Inode};
 
 /// Programs read and write in pieces of this size at least (cp, cat, stdio): one request of the kernel.
@@ -60,7 +61,7 @@ fn attributes(inode: &Inode) -> Attributes {
 impl Volume {
     /// Whatever is made into an answer here is what the kernel knows from now on.
     pub fn entry(&self, inode: &Inode) -> Entry {
-        self.view.told(inode);
+        self.view.told(inode, Instant::now());
         Entry {
             node: self.swap_root(inode.id),
             attributes: attributes(inode),
@@ -70,7 +71,7 @@ impl Volume {
     }
 
     pub fn file_attributes(&self, inode: &Inode) -> FileAttributes {
-        self.view.told(inode);
+        self.view.told(inode, Instant::now());
         FileAttributes { attributes: attributes(inode), valid: self.valid }
     }
 }

@@ -5,6 +5,7 @@ use crate::protocol::{Created, Opened};
 use crate::session::{Reply, Request};
 use client::OpenFile;
 use std::sync::Arc;
+use std::time::Instant;
 use wire::Result;
 
 pub fn create(
@@ -44,10 +45,11 @@ fn answer(
         volume.directory_view.gained_file(parent, &inode);
     }
     let entry = volume.entry(&inode);
-    let freshness = volume.view.opened(&inode);
+    // The kernel takes the attributes of this answer whatever else it was told.
+    let opening = volume.view.opened(&inode, Instant::now());
     let opened = Opened {
-        handle: volume.handles.add(file),
-        flags: volume.opened_flags(flags, freshness.pages_are_fresh),
+        handle: volume.handles.add(file, opening.content),
+        flags: volume.opened_flags(flags, opening.pages_are_fresh),
     };
     if !reply.send(Ok(Created { entry, opened })) {
         volume.view.forget(inode.id);

@@ -9,6 +9,7 @@ use client::OpenFile;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::sync::Arc;
+use std::time::Instant;
 use wire::Result;
 
 pub fn open(volume: &Arc<Volume>, request: &Request, node: u64, flags: u32, reply: Reply<Opened>) {
@@ -20,7 +21,7 @@ pub fn open(volume: &Arc<Volume>, request: &Request, node: u64, flags: u32, repl
 }
 
 /// Runs on the client's thread and must not block: attributes that the kernel must drop first are dropped by
-/// the notifier.
+/// the notifier. Pages the kernel drops itself, in the opener, where waiting for one holds up nobody else.
 fn answer(volume: &Arc<Volume>, flags: u32, result: Result<Arc<OpenFile>>, reply: Reply<Opened>) {
     let file = match result {
         Ok(file) => file,
@@ -30,20 +31,27 @@ fn answer(volume: &Arc<Volume>, flags: u32, result: Result<Arc<OpenFile>>, reply
         }
     };
     let inode = file.attributes();
-    let freshness = volume.view.opened(&inode);
+    let opening = volume.view.opened(&inode, Instant::now());
     let opened = Opened {
-        handle: volume.handles.add(file),
-        flags: volume.opened_flags(flags, freshness.pages_are_fresh),
+        handle: volume.handles.add(file, opening.content),
+        flags: volume.opened_flags(flags, opening.pages_are_fresh),
     };
     let shared = volume.clone();
-    let send = move |_: std::result::Result<(), Errno>| {
-        if !reply.send(Ok(opened)) {
+    let send = move |dropped: std::result::Result<(), Errno>| {
+        // With attributes that it should have dropped the kernel would show the file's old end.
+        if !reply.send(dropped.map(|()| opened)) || dropped.is_err() {
             shared.handles.close(opened.handle);
         }
     };
     match volume.notifier.get() {
-        Some(notifier) if freshness.attributes_are_stale => {
-            notifier.invalidate_inode(volume.swap_root(inode.id), -1, 0, send);
+        Some(notifier) if opening.attributes_are_stale => {
+            let shared = volume.clone();
+            notifier.invalidate_inode(volume.swap_root(inode.id), -1, 0, move |dropped| {
+                if dropped.is_ok() {
+                    shared.view.attributes_dropped(inode.id, opening.telling);
+                }
+                send(dropped);
+            });
         }
         _ => send(Ok(())),
     }

@@ -14,7 +14,7 @@ pub fn read(
     size: u32,
     reply: Reply<Data>,
 ) {
-    let file = match volume.handles.get(handle) {
+    let file = match volume.used_file(handle) {
         Ok(file) => file,
         Err(errno) => {
             reply.send(Err(errno));

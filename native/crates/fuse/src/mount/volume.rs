@@ -10,7 +10,7 @@ use super::kernel_view::KernelView;
 use crate::protocol::Entry;
 use crate::protocol::abi;
 use crate::session::{Notifier, Reply, Request};
-use client::{Caller, Client};
+use client::{Caller, Client, OpenFile};
 use rustix::io::Errno;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -41,7 +41,7 @@ impl Volume {
             valid,
             handles: Handles::default(),
             directories: DirectoryHandles::default(),
-            view: KernelView::default(),
+            view: KernelView::new(valid),
             directory_view: DirectoryView::default(),
             notifier: OnceLock::new(),
             callers: Callers::default(),
@@ -67,6 +67,15 @@ impl Volume {
             self.view.forget(*inode);
             notifier.invalidate_inode(self.swap_root(*inode), 0, 0, |_| ());
         }
+    }
+
+    /// The file of a handle that the kernel reads or writes through.
+    pub fn used_file(&self, handle: u64) -> std::result::Result<Arc<OpenFile>, Errno> {
+        let (file, first) = self.handles.get_used(handle)?;
+        if let Some(opened) = first {
+            self.view.used(file.inode(), opened);
+        }
+        Ok(file)
     }
 
     /// On whose behalf, and until when: an interrupt cancels the client's call.

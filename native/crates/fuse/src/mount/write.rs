@@ -24,7 +24,7 @@ pub fn write(
     kill_suid: bool,
     reply: Reply<Written>,
 ) {
-    let file = match volume.handles.get(handle) {
+    let file = match volume.used_file(handle) {
         Ok(file) => file,
         Err(errno) => {
             reply.send(Err(errno));
@@ -55,13 +55,8 @@ fn clear_set_id_bits(volume: &Volume, caller: &Caller, file: &OpenFile) -> std::
     }
     let (inode, session) = (file.inode(), file.session());
     let request = SetAttributesRequest { inode, session, kill_suid: true, ..Default::default() };
-    match volume.client.set_attributes(caller, request) {
-        Ok(inode) => {
-            volume.view.told(&inode);
-            Ok(())
-        }
-        Err(error) => Err(volume.errno("write", &error)),
-    }
+    let cleared = volume.client.set_attributes(caller, request);
+    cleared.map(drop).map_err(|error| volume.errno("write", &error))
 }
 
 /// Without caches another client sees the new length as soon as the write is answered, and this one asks for
