@@ -62,7 +62,7 @@ mod tests {
     fn written(ends: &[u64]) -> InodeState {
         let state = InodeState::new(inode(1, 1, 10));
         for &end in ends {
-            let number = state.begin_write();
+            let number = state.begin_write(end);
             let acked = Acked { end, ..Acked::default() };
             state.end_write(number, Some(&Changed { acked, failure: None }));
         }

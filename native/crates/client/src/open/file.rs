@@ -162,7 +162,9 @@ impl OpenFile {
             Ok(layout) => layout,
             Err(error) => return done.tell(Err(error)),
         };
-        let number = self.state.begin_write();
+        let length: usize = data.iter().map(Bytes::len).sum();
+        let number =
+            self.state.begin_write(if length == 0 { 0 } else { offset.saturating_add(length as u64) });
         let file = self.clone();
         let changed = Done::new(move |result: Result<Changed>| {
             file.state.end_write(number, result.as_ref().ok());

@@ -2,7 +2,7 @@
 //! report, and what a later fsync must answer for.
 
 use parking_lot::{Condvar, Mutex};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 use wire::message::{self as m, Inode};
@@ -51,8 +51,10 @@ pub(crate) struct Known {
     pub(super) unreported: Option<Instant>,
     /// Reports that were taken and are not answered yet. As many as requests may be in the air.
     reports_in_air: u32,
-    /// Numbers of writes in the air.
-    in_air: BTreeSet<u64>,
+    /// End of the last byte of writes that failed: they may have been done all the same.
+    failed_end: u64,
+    /// Number → end of the last byte, of writes in the air.
+    in_air: BTreeMap<u64, u64>,
     next_write: u64,
     /// Truncations under way: no write starts.
     gates: u32,
@@ -85,7 +87,8 @@ impl InodeState {
             allocated_delta: 0,
             unreported: None,
             reports_in_air: 0,
-            in_air: BTreeSet::new(),
+            failed_end: 0,
+            in_air: BTreeMap::new(),
             next_write: 0,
             gates: 0,
             at_quiet: Vec::new(),
@@ -98,22 +101,26 @@ impl InodeState {
         InodeState { id: known.attributes.id, known: Mutex::new(known), quiet: Condvar::new() }
     }
 
-    /// A write may start, under this number. Waits while the file is being truncated.
-    pub fn begin_write(&self) -> u64 {
+    /// A write may start, under this number. `end`: of its last byte, 0 if it brings none. Waits while the file is
+    /// being truncated.
+    pub fn begin_write(&self, end: u64) -> u64 {
         let mut known = self.known.lock();
         while known.gates > 0 {
             self.quiet.wait(&mut known);
         }
         let number = known.next_write;
         known.next_write += 1;
-        known.in_air.insert(number);
+        known.in_air.insert(number, end);
         number
     }
 
     /// `changed`: what was acknowledged of it, also when it failed in part; `None`: nothing was.
     pub fn end_write(&self, number: u64, changed: Option<&Changed>) {
         let mut known = self.known.lock();
-        known.in_air.remove(&number);
+        let end = known.in_air.remove(&number).expect("a write ends once");
+        if changed.is_none_or(|changed| changed.failure.is_some()) {
+            known.failed_end = known.failed_end.max(end);
+        }
         if let Some(changed) = changed.filter(|changed| changed.is_done_in_part()) {
             known.acknowledge(&changed.acked);
         }
@@ -130,7 +137,7 @@ impl InodeState {
     pub fn wait_quiet(&self) {
         let mut known = self.known.lock();
         let before = known.next_write;
-        while known.in_air.first().is_some_and(|&first| first < before) {
+        while known.in_air.first_key_value().is_some_and(|(&first, _)| first < before) {
             self.quiet.wait(&mut known);
         }
     }
@@ -180,9 +187,10 @@ impl Known {
     }
 
     /// End of what this client wrote and the service may not know. A truncation names it: the report may reach the
-    /// service behind it, also when it left before (P19).
+    /// service behind it, also when it left before. And what was written without an answer is not in the file's
+    /// length, and would show when it grows (P19).
     pub fn written(&self) -> u64 {
-        self.own_length.max(self.doubtful_end())
+        self.own_length.max(self.doubtful_end()).max(self.failed_end)
     }
 
     pub fn is_unreported(&self) -> bool {
@@ -225,6 +233,7 @@ impl Known {
     /// Our own truncation: what we wrote before lies behind it.
     pub fn truncated(&mut self, inode: &Inode) {
         self.own_length = 0;
+        self.failed_end = 0;
         self.doubtful = None;
         self.own_cut = inode.generation;
         self.attributes = inode.clone();
@@ -314,7 +323,7 @@ mod tests {
     fn a_report_carries_each_write_once_and_comes_back_if_it_was_lost() {
         let state = InodeState::new(inode(1, 1, 10));
         for (end, epoch) in [(100, 5), (50, 4)] {
-            let number = state.begin_write();
+            let number = state.begin_write(100);
             state.end_write(number, Some(&acked(end, epoch)));
         }
         let mut known = state.known.lock();
@@ -332,7 +341,7 @@ mod tests {
     fn who_must_know_repeats_a_report_that_is_in_the_air() {
         let state = InodeState::new(inode(1, 1, 10));
         assert_eq!(state.known.lock().claim_report(), None);
-        let number = state.begin_write();
+        let number = state.begin_write(100);
         state.end_write(number, Some(&acked(100, 1)));
         let mut known = state.known.lock();
         let taken = known.take_report().unwrap();
@@ -349,7 +358,7 @@ mod tests {
     #[test]
     fn of_flushes_at_a_time_one_counts_a_loss_and_none_what_it_does_not_cover() {
         let state = InodeState::new(inode(1, 1, 10));
-        let write = |epoch| state.end_write(state.begin_write(), Some(&acked(100, epoch)));
+        let write = |epoch| state.end_write(state.begin_write(100), Some(&acked(100, epoch)));
         let flushed = |chains: &[(u32, u64)], covered| {
             let mut known = state.known.lock();
             known.flushed(chains, covered);
@@ -373,20 +382,29 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_changes_nothing() {
-        let state = InodeState::new(inode(1, 1, 10));
-        state.end_write(state.begin_write(), None);
-        let refused = Changed { failure: Some(Error::new(Code::NoSpace, "")), ..Changed::default() };
-        state.end_write(state.begin_write(), Some(&refused));
-        assert!(!state.known.lock().is_unreported());
-        assert_eq!(state.known.lock().length(), 10);
+    fn a_failed_write_changes_nothing_but_what_a_truncation_cuts() {
+        let failed = Changed { failure: Some(Error::new(Code::TimedOut, "")), ..Changed::default() };
+        for changed in [None, Some(&failed)] {
+            let state = InodeState::new(inode(1, 1, 10));
+            state.end_write(state.begin_write(100), changed);
+            state.end_write(state.begin_write(50), Some(&acked(50, 1)));
+            let mut known = state.known.lock();
+            assert_eq!((known.length(), known.written()), (50, 100));
+            let report = known.take_report().unwrap();
+            assert_eq!(report.length, 50);
+            known.told(&report, 1);
+            known.learn(&inode(2, 2, 20));
+            assert_eq!(known.written(), 100, "another's truncation may have come before it");
+            known.truncated(&inode(3, 3, 0));
+            assert_eq!((known.length(), known.written()), (0, 0));
+        }
     }
 
     #[test]
     fn what_was_done_of_a_failed_write_is_reported() {
         let state = InodeState::new(inode(1, 1, 10));
         let failed = Changed { failure: Some(Error::new(Code::NoSpace, "")), ..acked(100, 5) };
-        state.end_write(state.begin_write(), Some(&failed));
+        state.end_write(state.begin_write(100), Some(&failed));
         let mut known = state.known.lock();
         assert_eq!(known.length(), 100, "else its bytes would show when the file grows");
         let report = known.take_report().unwrap();
@@ -397,7 +415,7 @@ mod tests {
     #[test]
     fn our_own_length_ends_with_its_generation() {
         let state = InodeState::new(inode(1, 1, 10));
-        let number = state.begin_write();
+        let number = state.begin_write(100);
         state.end_write(number, Some(&acked(100, 1)));
         let mut known = state.known.lock();
         assert_eq!(known.view(inode(1, 1, 10)).length, 100);
@@ -411,7 +429,7 @@ mod tests {
     #[test]
     fn who_must_not_wait_is_called_when_the_last_write_is_answered() {
         let state = InodeState::new(inode(1, 1, 10));
-        let writes = [state.begin_write(), state.begin_write()];
+        let writes = [state.begin_write(100), state.begin_write(100)];
         let (sender, calls) = std::sync::mpsc::channel();
         state.close_gate_then(move || sender.send(()).unwrap());
         state.end_write(writes[1], None);
@@ -419,13 +437,13 @@ mod tests {
         state.end_write(writes[0], None);
         assert_eq!((calls.try_recv(), state.known.lock().gates), (Ok(()), 1));
         state.open_gate();
-        state.begin_write();
+        state.begin_write(100);
     }
 
     #[test]
     fn a_gate_waits_for_writes_in_the_air_and_holds_back_new_ones() {
         let state = std::sync::Arc::new(InodeState::new(inode(1, 1, 10)));
-        let first = state.begin_write();
+        let first = state.begin_write(100);
         let other = state.clone();
         let (sender, order) = std::sync::mpsc::channel();
         let events = sender.clone();
@@ -439,7 +457,7 @@ mod tests {
         }
         let other = state.clone();
         let write = std::thread::spawn(move || {
-            let number = other.begin_write();
+            let number = other.begin_write(100);
             sender.send("write").unwrap();
             other.end_write(number, None);
         });

@@ -1,6 +1,7 @@
 //! The metadata session and open files: each request once, whatever happens to connections and the service.
 
 use crate::harness::{CHUNK, Cluster, layout, pattern};
+use crate::held::{Hold, Holder};
 use crate::meta::{ROOT, TestMeta};
 use bytes::Bytes;
 use client::{Caller, Cancel, Client, Config, OpenFile};
@@ -220,6 +221,53 @@ fn truncate(cluster: &Cluster, other: &Client, inode: u64, length: u64) {
     other.set_attributes(&caller(), request).unwrap();
     let trimmer = cluster.client();
     trimmer.chunks().truncate(&caller(), inode, &layout(), None, length).unwrap();
+}
+
+/// The program was told that its write failed, and it was done all the same. What it cuts off then is gone: the bytes
+/// do not show when the file grows (P19).
+#[test]
+fn a_write_that_failed_and_was_done_is_cut_by_a_truncation() {
+    let (cluster, meta, _) = start();
+    let (holder, network) = Holder::over(cluster.transport.clone());
+    let config = Config { without_names: false, ..cluster.config() };
+    let client = Client::connect_over(network, config).unwrap();
+    let (other, length) = (client_of(&cluster, Duration::from_secs(30)), 3 * u64::from(CHUNK));
+    for by_open in [false, true] {
+        let file = create(&client, if by_open { "opened" } else { "set" });
+        holder.hold(Hold::Requests(MessageKind::KindUpdate));
+        let cancel = Cancel::new();
+        std::thread::scope(|scope| {
+            let interrupted = Caller { cancel: Some(cancel.clone()), ..caller() };
+            let writing = scope.spawn(|| {
+                let data = vec![Bytes::from(pattern(6, length as usize))];
+                file.write_wait(&{ interrupted }, 0, data)
+            });
+            holder.wait_held(6);
+            cancel.cancel();
+            assert_eq!(writing.join().unwrap().unwrap_err().code, Code::Interrupted);
+        });
+        while client.figures().write_bytes_in_flight > 0 {
+            std::thread::yield_now();
+        }
+        holder.hold(Hold::Nothing);
+        assert!(holder.release() >= 6);
+        assert_eq!(file.attributes().length, 0, "nobody knows whether it was done");
+        let mut set = SetAttributesRequest { inode: file.inode(), length: Some(0), ..Default::default() };
+        if by_open {
+            let flags = WRITE | OFlags::TRUNC.bits();
+            client.open(&caller(), file.inode(), flags).unwrap().close_wait(&caller()).unwrap();
+        } else {
+            client.set_attributes(&caller(), set.clone()).unwrap();
+        }
+        // The service trims where it has made a new generation.
+        if meta.inode(file.inode()).generation > 0 {
+            other.chunks().truncate(&caller(), file.inode(), &layout(), None, 0).unwrap();
+        }
+        set.length = Some(length);
+        client.set_attributes(&caller(), set).unwrap();
+        assert_eq!(read(&file, 0, length), vec![0; length as usize], "{by_open}");
+        file.close_wait(&caller()).unwrap();
+    }
 }
 
 /// A writer that does not know of another client's truncation: what it wrote before is gone, what it wrote
