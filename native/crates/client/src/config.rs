@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 /// Writes that are not acknowledged yet hold their bytes in memory; more callers wait. 32 MiB keeps four
-/// chains of 1 MiB chunks busy with twice what one of them has in the air on a 10 Gbit/s network.
+/// chains of 1 MiB chunks busy with twice what one of them has in the air on a 10 Gbit/s network. One chain gets half
+/// at most, and each chain has one write in the air whatever the others have (P25).
 pub const WRITE_BYTES_MAX: usize = 32 << 20;
 
 #[derive(Clone, Debug)]

@@ -26,7 +26,7 @@ pub(crate) struct Core {
     pub nodes: Arc<Nodes>,
     pub timer: Timer,
     pub lanes: Lanes,
-    pub write_budget: Budget,
+    pub write_budget: Arc<Budget>,
     pub session: Arc<Session>,
     pub inodes: Inodes,
     /// Differs between clients, so that they spread over replicas.

@@ -94,18 +94,19 @@ impl Chunks {
             let table = self.routed_wait(&limits, layout)?;
             let chains: Result<Vec<u32>> =
                 pieces.iter().map(|piece| table.chain_of(layout, piece.index)).collect();
-            let held = self.core.write_budget.acquire(length, limits.deadline)?;
-            Ok((pieces, chains.inspect_err(|_| self.core.write_budget.release(held))?, held))
+            let chains = chains?;
+            let parts = chains.iter().zip(&pieces).map(|(&chain, piece)| (chain, piece.length as usize));
+            let held = self.core.write_budget.acquire(parts, limits.deadline, limits.cancel.as_ref())?;
+            Ok((pieces, chains, held))
         });
         let (pieces, chains, held) = match planned {
             Ok(planned) => planned,
             Err(error) => return done.tell(Err(error)),
         };
-        let core = self.core.clone();
         let ends = ends(offset, &pieces);
         let all_chains = chains.clone();
         let each = Done::new(move |results: Result<Vec<Result<m::UpdateReply>>>| {
-            core.write_budget.release(held);
+            drop(held);
             let mut changed = results.map(|results| summarize(&all_chains, &ends, results));
             // A write of no bytes has no piece, and makes a file longer all the same.
             if let Ok(Changed { acked, failure: None }) = &mut changed {

@@ -21,7 +21,7 @@ impl Client {
         let truncates = request.length.is_some();
         let mut gate = None;
         if truncates {
-            gate = self.core.inodes.close_gate(id);
+            gate = self.core.inodes.close_gate(id, caller.cancel.as_ref())?;
             request.written = self.core.inodes.written(id);
         }
         self.core.report_before(id);

@@ -58,9 +58,9 @@ impl OpenFile {
     /// # Errors
     /// When the service does not answer in time.
     pub fn close_wait(self: &Arc<Self>, caller: &Caller) -> Result<()> {
-        self.state.wait_quiet();
+        let quiet = self.state.wait_quiet(caller.cancel.as_ref());
         // A report that is dropped because of another client's truncation has to be made good while it is open.
-        let reported = if self.has_to_tell() { self.report(caller) } else { Ok(()) };
+        let reported = quiet.and_then(|()| if self.has_to_tell() { self.report(caller) } else { Ok(()) });
         wait(None, |done| self.close(caller, done)).and(reported)
     }
 

@@ -54,15 +54,16 @@ mod tests {
     use super::super::inode::{InodeState, Report};
     use super::*;
     use crate::chunks::{Acked, Changed};
+    use std::sync::Arc;
 
     fn inode(change: u64, generation: u64, length: u64) -> Inode {
         Inode { id: 7, change, generation, length, ..Default::default() }
     }
 
-    fn written(ends: &[u64]) -> InodeState {
-        let state = InodeState::new(inode(1, 1, 10));
+    fn written(ends: &[u64]) -> Arc<InodeState> {
+        let state = Arc::new(InodeState::new(inode(1, 1, 10)));
         for &end in ends {
-            let number = state.begin_write(end);
+            let number = state.begin_write(end, None).unwrap();
             let acked = Acked { end, ..Acked::default() };
             state.end_write(number, Some(&Changed { acked, failure: None }));
         }

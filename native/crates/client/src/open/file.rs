@@ -88,7 +88,7 @@ impl OpenFile {
         length: u64,
         done: impl FnOnce(Result<Vec<Bytes>>) + Send + 'static,
     ) {
-        let done = Done::new(done);
+        let done = Done::new(done).or_cancelled(caller.cancel.as_ref());
         if let Err(error) = self.check() {
             return done.tell(Err(error));
         }
@@ -141,9 +141,9 @@ impl OpenFile {
         wait(caller.cancel.as_ref(), |done| self.read(caller, offset, length, done))
     }
 
-    /// Writes the rope; told when every serving member holds it. May wait on the caller's thread, for memory
-    /// or for a truncation: never to be called from a completion. Overlapping writes apply in the order of
-    /// their calls.
+    /// Writes the rope; told when every serving member holds it, or at once when the caller cancels. May wait on
+    /// the caller's thread, for memory or for a truncation: never to be called from a completion. Overlapping
+    /// writes apply in the order of their calls.
     pub fn write(
         self: &Arc<Self>,
         caller: &Caller,
@@ -151,7 +151,7 @@ impl OpenFile {
         data: Vec<Bytes>,
         done: impl FnOnce(Result<()>) + Send + 'static,
     ) {
-        let done = Done::new(done);
+        let done = Done::new(done).or_cancelled(caller.cancel.as_ref());
         let checked = self.check().and_then(|()| {
             if !writes(self.flags) {
                 return Err(Error::new(Code::BadHandle, "the file is not open for writing"));
@@ -163,8 +163,11 @@ impl OpenFile {
             Err(error) => return done.tell(Err(error)),
         };
         let length: usize = data.iter().map(Bytes::len).sum();
-        let number =
-            self.state.begin_write(if length == 0 { 0 } else { offset.saturating_add(length as u64) });
+        let end = if length == 0 { 0 } else { offset.saturating_add(length as u64) };
+        let number = match self.state.begin_write(end, caller.cancel.as_ref()) {
+            Ok(number) => number,
+            Err(error) => return done.tell(Err(error)),
+        };
         let file = self.clone();
         let changed = Done::new(move |result: Result<Changed>| {
             file.state.end_write(number, result.as_ref().ok());

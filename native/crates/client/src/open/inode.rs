@@ -1,15 +1,17 @@
 //! What this client knows of one inode while it has it open: its attributes, its own writes since the last
 //! report, and what a later fsync must answer for.
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use wire::message::{self as m, Inode};
 
 use super::OpenFile;
 use super::doubt::Doubt;
+use crate::Cancel;
 use crate::chunks::{Acked, Changed};
+use wire::{Code, Error, Result};
 
 /// What is told to the service; put back if it did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,15 +105,43 @@ impl InodeState {
 
     /// A write may start, under this number. `end`: of its last byte, 0 if it brings none. Waits while the file is
     /// being truncated.
-    pub fn begin_write(&self, end: u64) -> u64 {
-        let mut known = self.known.lock();
-        while known.gates > 0 {
-            self.quiet.wait(&mut known);
-        }
+    ///
+    /// # Errors
+    /// `Interrupted`, as of all that wait here.
+    pub fn begin_write(self: &Arc<Self>, end: u64, cancel: Option<&Cancel>) -> Result<u64> {
+        let mut known = self.wait_until(cancel, |known| known.gates == 0)?;
         let number = known.next_write;
         known.next_write += 1;
         known.in_air.insert(number, end);
-        number
+        Ok(number)
+    }
+
+    fn wait_until(
+        self: &Arc<Self>,
+        cancel: Option<&Cancel>,
+        ready: impl Fn(&Known) -> bool,
+    ) -> Result<MutexGuard<'_, Known>> {
+        let mut known = self.known.lock();
+        if ready(&known) {
+            return Ok(known);
+        }
+        drop(known);
+        if let Some(cancel) = cancel {
+            let state = self.clone();
+            cancel.on_cancel(move || {
+                // Who has looked before waits by now.
+                drop(state.known.lock());
+                state.quiet.notify_all();
+            });
+        }
+        known = self.known.lock();
+        while !ready(&known) {
+            if cancel.is_some_and(Cancel::is_cancelled) {
+                return Err(Error::new(Code::Interrupted, "by the caller"));
+            }
+            self.quiet.wait(&mut known);
+        }
+        Ok(known)
     }
 
     /// `changed`: what was acknowledged of it, also when it failed in part; `None`: nothing was.
@@ -134,21 +164,17 @@ impl InodeState {
     }
 
     /// Waits until no write that started before is in the air.
-    pub fn wait_quiet(&self) {
-        let mut known = self.known.lock();
-        let before = known.next_write;
-        while known.in_air.first_key_value().is_some_and(|(&first, _)| first < before) {
-            self.quiet.wait(&mut known);
-        }
+    pub fn wait_quiet(self: &Arc<Self>, cancel: Option<&Cancel>) -> Result<()> {
+        let before = self.known.lock().next_write;
+        let is_over =
+            |known: &Known| known.in_air.first_key_value().is_none_or(|(&first, _)| first >= before);
+        self.wait_until(cancel, is_over).map(drop)
     }
 
-    /// No write is in the air, and none starts until `open_gate`.
-    pub fn close_gate(&self) {
-        let mut known = self.known.lock();
-        known.gates += 1;
-        while !known.in_air.is_empty() {
-            self.quiet.wait(&mut known);
-        }
+    /// No write is in the air, and none starts until `open_gate`, which is due after an error too.
+    pub fn close_gate(self: &Arc<Self>, cancel: Option<&Cancel>) -> Result<()> {
+        self.known.lock().gates += 1;
+        self.wait_until(cancel, |known| known.in_air.is_empty()).map(drop)
     }
 
     /// `close_gate` without waiting: runs `then` when no write is in the air, perhaps at once.
@@ -308,7 +334,6 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::{Code, Error};
 
     fn inode(change: u64, generation: u64, length: u64) -> Inode {
         Inode { id: 7, change, generation, length, ..Default::default() }
@@ -321,9 +346,9 @@ mod tests {
 
     #[test]
     fn a_report_carries_each_write_once_and_comes_back_if_it_was_lost() {
-        let state = InodeState::new(inode(1, 1, 10));
+        let state = Arc::new(InodeState::new(inode(1, 1, 10)));
         for (end, epoch) in [(100, 5), (50, 4)] {
-            let number = state.begin_write(100);
+            let number = state.begin_write(100, None).unwrap();
             state.end_write(number, Some(&acked(end, epoch)));
         }
         let mut known = state.known.lock();
@@ -339,9 +364,9 @@ mod tests {
 
     #[test]
     fn who_must_know_repeats_a_report_that_is_in_the_air() {
-        let state = InodeState::new(inode(1, 1, 10));
+        let state = Arc::new(InodeState::new(inode(1, 1, 10)));
         assert_eq!(state.known.lock().claim_report(), None);
-        let number = state.begin_write(100);
+        let number = state.begin_write(100, None).unwrap();
         state.end_write(number, Some(&acked(100, 1)));
         let mut known = state.known.lock();
         let taken = known.take_report().unwrap();
@@ -357,8 +382,8 @@ mod tests {
 
     #[test]
     fn of_flushes_at_a_time_one_counts_a_loss_and_none_what_it_does_not_cover() {
-        let state = InodeState::new(inode(1, 1, 10));
-        let write = |epoch| state.end_write(state.begin_write(100), Some(&acked(100, epoch)));
+        let state = Arc::new(InodeState::new(inode(1, 1, 10)));
+        let write = |epoch| state.end_write(state.begin_write(100, None).unwrap(), Some(&acked(100, epoch)));
         let flushed = |chains: &[(u32, u64)], covered| {
             let mut known = state.known.lock();
             known.flushed(chains, covered);
@@ -385,9 +410,9 @@ mod tests {
     fn a_failed_write_changes_nothing_but_what_a_truncation_cuts() {
         let failed = Changed { failure: Some(Error::new(Code::TimedOut, "")), ..Changed::default() };
         for changed in [None, Some(&failed)] {
-            let state = InodeState::new(inode(1, 1, 10));
-            state.end_write(state.begin_write(100), changed);
-            state.end_write(state.begin_write(50), Some(&acked(50, 1)));
+            let state = Arc::new(InodeState::new(inode(1, 1, 10)));
+            state.end_write(state.begin_write(100, None).unwrap(), changed);
+            state.end_write(state.begin_write(50, None).unwrap(), Some(&acked(50, 1)));
             let mut known = state.known.lock();
             assert_eq!((known.length(), known.written()), (50, 100));
             let report = known.take_report().unwrap();
@@ -402,9 +427,9 @@ mod tests {
 
     #[test]
     fn what_was_done_of_a_failed_write_is_reported() {
-        let state = InodeState::new(inode(1, 1, 10));
+        let state = Arc::new(InodeState::new(inode(1, 1, 10)));
         let failed = Changed { failure: Some(Error::new(Code::NoSpace, "")), ..acked(100, 5) };
-        state.end_write(state.begin_write(100), Some(&failed));
+        state.end_write(state.begin_write(100, None).unwrap(), Some(&failed));
         let mut known = state.known.lock();
         assert_eq!(known.length(), 100, "else its bytes would show when the file grows");
         let report = known.take_report().unwrap();
@@ -414,8 +439,8 @@ mod tests {
 
     #[test]
     fn our_own_length_ends_with_its_generation() {
-        let state = InodeState::new(inode(1, 1, 10));
-        let number = state.begin_write(100);
+        let state = Arc::new(InodeState::new(inode(1, 1, 10)));
+        let number = state.begin_write(100, None).unwrap();
         state.end_write(number, Some(&acked(100, 1)));
         let mut known = state.known.lock();
         assert_eq!(known.view(inode(1, 1, 10)).length, 100);
@@ -428,8 +453,8 @@ mod tests {
 
     #[test]
     fn who_must_not_wait_is_called_when_the_last_write_is_answered() {
-        let state = InodeState::new(inode(1, 1, 10));
-        let writes = [state.begin_write(100), state.begin_write(100)];
+        let state = Arc::new(InodeState::new(inode(1, 1, 10)));
+        let writes = [state.begin_write(100, None).unwrap(), state.begin_write(100, None).unwrap()];
         let (sender, calls) = std::sync::mpsc::channel();
         state.close_gate_then(move || sender.send(()).unwrap());
         state.end_write(writes[1], None);
@@ -437,18 +462,18 @@ mod tests {
         state.end_write(writes[0], None);
         assert_eq!((calls.try_recv(), state.known.lock().gates), (Ok(()), 1));
         state.open_gate();
-        state.begin_write(100);
+        state.begin_write(100, None).unwrap();
     }
 
     #[test]
     fn a_gate_waits_for_writes_in_the_air_and_holds_back_new_ones() {
-        let state = std::sync::Arc::new(InodeState::new(inode(1, 1, 10)));
-        let first = state.begin_write(100);
+        let state = Arc::new(InodeState::new(inode(1, 1, 10)));
+        let first = state.begin_write(100, None).unwrap();
         let other = state.clone();
         let (sender, order) = std::sync::mpsc::channel();
         let events = sender.clone();
         let truncation = std::thread::spawn(move || {
-            other.close_gate();
+            other.close_gate(None).unwrap();
             events.send("gate").unwrap();
             other.open_gate();
         });
@@ -457,7 +482,7 @@ mod tests {
         }
         let other = state.clone();
         let write = std::thread::spawn(move || {
-            let number = other.begin_write(100);
+            let number = other.begin_write(100, None).unwrap();
             sender.send("write").unwrap();
             other.end_write(number, None);
         });
@@ -466,6 +491,6 @@ mod tests {
         assert_eq!(order.iter().collect::<Vec<_>>(), ["gate", "write"]);
         truncation.join().unwrap();
         write.join().unwrap();
-        state.wait_quiet();
+        state.wait_quiet(None).unwrap();
     }
 }

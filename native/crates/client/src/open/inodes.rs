@@ -2,9 +2,11 @@
 
 use super::OpenFile;
 use super::inode::InodeState;
+use crate::Cancel;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use wire::Result;
 use wire::message::Inode;
 
 /// As many as there are open files, which the service bounds per client.
@@ -111,9 +113,48 @@ impl Inodes {
     }
 
     /// Waits until no write of the inode is in the air, and holds back new ones. `None`: it is not open here.
-    pub fn close_gate(&self, inode: u64) -> Option<Gate> {
-        let state = self.get(inode)?;
-        state.close_gate();
-        Some(Gate(state))
+    ///
+    /// # Errors
+    /// `Interrupted`.
+    pub fn close_gate(&self, inode: u64, cancel: Option<&Cancel>) -> Result<Option<Gate>> {
+        let Some(state) = self.get(inode) else { return Ok(None) };
+        let gate = Gate(state.clone());
+        state.close_gate(cancel)?;
+        Ok(Some(gate))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Code;
+
+    #[test]
+    fn a_cancel_ends_each_wait_and_leaves_the_inode_usable() {
+        type Wait = fn(&Inodes, &Arc<InodeState>, &Cancel) -> Result<()>;
+        let waits: [Wait; 3] = [
+            |_, state, cancel| state.wait_quiet(Some(cancel)),
+            |inodes, _, cancel| inodes.close_gate(7, Some(cancel)).map(drop),
+            |_, state, cancel| {
+                state.close_gate_then(|| {});
+                let begun = state.begin_write(100, Some(cancel)).map(drop);
+                state.open_gate();
+                begun
+            },
+        ];
+        for wait in waits {
+            let inodes = Inodes::default();
+            let state = inodes.enter(Inode { id: 7, ..Default::default() });
+            let number = state.begin_write(100, None).unwrap();
+            let cancel = Cancel::new();
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| wait(&inodes, &state, &cancel));
+                cancel.cancel();
+                assert_eq!(waiting.join().unwrap().unwrap_err().code, Code::Interrupted);
+            });
+            state.end_write(number, None);
+            state.wait_quiet(None).unwrap();
+            state.begin_write(100, None).unwrap();
+        }
     }
 }

@@ -26,7 +26,7 @@ impl OpenFile {
         if end <= offset {
             return Ok(());
         }
-        let number = self.state.begin_write(0);
+        let number = self.state.begin_write(0, caller.cancel.as_ref())?;
         let chunks = Chunks { core: self.core.clone() };
         let limits = Limits { epoch: Some(self.epoch), ..self.core.limits(caller.cancel.clone()) };
         let punched = chunks.punch_within(&limits, self.inode(), &layout, offset, end - offset);

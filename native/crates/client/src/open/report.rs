@@ -87,7 +87,7 @@ impl OpenFile {
     /// When the service does not answer in time, or the handle is void.
     pub fn report(self: &Arc<Self>, caller: &Caller) -> Result<()> {
         self.check()?;
-        self.state.wait_quiet();
+        self.state.wait_quiet(caller.cancel.as_ref())?;
         self.until_settled(caller, || {
             let report = self.claim_report();
             if report.is_none() {

@@ -18,7 +18,7 @@ impl OpenFile {
     /// all their holders; any error of a medium. An fsync that failed is not retried (P11).
     pub fn fsync(self: &Arc<Self>, caller: &Caller) -> Result<()> {
         self.check()?;
-        self.state.wait_quiet();
+        self.state.wait_quiet(caller.cancel.as_ref())?;
         self.learn_length(caller)?;
         self.until_settled(caller, || self.flush_and_report(caller))?;
         self.report_loss()
