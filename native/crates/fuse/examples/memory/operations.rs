@@ -68,6 +68,11 @@ impl Memory {
         self.entry(&mut tree, inode)
     }
 
+    /// Its content is never read, written or synchronized.
+    fn stalls(&self, node: u64) -> bool {
+        self.stall.is_some() && self.stalled.read().contains(&node)
+    }
+
     /// Blocks the worker, as a slow metadata call would, until the caller gives up.
     fn wait_for_interrupt(request: &Request) {
         let state = Arc::new((Mutex::new(false), Condvar::new()));
@@ -287,7 +292,7 @@ impl FileSystem for Memory {
     }
 
     fn read(&self, request: &Request, node: u64, _: u64, offset: u64, size: u32, _: u32, reply: Reply<Data>) {
-        if self.stall.is_some() && self.stalled.read().contains(&node) {
+        if self.stalls(node) {
             Memory::wait_for_interrupt(request);
             reply.send(Err(Errno::INTR));
             return;
@@ -298,7 +303,7 @@ impl FileSystem for Memory {
 
     fn write(
         &self,
-        _: &Request,
+        request: &Request,
         node: u64,
         _: u64,
         offset: u64,
@@ -307,6 +312,11 @@ impl FileSystem for Memory {
         kill_suid: bool,
         reply: Reply<Written>,
     ) {
+        if self.stalls(node) {
+            Memory::wait_for_interrupt(request);
+            reply.send(Err(Errno::INTR));
+            return;
+        }
         let written = self.write_content(node, kill_suid, |content| content.write(offset, &data));
         reply.send(written.map(|()| Written(data.len() as u32)));
     }
@@ -319,8 +329,12 @@ impl FileSystem for Memory {
         reply.send(Ok(()));
     }
 
-    fn sync(&self, _: &Request, _: u64, _: u64, _: bool, reply: Reply<()>) {
-        reply.send(Ok(()));
+    fn sync(&self, request: &Request, node: u64, _: u64, _: bool, reply: Reply<()>) {
+        let stalls = self.stalls(node);
+        if stalls {
+            Memory::wait_for_interrupt(request);
+        }
+        reply.send(if stalls { Err(Errno::INTR) } else { Ok(()) });
     }
 
     fn open_directory(&self, _: &Request, node: u64, reply: Reply<Opened>) {

@@ -42,13 +42,26 @@ impl Packet {
         matches!(opcode, Some(Opcode::Interrupt | Opcode::Forget | Opcode::BatchForget))
     }
 
-    /// Whether its method holds the thread until the metadata service has answered. The others send and
-    /// return, and are answered by whoever gets the answer.
-    pub fn waits_for_names(&self) -> bool {
-        use Opcode::{Create, Open, Read, Release, Write};
-        let opcode = Opcode::from_number(self.header.opcode);
-        !matches!(opcode, None | Some(Read | Write | Open | Create | Release))
+    /// What its method holds the thread for.
+    pub fn waits_for(&self) -> WaitsFor {
+        use Opcode::{Create, Fallocate, Flush, Open, Read, Release, SetAttributes, Sync, Write};
+        match Opcode::from_number(self.header.opcode) {
+            None | Some(Read | Open | Create | Release) => WaitsFor::Nothing,
+            Some(Write | Flush | Sync | SetAttributes | Fallocate) => WaitsFor::Chains,
+            _ => WaitsFor::Names,
+        }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// It sends and returns, and is answered by whoever gets the answer.
+    Nothing,
+    /// The metadata service.
+    Names,
+    /// Chains: for room among the bytes that one has in flight, or for the inode's writes that are in the air. Each
+    /// of them may stand still by itself.
+    Chains,
 }
 
 pub struct Dispatcher {

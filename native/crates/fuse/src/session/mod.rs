@@ -37,7 +37,7 @@ use workers::Workers;
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
     pub attach: AttachOptions,
-    /// Threads that may be blocked in the file system at once, plus a reader.
+    /// Threads that may be blocked in the file system at once, plus a reader, and beside those that wait for chains.
     pub threads_max: usize,
     /// The kernel's read-ahead per file. Needs root; otherwise the kernel's own 128 KiB stays.
     pub readahead_bytes: u32,

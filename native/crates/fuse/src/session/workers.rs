@@ -1,10 +1,11 @@
 //! The threads that read requests. Methods of the file system may block, so there are as many as are busy
 //! plus a reader, up to a limit; at the limit the last reader hands requests to a queue and keeps reading, so
 //! that INTERRUPT and FORGET get through. Requests that wait for the metadata service may take only a part of
-//! the threads: when it stands still, what is open is read and written all the same.
+//! the threads: when it stands still, what is open is read and written all the same. Requests that wait for
+//! chains have threads beside these: a chain that stands still holds up nothing that is for another (P25).
 
 use super::channel::Channel;
-use super::dispatch::{Dispatcher, Packet};
+use super::dispatch::{Dispatcher, Packet, WaitsFor};
 use super::handshake::buffer_bytes;
 use crate::protocol::abi;
 use parking_lot::{Condvar, Mutex};
@@ -24,6 +25,11 @@ const READERS_MAX: usize = 8;
 const QUEUED_MAX: usize = 4096;
 const QUEUED_BYTES_MAX: usize = 64 << 20;
 
+/// Threads that may wait for chains, and the bytes of their requests: as many callers may be stuck on chains
+/// that stand still before those of healthy chains wait behind them. A waiting thread costs some 20 KiB.
+const ON_CHAINS_MAX: usize = 1024;
+const ON_CHAINS_BYTES_MAX: usize = 256 << 20;
+
 #[derive(Default)]
 struct State {
     threads: usize,
@@ -31,45 +37,102 @@ struct State {
     readers: usize,
     /// Threads that handle a request which waits for the metadata service.
     on_names: usize,
+    /// And those for chains, with the bytes of their requests.
+    on_chains: usize,
+    on_chains_bytes: usize,
     /// Not empty only while every thread but the last reader is busy.
     queue: VecDeque<Packet>,
     /// Requests for the metadata service: not empty only while it has all the threads that it may have, or
     /// every thread but the last reader is busy.
     name_queue: VecDeque<Packet>,
-    /// Of both queues.
+    /// Requests for chains, beyond the limits for them.
+    chain_queue: VecDeque<Packet>,
+    /// Of all queues.
     queued_bytes: usize,
+}
+
+/// What a thread handles, as it counts.
+#[derive(Clone, Copy)]
+struct Load {
+    waits_for: WaitsFor,
+    bytes: usize,
+}
+
+fn load(packet: &Packet) -> Load {
+    Load { waits_for: packet.waits_for(), bytes: packet.header.len as usize }
 }
 
 impl State {
     fn has_room(&self, bytes: usize) -> bool {
-        let queued = self.queue.len() + self.name_queue.len();
+        let queued = self.queue.len() + self.name_queue.len() + self.chain_queue.len();
         queued < QUEUED_MAX && (queued == 0 || self.queued_bytes + bytes <= QUEUED_BYTES_MAX)
     }
 
     fn push(&mut self, packet: Packet) {
         self.queued_bytes += packet.header.len as usize;
-        let queue = if packet.waits_for_names() { &mut self.name_queue } else { &mut self.queue };
+        let queue = match packet.waits_for() {
+            WaitsFor::Nothing => &mut self.queue,
+            WaitsFor::Names => &mut self.name_queue,
+            WaitsFor::Chains => &mut self.chain_queue,
+        };
         queue.push_back(packet);
+    }
+
+    fn may_begin(&self, load: Load, on_names_max: usize) -> bool {
+        match load.waits_for {
+            WaitsFor::Nothing => true,
+            WaitsFor::Names => self.on_names < on_names_max,
+            WaitsFor::Chains => {
+                self.on_chains < ON_CHAINS_MAX && self.on_chains_bytes + load.bytes <= ON_CHAINS_BYTES_MAX
+            }
+        }
+    }
+
+    /// Whether a thread may be started beside those that there are, when one of them begins this.
+    fn may_start(&self, load: Load, threads_max: usize) -> bool {
+        load.waits_for == WaitsFor::Chains || self.threads - self.on_chains < threads_max
     }
 
     /// The next one that a thread may handle; it counts as being handled.
     fn pop(&mut self, on_names_max: usize) -> Option<Packet> {
-        let mut next = self.queue.pop_front();
-        if next.is_none() && self.on_names < on_names_max {
-            next = self.name_queue.pop_front();
-        }
-        let packet = next?;
-        self.queued_bytes -= packet.header.len as usize;
-        self.begin(&packet);
+        let may = |queue: &VecDeque<Packet>| {
+            queue.front().is_some_and(|packet| self.may_begin(load(packet), on_names_max))
+        };
+        let packet = if may(&self.queue) {
+            self.queue.pop_front()
+        } else if may(&self.name_queue) {
+            self.name_queue.pop_front()
+        } else if may(&self.chain_queue) {
+            self.chain_queue.pop_front()
+        } else {
+            None
+        }?;
+        let load = load(&packet);
+        self.queued_bytes -= load.bytes;
+        self.begin(load);
         Some(packet)
     }
 
-    fn begin(&mut self, packet: &Packet) {
-        self.on_names += usize::from(packet.waits_for_names());
+    fn begin(&mut self, load: Load) {
+        match load.waits_for {
+            WaitsFor::Nothing => {}
+            WaitsFor::Names => self.on_names += 1,
+            WaitsFor::Chains => {
+                self.on_chains += 1;
+                self.on_chains_bytes += load.bytes;
+            }
+        }
     }
 
-    fn end(&mut self, was_on_names: bool) {
-        self.on_names -= usize::from(was_on_names);
+    fn end(&mut self, load: Load) {
+        match load.waits_for {
+            WaitsFor::Nothing => {}
+            WaitsFor::Names => self.on_names -= 1,
+            WaitsFor::Chains => {
+                self.on_chains -= 1;
+                self.on_chains_bytes -= load.bytes;
+            }
+        }
     }
 }
 
@@ -142,9 +205,9 @@ impl Workers {
                 continue;
             }
             while let Some(packet) = next {
-                let on_names = packet.waits_for_names();
+                let handled = load(&packet);
                 spare = self.dispatcher.dispatch(packet);
-                match self.next_step(on_names) {
+                match self.next_step(handled) {
                     Step::Handle(packet) => next = Some(packet),
                     Step::Read => next = None,
                     Step::End => return,
@@ -176,18 +239,19 @@ impl Workers {
 
     /// The caller handles the packet that comes back; otherwise it stays the last reader.
     fn admit(self: &Arc<Self>, packet: Packet, channel: &Arc<dyn Channel>) -> Option<Packet> {
+        let load = load(&packet);
         let mut may_start = true;
         let mut state = self.state.lock();
         loop {
-            let may_handle = !packet.waits_for_names() || state.on_names < self.on_names_max;
+            let may_handle = state.may_begin(load, self.on_names_max);
             if may_handle && state.readers > 1 {
                 state.readers -= 1;
-                state.begin(&packet);
+                state.begin(load);
                 return Some(packet);
             }
-            if may_handle && may_start && state.threads < self.threads_max {
+            if may_handle && may_start && state.may_start(load, self.threads_max) {
                 state.threads += 1;
-                state.begin(&packet);
+                state.begin(load);
                 drop(state);
                 // The new thread is the reader in this one's place.
                 if self.add_reader(channel) {
@@ -196,13 +260,13 @@ impl Workers {
                 may_start = false;
                 state = self.state.lock();
                 state.threads -= 1;
-                state.end(packet.waits_for_names());
+                state.end(load);
             } else if state.threads == 1 {
                 // Nobody else would ever take it from the queue.
                 state.readers -= 1;
-                state.begin(&packet);
+                state.begin(load);
                 return Some(packet);
-            } else if state.has_room(packet.header.len as usize) {
+            } else if state.has_room(load.bytes) {
                 let packet = self.dispatcher.postpone(packet);
                 state.push(packet);
                 return None;
@@ -221,9 +285,9 @@ impl Workers {
     }
 
     /// In one step, so that no packet is queued behind the back of a thread that goes to read.
-    fn next_step(&self, was_on_names: bool) -> Step {
+    fn next_step(&self, handled: Load) -> Step {
         let mut state = self.state.lock();
-        state.end(was_on_names);
+        state.end(handled);
         if let Some(packet) = state.pop(self.on_names_max) {
             self.room.notify_one();
             return Step::Handle(packet);

@@ -60,6 +60,43 @@ fn a_killed_reader_ends_while_every_worker_is_busy() {
     assert_eq!(fs::read(mount.path.join("after")).expect("it reads"), b"alive");
 }
 
+/// Writes and fsyncs that wait for chains do not take the threads of what is for others (P25).
+#[test]
+fn stuck_writers_hold_up_nobody_else_and_can_be_killed() {
+    let mount = MemoryMount::start(&["--stall", "stuck", "--threads", "3"]);
+    let stuck_child = |number: usize| {
+        let path = stuck_file(&mount, &format!("stuck-{number}"));
+        let mut command = Command::new(if number % 2 == 0 { "sync" } else { "dd" });
+        stuck(match number % 2 {
+            0 => command.arg(&path),
+            _ => command.arg(format!("of={}", path.display())).args([
+                "if=/dev/zero",
+                "oflag=direct",
+                "conv=notrunc",
+                "bs=4096",
+                "count=1",
+            ]),
+        })
+    };
+    let mut children: Vec<_> = (0..12).map(stuck_child).collect();
+    let path = mount.path.join("other");
+    let other = path.clone();
+    let (sender, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        fs::write(&other, b"written").expect("it is written");
+        File::open(&other).and_then(|file| file.sync_all()).expect("it is synchronized");
+        let length = fs::metadata(&other).expect("its attributes").len();
+        sender.send((length, fs::read(&other).expect("it is read"))).expect("it is awaited");
+    });
+    let seen = wait_for("the work on another file", || done.try_recv().ok());
+    assert_eq!(seen, (7, b"written".to_vec()));
+    for child in &mut children {
+        assert!(child.try_wait().expect("its state").is_none(), "it waited all the time");
+        signal(child, rustix::process::Signal::KILL);
+        wait_for("the killed process's end", || child.try_wait().expect("its end"));
+    }
+}
+
 /// Requests that wait for a worker can be given up, too.
 #[test]
 fn a_queued_request_is_interrupted() {
