@@ -85,11 +85,15 @@ impl Calls {
         true
     }
 
-    /// Ends the calls whose time is over; says when to look again.
-    pub fn expire(&self, now: Instant) -> Option<Instant> {
+    /// Ends the calls whose time is over; says when to look again. `armed`: what the timer was armed for; nothing
+    /// happens if that is not what counts any more, because it was armed for an earlier time since.
+    pub fn expire(&self, armed: Instant, now: Instant) -> Option<Instant> {
         let mut over = Vec::new();
         let next = {
             let mut state = self.state.lock();
+            if state.armed != Some(armed) {
+                return None;
+            }
             let ids: Vec<u64> =
                 state.waiting.iter().filter(|(_, call)| call.deadline <= now).map(|(&id, _)| id).collect();
             over.extend(ids.iter().filter_map(|id| state.waiting.remove(id)));
@@ -105,5 +109,38 @@ impl Calls {
 
     pub fn lost(&self) -> Error {
         Error::new(Code::ConnectionLost, format!("to {}", self.peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_connection_has_one_entry_however_its_timeouts_are_mixed() {
+        let calls = Calls::new("peer".into());
+        let (sender, ended) = mpsc::channel();
+        let begin = |id: u64, seconds: u64| {
+            let sender = sender.clone();
+            let done = move |result: wire::Result<crate::Reply>| {
+                sender.send((id, result.err().map(|error| error.code))).unwrap();
+            };
+            calls.begin(id, Duration::from_secs(seconds), Box::new(done)).map_err(|(error, _)| error).unwrap()
+        };
+        let late = begin(1, 30).expect("the first arms");
+        assert_eq!(begin(2, 40), None);
+        let early = begin(3, 10).expect("a shorter one arms earlier");
+        assert!(early < late);
+        let again = calls.expire(early, early);
+        assert_eq!(ended.try_recv(), Ok((3, Some(Code::TimedOut))));
+        assert_eq!(again, Some(late));
+        // The first entry and this one have the same time; whichever comes second finds nothing of its own.
+        let next = calls.expire(late, late).expect("one call is left");
+        assert_eq!(ended.try_recv(), Ok((1, Some(Code::TimedOut))));
+        assert_eq!(calls.expire(late, late), None);
+        assert_eq!(calls.expire(next, next), None, "nothing waits");
+        assert_eq!(ended.try_recv(), Ok((2, Some(Code::TimedOut))));
+        assert!(begin(4, 10).is_some(), "it is armed again");
     }
 }

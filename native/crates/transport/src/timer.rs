@@ -66,7 +66,7 @@ fn run(shared: &Shared) {
         let calls = state.entries.remove(&key).and_then(|calls| calls.upgrade());
         let Some(calls) = calls else { continue };
         drop(state);
-        let next = calls.expire(Instant::now());
+        let next = calls.expire(key.0, Instant::now());
         state = shared.state.lock();
         if let Some(next) = next {
             state.next_number += 1;
