@@ -66,7 +66,7 @@ fn stuck_writers_hold_up_nobody_else_and_can_be_killed() {
     let mount = MemoryMount::start(&["--stall", "stuck", "--threads", "3"]);
     let stuck_child = |number: usize| {
         let path = stuck_file(&mount, &format!("stuck-{number}"));
-        let mut command = Command::new(if number % 2 == 0 { "sync" } else { "dd" });
+        let mut command = Command::new(if number.is_multiple_of(2) { "sync" } else { "dd" });
         stuck(match number % 2 {
             0 => command.arg(&path),
             _ => command.arg(format!("of={}", path.display())).args([
