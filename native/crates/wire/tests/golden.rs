@@ -106,6 +106,7 @@ fn routing() -> m::Routing {
         last: vec![101],
         reordering: true,
         order_given_up: true,
+        ..Default::default()
     };
     let node = m::Node {
         id: 1,
