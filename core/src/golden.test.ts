@@ -33,6 +33,11 @@ const chain = m.Chain.fromPartial({
   last: [101n],
   reordering: true,
   orderGivenUp: true,
+  term: large,
+  follows: [
+    { term: 0n, lastVersion: 5n, over: false },
+    { term: 77n, lastVersion: 8n, over: true },
+  ],
 });
 const layout = { table: 1, tableVersion: 2, chunkSize: 1 << 20, stripe: 16, first: 3, flushEachWrite: true };
 const inode = m.Inode.fromPartial({

@@ -106,7 +106,11 @@ fn routing() -> m::Routing {
         last: vec![101],
         reordering: true,
         order_given_up: true,
-        ..Default::default()
+        term: LARGE,
+        follows: vec![
+            m::ChainTerm { last_version: 5, ..Default::default() },
+            m::ChainTerm { term: 77, last_version: 8, over: true },
+        ],
     };
     let node = m::Node {
         id: 1,
