@@ -58,8 +58,8 @@ export const removalsAtOnce = 8;
 export const removalsQueuedMax = 256;
 
 /**
- * Beside them, those that failed before and are tried again; with more of them nothing new is begun. A scan for new
- * ones steps over them all, which at this many takes some milliseconds.
+ * Beside them, those that failed before and are tried again; with more of them nothing new is begun, because a scan
+ * for new ones steps over them all.
  */
 export const removalsFailingMax = 2_048;
 

@@ -26,7 +26,7 @@ const QUEUED_MAX: usize = 4096;
 const QUEUED_BYTES_MAX: usize = 64 << 20;
 
 /// Threads that may wait for chains, and the bytes of their requests: as many callers may be stuck on chains
-/// that stand still before those of healthy chains wait behind them. A waiting thread costs some 20 KiB.
+/// that stand still before those of healthy chains wait behind them.
 const ON_CHAINS_MAX: usize = 1024;
 const ON_CHAINS_BYTES_MAX: usize = 256 << 20;
 
