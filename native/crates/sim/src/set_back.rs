@@ -45,7 +45,8 @@ impl World {
         self.trace_step(|| set_back_step(&older));
         let Published { chains, incarnations, .. } = Published::clone(&older);
         let stored = Published::clone(&self.manager.stored);
-        self.manager.stored = Rc::new(Published { chains, incarnations, ..stored });
+        let version = stored.version + 1;
+        self.manager.stored = Rc::new(Published { version, chains, incarnations, ..stored });
         self.manager.late = None;
         self.note(|| format!("the state is put back to {}", crate::manager::describe(&older.chains[0])));
         let ms = self.random.pick(&[1, 50, self.knobs.lease_ms]);

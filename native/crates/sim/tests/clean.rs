@@ -17,6 +17,13 @@ fn hundreds_of_worlds_keep_every_rule() {
     assert!(events > 2_000_000 && faults > 3000 && operations > 200_000, "{events} {faults} {operations}");
 }
 
+/// The manager was set back when only clients had heard of its last version: what it tells them from then on is newer.
+#[test]
+fn clients_believe_a_manager_that_was_set_back() {
+    let outcome = run_seed(5_848_475, Choice::default());
+    assert_eq!((outcome.violation, outcome.undecided), (None, 0));
+}
+
 #[test]
 fn the_same_seed_is_the_same_history() {
     let hashes: Vec<u64> = (0..40)
