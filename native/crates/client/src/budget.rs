@@ -3,6 +3,7 @@
 //! deadlock.
 
 use crate::Cancel;
+use crate::waiter::{Changing, wait_until};
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use wire::{Code, Error, Result};
 
 #[derive(Default)]
-struct Used {
+pub(crate) struct Used {
     all: usize,
     /// Chains with bytes in flight.
     by_chain: BTreeMap<u32, usize>,
@@ -58,24 +59,11 @@ impl Budget {
         for (chain, bytes) in parts {
             *shares.entry(chain).or_insert(0) += bytes;
         }
-        let mut used = self.used.lock();
-        if !used.has_room(&shares, self.bytes_max) {
-            drop(used);
-            self.wake_on(cancel);
-            used = self.used.lock();
-        }
-        while !used.has_room(&shares, self.bytes_max) {
-            if cancel.is_some_and(Cancel::is_cancelled) {
-                return Err(Error::new(Code::Interrupted, "by the caller"));
-            }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(Error::new(Code::TimedOut, format!("{} bytes wait to be written", used.all)));
-            }
-            match deadline {
-                None => self.changed.wait(&mut used),
-                Some(deadline) => drop(self.changed.wait_until(&mut used, deadline)),
-            }
-        }
+        let room = wait_until(self, deadline, cancel, |used| used.has_room(&shares, self.bytes_max));
+        let mut used = room.map_err(|error| match error.code {
+            Code::TimedOut => Error::new(Code::TimedOut, format!("{} bytes wait to be written", self.used())),
+            _ => error,
+        })?;
         for (&chain, bytes) in &shares {
             used.all += bytes;
             *used.by_chain.entry(chain).or_insert(0) += bytes;
@@ -83,18 +71,20 @@ impl Budget {
         Ok(Held { budget: self.clone(), shares })
     }
 
-    fn wake_on(self: &Arc<Self>, cancel: Option<&Cancel>) {
-        let Some(cancel) = cancel else { return };
-        let budget = self.clone();
-        cancel.on_cancel(move || {
-            // Who has looked before waits by now.
-            drop(budget.used.lock());
-            budget.changed.notify_all();
-        });
-    }
-
     pub fn used(&self) -> usize {
         self.used.lock().all
+    }
+}
+
+impl Changing for Budget {
+    type State = Used;
+
+    fn state(&self) -> &Mutex<Used> {
+        &self.used
+    }
+
+    fn changed(&self) -> &Condvar {
+        &self.changed
     }
 }
 

@@ -2,6 +2,7 @@
 
 use parking_lot::Mutex;
 use std::sync::Arc;
+use wire::{Code, Error};
 
 /// Whose permissions count, and what ends the operation early.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,11 @@ struct State {
 /// Ends the operations of one caller with `Interrupted`. Made per request: listeners live as long as it does.
 #[derive(Clone, Default)]
 pub struct Cancel(Arc<Mutex<State>>);
+
+/// What a cancelled caller is told.
+pub(crate) fn interrupted() -> Error {
+    Error::new(Code::Interrupted, "by the caller")
+}
 
 impl Cancel {
     pub fn new() -> Self {

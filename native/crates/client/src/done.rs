@@ -1,6 +1,7 @@
 //! A completion that is always told: dropped untold (its client was stopped) it tells `Unreachable`.
 
 use crate::Cancel;
+use crate::caller::interrupted;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use wire::{Code, Error, Result};
@@ -26,7 +27,7 @@ impl<T> Done<T> {
             }
         };
         let cancelled = first.clone();
-        cancel.on_cancel(move || tell(&cancelled, Err(Error::new(Code::Interrupted, "by the caller"))));
+        cancel.on_cancel(move || tell(&cancelled, Err(interrupted())));
         Done::new(move |result| tell(&first, result))
     }
 

@@ -172,8 +172,7 @@ impl Service {
     /// its data go. But not on the word of a manager whose state is older than what the target knows.
     pub fn drop_removed(&self, disk: &DiskShare, chain: &Chain) {
         let Some(target) = self.targets.read().get(&chain.id).cloned() else { return };
-        let is_newer = disk.known.get(chain.id).is_none_or(|known| known.version < chain.version);
-        if !is_newer || !disk.known.believes(chain) {
+        if !disk.known.is_newer(chain) || !disk.known.believes(chain) {
             return;
         }
         if chain.members.iter().any(|member| member.target == target.id.0) {

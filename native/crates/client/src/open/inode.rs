@@ -1,7 +1,7 @@
 //! What this client knows of one inode while it has it open: its attributes, its own writes since the last
 //! report, and what a later fsync must answer for.
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use super::OpenFile;
 use super::doubt::Doubt;
 use crate::Cancel;
 use crate::chunks::{Acked, Changed};
-use wire::{Code, Error, Result};
+use crate::waiter::{Changing, wait_until};
+use wire::Result;
 
 /// What is told to the service; put back if it did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,39 +110,11 @@ impl InodeState {
     /// # Errors
     /// `Interrupted`, as of all that wait here.
     pub fn begin_write(self: &Arc<Self>, end: u64, cancel: Option<&Cancel>) -> Result<u64> {
-        let mut known = self.wait_until(cancel, |known| known.gates == 0)?;
+        let mut known = wait_until(self, None, cancel, |known| known.gates == 0)?;
         let number = known.next_write;
         known.next_write += 1;
         known.in_air.insert(number, end);
         Ok(number)
-    }
-
-    fn wait_until(
-        self: &Arc<Self>,
-        cancel: Option<&Cancel>,
-        ready: impl Fn(&Known) -> bool,
-    ) -> Result<MutexGuard<'_, Known>> {
-        let mut known = self.known.lock();
-        if ready(&known) {
-            return Ok(known);
-        }
-        drop(known);
-        if let Some(cancel) = cancel {
-            let state = self.clone();
-            cancel.on_cancel(move || {
-                // Who has looked before waits by now.
-                drop(state.known.lock());
-                state.quiet.notify_all();
-            });
-        }
-        known = self.known.lock();
-        while !ready(&known) {
-            if cancel.is_some_and(Cancel::is_cancelled) {
-                return Err(Error::new(Code::Interrupted, "by the caller"));
-            }
-            self.quiet.wait(&mut known);
-        }
-        Ok(known)
     }
 
     /// `changed`: what was acknowledged of it, also when it failed in part; `None`: nothing was.
@@ -168,13 +141,13 @@ impl InodeState {
         let before = self.known.lock().next_write;
         let is_over =
             |known: &Known| known.in_air.first_key_value().is_none_or(|(&first, _)| first >= before);
-        self.wait_until(cancel, is_over).map(drop)
+        wait_until(self, None, cancel, is_over).map(drop)
     }
 
     /// No write is in the air, and none starts until `open_gate`, which is due after an error too.
     pub fn close_gate(self: &Arc<Self>, cancel: Option<&Cancel>) -> Result<()> {
         self.known.lock().gates += 1;
-        self.wait_until(cancel, |known| known.in_air.is_empty()).map(drop)
+        wait_until(self, None, cancel, |known| known.in_air.is_empty()).map(drop)
     }
 
     /// `close_gate` without waiting: runs `then` when no write is in the air, perhaps at once.
@@ -192,6 +165,18 @@ impl InodeState {
     pub fn open_gate(&self) {
         self.known.lock().gates -= 1;
         self.quiet.notify_all();
+    }
+}
+
+impl Changing for InodeState {
+    type State = Known;
+
+    fn state(&self) -> &Mutex<Known> {
+        &self.known
+    }
+
+    fn changed(&self) -> &Condvar {
+        &self.quiet
     }
 }
 
@@ -334,6 +319,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::{Code, Error};
 
     fn inode(change: u64, generation: u64, length: u64) -> Inode {
         Inode { id: 7, change, generation, length, ..Default::default() }

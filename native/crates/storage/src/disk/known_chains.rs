@@ -43,10 +43,15 @@ impl KnownChains {
         self.get(told.id).is_none_or(|known| covers(told, known.term, known.version))
     }
 
+    /// Of a version that is believed: whether it is another than the known one.
+    pub fn is_newer(&self, told: &Chain) -> bool {
+        self.get(told.id).is_none_or(|known| known.version < told.version)
+    }
+
     /// Of versions that are believed; on the medium when it returns. An error leaves known what was.
     pub fn learn<'a>(&self, told: impl Iterator<Item = &'a Chain>) -> Result<()> {
-        let is_news = |chain: &&Chain| self.get(chain.id).is_none_or(|known| known.version < chain.version);
-        let news: Vec<Arc<Chain>> = told.filter(is_news).cloned().map(Arc::new).collect();
+        let news: Vec<Arc<Chain>> =
+            told.filter(|chain| self.is_newer(chain)).cloned().map(Arc::new).collect();
         if news.is_empty() {
             return Ok(());
         }
