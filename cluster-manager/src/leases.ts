@@ -59,7 +59,7 @@ export class Leases {
   #startedMs: number;
   #tickMs: number;
   readonly #nodes = new Map<string, Heard>();
-  /** Of each chain, the targets that were ever reported with it, and their nodes. */
+  /** Of each chain, the targets that are reported with it, and their nodes. */
   readonly #reporting = new Map<number, Map<bigint, number>>();
 
   constructor(options: { leaseMs: number; nowMs: number }) {
@@ -93,7 +93,7 @@ export class Leases {
     if (request.incarnation < newest) throw this.#outdated(request, `incarnation ${newest} has registered`);
     if (request.incarnation <= heard.exited) throw this.#outdated(request, 'its end was reported');
     if (request.incarnation > heard.incarnation) {
-      heard.reports.clear();
+      this.#setReports(heard, request.node, []);
       heard.hasReported = false;
     }
     heard.incarnation = request.incarnation;
@@ -130,7 +130,7 @@ export class Leases {
     const heard = this.#heard(request);
     const newest = newestOf(heard, stored);
     if (newest.incarnation === 0n || request.incarnation !== newest.incarnation) return;
-    for (const report of request.targets) heard.reports.set(report.target, report);
+    this.#setReports(heard, request.node, [...heard.reports.values(), ...request.targets]);
     heard.exited = newest.incarnation;
   }
 
@@ -185,11 +185,9 @@ export class Leases {
   /** Of its members, and of whoever else has a target of it. */
   facts(nowMs: number, chain: message.Chain): message.TargetFact[] {
     const members = new Set(chain.members.map((member) => member.target));
-    const others = [...(this.#reporting.get(chain.id) ?? [])].flatMap(([target, node]) => {
-      const key = { kind: message.NodeKind.NODE_STORAGE, node };
-      const isThere = !members.has(target) && this.report(key, target)?.chain === chain.id;
-      return isThere ? [message.Member.fromPartial({ target, node })] : [];
-    });
+    const others = [...(this.#reporting.get(chain.id) ?? [])].flatMap(([target, node]) =>
+      members.has(target) ? [] : [message.Member.fromPartial({ target, node })],
+    );
     return [...chain.members, ...others].map((member) => this.fact(nowMs, member));
   }
 
@@ -239,14 +237,25 @@ export class Leases {
 
   /** All of them each time, also when there are none: a target that was removed is not reported any more. */
   #learn(heard: Heard, node: number, reports: readonly message.TargetReport[]): void {
-    for (const { chain, target } of reports) {
+    this.#setReports(heard, node, reports);
+    heard.hasReported = true;
+    heard.hasSpoken = true;
+  }
+
+  #setReports(heard: Heard, node: number, reports: readonly message.TargetReport[]): void {
+    const next = new Map(reports.map((report) => [report.target, report]));
+    for (const { target, chain } of heard.reports.values()) {
+      const targets = this.#reporting.get(chain);
+      if (targets === undefined || next.get(target)?.chain === chain) continue;
+      targets.delete(target);
+      if (targets.size === 0) this.#reporting.delete(chain);
+    }
+    for (const { target, chain } of next.values()) {
       const targets = this.#reporting.get(chain);
       if (targets === undefined) this.#reporting.set(chain, new Map([[target, node]]));
       else targets.set(target, node);
     }
-    heard.reports = new Map(reports.map((report) => [report.target, report]));
-    heard.hasReported = true;
-    heard.hasSpoken = true;
+    heard.reports = next;
   }
 
   #renew(nowMs: number, heard: Heard): void {

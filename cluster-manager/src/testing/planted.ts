@@ -33,7 +33,7 @@ export const planted: Readonly<Record<string, Planted>> = {
   /** P1 b */
   'a lease that is given back runs on': {
     file: 'leases.ts',
-    from: '    for (const report of request.targets) heard.reports.set(report.target, report);\n    heard.exited = newest.incarnation;\n',
+    from: '    this.#setReports(heard, request.node, [...heard.reports.values(), ...request.targets]);\n    heard.exited = newest.incarnation;\n',
     to: '',
   },
   /** P2 */
@@ -75,7 +75,7 @@ export const planted: Readonly<Record<string, Planted>> = {
   /** R3 */
   'what the process before reported counts': {
     file: 'leases.ts',
-    from: '      heard.reports.clear();\n',
+    from: '      this.#setReports(heard, request.node, []);\n',
     to: '',
   },
   /** P3 */
