@@ -5,6 +5,7 @@ mod link;
 mod listener;
 mod out_frame;
 mod reader;
+mod watermark;
 mod writer;
 
 use crate::owned::Owned;

@@ -1,6 +1,7 @@
 //! Reads frames off one socket. Small ones come many to a system call through a buffer; of large ones only
 //! the head does, and the payload goes straight to where it belongs.
 
+use super::watermark::{WAIT_BYTES, wake_for};
 use crate::incoming::PayloadSource;
 use crate::threads;
 use bytes::Bytes;
@@ -14,6 +15,9 @@ const BUFFER_BYTES: usize = 64 << 10;
 
 /// From here on a payload is worth a system call of its own.
 const LARGE_PAYLOAD_BYTES: usize = 16 << 10;
+
+/// From here on it is worth two system calls to be woken less often.
+const LARGE_REST_BYTES: usize = 4 * WAIT_BYTES;
 
 /// Read at a time where large payloads are expected: head and message of the next frame, and little of its
 /// payload, which would be copied twice.
@@ -75,17 +79,9 @@ impl<'a> Reader<'a> {
             }
         }
     }
-}
 
-impl PayloadSource for Reader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<()> {
-        let buffered = buffer.len().min(self.end - self.start);
-        buffer[..buffered].copy_from_slice(&self.buffer[self.start..self.start + buffered]);
-        self.start += buffered;
-        let mut filled = buffered;
-        if filled < buffer.len() {
-            threads::flush_held();
-        }
+    fn fill(&self, buffer: &mut [u8]) -> Result<()> {
+        let mut filled = 0;
         while filled < buffer.len() {
             match recv(self.socket, &mut buffer[filled..], RecvFlags::WAITALL) {
                 Ok((_, 0)) => return Err(self.lost.clone()),
@@ -95,6 +91,32 @@ impl PayloadSource for Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    fn wake_for(&self, bytes: usize) -> Result<()> {
+        wake_for(self.socket, bytes).map_err(|_| self.lost.clone())
+    }
+}
+
+impl PayloadSource for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<()> {
+        let buffered = buffer.len().min(self.end - self.start);
+        buffer[..buffered].copy_from_slice(&self.buffer[self.start..self.start + buffered]);
+        self.start += buffered;
+        let rest = &mut buffer[buffered..];
+        if rest.is_empty() {
+            return Ok(());
+        }
+        threads::flush_held();
+        if rest.len() < LARGE_REST_BYTES {
+            return self.fill(rest);
+        }
+        // So many bytes are still owed after the first part, so the wait for it ends.
+        let (first, last) = rest.split_at_mut(rest.len() - WAIT_BYTES);
+        self.wake_for(WAIT_BYTES)?;
+        self.fill(first)?;
+        self.wake_for(1)?;
+        self.fill(last)
     }
 
     fn discard(&mut self, length_bytes: usize) -> Result<()> {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use transport::{Connection, EchoHandler, TcpTransport, Transport, call};
+use wire::message::EchoReply;
 use wire::request::{encode_reply, encode_request};
 use wire::{Code, Flags, FrameHeader, MessageKind};
 
@@ -31,12 +32,7 @@ fn frame(kind: MessageKind, flags: Flags, message: &[u8], payload_bytes: usize) 
 #[test]
 fn a_peer_killed_in_the_middle_of_a_frame_ends_every_call() {
     // Cut at every place of a reply: in the header, in the message, in the payload.
-    let reply = frame(
-        MessageKind::KindEcho,
-        Flags::REPLY,
-        &encode_reply(wire::message::EchoReply::default(), 1),
-        5000,
-    );
+    let reply = frame(MessageKind::KindEcho, Flags::REPLY, &encode_reply(EchoReply::default(), 1), 5000);
     let whole = [&reply[..], &pattern(1, 5000)[..]].concat();
     for cut in [0, 1, 15, 16, 17, reply.len(), reply.len() + 1, whole.len() - 1] {
         let (connection, mut peer) = bare_peer();
@@ -134,6 +130,30 @@ fn a_frame_in_single_bytes_is_a_frame() {
     caller.read_exact(&mut head).unwrap();
     let header = FrameHeader::decode(&head).unwrap();
     assert_eq!((header.flags, header.payload_bytes), (Flags::REPLY, 5));
+}
+
+/// The end of a large payload is waited for in another way than its beginning: wherever its pieces begin and end, and
+/// however long its peer says nothing more, it is read.
+#[test]
+fn a_large_payload_in_pieces_is_read_to_its_end() {
+    let head = frame(MessageKind::KindEcho, Flags::REPLY, &encode_reply(EchoReply::default(), 1), 1 << 20);
+    let sent = pattern(1, 1 << 20);
+    for last_bytes in [1, 10, 60_000, 65_536, 70_000, 200_000] {
+        let (connection, mut peer) = bare_peer();
+        let (sender, receiver) = mpsc::channel();
+        call(&*connection, echo(0), Vec::new(), LONG, move |result| sender.send(result.unwrap()).unwrap());
+        let (first, last) = sent.split_at(sent.len() - last_bytes);
+        peer.write_all(&head).unwrap();
+        for piece in first.chunks(7_001) {
+            peer.write_all(piece).unwrap();
+        }
+        assert!(receiver.recv_timeout(Duration::from_millis(5)).is_err(), "not before it is whole");
+        peer.write_all(last).unwrap();
+        assert!(
+            receiver.recv_timeout(LONG).expect("read to its end").1 == sent,
+            "the last {last_bytes} bytes"
+        );
+    }
 }
 
 #[test]
