@@ -93,8 +93,12 @@ test('a taken port is named, and nothing stays started; a making that was ended 
   // manager's first state.
   renameSync(join(other.directory, 'cluster.json'), join(other.directory, 'cluster.json.new'));
   rmSync(join(other.directory, 'manager/state'));
-  other.up();
-  expect(other.status().ready).toBe(true);
+  // By several commands at once: one makes it, one starts it, and all find it serving.
+  expect(await other.upTogether(4)).toEqual([0, 0, 0, 0]);
+  const { ready, processes } = other.status();
+  expect(ready).toBe(true);
+  const started = other.events('supervisor').filter(({ event }) => event === 'process.started');
+  expect(started.map(({ process: name }) => name).sort()).toEqual(processes.map(({ name }) => name).sort());
   other.stop();
 });
 

@@ -1,6 +1,6 @@
 // A real cluster for one test file: real processes in a folder of its own, started and stopped by the command
 // line that users have. Whatever a test does, `stop` leaves no process and no mount.
-import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
+import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -83,6 +83,15 @@ export class RunningCluster {
 
   tryUp(...extra: string[]): SpawnSyncReturns<string> {
     return catena('up', '-d', ...this.#place(), ...extra);
+  }
+
+  /** The exit codes of that many `up` at the same moment. */
+  upTogether(count: number): Promise<(number | null)[]> {
+    const ups = Array.from({ length: count }, () => {
+      const child = spawn(catenaPath, ['up', '-d', ...this.#place()], { stdio: 'inherit' });
+      return new Promise<number | null>((ended) => child.once('close', ended));
+    });
+    return Promise.all(ups);
   }
 
   #place(): string[] {

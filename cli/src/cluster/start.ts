@@ -19,6 +19,7 @@ import {
 } from './description.ts';
 import { mainOf, root } from './mains.ts';
 import { clusterStatus, isMounted, notReady } from './status.ts';
+import { inTurn } from './turn.ts';
 
 /** First start: key-value stores are made and chains come up; slow disks get time. */
 const readyMs = 60_000;
@@ -31,7 +32,14 @@ const goneMs = 5_000;
  * The cluster of that folder, made if there is none. Refuses a folder that holds something else. A cluster that exists
  * keeps what it was made with; of what is `asked` for by name, the mount may move, anything else is refused.
  */
-export function prepareCluster(options: ClusterOptions, asked: AskedOptions = new Set()): ClusterDescription {
+export function prepareCluster(
+  options: ClusterOptions,
+  asked: AskedOptions = new Set(),
+): Promise<ClusterDescription> {
+  return inTurn(options.directory, () => findOrMake(options, asked));
+}
+
+function findOrMake(options: ClusterOptions, asked: AskedOptions): ClusterDescription {
   const found = findCluster(options.directory);
   if (found !== undefined) return adapt(found, options, asked);
   removeUnfinished(options.directory);
@@ -115,7 +123,7 @@ function adapt(
 }
 
 /** The mount point, made if it is missing; a dead mount there is left to the mount's own process, which clears it. */
-export function makeMountpoint(cluster: ClusterDescription): void {
+function makeMountpoint(cluster: ClusterDescription): void {
   const { mountpoint } = cluster;
   if (mountpoint === undefined || isMounted(mountpoint)) return;
   try {
@@ -129,7 +137,7 @@ export function makeMountpoint(cluster: ClusterDescription): void {
 }
 
 /** Refuses, before anything is started, if another program holds one of the cluster's ports. */
-export async function requireFreePorts(cluster: ClusterDescription): Promise<void> {
+async function requireFreePorts(cluster: ClusterDescription): Promise<void> {
   for (const spec of cluster.processes) {
     if (load(pidFile(cluster, spec)) !== undefined) continue; // it is ours that listens
     for (const address of [spec.address, spec.http]) {
@@ -155,9 +163,22 @@ function isListening(address: string): Promise<boolean> {
   });
 }
 
-/** Starts a supervisor that outlives this process, if none lives. */
-export function startDetached(cluster: ClusterDescription): void {
-  if (load(supervisorFile(cluster)) !== undefined) return;
+/**
+ * Starts a supervisor by `start`, if none lives; whether it did. ALREADY_RUNNING, and nothing is started, if another
+ * program holds one of the cluster's ports.
+ */
+export function startOnce(cluster: ClusterDescription, start: () => void): Promise<boolean> {
+  return inTurn(cluster.directory, async () => {
+    if (load(supervisorFile(cluster)) !== undefined) return false;
+    await requireFreePorts(cluster);
+    makeMountpoint(cluster);
+    start();
+    return true;
+  });
+}
+
+/** Starts a supervisor that outlives this process. */
+export function spawnSupervisor(cluster: ClusterDescription): void {
   forgetRefusals(cluster);
   const logFile = openSync(join(cluster.directory, 'logs', 'supervisor.log'), 'a');
   const child = spawn(

@@ -15,6 +15,7 @@ import {
   withServer,
 } from '../cluster/servers.ts';
 import { requirePage } from '../cluster/status.ts';
+import { inTurn } from '../cluster/turn.ts';
 import { load, signal } from '../supervisor/process-identity.ts';
 import { pidFile } from '../supervisor/supervisor.ts';
 import { carryOut, type WaitOptions, waitOption } from './carry-out.ts';
@@ -41,8 +42,9 @@ export function addAdd(program: Command): void {
     .option(...waitOption)
     .option('--json', 'print JSON')
     .action(async (node: string | undefined, options: AddOptions) => {
+      const reply = await inTurn(options.dir, () => add(requireCluster(options.dir), node, options));
       const cluster = requireCluster(options.dir);
-      await carryOut(cluster, await add(cluster, node, options), options);
+      await carryOut(cluster, reply, options);
       // Before it is done, nobody knows what the new place is worth.
       if (options.wait === true && options.json !== true) await tellOfGrowth(cluster);
     });

@@ -8,7 +8,7 @@ import type { Command } from 'commander';
 import { type ClusterDescription, findCluster } from '../cluster/description.ts';
 import { root } from '../cluster/mains.ts';
 import { managersOf } from '../cluster/managers.ts';
-import { makeMountpoint, prepareCluster, requireFreePorts, waitUntilReady } from '../cluster/start.ts';
+import { prepareCluster, waitUntilReady } from '../cluster/start.ts';
 import { load, signal } from '../supervisor/process-identity.ts';
 import { pidFile, supervisorFile } from '../supervisor/supervisor.ts';
 import {
@@ -48,15 +48,13 @@ export function addDemo(program: Command): void {
       }
       // An earlier start without a mount is no reason to go on without one.
       if (findCluster(options.dir)?.mountpoint === undefined) asked.add('mountpoint');
-      const cluster = prepareCluster(clusterOptionsOf(options), asked);
+      const cluster = await prepareCluster(clusterOptionsOf(options), asked);
       if (load(supervisorFile(cluster)) !== undefined) {
         phase(`the cluster in ${relative('.', cluster.directory)} runs already`);
         await waitUntilReady(cluster);
         await show(cluster);
         return;
       }
-      await requireFreePorts(cluster);
-      makeMountpoint(cluster);
       const names = cluster.processes.map((spec) => spec.name).join(', ');
       await superviseWhile(
         cluster,

@@ -9,11 +9,11 @@ import { addClusterOptions, clusterOptionsOf, type UpOptions } from './up.ts';
 export function addInit(program: Command): void {
   addClusterOptions(
     program.command('init').description('make the cluster of a folder and start nothing'),
-  ).action((options: UpOptions) => {
+  ).action(async (options: UpOptions) => {
     if (findCluster(options.dir) !== undefined) {
       throw new FsError('EXISTS', `${options.dir} holds a cluster already; use another --dir`);
     }
-    const cluster = prepareCluster(clusterOptionsOf(options));
+    const cluster = await prepareCluster(clusterOptionsOf(options));
     console.log(
       `made ${cluster.name} in ${cluster.directory}; start it with: catena up --dir ${options.dir}`,
     );

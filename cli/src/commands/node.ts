@@ -2,6 +2,7 @@
 import { bootMsFromProc, createLogger, realClock } from '@catena/core';
 import type { Command } from 'commander';
 import { requireCluster } from '../cluster/description.ts';
+import { inTurn } from '../cluster/turn.ts';
 import { Supervisor } from '../supervisor/supervisor.ts';
 import { directoryOption } from './options.ts';
 import { untilInterrupted } from './up.ts';
@@ -13,8 +14,11 @@ export function addNode(program: Command): void {
     .option(...directoryOption)
     .action(async (options: { dir: string }) => {
       const logger = createLogger({ process: 'supervisor', clock: realClock(bootMsFromProc) });
-      const supervisor = new Supervisor(requireCluster(options.dir), logger);
-      supervisor.start();
+      const supervisor = await inTurn(options.dir, () => {
+        const begun = new Supervisor(requireCluster(options.dir), logger);
+        begun.start();
+        return begun;
+      });
       await untilInterrupted();
       await supervisor.stop();
     });

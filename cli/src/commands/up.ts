@@ -1,16 +1,9 @@
 // catena up: makes the cluster of a folder if there is none, starts it, and waits until it serves. With -d it
 // leaves it running.
-import { bootMsFromProc, createLogger, realClock } from '@catena/core';
+import { bootMsFromProc, createLogger, FsError, realClock } from '@catena/core';
 import type { Command } from 'commander';
 import type { ClusterDescription, ClusterOptions } from '../cluster/description.ts';
-import {
-  makeMountpoint,
-  prepareCluster,
-  requireFreePorts,
-  startDetached,
-  stopCluster,
-  waitUntilReady,
-} from '../cluster/start.ts';
+import { prepareCluster, spawnSupervisor, startOnce, stopCluster, waitUntilReady } from '../cluster/start.ts';
 import { load } from '../supervisor/process-identity.ts';
 import { Supervisor, supervisorFile } from '../supervisor/supervisor.ts';
 import { directoryOption, wholeNumber } from './options.ts';
@@ -76,16 +69,13 @@ export function addUp(program: Command): void {
   )
     .option('-d, --detach', 'leave it running and return')
     .action(async (options: UpOptions & { detach?: true }, command: Command) => {
-      const cluster = prepareCluster(clusterOptionsOf(options), askedOf(command));
-      await requireFreePorts(cluster);
-      makeMountpoint(cluster);
+      const cluster = await prepareCluster(clusterOptionsOf(options), askedOf(command));
       if (options.detach === true || load(supervisorFile(cluster)) !== undefined) {
-        const ran = load(supervisorFile(cluster)) !== undefined;
-        startDetached(cluster);
+        const isOurs = await startOnce(cluster, () => spawnSupervisor(cluster));
         try {
           await waitUntilReady(cluster);
         } catch (error) {
-          if (!ran) await stopCluster(cluster); // nothing is left half started
+          if (isOurs) await stopCluster(cluster); // nothing is left half started
           throw error;
         }
         printReady(cluster);
@@ -116,14 +106,22 @@ export async function superviseWhile(
   for (const name of stopSignals) process.on(name, onSignal);
   try {
     announce();
-    supervisor.start();
-    await waitUntilReady(cluster, interrupted.signal);
-    await use(interrupted.signal);
-  } catch (error) {
-    if (!interrupted.signal.aborted) throw error;
+    if (!(await startOnce(cluster, () => supervisor.start()))) {
+      throw new FsError(
+        'ALREADY_RUNNING',
+        `the cluster in ${cluster.directory} was started by another command; give this one again`,
+      );
+    }
+    try {
+      await waitUntilReady(cluster, interrupted.signal);
+      await use(interrupted.signal);
+    } catch (error) {
+      if (!interrupted.signal.aborted) throw error;
+    } finally {
+      console.log('stopping; the data stay');
+      await supervisor.stop();
+    }
   } finally {
-    console.log('stopping; the data stay');
-    await supervisor.stop();
     for (const name of stopSignals) process.off(name, onSignal);
   }
 }
