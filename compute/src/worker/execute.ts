@@ -16,8 +16,8 @@ import { partitionCountSql, selectOf, type Views } from './read-sql.ts';
 /** An output of another task is gone or cut off: that task has to run again. */
 export class InputLost extends FsError {
   readonly tasks: readonly string[];
-  constructor(tasks: readonly string[], path: string) {
-    super('IO', `intermediate file ${path} is missing or changed`);
+  constructor(tasks: readonly string[], path: string, cause?: unknown) {
+    super('IO', `intermediate file ${path} is missing or changed`, { cause });
     this.tasks = tasks;
   }
 }
@@ -27,8 +27,19 @@ export async function execute(
   order: RunOrder,
   clock: Clock,
 ): Promise<TaskResult> {
+  const { relation } = order.work;
+  checkInputs(relation);
+  try {
+    return await run(connection, order, clock);
+  } catch (error) {
+    // A file that went after the check is an error of any kind to the engine: of that task's, all the same.
+    checkInputs(relation, error);
+    throw error;
+  }
+}
+
+async function run(connection: EngineConnection, order: RunOrder, clock: Clock): Promise<TaskResult> {
   const startNs = clock.wallNs();
-  checkInputs(order.work.relation);
   const views = new ViewMaker(connection, order.task);
   const select = selectOf(order.work.relation, views);
   await views.create();
@@ -84,7 +95,7 @@ async function writeExchange(
     throw new FsError('INTERNAL', `${doing}: ${rows} rows went into an exchange and ${written} came out`);
   }
   const stored = kept.map((column) => column.stored);
-  return { rows, bytes: statSync(order.file).size, file: order.file, columns: stored, partRows };
+  return { rows, bytes: sizeOf(order.file), file: order.file, columns: stored, partRows };
 }
 
 async function writeStore(
@@ -104,7 +115,7 @@ async function writeStore(
   const rows = await copy(connection, query, order.file, rowGroupRowsMax, compression, doing);
   if (isResult) flush(order.file);
   const stored = encoded.map((column) => column.stored);
-  return { rows, bytes: statSync(order.file).size, file: order.file, columns: stored, partRows: [] };
+  return { rows, bytes: sizeOf(order.file), file: order.file, columns: stored, partRows: [] };
 }
 
 async function copy(
@@ -139,6 +150,14 @@ function prepareFile(file: string): void {
   }
 }
 
+function sizeOf(file: string): number {
+  try {
+    return statSync(file).size;
+  } catch (error) {
+    throw fromSystemError(error, `looking at ${file}`);
+  }
+}
+
 /** A result that the job's caller is told of has to survive a power loss. */
 function flush(file: string): void {
   try {
@@ -158,13 +177,15 @@ function storedOf(relation: Relation): Extract<Relation, { kind: 'stored' }>[] {
   return [...own, ...relationInputs(relation).flatMap(storedOf)];
 }
 
-function checkInputs(relation: Relation): void {
+function checkInputs(relation: Relation, cause?: unknown): void {
   const slices = storedOf(relation).flatMap((stored) => stored.slices);
   const isThere = (slice: StoredSlice): boolean =>
     statSync(slice.path, { throwIfNoEntry: false })?.size === slice.bytes;
   const lost = slices.filter((slice) => !isThere(slice));
   const [first] = lost;
-  if (first !== undefined) throw new InputLost([...new Set(lost.map((slice) => slice.task))], first.path);
+  if (first !== undefined) {
+    throw new InputLost([...new Set(lost.map((slice) => slice.task))], first.path, cause);
+  }
 }
 
 /** What an exchange's writers say they wrote must be what its readers find. */
