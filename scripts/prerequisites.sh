@@ -33,8 +33,11 @@ catena_prerequisites() {
     command -v nft > /dev/null || [ -x /usr/sbin/nft ] || packages="$packages nftables"
     command -v ip > /dev/null || packages="$packages iproute2"
     command -v losetup > /dev/null || packages="$packages mount"
+    # root mounts without it, but one of the tests mounts as everyone else does.
+    command -v fusermount3 > /dev/null || packages="$packages fuse3"
+  elif [ "$(id -u)" != 0 ] && ! command -v fusermount3 > /dev/null && [ "$mount" = yes ]; then
+    packages="$packages fuse3"
   fi
-  if [ "$(id -u)" != 0 ] && ! command -v fusermount3 > /dev/null && [ "$mount" = yes ]; then packages="$packages fuse3"; fi
 
   if ! command -v node > /dev/null; then
     missing="$missing
