@@ -101,12 +101,14 @@ fn stuck_writers_hold_up_nobody_else_and_can_be_killed() {
 #[test]
 fn a_queued_request_is_interrupted() {
     let mount = MemoryMount::start(&["--stall", "stuck", "--threads", "2"]);
-    // Read-ahead, which nobody can interrupt: this worker is lost until the end.
-    let path = stuck_file(&mount, "stuck");
-    let mut cached = stuck(Command::new("cat").arg(&path));
-    let mut queued = stuck(Command::new("ls").arg("-l").arg(mount.path.join("anything")));
-    for child in [&mut queued, &mut cached] {
-        signal(child, rustix::process::Signal::KILL);
+    // Read-ahead, which nobody can interrupt, and more other readers than there are workers, also those that were
+    // started for chains and stay to read.
+    let paths: Vec<_> = (0..10).map(|number| stuck_file(&mount, &format!("stuck-{number}"))).collect();
+    let cached = stuck(Command::new("cat").arg(&paths[0]));
+    let readers: Vec<_> = paths[1..].iter().map(|path| stuck_reader(path)).collect();
+    let queued = stuck(Command::new("ls").arg("-l").arg(mount.path.join("anything")));
+    for mut child in [queued].into_iter().chain(readers).chain([cached]) {
+        signal(&child, rustix::process::Signal::KILL);
         wait_for("the killed process's end", || child.try_wait().expect("its end"));
     }
 }
