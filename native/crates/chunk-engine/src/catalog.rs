@@ -6,7 +6,9 @@ use crate::disk::DiskFile;
 use crate::museum::{Planted, planted};
 use crate::volume::Volume;
 use prost::Message;
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition,
+};
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use wire::message::{StoredBlocks, StoredChannel, StoredChunk, StoredTarget};
@@ -123,20 +125,22 @@ impl Catalog {
 
     /// The target's own record; `None` if its making was never finished.
     pub fn target(&self) -> Result<Option<StoredTarget>> {
-        let bytes = self.get(TARGET, 0)?;
+        let bytes = self.get(&self.begin_read()?, TARGET, 0)?;
         bytes.map(|bytes| decode(&bytes, "target record")).transpose()
     }
 
+    /// Both records as one commit left them.
     pub fn chunk(&self, chunk: ChunkId) -> Result<Option<(StoredChunk, StoredBlocks)>> {
-        let Some(head) = self.get(CHUNKS, key(chunk))? else { return Ok(None) };
-        let blocks = self.get(BLOCKS, key(chunk))?.unwrap_or_default();
+        let transaction = self.begin_read()?;
+        let Some(head) = self.get(&transaction, CHUNKS, key(chunk))? else { return Ok(None) };
+        let blocks = self.get(&transaction, BLOCKS, key(chunk))?.unwrap_or_default();
         Ok(Some((decode(&head, "chunk record")?, decode(&blocks, "block record")?)))
     }
 
     /// Visits every chunk in the order of ids.
     pub fn for_each_chunk(&self, mut visit: impl FnMut(ChunkId, StoredChunk) -> Result<()>) -> Result<()> {
         let fail = |error: &dyn std::fmt::Display| self.volume.fail("the catalogue", error);
-        let transaction = self.database.begin_read().map_err(|error| fail(&error))?;
+        let transaction = self.begin_read()?;
         let table = transaction.open_table(CHUNKS).map_err(|error| fail(&error))?;
         for row in table.iter().map_err(|error| fail(&error))? {
             let (id, bytes) = row.map_err(|error| fail(&error))?;
@@ -148,7 +152,7 @@ impl Catalog {
 
     pub fn for_each_channel(&self, mut visit: impl FnMut(StoredChannel)) -> Result<()> {
         let fail = |error: &dyn std::fmt::Display| self.volume.fail("the catalogue", error);
-        let transaction = self.database.begin_read().map_err(|error| fail(&error))?;
+        let transaction = self.begin_read()?;
         let table = transaction.open_table(CHANNELS).map_err(|error| fail(&error))?;
         for row in table.iter().map_err(|error| fail(&error))? {
             let (_, bytes) = row.map_err(|error| fail(&error))?;
@@ -157,13 +161,17 @@ impl Catalog {
         Ok(())
     }
 
+    fn begin_read(&self) -> Result<ReadTransaction> {
+        self.database.begin_read().map_err(|error| self.volume.fail("the catalogue", &error))
+    }
+
     fn get<K: redb::Key + 'static>(
         &self,
+        transaction: &ReadTransaction,
         table: TableDefinition<'_, K, &'static [u8]>,
         key: K::SelfType<'_>,
     ) -> Result<Option<Vec<u8>>> {
         let fail = |error: &dyn std::fmt::Display| self.volume.fail("the catalogue", error);
-        let transaction = self.database.begin_read().map_err(|error| fail(&error))?;
         let table = match transaction.open_table(table) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -204,3 +212,6 @@ impl Tables<'_> {
         self.target.insert(0, &bytes[..]).map(drop).map_err(|error| self.fail(error))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,13 +172,14 @@ impl Core {
                 _ => return Ok(()),
             }
         };
-        let loaded = load(&self.catalog, &self.segments, chunk)?;
+        let loaded = load(&self.catalog, &self.segments, chunk);
         let mut shard = self.index.shard(chunk);
         if let Some(entry) = shard.entries.get_mut(&chunk)
             && entry.active.is_none()
             && entry.last_record == last_record
         {
-            let mut active = loaded.ok_or_else(|| lost(chunk))?;
+            // Of a chunk that changed meanwhile, what was found says nothing, not even that it is damaged.
+            let mut active = loaded?.ok_or_else(|| lost(chunk))?;
             active.rebuild_planes();
             entry.active = Some(Box::new(active));
             self.index.settle_wanted(&mut shard, chunk);
