@@ -221,6 +221,20 @@ describe('every file', () => {
     expect(dependencies.trim().split('\n')).toEqual(['wire.workspace = true']);
   });
 
+  test('counts leases on the boot clock (P29)', () => {
+    const ofProduct = /^native\/crates\/(?!chain\/|sim\/)[^/]+\/src\//;
+    const withoutTests = (text: string): string => text.replace(/\n#\[cfg\(test\)\][\s\S]*$/, '');
+    // Leases are compared as `chain::Time`.
+    const makers = sources.filter(
+      (name) => ofProduct.test(name) && /\bTime\(/.test(withoutTests(read(name))),
+    );
+    expect(makers).toEqual(['native/crates/client/src/chain_call.rs', 'native/crates/storage/src/clock.rs']);
+    expect(makers.filter((name) => !read(name).includes('ClockId::Boottime'))).toEqual([]);
+    const services = /^(cluster-manager|fuse-client|meta-service|native|storage-service)\//;
+    const coarse = typescript.filter((name) => services.test(name) && /bootMsFromProc/.test(read(name)));
+    expect(coarse.filter((name) => !name.endsWith('.test.ts'))).toEqual([]);
+  });
+
   test.each([
     ['let now = std::time::Instant::now();', 2],
     ['use std::{fs, net};', 1],

@@ -99,6 +99,19 @@ test('equal nodes: every target is used, heads and partners are spread evenly', 
   }
 });
 
+test('a node that is lost burdens each other one within ten percent of even, where each two share twenty chains', () => {
+  for (const nodes of [3, 4, 7, 12, 25]) {
+    // So many that the mean is 20 or a little more, and the last chains are not of whole turns of the circle.
+    const targetsPerDisk = 10 * (nodes - 1) + 1;
+    const placement = placeChains({ nodes: even(nodes, 1), targetsPerDisk, replicas: 3 });
+    const shared = partners(placement, nodes);
+    const mean = shared.reduce((sum, chains) => sum + chains, 0) / shared.length;
+    expect(mean, `${nodes} nodes`).toBeGreaterThanOrEqual(20);
+    expect(Math.max(...shared), `${nodes} nodes`).toBeLessThanOrEqual(1.1 * mean);
+    expect(Math.min(...shared), `${nodes} nodes`).toBeGreaterThanOrEqual(0.9 * mean);
+  }
+});
+
 test('failure domains, equal or not: never two copies in one, and nothing left over that could make a chain', () => {
   const shapes = fc.array(
     fc.record({ disks: fc.integer({ min: 1, max: 3 }), rack: fc.integer({ min: 1, max: 5 }) }),

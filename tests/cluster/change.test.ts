@@ -11,7 +11,9 @@ import {
   longestMsMax,
   longestMsMaxAfterManagerDeath,
   overTwoSecondsPartMax,
+  reportOfBench,
   untilEqual,
+  verifyingBench,
 } from '../faults/load.ts';
 import { command, isRunning, LoopFileSystem } from '../faults/machine.ts';
 import { witness } from '../faults/program.ts';
@@ -125,9 +127,9 @@ async function underLoad(
 }
 
 /** Folders of targets that lie on a disk, and what is left of removed ones. */
-function targetFolders(node: number): string[] {
-  const disk = join(cluster.directory, `storage-${node}`, 'disk-0');
-  return existsSync(disk) ? readdirSync(disk).filter((name) => /^(target|removed)-/.test(name)) : [];
+function targetFolders(node: number, disk = 0): string[] {
+  const path = join(cluster.directory, `storage-${node}`, `disk-${disk}`);
+  return existsSync(path) ? readdirSync(path).filter((name) => /^(target|removed)-/.test(name)) : [];
 }
 
 test('a node is drained while the manager is killed in the middle, and holds nothing afterwards', async () => {
@@ -374,4 +376,21 @@ test('a server that hangs for good is replaced by another one', async () => {
   });
   run('remove', '3');
   expect(cluster.status().ready).toBe(true);
+});
+
+test('one disk of a server is drained under writes: it is empty, and the server goes on with the other one', async () => {
+  const on = (disk: number): Target[] =>
+    targets().filter((target) => target.node === 4 && target.disk === disk);
+  expect([on(0).length > 0, on(1).length > 0, targetFolders(4, 1).length > 0]).toEqual([true, true, true]);
+  const pid = cluster.pidOf('storage-4');
+  const bench = verifyingBench(cluster, 8);
+  expect(run('drain', '4', '--disk', '1', '--wait')).toMatch(/done$/m);
+  const { operations, latencyUs } = await reportOfBench(bench);
+  console.info(`drain-disk: ${JSON.stringify({ operations, longestMs: latencyUs.max / 1_000 })}`);
+  expect(latencyUs.max / 1_000).toBeLessThanOrEqual(longestMsMax);
+  expect(on(1)).toEqual([]);
+  expect(on(0).length).toBeGreaterThan(0);
+  await cluster.until('its files are gone', () => targetFolders(4, 1).length === 0);
+  expect(cluster.pidOf('storage-4')).toBe(pid);
+  await untilEqual(cluster);
 });

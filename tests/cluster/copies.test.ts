@@ -16,8 +16,8 @@ afterAll(() => cluster.stop());
 const MiB = 1024 * 1024;
 
 /** Where those bytes stand below the folder: every file and offset. Chunks start at multiples of 4 KiB. */
-function find(folder: string, wanted: Buffer): { path: string; offset: number }[] {
-  const found: { path: string; offset: number }[] = [];
+function find(folder: string, wanted: Buffer): Place[] {
+  const found: Place[] = [];
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) =>
     entry.isFile(),
   );
@@ -59,6 +59,19 @@ function readAt(fd: number, offset: number, length: number): Buffer {
   return buffer.subarray(0, readSync(fd, buffer, 0, length, offset));
 }
 
+interface Place {
+  readonly path: string;
+  readonly offset: number;
+}
+
+function flipBit({ path, offset }: Place): void {
+  const fd = openSync(path, 'r+');
+  const byte = readAt(fd, offset + 1000, 1);
+  byte[0] = (byte[0] ?? 0) ^ 0x10;
+  writeSync(fd, byte, 0, 1, offset + 1000);
+  closeSync(fd);
+}
+
 test('every copy holds the same bytes, on every disk, and verify agrees', () => {
   const data = contentOf(4242, 5 * MiB + 123);
   writeFileSync(join(cluster.mount, 'copies'), data, { flush: true });
@@ -87,12 +100,7 @@ test.each([1, 2, 3])(
     expect(place).toBeDefined();
     if (place === undefined) return;
     const repaired = await metric(node, 'repaired_chunks');
-    const fd = openSync(place.path, 'r+');
-    const byte = Buffer.alloc(1);
-    readSync(fd, byte, 0, 1, place.offset + 1000);
-    byte[0] = (byte[0] ?? 0) ^ 0x10;
-    writeSync(fd, byte, 0, 1, place.offset + 1000);
-    closeSync(fd);
+    flipBit(place);
 
     // One client reads one chunk from the same copy each time, chosen by chance when it starts: new clients read
     // until one has met the flipped copy. All must get the right bytes, and so must the mount.
@@ -109,6 +117,43 @@ test.each([1, 2, 3])(
     expect(verified.status, verified.stdout + verified.stderr).toBe(0);
   },
 );
+
+interface Scrub {
+  readonly node: number;
+  readonly running: boolean;
+  readonly finishedMs: number;
+  readonly bytes: number;
+  readonly found: number;
+  readonly damaged: number;
+}
+
+test('a scrub by command finds the flipped bits that nobody reads, and puts them right', () => {
+  const scrub = (...words: string[]): { status: number | null; targets: Scrub[] } => {
+    const done = catena('scrub', '--json', '--dir', cluster.directory, ...words);
+    return { status: done.status, targets: JSON.parse(done.stdout) as Scrub[] };
+  };
+  const data = contentOf(200, 2 * MiB);
+  writeFileSync(join(cluster.mount, 'unread'), data, { flush: true });
+  // Another block on each server, so that each has good copies of all.
+  const pieces = [1, 2, 3].map((node) => data.subarray(node * 8192, node * 8192 + 4096));
+  const placesOf = (node: number): Place[] =>
+    find(join(cluster.directory, `storage-${node}`), pieces[node - 1]!);
+  const places = [1, 2, 3].map(placesOf);
+  expect(places.map((each) => each.length)).toEqual([1, 1, 1]);
+  for (const [place] of places) flipBit(place!);
+  const { status, targets } = scrub('--wait');
+  for (const node of [1, 2, 3]) {
+    const own = targets.filter((target) => target.node === node);
+    expect(own.length).toBeGreaterThan(0);
+    expect(own.every(({ running, finishedMs }) => !running && finishedMs > 0)).toBe(true);
+    expect(own.reduce((sum, { found }) => sum + found, 0)).toBe(1);
+    expect(own.reduce((sum, { bytes }) => sum + bytes, 0)).toBeGreaterThanOrEqual(2 * MiB);
+  }
+  // It waits for the repairs, too.
+  expect([status, targets.filter(({ damaged }) => damaged > 0)]).toEqual([0, []]);
+  expect([1, 2, 3].map(placesOf)).toEqual(places);
+  expect(scrub('--status').targets).toEqual(targets);
+});
 
 test('verify says which copies it could not compare', async () => {
   const supervisor = cluster.supervisorPid();

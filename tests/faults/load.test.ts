@@ -1,5 +1,10 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { timedOfBench } from './load.ts';
+import { root } from '../cluster/running-cluster.ts';
+import { explained, keptHistories, timedOfBench } from './load.ts';
 
 test.each([
   [{ p50: 1, p95: 1, p99: 1, p999: 1, max: 2_000_000 }, 0],
@@ -11,4 +16,25 @@ test.each([
 ])('of what a bench says, no long operation is left out: %j', (latencyUs, overTwoSeconds) => {
   const timed = timedOfBench({ errors: 0, operations: 1_001, latencyUs });
   expect(timed).toMatchObject({ operations: 1_001, overTwoSeconds, longestMs: latencyUs.max / 1_000 });
+});
+
+test('a history that nothing explains is kept, and the error says how to see it again', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'catena-history-'));
+  const path = join(folder, 'planted.history');
+  const head = 'catena history 1\nw 0 7 1 2\nw 0 8 3 4\n';
+  writeFileSync(path, `${head}r 0 8 5 6\n`);
+  expect(explained(path, 1)).toEqual({ operations: 3, violations: 0, failures: [] });
+  writeFileSync(path, `${head}r 0 7 5 6\n`);
+  let said = '';
+  try {
+    explained(path, 1);
+  } catch (error) {
+    said = String(error);
+  }
+  rmSync(folder, { recursive: true });
+  const [, command = ''] = /to see it again: (.*)$/.exec(said) ?? [];
+  const again = spawnSync('sh', ['-c', command], { cwd: root, encoding: 'utf8' });
+  rmSync(join(keptHistories, 'planted-1.history'));
+  expect(again.status, `${said}\n${again.stderr}`).toBe(1);
+  expect(JSON.parse(again.stdout)).toMatchObject({ operations: 3, violations: 1 });
 });

@@ -1,11 +1,12 @@
 // The load that the fault tests judge: verifying readers and writers on several mounts, and what is expected of
 // them whatever dies.
 import { spawnSync } from 'node:child_process';
-import { dirname, join } from 'node:path';
+import { copyFileSync, mkdirSync } from 'node:fs';
+import { basename, dirname, join, relative } from 'node:path';
 import { expect } from 'vitest';
 import { catena, type RunningCluster, root } from '../cluster/running-cluster.ts';
 import type { ExtraMount } from './extra-mount.ts';
-import { findings, Program, witness } from './program.ts';
+import { findings, Program, witness, witnessPath, witnessWords } from './program.ts';
 
 /** Of all operations of a run, so many may take longer than two seconds: the p99 of all is two seconds at most. */
 export const overTwoSecondsPartMax = 0.01;
@@ -94,8 +95,7 @@ export class Load {
     const failures = timed.flatMap((each) => each.failures);
     expect(failures, `${failures.join('\n')}\n${this.#options.cluster.logs()}`).toEqual([]);
     if (this.#bench !== undefined) timed.push(timedOfBench(await reportOfBench(this.#bench)));
-    const checked = checkHistory(this.historyPath);
-    expect(checked.failures).toEqual([]);
+    const checked = explained(this.historyPath, this.#options.seed);
     expect(checked.operations).toBe(history.operations);
     const longest = timed.reduce((most, each) => (each.longestMs > most.longestMs ? each : most));
     const operations = timed.reduce((sum, each) => sum + each.operations, 0);
@@ -182,10 +182,27 @@ export interface CheckedHistory {
 }
 
 export function checkHistory(path: string): CheckedHistory {
-  const checker = join(root, process.env.CARGO_TARGET_DIR ?? 'target', 'release', 'witness');
-  const done = spawnSync(checker, ['history-check', '--in', path], { encoding: 'utf8' });
+  const [checker = '', ...words] = witnessWords('history-check', { in: path });
+  const done = spawnSync(checker, words, { encoding: 'utf8' });
   if (done.status !== 0 && done.status !== 1) throw new Error(`history-check: ${done.stderr}`);
   return JSON.parse(done.stdout) as CheckedHistory;
+}
+
+/** Where histories that nothing explains are kept: no run makes the same one again. */
+export const keptHistories: string = join(dirname(witnessPath), 'histories');
+
+/** An error, with the command that shows it again, if there is no order that explains the history. */
+export function explained(path: string, seed: number): CheckedHistory {
+  const checked = checkHistory(path);
+  if (checked.violations > 0) {
+    mkdirSync(keptHistories, { recursive: true });
+    const kept = join(keptHistories, `${basename(path, '.history')}-${seed}.history`);
+    copyFileSync(path, kept);
+    const words = witnessWords('history-check', { in: kept });
+    const command = words.map((word) => (word.startsWith(root) ? relative(root, word) : word)).join(' ');
+    throw new Error(`${checked.failures.join('\n')}\nto see it again: ${command}`);
+  }
+  return checked;
 }
 
 /** All targets serve and all copies are equal; answers how many milliseconds after `since`, the last fault. */

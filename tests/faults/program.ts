@@ -71,7 +71,7 @@ export class Program {
   }
 }
 
-const witnessPath = join(root, process.env.CARGO_TARGET_DIR ?? 'target', 'release', 'witness');
+export const witnessPath: string = join(root, process.env.CARGO_TARGET_DIR ?? 'target', 'release', 'witness');
 
 type Options = Readonly<Record<string, string | number | readonly string[] | undefined>>;
 

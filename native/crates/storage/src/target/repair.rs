@@ -44,6 +44,10 @@ impl Repairs {
     pub fn count(&self) -> usize {
         self.damaged.len()
     }
+
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
 }
 
 /// Runs of consecutive blocks: first and count.

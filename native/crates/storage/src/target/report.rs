@@ -107,6 +107,8 @@ impl Target {
         let space = known.space;
         // What the replica goes by, so that both say the same.
         let allocatable_bytes = self.allocatable_bytes();
+        // Before the damage that is left: a pass that is over has repaired what could be.
+        let scrub = self.scrub.progress();
         TargetReport {
             target: self.id.0,
             chain: self.chain,
@@ -120,7 +122,7 @@ impl Target {
             no_allocate: below(&space, allocatable_bytes, NO_ALLOCATE_PERCENT),
             low_space: below(&space, allocatable_bytes, LOW_SPACE_PERCENT),
             damaged_chunks: self.repairs.lock().count() as u64,
-            scrub: Some(self.scrub.progress()),
+            scrub: Some(scrub),
             fences_held,
             stopped: known.stops && !hung,
             begun_by: self.marks.begun_by(),

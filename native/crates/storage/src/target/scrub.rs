@@ -156,7 +156,8 @@ impl Target {
             state.page = rows.iter().rev().map(|row| row.chunk.unwrap_or_default().into()).collect();
         }
         let next = state.page.last().map(|chunk| (*chunk, state.under_way));
-        if next.is_none() {
+        // With what it found repaired, or tried: whoever waits for the end of the pass asks what is damaged then.
+        if next.is_none() && !self.repairs.lock().is_running() {
             state.progress.running = false;
             state.progress.finished_ms = wall_ms();
             state.next = None;

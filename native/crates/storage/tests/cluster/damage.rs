@@ -1,6 +1,7 @@
 //! Bytes that rot on a disk: never returned, found by reads and by the scrub, put right from other copies.
 
 use crate::client::{Change, TestClient};
+use crate::hanging_disk::Gate;
 use crate::harness::{CHAINS, Cluster, MemoryDisks, Model, chain_of, check_copies, chunk, flip_bit, pattern};
 use chunk_engine::Disk;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,23 +48,17 @@ fn settle(client: &TestClient) {
     }
 }
 
+fn reports(client: &TestClient, nodes: &[u32], start: bool) -> Vec<TargetReport> {
+    let of = |node: &u32| client.ask(*node, ScrubRequest { start, ..Default::default() }).unwrap().targets;
+    nodes.iter().flat_map(of).collect()
+}
+
 fn scrub(client: &TestClient, nodes: &[u32], finished: impl Fn(&TargetReport) -> bool) {
-    let ask =
-        |node: u32, start: bool| client.ask(node, ScrubRequest { start, ..Default::default() }).unwrap();
-    let before: Vec<u64> = nodes
-        .iter()
-        .flat_map(|node| ask(*node, true).targets)
-        .map(|report| report.scrub.unwrap().finished_ms)
-        .collect();
-    loop {
-        let reports: Vec<TargetReport> = nodes.iter().flat_map(|node| ask(*node, false).targets).collect();
-        let passed = reports.iter().zip(&before).all(|(report, before)| {
-            let scrub = report.scrub.unwrap();
-            !scrub.running && scrub.finished_ms > *before
-        });
-        if passed && reports.iter().all(&finished) {
-            return;
-        }
+    let before = reports(client, nodes, true);
+    while !reports(client, nodes, false).iter().zip(&before).all(|(report, before)| {
+        let (scrub, before) = (report.scrub.unwrap(), before.scrub.unwrap());
+        !scrub.running && scrub.finished_ms > before.finished_ms && finished(report)
+    }) {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -143,6 +138,45 @@ fn two_hundred_damaged_blocks_of_one_copy_are_all_found_and_repaired() {
     let repaired = cluster.metric(2, "storage_repaired_chunks_total");
     assert_eq!(repaired, cluster.metric(2, "storage_damaged_chunks_total"));
     assert_eq!(cluster.metric(2, "storage_targets_offline_total"), 0);
+    model.check(&client);
+}
+
+/// Whoever waits for the end of a pass wants to know what is damaged then.
+#[test]
+fn a_pass_is_over_when_what_it_found_was_repaired() {
+    let disks = MemoryDisks::default();
+    let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 1);
+    cluster.memory_disks = BTreeMap::from([(2, disks.clone())]);
+    let gates: Vec<Arc<Gate>> = (0..2).map(|_| Arc::default()).collect();
+    for (node, gate) in [1, 3].into_iter().zip(&gates) {
+        cluster.gates.insert(cluster.disk(node), gate.clone());
+    }
+    cluster.start_servers();
+    let client = cluster.client(1);
+    let mut model = Model::default();
+    model.change(&client, 0, &Change::write(0, pattern(0, 100_000)));
+    settle(&client);
+    let [place, ..] = &places(&disks)[..] else { panic!("nothing was written") };
+    overwrite(&disks, place, &[0x5a; PAGE]);
+    // Nobody who has good bytes can read them.
+    gates.iter().for_each(|gate| gate.close());
+    reports(&client, &[2], true);
+    while cluster.metric(2, "storage_damaged_chunks_total") == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut early = 0;
+    for _ in 0..100 {
+        let running = reports(&client, &[2], false).iter().any(|report| report.scrub.unwrap().running);
+        // On a machine that stood still they were asked in vain.
+        early += u32::from(!running && cluster.metric(2, "storage_repairs_failed_total") == 0);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    gates.iter().for_each(|gate| gate.open());
+    assert_eq!(early, 0, "it was over before");
+    while reports(&client, &[2], false).iter().any(|report| report.scrub.unwrap().running) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    scrub(&client, &[2], |report| report.damaged_chunks == 0);
     model.check(&client);
 }
 

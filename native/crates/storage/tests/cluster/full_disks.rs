@@ -1,11 +1,12 @@
 //! A full disk is not an outage (P8): writes are refused before they have a version, everything else goes on.
 
-use crate::client::Change;
+use crate::client::{Change, PATIENCE};
 use crate::hanging_disk::Gate;
 use crate::harness::{CHAINS, Cluster, MemoryDisks, Model, chain_of, chunk, pattern};
 use chunk_engine::Disk;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use transport::TcpTransport;
 use wire::Code;
 use wire::message::TargetReport;
@@ -107,6 +108,49 @@ fn what_was_stored_since_a_disk_told_its_free_space_is_gone() {
     assert!(refused.is_some(), "all of it was taken twice");
     assert!(model.0.len() > 20, "{} chunks of it were used", model.0.len());
     assert_eq!(cluster.metric(2, "storage_targets_offline_total"), 0, "refused in time");
+    model.check(&client);
+}
+
+/// What placement and people go by, and from when on removed bytes are back without the periodic flush.
+#[test]
+fn a_disk_that_fills_says_so_and_gives_removed_bytes_back_at_once() {
+    let disks = MemoryDisks::default();
+    let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 1);
+    cluster.memory_disks = BTreeMap::from([(2, disks.clone())]);
+    cluster.adjust = |config| config.flush_interval = Duration::from_secs(3600);
+    cluster.start_servers();
+    let client = cluster.client(1);
+    let mut model = Model::default();
+    (0..8).for_each(|index| model.change(&client, index, &Change::write(0, pattern(index, 500_000))));
+    for chain in 1..=CHAINS {
+        client.flush(chain).unwrap();
+    }
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !holds() {
+            assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
+            pause();
+        }
+    };
+    let marks =
+        || cluster.servers[&2].targets().into_iter().map(|report| (report.low_space, report.no_allocate));
+    // Each is another state than the one before, of 98.5 %, 96.5 %, 94.5 % used.
+    let fill = |per_mille: u64| {
+        for disk in disks.lock().values() {
+            let space = disk.space().unwrap();
+            disk.set_capacity((space.capacity - space.free) * 1000 / per_mille);
+        }
+    };
+    for (per_mille, expected) in [(985, (true, true)), (965, (true, false)), (945, (false, false))] {
+        fill(per_mille);
+        until("the marks", &|| marks().all(|found| found == expected));
+    }
+    fill(955);
+    let free = || disks.lock().values().map(|disk| disk.space().unwrap().free).sum::<u64>();
+    let before = free();
+    // One of each target: with its bytes the disk is not full any more.
+    (0..4).for_each(|index| model.change(&client, index, &Change::remove()));
+    until("the bytes are back", &|| free() >= before + 4 * 500_000);
     model.check(&client);
 }
 

@@ -14,6 +14,7 @@ mod fencing;
 mod full_disks;
 mod hung_answers;
 mod large_chunks;
+mod leases;
 mod old_state;
 mod outage;
 mod preferred_order;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use transport::{Connection, Handler, Incoming, Listener, Transport};
+use transport::{Connection, Handler, Incoming, Listener, ReplySender, Transport};
 use wire::message::{
     Chain, ChainHold, ChainOrder, GiveBackReply, GiveBackRequest, HeartbeatReply, HeartbeatRequest, Member,
     MessageKind, Node, NodeKind, PublicState, RegisterReply, RegisterRequest, Routing, RoutingPush,
@@ -22,6 +22,14 @@ const HEARTBEAT_MS: u64 = 100;
 pub fn now() -> Time {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Time(time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000)
+}
+
+#[derive(Clone, Copy)]
+enum Spoiled {
+    /// Once more, and so long after the heartbeat that earned it, which was heard at this time.
+    Late(Duration, Option<Time>),
+    /// With routing that stands on versions which the node never got.
+    Unfit,
 }
 
 /// `term`: of its process.
@@ -45,6 +53,8 @@ struct State {
     connections: Vec<Arc<dyn Connection>>,
     /// Nodes whose heartbeats are not heard: cut off from this manager alone.
     deaf_to: Vec<u32>,
+    /// A node whose leases come otherwise than they should.
+    spoiled: Option<(u32, Spoiled)>,
     suspected: usize,
     fenced: BTreeSet<u8>,
     /// By target: chain version and fences held, as last reported, and how often.
@@ -78,6 +88,29 @@ impl State {
         }
     }
 
+    fn held_chains(&self) -> Vec<u32> {
+        let all = self.manager.chains().iter().map(|chain| chain.id);
+        all.filter(|id| self.manager.hold(*id) != ChainHold::HoldNone).collect()
+    }
+
+    /// Changes what this node is answered, and says how late that is.
+    fn spoil(&mut self, to: u32, reply: &mut HeartbeatReply) -> Duration {
+        match &mut self.spoiled {
+            Some((node, Spoiled::Late(late, heard))) if *node == to => {
+                *heard = Some(now());
+                self.deaf_to = vec![to];
+                *late
+            }
+            Some((node, Spoiled::Unfit)) if *node == to => {
+                let from_version = self.version + 1;
+                reply.routing =
+                    Some(Routing { version: from_version + 1, from_version, ..Default::default() });
+                Duration::ZERO
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
     fn advance(&mut self) {
         if !self.frozen && !self.manager.advance(now()).is_empty() {
             self.version += 1;
@@ -105,6 +138,7 @@ impl TestManager {
             version: 1,
             connections: Vec::new(),
             deaf_to: Vec::new(),
+            spoiled: None,
             suspected: 0,
             fenced: BTreeSet::new(),
             fences: BTreeMap::new(),
@@ -204,6 +238,27 @@ impl TestManager {
         self.state.lock().deaf_to = nodes.to_vec();
     }
 
+    /// Answers one more heartbeat of this node, and that so late; when it was heard. No chain changes any more.
+    pub fn grant_once_more(&self, node: u32, late: Duration) -> Time {
+        self.freeze(true);
+        self.state.lock().spoiled = Some((node, Spoiled::Late(late, None)));
+        loop {
+            if let Some((_, Spoiled::Late(_, Some(heard)))) = self.state.lock().spoiled {
+                return heard;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Grants leases to this node only with routing that it cannot apply, from the time that is returned on. No chain
+    /// changes any more.
+    pub fn grant_unfit(&self, node: u32) -> Time {
+        self.freeze(true);
+        let mut state = self.state.lock();
+        state.spoiled = Some((node, Spoiled::Unfit));
+        now()
+    }
+
     pub fn suspected(&self) -> usize {
         self.state.lock().suspected
     }
@@ -273,13 +328,10 @@ impl Handler for Answers {
                 state.advance();
                 let lease_ms = grant.map_or(0, |grant| grant.lease_ms as u32);
                 let routing = (request.routing_version != state.version).then(|| state.routing());
-                let held = state.manager.chains().iter().map(|chain| chain.id);
-                let held = held.filter(|id| state.manager.hold(*id) != ChainHold::HoldNone);
-                let held_chains = held.collect();
-                replier.send(
-                    HeartbeatReply { lease_ms, routing, held_chains, ..Default::default() },
-                    Vec::new(),
-                );
+                let held_chains = state.held_chains();
+                let mut reply = HeartbeatReply { lease_ms, routing, held_chains, ..Default::default() };
+                let late = state.spoil(request.node, &mut reply);
+                answer(replier, reply, late);
             }
             MessageKind::KindGiveBack => {
                 let request: GiveBackRequest = incoming.decode().unwrap();
@@ -294,6 +346,16 @@ impl Handler for Answers {
             _ => incoming.refuse_unknown(),
         }
     }
+}
+
+fn answer(replier: ReplySender, reply: HeartbeatReply, late: Duration) {
+    if late.is_zero() {
+        return replier.send(reply, Vec::new());
+    }
+    std::thread::spawn(move || {
+        std::thread::sleep(late);
+        replier.send(reply, Vec::new());
+    });
 }
 
 /// `count` chains of three members on nodes 1, 2, 3, each chain beginning at another node, and on the disks of
