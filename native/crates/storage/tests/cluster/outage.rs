@@ -24,6 +24,13 @@ fn epochs(cluster: &Cluster) -> Vec<u64> {
     cluster.manager.chains().iter().map(|chain| chain.durability_epoch).collect()
 }
 
+/// All targets of the node have heard that they serve, which the manager may know before.
+fn until_complete(cluster: &Cluster, node: u32) {
+    while !cluster.servers[&node].targets().iter().all(|report| report.complete) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn after_the_death_of_all_processes_everything_acknowledged_is_there() {
     let mut cluster = Cluster::start();
@@ -153,7 +160,8 @@ fn an_opening_that_was_cut_off_does_not_make_the_next_one_complete() {
     cluster.wait_serving(3 * CHAINS as usize);
     model.check(&client);
     assert_eq!(epochs(&cluster), before, "the others had everything");
-    // It has everything again, and may say so: also to the process after it.
+    // It has everything again, and may say so: also to the process after it, once it has heard that it serves.
+    until_complete(&cluster, 2);
     cluster.manager.freeze(true);
     cluster.kill(2, false);
     cluster.start_server(2);
@@ -192,6 +200,7 @@ fn first_back_is_empty(empty: impl Fn(&mut Cluster)) {
     model.check(&client);
     assert_eq!(epochs(&cluster), before, "the others had everything");
     // It is as good as they are now, and its next process says so.
+    until_complete(&cluster, 1);
     cluster.manager.freeze(true);
     (1..=3).for_each(|node| cluster.kill(node, true));
     cluster.start_server(1);
