@@ -15,6 +15,7 @@ use chain::manager::Published;
 use chain::{ClientLeases, Time};
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::rc::Rc;
 use wire::ClientId;
 use wire::message::{Chain, TargetReport};
 
@@ -60,6 +61,8 @@ pub fn trace_manager(seed: u64, profile: Option<Profile>) -> (Vec<String>, Outco
     let (outcome, world) = run_world(None, &[], || {
         let mut random = Random::new(seed);
         let mut knobs = Knobs::draw(&mut random, profile);
+        // The product's manager is told of one.
+        knobs.chains = 1;
         knobs.manager_eager = true;
         knobs.manager_pause = 1;
         knobs.think_ms = knobs.think_ms.max(THINK_MS);
@@ -95,13 +98,13 @@ fn named(identity: u32) -> String {
 pub fn heartbeat_step(
     node: usize,
     (incarnation, sequence): (u64, u64),
-    (reports, known): (&[TargetReport], &Chain),
-    (grant, silently): (Option<Granted>, bool),
+    (reports, known): (&[TargetReport], &[Rc<Chain>]),
+    (grant, silently): (Option<&Granted>, bool),
 ) -> String {
     let reports = list(reports.iter().map(encoded));
-    let (granted, held) = (grant.is_some(), grant.is_some_and(|grant| grant.held));
+    let (granted, held) = (grant.is_some(), grant.is_some_and(|grant| !grant.held.is_empty()));
     let rest =
-        format!(r#""known":{},"granted":{granted},"held":{held},"silently":{silently}"#, encoded(known));
+        format!(r#""known":{},"granted":{granted},"held":{held},"silently":{silently}"#, encoded(&*known[0]));
     format!(
         r#""do":"heartbeat","node":{node},"incarnation":{incarnation},"sequence":{sequence},"reports":{reports},{rest}"#
     )
@@ -140,7 +143,7 @@ impl World {
             r#""clientLeaseMs":{client_lease_ms},"nodes":{},"clients":{ids},"clientsVersion":{},"chain":{}}}"#,
             self.nodes.len(),
             self.manager.stored.clients.version(),
-            encoded(self.manager.chain()),
+            encoded(&self.manager.chains()[0]),
         );
         let header = format!("{world},{state}");
         self.trace = Some(ManagerTrace {

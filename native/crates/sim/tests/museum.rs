@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn is_found(exhibit: &Exhibit) -> bool {
-    let choice = Choice { planted: Some(exhibit.planted), profile: Some(exhibit.profile), verbose: false };
+    let choice =
+        Choice { planted: Some(exhibit.planted), profile: Some(exhibit.profile), ..Choice::default() };
     (0..exhibit.budget).any(|seed| run_seed(seed, choice).violation.is_some())
 }
 
@@ -30,6 +31,18 @@ fn every_planted_violation_is_found_within_its_budget() {
     let blind = blind.into_inner().unwrap();
     let _ = std::panic::take_hook();
     assert!(blind.is_empty(), "not found: {}", blind.join(", "));
+}
+
+/// What of these is found is found because a world has several chains.
+#[test]
+fn one_chain_shows_no_mixing_of_chains() {
+    let mixed = [Planted::FenceOfOneChain, Planted::LaneOfAllChains, Planted::ReportOfAnyTarget];
+    for exhibit in EXHIBITS.iter().filter(|exhibit| mixed.contains(&exhibit.planted)) {
+        let (planted, profile) = (Some(exhibit.planted), Some(exhibit.profile));
+        let choice = Choice { planted, profile, chains: Some(1), ..Choice::default() };
+        let found = (0..100).find(|seed| run_seed(*seed, choice).violation.is_some());
+        assert_eq!(found, None, "{}", exhibit.planted.name());
+    }
 }
 
 #[test]
