@@ -61,8 +61,6 @@ pub fn trace_manager(seed: u64, profile: Option<Profile>) -> (Vec<String>, Outco
     let (outcome, world) = run_world(None, &[], || {
         let mut random = Random::new(seed);
         let mut knobs = Knobs::draw(&mut random, profile);
-        // The product's manager is told of one.
-        knobs.chains = 1;
         knobs.manager_eager = true;
         knobs.manager_pause = 1;
         knobs.think_ms = knobs.think_ms.max(THINK_MS);
@@ -102,9 +100,11 @@ pub fn heartbeat_step(
     (grant, silently): (Option<&Granted>, bool),
 ) -> String {
     let reports = list(reports.iter().map(encoded));
-    let (granted, held) = (grant.is_some(), grant.is_some_and(|grant| !grant.held.is_empty()));
-    let rest =
-        format!(r#""known":{},"granted":{granted},"held":{held},"silently":{silently}"#, encoded(&*known[0]));
+    let known = list(known.iter().map(|chain| encoded(chain.as_ref())));
+    let held = grant.map_or(&[][..], |grant| &grant.held);
+    let held = list(held.iter().map(u32::to_string));
+    let granted = grant.is_some();
+    let rest = format!(r#""known":{known},"granted":{granted},"held":{held},"silently":{silently}"#);
     format!(
         r#""do":"heartbeat","node":{node},"incarnation":{incarnation},"sequence":{sequence},"reports":{reports},{rest}"#
     )
@@ -118,11 +118,14 @@ pub fn end_step(node: usize, incarnation: u64, last_words: Option<&[TargetReport
 
 pub fn set_back_step(older: &Published) -> String {
     let incarnations = list(older.incarnations.iter().map(|(node, number)| format!("[{node},{number}]")));
-    format!(r#""do":"set-back","incarnations":{incarnations},"state":{}"#, encoded(&older.chains[0]))
+    format!(
+        r#""do":"set-back","incarnations":{incarnations},"state":{}"#,
+        list(older.chains.iter().map(encoded))
+    )
 }
 
-pub fn order_step(order: &wire::message::ChainOrder) -> String {
-    format!(r#""do":"order","order":{}"#, encoded(order))
+pub fn order_step(chain: u32, order: &wire::message::ChainOrder) -> String {
+    format!(r#""do":"order","to":{chain},"order":{}"#, encoded(order))
 }
 
 pub fn client_step(what: &str, identity: u32) -> String {
@@ -140,10 +143,10 @@ impl World {
             knobs.profile, knobs.lease_ms, knobs.heartbeat_ms, knobs.outage_grace_ms,
         );
         let state = format!(
-            r#""clientLeaseMs":{client_lease_ms},"nodes":{},"clients":{ids},"clientsVersion":{},"chain":{}}}"#,
+            r#""clientLeaseMs":{client_lease_ms},"nodes":{},"clients":{ids},"clientsVersion":{},"chains":{}}}"#,
             self.nodes.len(),
             self.manager.stored.clients.version(),
-            encoded(&self.manager.chains()[0]),
+            list(self.manager.chains().iter().map(encoded)),
         );
         let header = format!("{world},{state}");
         self.trace = Some(ManagerTrace {
@@ -176,7 +179,7 @@ impl World {
         });
         let fencing = self.manager.fences.iter().map(|fence| fence.identity);
         let shown = [
-            format!(r#""chain":{}"#, encoded(&published.chains[0])),
+            format!(r#""chains":{}"#, list(published.chains.iter().map(encoded))),
             format!(r#""leases":{}"#, list(nodes)),
             format!(
                 r#""clients":{},"clientsVersion":{}"#,

@@ -171,21 +171,27 @@ impl World {
         }
     }
 
-    /// Who may write comes before the chain's version: whoever knows the version knows every fence before it.
+    /// What is believed of all chains is known before anything is said or done about it. Who may write comes before the
+    /// chain's version: whoever knows the version knows every fence before it.
     fn learn(&mut self, index: usize, published: &Published, lease_until: impl Fn(u32) -> Option<Time>) {
+        let mut believed = Vec::new();
         for target in self.placement.targets_on(index) {
-            self.feed(target, Input::Clients(published.clients.clone()));
             let Target { chain, engine, .. } = &mut self.targets[target];
-            let chain = published.chains[*chain].clone();
-            if !covers(&chain, engine.known.term, engine.known.version) && !planted(Planted::AnyViewBelieved)
-            {
-                continue;
-            }
-            if chain.version != engine.known.version {
+            let chain = &published.chains[*chain];
+            let believes = covers(chain, engine.known.term, engine.known.version);
+            if believes && chain.version != engine.known.version {
                 engine.known = Rc::new(chain.clone());
             }
+            if believes || planted(Planted::AnyViewBelieved) {
+                believed.push((target, chain));
+            }
+        }
+        for target in self.placement.targets_on(index) {
+            self.feed(target, Input::Clients(published.clients.clone()));
+        }
+        for (target, chain) in believed {
             let lease_until = lease_until(chain.id);
-            self.feed(target, Input::View { chain, lease_until });
+            self.feed(target, Input::View { chain: chain.clone(), lease_until });
         }
     }
 }

@@ -42,7 +42,7 @@ impl World {
         let chain = self.manager.chains()[place].id;
         if let Some(manager) = &mut self.manager.running {
             manager.order(chain, order.clone());
-            self.trace_step(|| order_step(&order));
+            self.trace_step(|| order_step(chain, &order));
             self.look_at_everything();
         }
     }

@@ -4,7 +4,6 @@
 use crate::event::{Event, Fault};
 use crate::manager_trace::set_back_step;
 use crate::placement::chain_place;
-use crate::target::Target;
 use crate::world::World;
 use chain::covers;
 use chain::manager::Published;
@@ -46,7 +45,8 @@ impl World {
     /// All servers run and can be reached until the manager has heard them: what nobody says it cannot know, and
     /// who is silent for a lease counts as gone. What they know is as old as it is: some were away, or cut off.
     pub fn set_back(&mut self) {
-        if self.healed || self.manager.past.is_empty() {
+        // A chain that froze would lead further apart.
+        if self.healed || self.manager.past.is_empty() || self.is_frozen_by_a_bystander() {
             return;
         }
         let paused_until = self.nodes.iter().map(|node| node.paused_until).max().unwrap_or(0);
@@ -96,23 +96,20 @@ impl World {
         let (Some(manager), Some(put_back)) = (&self.manager.running, &self.manager.put_back) else {
             return false;
         };
-        let is_frozen = |chain: &Chain| manager.hold(chain.id) == ChainHold::HoldFrozen;
-        self.manager.chains().iter().zip(&put_back.chains).filter(|(now, _)| is_frozen(now)).any(
-            |(now, then)| {
-                let targets =
-                    self.placement.targets_of(chain_place(now.id)).map(|target| &self.targets[target]);
-                let knows_better = |target: &&Target| {
-                    let known = &target.engine.known;
-                    !covers(now, known.term, known.version)
-                };
-                let mut strangers = targets.filter(knows_better);
-                strangers.all(|target| {
-                    let term = target.engine.known.term;
-                    let has_adopted = followed(now, term) != followed(then, term);
-                    !has_adopted && !holds_data(now, target.id)
-                })
-            },
-        )
+        let pairs = self.manager.chains().iter().zip(&put_back.chains);
+        let mut frozen = pairs.filter(|(now, _)| manager.hold(now.id) == ChainHold::HoldFrozen);
+        frozen.any(|(now, then)| self.only_bystanders_know_better(now, then))
+    }
+
+    /// Than the chain as it is `now`, which has adopted nothing since it was put back to `then`.
+    fn only_bystanders_know_better(&self, now: &Chain, then: &Chain) -> bool {
+        let targets = self.placement.targets_of(chain_place(now.id)).map(|target| &self.targets[target]);
+        let known = targets.map(|target| (target.id, &target.engine.known));
+        let better = known.filter(|(_, known)| !covers(now, known.term, known.version));
+        let better: Vec<(TargetId, &Rc<Chain>)> = better.collect();
+        let has_adopted = |term: u64| followed(now, term) != followed(then, term);
+        !better.is_empty()
+            && better.iter().all(|(target, known)| !holds_data(now, *target) && !has_adopted(known.term))
     }
 
     pub fn is_quiet(&self) -> bool {
