@@ -178,13 +178,14 @@ impl World {
         for target in self.placement.targets_on(index) {
             let Target { chain, engine, .. } = &mut self.targets[target];
             let chain = &published.chains[*chain];
-            let believes = covers(chain, engine.known.term, engine.known.version);
-            if believes && chain.version != engine.known.version {
+            let follows = covers(chain, engine.known.term, engine.known.version);
+            if !follows && !planted(Planted::AnyViewBelieved) {
+                continue;
+            }
+            if chain.version != engine.known.version {
                 engine.known = Rc::new(chain.clone());
             }
-            if believes || planted(Planted::AnyViewBelieved) {
-                believed.push((target, chain));
-            }
+            believed.push((target, chain));
         }
         for target in self.placement.targets_on(index) {
             self.feed(target, Input::Clients(published.clients.clone()));
