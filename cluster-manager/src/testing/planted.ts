@@ -109,6 +109,12 @@ export const planted: Readonly<Record<string, Planted>> = {
     to: 'if (report === undefined) continue;\n    if (report.chainVersion !== chain.version) return 0n;',
   },
   /** P4 */
+  'a fence holds when one of the chains says so': {
+    file: 'fences.ts',
+    from: 'report.fencesHeld < held',
+    to: 'report.fencesHeld > held',
+  },
+  /** P4 */
   'a new manager fences who has not spoken to it': {
     file: 'clients.ts',
     from: 'const leaseEndMs = options.nowMs + leaseWithMarginMs(options.leaseMs);',

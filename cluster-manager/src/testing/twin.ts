@@ -1,5 +1,5 @@
 // One manager of the product that is told what the simulator's manager was told (`sim manager-trace`,
-// native/crates/sim/src/manager_trace.rs), step by step, and compared with it after each: the chain, who holds a
+// native/crates/sim/src/manager_trace.rs), step by step, and compared with it after each: the chains, who holds a
 // lease until when, which clients live, and whose fence does not hold yet. The real Manager with its real
 // transitions; only the connections, the disk and the clock are of this file.
 import {
@@ -31,12 +31,12 @@ export interface World {
   readonly nodes: number;
   readonly clients: readonly string[];
   readonly clientsVersion: number;
-  readonly chain: string;
+  readonly chains: readonly string[];
 }
 
 /** What was decided by the end of a step; in a trace, only what has changed. */
 interface Decided {
-  readonly chain: string;
+  readonly chains: readonly string[];
   /** Of each node: its number, incarnation, whether it is alive, and the end of its lease. */
   readonly leases: readonly (readonly [number, number, boolean, number])[];
   readonly clients: readonly string[];
@@ -53,7 +53,7 @@ export type Step = { readonly at: number } & Partial<Decided> &
     | {
         readonly do: 'set-back';
         readonly incarnations: readonly (readonly [number, number])[];
-        readonly state: string;
+        readonly state: readonly string[];
       }
     | {
         readonly do: 'heartbeat';
@@ -61,11 +61,11 @@ export type Step = { readonly at: number } & Partial<Decided> &
         readonly incarnation: number;
         readonly sequence: number;
         readonly reports: readonly string[];
-        /** Its chain as it knows it. */
-        readonly known: string;
+        /** Its chains as it knows them. */
+        readonly known: readonly string[];
         readonly granted: boolean;
-        /** And not for the chain. */
-        readonly held: boolean;
+        /** And not for these chains. */
+        readonly held: readonly number[];
         /** If it registers first, then without its reports: its targets are not open yet. */
         readonly silently: boolean;
       }
@@ -76,7 +76,7 @@ export type Step = { readonly at: number } & Partial<Decided> &
         readonly reports: readonly string[];
       }
     | { readonly do: 'suspect'; readonly node: number }
-    | { readonly do: 'order'; readonly order: string }
+    | { readonly do: 'order'; readonly to: number; readonly order: string }
     | { readonly do: 'register' | 'fence'; readonly client: string }
     | {
         readonly do: 'client-heartbeat';
@@ -120,13 +120,13 @@ export class Twin {
       cluster: 'simulated',
       routingVersion: 1n,
       nodes,
-      chains: [message.Chain.decode(bytes(world.chain))],
+      chains: world.chains.map(decoded),
       clients: world.clients.map(bytes),
     });
     this.#clientsVersion = 1n;
     this.#clientsVersions = [{ theirs: world.clientsVersion, ours: 1n }];
-    const { chain, clients, clientsVersion } = world;
-    this.#decided = { chain, leases: [], clients, clientsVersion, fencing: [] };
+    const { chains, clients, clientsVersion } = world;
+    this.#decided = { chains, leases: [], clients, clientsVersion, fencing: [] };
   }
 
   /** Rejects with a Difference that says what the two decided. */
@@ -182,10 +182,7 @@ export class Twin {
       case 'order':
         // An administrator's changes become such orders in moves.ts, which has tests of its own; here the order
         // comes as the simulator's did, and takes effect with the next tick as they do.
-        this.#orders.set(
-          message.Chain.decode(bytes(this.#world.chain)).id,
-          message.ChainOrder.decode(bytes(step.order)),
-        );
+        this.#orders.set(step.to, message.ChainOrder.decode(bytes(step.order)));
         return;
       case 'register':
         await this.#registerClient(step.client, false);
@@ -237,7 +234,7 @@ export class Twin {
       ...node,
       incarnation: BigInt(older.get(node.id) ?? 0),
     }));
-    this.#stored = { ...this.#stored, nodes, chains: [message.Chain.decode(bytes(state))] };
+    this.#stored = { ...this.#stored, nodes, chains: state.map(decoded) };
   }
 
   async #save(record: message.ManagerRecord): Promise<void> {
@@ -263,8 +260,7 @@ export class Twin {
     if (!known) {
       this.#count('registration');
       const said = step.silently ? [] : targets;
-      const known = message.Chain.decode(bytes(step.known));
-      const chains = known.version === 0n ? [] : [known];
+      const chains = step.known.map(decoded).filter(({ version }) => version !== 0n);
       const request = {
         ...process,
         targets: said,
@@ -283,7 +279,7 @@ export class Twin {
     });
     const { leaseMs, routing, heldChains } = await this.#manager.heartbeat(request, connection);
     this.#requireStored(routing);
-    this.#requireSame(step, 'a chain without a lease', heldChains.length > 0, step.held);
+    this.#requireSame(step, 'chains without a lease', [...heldChains].sort(), step.held);
     return leaseMs > 0;
   }
 
@@ -361,11 +357,11 @@ export class Twin {
     const decided = this.#decided;
     if (this.#toldEarly !== undefined)
       throw this.#difference(step, 'told', this.#toldEarly, 'what is stored');
-    const chain = Buffer.from(message.Chain.encode(routing.chains[0]!).finish()).toString('hex');
-    if (chain !== decided.chain) {
-      const decoded = (text: string): message.Chain => message.Chain.decode(bytes(text));
-      throw this.#difference(step, 'chain', decoded(chain), decoded(decided.chain));
-    }
+    routing.chains.forEach((chain, place) => {
+      const theirs = decided.chains[place]!;
+      if (Buffer.from(message.Chain.encode(chain).finish()).toString('hex') === theirs) return;
+      throw this.#difference(step, `chain ${chain.id}`, chain, decoded(theirs));
+    });
     const leases = this.#manager
       .nodes()
       .map(({ id, view }) => [id, Number(view.incarnation), view.alive, view.leaseLeftMs]);
@@ -403,7 +399,7 @@ export class Twin {
 }
 
 const undecided: { readonly [part in keyof Decided]: undefined } = {
-  chain: undefined,
+  chains: undefined,
   leases: undefined,
   clients: undefined,
   clientsVersion: undefined,
@@ -412,6 +408,10 @@ const undecided: { readonly [part in keyof Decided]: undefined } = {
 
 function decidedIn(step: Step): Partial<Decided> {
   return Object.fromEntries(Object.entries(step).filter(([part]) => part in undecided));
+}
+
+function decoded(chain: string): message.Chain {
+  return message.Chain.decode(bytes(chain));
 }
 
 function readable(value: unknown): string {

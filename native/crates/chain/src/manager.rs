@@ -173,7 +173,7 @@ impl Manager {
 
     /// Whether whoever left the live clients by this version is fenced in every chain (P4).
     pub fn fence_holds(&self, version: u64) -> bool {
-        self.published.chains.iter().all(|chain| {
+        let holds_in = |chain: &Chain| {
             let head = chain.members.iter().find(|member| member.state() == PublicState::PublicServing);
             let node = head.and_then(|head| self.nodes.get(&head.node));
             if planted(Planted::FenceIgnoresOffline)
@@ -184,7 +184,9 @@ impl Manager {
             let current = node.filter(|node| head.is_some_and(|head| head.incarnation == node.incarnation));
             let report = head.zip(current).and_then(|(head, node)| node.reports.get(&head.target));
             fence_holds_in(chain, version, report)
-        })
+        };
+        let mut chains = self.published.chains.iter();
+        if planted(Planted::FenceOfOneChain) { chains.any(holds_in) } else { chains.all(holds_in) }
     }
 
     /// To be called before each decision; what takes a time calls it. After a pause everybody gets the time of a
@@ -401,9 +403,10 @@ impl Manager {
             0 => heard_out || (node.exited != 0 && node.exited >= member.incarnation),
             _ => exited || now >= node.lease_end || silent,
         };
-        let report = node.reports.get(&member.target).copied().unwrap_or_default();
-        let state =
-            if node.reports.contains_key(&member.target) { report.state() } else { LocalState::LocalOffline };
+        let any = || node.reports.values().next().filter(|_| planted(Planted::ReportOfAnyTarget));
+        let report = any().or_else(|| node.reports.get(&member.target)).copied();
+        let state = report.map_or(LocalState::LocalOffline, |report| report.state());
+        let report = report.unwrap_or_default();
         TargetFact {
             target: member.target,
             alive,

@@ -101,6 +101,8 @@ violations! {
     FenceBeforeRollForward = "fence-before-roll-forward",
     /// P4: a chain whose head is gone, or that nobody serves, is not waited for.
     FenceIgnoresOffline = "fence-ignores-offline",
+    /// P4: a fence is confirmed when one of the chains says that it holds.
+    FenceOfOneChain = "fence-of-one-chain",
     /// P1: a member that is to leave goes before it has stopped.
     LeaveWithoutStop = "leave-without-stop",
     /// P6: the members change places while updates pend.
@@ -133,6 +135,8 @@ violations! {
     RetryAsNew = "retry-as-new",
     /// P7: a client forgets that a lost request may still arrive, and writes again in another channel.
     DoubtForgotten = "doubt-forgotten",
+    /// P7: a client has one lane for all chains, and an answer of one closes the doubts of another.
+    LaneOfAllChains = "lane-of-all-chains",
     /// P11: the head answers an fsync before the members after it have flushed.
     FlushHeadOnly = "flush-head-only",
     /// P11: an error of a flush is forgotten, and the next flush succeeds.
@@ -174,6 +178,8 @@ violations! {
     LateUpdateStored = "late-update-stored",
     /// 3FS #329: an acknowledgement commits updates that it does not speak of.
     AckAll = "3fs-329-ack-all",
+    /// R3: what one target of a node reports is taken for the word of another one there.
+    ReportOfAnyTarget = "report-of-any-target",
     /// P1: silence is taken for death.
     SuspicionIsDeath = "suspicion-is-death",
     /// P2: reads do not look at the lease.

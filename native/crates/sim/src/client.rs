@@ -6,6 +6,7 @@ use crate::engine::Body;
 use crate::event::{Address, Answer, Event, Message, Request};
 use crate::history::Action;
 use crate::knobs::Knobs;
+use crate::placement::target_place;
 use crate::random::Random;
 use crate::world::World;
 use chain::client::{
@@ -15,8 +16,9 @@ use chain::manager::Published;
 use chain::museum::{Planted, planted};
 use chain::{Time, Update};
 use std::ops::Range;
+use std::rc::Rc;
 use wire::message::{Chain, UpdateKind};
-use wire::{ChunkId, ClientId, Code, Error, TargetId};
+use wire::{ChunkId, ClientId, Code, Error};
 
 /// An update as the lane sees it.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ impl Ordered for Planned {
 #[derive(Debug)]
 pub struct Current {
     number: u32,
+    /// Its place, and a chunk of it.
+    chain: usize,
     chunk: ChunkId,
     action: Action,
     /// When it is given up.
@@ -50,7 +54,7 @@ pub struct Current {
     call: Option<Call>,
     /// The attempt in the air; 0 = between two.
     in_air: u64,
-    /// Where it was sent.
+    /// The target that it was sent to.
     to: usize,
     /// Newer routing ends the pause.
     parked: bool,
@@ -61,10 +65,10 @@ pub struct Current {
 pub struct Client {
     index: usize,
     pub identity: u32,
-    routing: Chain,
-    routing_version: u64,
+    routing: Rc<Published>,
     suspects: Suspects,
-    lane: Lane<Planned>,
+    /// One of each chain.
+    lanes: Vec<Lane<Planned>>,
     pub slots: Vec<Option<Current>>,
     /// By slot: only the step that was planned last happens.
     steps: Vec<u64>,
@@ -77,10 +81,12 @@ impl Client {
         Client {
             index,
             identity: index as u32,
-            routing: Chain::default(),
-            routing_version: 0,
+            routing: Rc::new(Published {
+                chains: vec![Chain::default(); knobs.chains],
+                ..Published::default()
+            }),
             suspects: Suspects::default(),
-            lane: Lane::new(id_of(index as u32), knobs.channels),
+            lanes: lanes(index as u32, knobs),
             slots: std::iter::repeat_with(|| None).take(knobs.depth).collect(),
             steps: vec![0; knobs.depth],
             spread: 0,
@@ -89,7 +95,7 @@ impl Client {
     }
 
     fn request(&self, current: &Current) -> Request {
-        let chain_version = self.routing.version;
+        let chain_version = self.routing.chains[current.chain].version;
         let chunk = current.chunk;
         let (kind, offset, length) = match current.action {
             Action::Read => return Request::Read { chain_version, chunk },
@@ -108,10 +114,16 @@ impl Client {
         Request::Update { chain_version, update, body: Body::Operation(current.number) }
     }
 
+    fn lane(&mut self, chain: usize) -> &mut Lane<Planned> {
+        &mut self.lanes[if planted(Planted::LaneOfAllChains) { 0 } else { chain }]
+    }
+
     fn submit(&mut self, slot: usize) {
         let current = self.slots[slot].as_mut().expect("an operation of this slot");
         current.call = None;
-        self.lane.submit(Planned { slot, chunk: current.chunk, action: current.action });
+        let planned = Planned { slot, chunk: current.chunk, action: current.action };
+        let chain = current.chain;
+        self.lane(chain).submit(planned);
     }
 }
 
@@ -132,6 +144,10 @@ fn change_of(action: Action) -> (UpdateKind, u32, u32) {
     }
 }
 
+fn lanes(identity: u32, knobs: &Knobs) -> Vec<Lane<Planned>> {
+    (0..knobs.chains).map(|_| Lane::new(id_of(identity), knobs.channels)).collect()
+}
+
 pub fn id_of(identity: u32) -> ClientId {
     ClientId(std::array::from_fn(|at| (identity + 1).to_le_bytes()[at % 4]))
 }
@@ -149,7 +165,7 @@ impl World {
             (0..me.slots.len()).filter(|slot| me.slots[*slot].as_ref().is_none_or(updates)).collect();
         given_up.iter().for_each(|slot| me.slots[*slot] = None);
         me.identity = self.identities;
-        me.lane = Lane::new(id_of(me.identity), self.knobs.channels);
+        me.lanes = lanes(me.identity, &self.knobs);
         self.identities += 1;
         let identity = me.identity;
         self.client_registration(identity);
@@ -188,12 +204,13 @@ impl World {
         if left_ms == 0 {
             return self.give_up(client, slot, &Error::new(Code::TimedOut, "its time is over"));
         }
-        let Some(TargetId(number)) = call.choose(now, &me.routing, || &me.suspects) else {
+        let chain = &me.routing.chains[current.chain];
+        let Some(target) = call.choose(now, chain, || &me.suspects).map(target_place) else {
             return self.attempt_failed(client, slot, &Error::new(Code::NoChain, "nobody serves"));
         };
-        (current.in_air, current.to) = (in_air, number as usize - 1);
+        (current.in_air, current.to) = (in_air, target);
         let request = me.request(me.slots[slot].as_ref().expect("looked at above"));
-        let to = Address::Node(number as usize - 1);
+        let to = Address::Target(target);
         self.send(Address::Client(client), to, Message::Request { call: in_air, request });
         let timeout_ms = self.knobs.call_timeout_ms.min(left_ms);
         let code = Code::TimedOut;
@@ -205,19 +222,19 @@ impl World {
             return;
         }
         let action = self.draw_action(self.knobs.reader && client == 0);
-        let index = self.random.between(0, self.knobs.chunks);
-        let chunk = self.chunk(index);
+        let chunk = ChunkId { inode: 1, index: self.random.between(0, self.placement.chunks()) };
+        let chain = self.placement.chain_of_chunk(chunk);
         let number = self.history.call(self.clients[client].identity, chunk, action, self.now);
         let now = Time(self.now);
         let deadline = now.plus_ms(self.knobs.io_timeout_ms);
         let me = &mut self.clients[client];
         let (started, call, in_air, to, parked, in_doubt) = (None, None, 0, 0, false, false);
         let mut current =
-            Current { number, chunk, action, deadline, started, call, in_air, to, parked, in_doubt };
+            Current { number, chain, chunk, action, deadline, started, call, in_air, to, parked, in_doubt };
         if action.updates() {
             me.slots[slot] = Some(current);
             me.submit(slot);
-            return self.start_updates(client);
+            return self.start_updates(client, chain);
         }
         me.spread += 1;
         let any = matches!(action, Action::Read | Action::List);
@@ -227,9 +244,9 @@ impl World {
     }
 
     /// Sends what the lane lets go.
-    fn start_updates(&mut self, client: usize) {
+    fn start_updates(&mut self, client: usize, chain: usize) {
         let now = Time(self.now);
-        while let Some(started) = self.clients[client].lane.start() {
+        while let Some(started) = self.clients[client].lane(chain).start() {
             let slot = started.update.slot;
             let current = self.clients[client].slots[slot].as_mut().expect("it waits for its update");
             current.started = Some(started);
@@ -275,7 +292,8 @@ impl World {
         if !self.random.chance(self.knobs.resets) {
             return;
         }
-        let waits = |current: &Current| current.in_air != 0 && current.to == node;
+        let placement = self.placement;
+        let waits = |current: &Current| current.in_air != 0 && placement.node_of(current.to) == node;
         let clients = self.clients.iter().enumerate();
         let calls = clients.flat_map(|(client, state)| {
             let slots = state.slots.iter().enumerate();
@@ -307,7 +325,7 @@ impl World {
     pub fn client_message(&mut self, client: usize, message: Message) {
         match message {
             Message::Push { published, .. } | Message::Answer { answer: Answer::Routing(published), .. } => {
-                self.client_learns(client, &published);
+                self.client_learns(client, published);
             }
             Message::Answer { call, answer } => {
                 let slots = &self.clients[client].slots;
@@ -321,13 +339,12 @@ impl World {
         }
     }
 
-    fn client_learns(&mut self, client: usize, published: &Published) {
+    fn client_learns(&mut self, client: usize, published: Rc<Published>) {
         let me = &mut self.clients[client];
-        if published.version <= me.routing_version {
+        if published.version <= me.routing.version {
             return;
         }
-        me.routing_version = published.version;
-        me.routing = published.chains[0].clone();
+        me.routing = published;
         let parked = |slot: &usize| me.slots[*slot].as_ref().is_some_and(|current| current.parked);
         let woken: Vec<usize> = (0..me.slots.len()).filter(parked).collect();
         for slot in woken {
@@ -375,8 +392,8 @@ impl World {
         let think = self.random.between(1, 1 + self.knobs.think_ms * 1000);
         self.plan_step(client, slot, think);
         if let Some(started) = current.started {
-            self.clients[client].lane.finish(started, applied);
-            self.start_updates(client);
+            self.clients[client].lane(current.chain).finish(started, applied);
+            self.start_updates(client, current.chain);
         }
     }
 
@@ -403,7 +420,8 @@ impl World {
         let call = current.call.as_mut().expect("an attempt belongs to a call");
         current.in_air = 0;
         let salt = u64::from(me.identity).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        match call.failed(now, error.code, Some(&me.routing), salt) {
+        let chain = &me.routing.chains[current.chain];
+        match call.failed(now, error.code, Some(chain), salt) {
             Next::Fail => self.give_up(client, slot, error),
             Next::Again { after_ms, refresh_routing, suspect } => {
                 current.parked = after_ms > 0;
@@ -428,9 +446,10 @@ impl World {
         let me = &mut self.clients[client];
         let current = me.slots[slot].as_mut().expect("an operation of this slot");
         let Some(started) = current.started.take() else { return false };
-        me.lane.finish(started, false);
+        let chain = current.chain;
+        me.lane(chain).finish(started, false);
         me.submit(slot);
-        self.start_updates(client);
+        self.start_updates(client, chain);
         true
     }
 

@@ -8,11 +8,12 @@ use std::rc::Rc;
 use wire::message::{Chain, TargetReport};
 use wire::{ChunkId, Code, Result, Version};
 
-/// Who sends and receives: the manager, storage node, client.
+/// Who sends and receives: the manager, the process of a storage node, one of its targets, a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Address {
     Manager,
     Node(usize),
+    Target(usize),
     Client(usize),
 }
 
@@ -113,9 +114,10 @@ pub enum Request {
         sequence: u64,
         /// Of the manager at the other end of the connection.
         life: u64,
+        /// Of all its targets.
         reports: Vec<TargetReport>,
-        /// The chain as its target knows it: said when it registers.
-        known: Rc<Chain>,
+        /// The chains as its targets know them: said when it registers.
+        known: Vec<Rc<Chain>>,
     },
     /// Only in traced worlds.
     ClientHeartbeat {
@@ -131,8 +133,8 @@ pub enum Request {
 pub struct Grant {
     pub life: u64,
     pub lease_ms: u64,
-    /// The lease is none for the chain.
-    pub held: bool,
+    /// Chains for which the lease is none.
+    pub held: Vec<u32>,
     pub published: Option<Rc<Published>>,
 }
 
@@ -250,15 +252,18 @@ pub enum Fault {
         ms: u64,
     },
     DiskError {
-        node: usize,
+        target: usize,
     },
-    Order,
+    Order {
+        chain: usize,
+    },
     /// The power goes everywhere, and this one is back long before the others.
     Blackout {
         first: usize,
     },
     /// Another order of the members is preferred from now on; none: any.
     Rotate {
+        chain: usize,
         preferred: Option<Vec<u64>>,
     },
     /// The rack goes; this one is back long before the others, with another disk.
@@ -270,17 +275,17 @@ pub enum Fault {
         node: usize,
     },
     FlushError {
-        node: usize,
+        target: usize,
     },
     DiskFull {
-        node: usize,
+        target: usize,
         ms: u64,
     },
     DiskRoomy {
-        node: usize,
+        target: usize,
     },
     BitFlip {
-        node: usize,
+        target: usize,
     },
     /// What is on this way waits, and then comes at once.
     Clog {
@@ -333,7 +338,7 @@ impl Fault {
             Fault::ExitReport { .. }
                 | Fault::GiveBack { .. }
                 | Fault::Fence { .. }
-                | Fault::Order
+                | Fault::Order { .. }
                 | Fault::Rotate { .. }
         )
     }
@@ -346,28 +351,34 @@ pub enum Event {
         to: Address,
         message: Message,
     },
-    Tick {
-        node: usize,
-        incarnation: u64,
-    },
     Heartbeat {
         node: usize,
         incarnation: u64,
     },
+    /// There is no grant, if there was none before.
+    HeartbeatLost {
+        node: usize,
+        incarnation: u64,
+        call: u64,
+    },
+    Tick {
+        target: usize,
+        incarnation: u64,
+    },
     /// The storage flushes by itself (P11).
     WriteBack {
-        node: usize,
+        target: usize,
         incarnation: u64,
     },
     Disk {
-        node: usize,
+        target: usize,
         incarnation: u64,
         generation: u64,
         work: DiskWork,
     },
     /// `seen`: read when the version was chosen; none: read when this happens.
     Read {
-        node: usize,
+        target: usize,
         incarnation: u64,
         reply: u64,
         chain_version: u64,
@@ -375,12 +386,12 @@ pub enum Event {
         seen: Option<Seen>,
     },
     CallTimeout {
-        node: usize,
+        target: usize,
         incarnation: u64,
         call: u64,
     },
     Reopen {
-        node: usize,
+        target: usize,
         incarnation: u64,
     },
     ManagerTick {

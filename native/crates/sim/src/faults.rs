@@ -1,11 +1,14 @@
 //! What goes wrong, when, and how it is repaired. The choice comes from the seed's weights; a script may name
 //! the faults instead.
 
-use crate::engine::UPDATE_BYTES;
+use crate::engine::{ROOMY_BYTES, UPDATE_BYTES};
 use crate::event::{Address, Event, Fault};
 use crate::manager_trace::end_step;
+use crate::node::Node;
+use crate::placement::{chain_place, target_id, target_place};
 use crate::world::World;
 use chain::museum::{Planted, planted};
+use wire::TargetId;
 use wire::message::{Chain, Member, PublicState, TargetReport};
 
 /// Three times what the manager takes for a pause.
@@ -55,20 +58,21 @@ impl World {
                 let node = &mut self.nodes[node];
                 node.paused_until = node.paused_until.max(until);
             }
-            Fault::Order => self.order(),
-            Fault::Rotate { preferred } => self.rotate(preferred),
+            Fault::Order { chain } => self.order(chain),
+            Fault::Rotate { chain, preferred } => self.rotate(chain, preferred),
             Fault::Blackout { first } => self.blackout(first),
             Fault::WipeOut { first } => self.wipe_out(first),
             Fault::Wipe { node } => self.wipe(node),
-            Fault::DiskError { node } => self.nodes[node].disk_broken = true,
-            Fault::FlushError { node } => self.nodes[node].engine.flush_fails = true,
-            Fault::DiskFull { node, ms } => {
+            Fault::DiskError { target } => self.targets[target].disk_broken = true,
+            Fault::FlushError { target } => self.targets[target].engine.flush_fails = true,
+            Fault::DiskFull { target, ms } => {
                 let few = self.random.between(0, 6) * UPDATE_BYTES;
-                self.nodes[node].engine.room = self.nodes[node].engine.reserve + few;
-                self.schedule(ms * 1000, Event::Fault(Fault::DiskRoomy { node }));
+                let engine = &mut self.targets[target].engine;
+                engine.room = engine.reserve + few;
+                self.schedule(ms * 1000, Event::Fault(Fault::DiskRoomy { target }));
             }
-            Fault::DiskRoomy { node } => self.nodes[node].engine.room = crate::engine::ROOMY_BYTES,
-            Fault::BitFlip { node } => self.flip_a_bit(node),
+            Fault::DiskRoomy { target } => self.targets[target].engine.room = ROOMY_BYTES,
+            Fault::BitFlip { target } => self.flip_a_bit(target),
             Fault::Clog { from, to, ms } => self.network.clog(from, to, self.now + ms * 1000),
             Fault::Cut { from, to, ms } => {
                 self.network.cut(from, to);
@@ -92,27 +96,31 @@ impl World {
         }
     }
 
-    fn flip_a_bit(&mut self, node: usize) {
-        let index = self.random.between(0, self.knobs.chunks);
-        let chunk = self.chunk(index);
-        if let Some(stored) = self.nodes[node].engine.state.chunks.get_mut(&chunk) {
+    fn flip_a_bit(&mut self, target: usize) {
+        let number = self.random.between(0, self.knobs.chunks);
+        let target = &mut self.targets[target];
+        let chunk = self.placement.chunk(target.chain, number);
+        if let Some(stored) = target.engine.state.chunks.get_mut(&chunk) {
             stored.damaged = stored.content.length() > 0;
         }
     }
 
     fn crash(&mut self, index: usize, power: bool) {
-        if self.nodes[index].replica.is_none() && !power {
+        let ran = self.nodes[index].runs;
+        if !ran && !power {
             return;
         }
         let incarnation = self.nodes[index].incarnation;
-        let ran = self.nodes[index].replica.is_some();
         self.end_node(index);
-        self.nodes[index].engine.lose_process();
-        if power {
-            let all_kept = self.random.chance(30.0);
-            self.nodes[index].boot += 1;
-            self.nodes[index].engine.lose_power(all_kept);
-        } else if ran && self.random.chance(self.knobs.exit_reported) {
+        self.nodes[index].boot += u64::from(power);
+        for target in self.placement.targets_on(index) {
+            let engine = &mut self.targets[target].engine;
+            engine.lose_process();
+            if power {
+                engine.lose_power(self.random.chance(30.0));
+            }
+        }
+        if !power && self.random.chance(self.knobs.exit_reported) {
             let delay = self.random.between(1000, 300_000);
             self.schedule(delay, Event::Fault(Fault::ExitReport { node: index, incarnation }));
         }
@@ -121,21 +129,29 @@ impl World {
 
     /// An orderly stop: flush, then the lease goes back. Or it ends the process before it is through.
     fn stop(&mut self, index: usize) {
-        if self.nodes[index].replica.is_none() {
+        let Node { runs, incarnation, boot, .. } = self.nodes[index];
+        if !runs {
             return;
         }
-        let incarnation = self.nodes[index].incarnation;
-        let serves = self.nodes[index].engine.served_boot == self.nodes[index].boot;
-        let reports = vec![self.nodes[index].report()];
+        let targets = || self.placement.targets_on(index).map(|target| &self.targets[target]);
+        let reports: Vec<TargetReport> = targets().map(|target| target.report(boot)).collect();
         self.end_node(index);
-        let snapshot = self.nodes[index].engine.snapshot();
-        let flushed = self.nodes[index].engine.flush(snapshot);
-        self.nodes[index].engine.clean = serves && flushed;
-        let killed = !flushed && self.dies_unrecorded();
-        self.nodes[index].engine.untold |= killed;
-        // The system took for written what is not: the same boot says nothing any more (P11).
-        if !flushed && !killed && !planted(Planted::OfflineStaysComplete) {
-            self.nodes[index].engine.lose();
+        let mut unflushed = Vec::new();
+        for target in self.placement.targets_on(index) {
+            let engine = &mut self.targets[target].engine;
+            let snapshot = engine.snapshot();
+            let flushed = engine.flush(snapshot);
+            engine.clean = flushed && engine.served_boot == boot;
+            unflushed.extend((!flushed).then_some(target));
+        }
+        let killed = !unflushed.is_empty() && self.dies_unrecorded();
+        for target in unflushed {
+            let engine = &mut self.targets[target].engine;
+            engine.untold |= killed;
+            // The system took for written what is not: the same boot says nothing any more (P11).
+            if !killed && !planted(Planted::OfflineStaysComplete) {
+                engine.lose();
+            }
         }
         let delay = self.random.between(100, 5000);
         let news = match killed {
@@ -262,18 +278,19 @@ impl World {
             }
             Choice::ManagerPause => Fault::ManagerPause { ms: self.random.between(1, MANAGER_PAUSE_MS) },
             Choice::SetBack => Fault::SetBack,
-            Choice::DiskError => Fault::DiskError { node },
+            Choice::DiskError => return self.strike(node, |target| Fault::DiskError { target }),
             Choice::FlushError => {
                 if self.knobs.blackouts > 0.0 && self.random.chance(self.knobs.blackouts) {
                     let delay = self.random.between(800, 2500) * 1000;
                     self.schedule(delay, Event::Fault(Fault::Blackout { first: node }));
                 }
-                Fault::FlushError { node }
+                return self.strike(node, |target| Fault::FlushError { target });
             }
             Choice::DiskFull => {
-                Fault::DiskFull { node, ms: self.random.between(1, 1 + self.knobs.disk_full_ms) }
+                let ms = self.random.between(1, 1 + self.knobs.disk_full_ms);
+                return self.strike(node, |target| Fault::DiskFull { target, ms });
             }
-            Choice::BitFlip => Fault::BitFlip { node },
+            Choice::BitFlip => return self.strike(node, |target| Fault::BitFlip { target }),
             Choice::Clog => {
                 let ms = self.random.between(1, 1 + self.knobs.cut_ms);
                 let (from, to) = (Address::Node(node), Address::Node((node + 1) % count));
@@ -281,8 +298,8 @@ impl World {
                 Fault::Clog { from, to, ms }
             }
             Choice::Fence => Fault::Fence { client: self.random.below(self.clients.len()) },
-            Choice::Order => Fault::Order,
-            Choice::Rotate => Fault::Rotate { preferred: None },
+            Choice::Order => Fault::Order { chain: self.draw_chain() },
+            Choice::Rotate => Fault::Rotate { chain: self.draw_chain(), preferred: None },
             Choice::Estrange => return self.estrange(),
             Choice::Wipe if self.random.chance(50.0) => Fault::WipeOut { first: node },
             Choice::Wipe => return self.lose_disk(node),
@@ -291,14 +308,28 @@ impl World {
         self.fault(fault);
     }
 
+    /// The targets of a node whose disk something happens to: of all of them, or one has a disk of its own.
+    pub fn targets_on_a_disk(&mut self, node: usize) -> Vec<usize> {
+        let targets: Vec<usize> = self.placement.targets_on(node).collect();
+        if targets.len() > 1 && self.random.chance(50.0) {
+            return vec![self.random.pick(&targets)];
+        }
+        targets
+    }
+
+    fn strike(&mut self, node: usize, fault: impl Fn(usize) -> Fault) {
+        for target in self.targets_on_a_disk(node) {
+            self.fault(fault(target));
+        }
+    }
+
     /// Whoever serves alone stops in order, and its flush fails. False: nobody does.
     fn stop_last(&mut self) -> bool {
-        let members = self.manager.chain().members.iter();
-        let serving = members.filter(|member| member.state() == PublicState::PublicServing);
-        let nodes: Vec<usize> = serving.map(|member| member.node as usize).collect();
-        let [node] = nodes[..] else { return false };
-        self.fault(Fault::FlushError { node });
-        self.fault(Fault::Stop { node });
+        let chain = self.draw_chain();
+        let serving: Vec<usize> = self.manager.serving(chain).collect();
+        let [target] = serving[..] else { return false };
+        self.fault(Fault::FlushError { target });
+        self.fault(Fault::Stop { node: self.targets[target].node });
         true
     }
 
@@ -339,23 +370,22 @@ impl World {
 
     /// The members changed places, so nothing is in the air, and nobody was before the one that was the head.
     pub fn fill_old_head(&mut self, before: &Chain) {
-        let chain = self.manager.chain();
+        let chain = &self.manager.chains()[chain_place(before.id)];
         let (Some(old), Some(new)) = (before.members.first(), chain.members.first()) else { return };
         let changed = before.reordering && !chain.reordering && old.target != new.target;
         let serves = |member: &Member| member.state() == PublicState::PublicServing;
         let all_serve = chain.members.len() == before.members.len() && chain.members.iter().all(serves);
-        let node = old.node as usize;
+        let target = target_place(TargetId(old.target));
         if changed && all_serve && self.knobs.head_fills > 0.0 && self.random.chance(self.knobs.head_fills) {
-            self.fault(Fault::DiskFull { node, ms: self.knobs.disk_full_ms });
+            self.fault(Fault::DiskFull { target, ms: self.knobs.disk_full_ms });
         }
     }
 
     /// A member hears nothing from the one behind it: what that one has committed pends here, for as long as it
     /// takes to change the order, and perhaps to lose a third one and to bring it back.
     fn estrange(&mut self) {
-        let members = self.manager.chain().members.iter();
-        let serving = members.filter(|member| member.state() == PublicState::PublicServing);
-        let nodes: Vec<usize> = serving.map(|member| member.node as usize).collect();
+        let chain = self.draw_chain();
+        let nodes: Vec<usize> = self.manager.serving(chain).map(|target| self.targets[target].node).collect();
         if nodes.len() < 2 {
             return;
         }
@@ -368,9 +398,9 @@ impl World {
         let others: Vec<usize> = nodes.into_iter().filter(|node| *node != deaf && *node != behind).collect();
         // At times just so that whoever was before it comes to decide behind it.
         let turned = [deaf, behind].into_iter().chain(others.iter().rev().copied());
-        let turned: Vec<u64> = turned.map(|node| self.nodes[node].target.0).collect();
+        let turned: Vec<u64> = turned.map(|node| target_id(self.placement.target(chain, node)).0).collect();
         let preferred = self.random.chance(60.0).then_some(turned);
-        self.schedule(soon, Event::Fault(Fault::Rotate { preferred }));
+        self.schedule(soon, Event::Fault(Fault::Rotate { chain, preferred }));
         if !others.is_empty() && self.random.chance(self.knobs.estrange_away) {
             let node = self.random.pick(&others);
             let later = soon + self.random.between(10, 300) * 1000;
@@ -418,72 +448,5 @@ impl World {
     fn cut_both_ways(&mut self, one: Address, other: Address, ms: u64) {
         self.fault(Fault::Cut { from: one, to: other, ms });
         self.fault(Fault::Cut { from: other, to: one, ms });
-    }
-
-    /// Nothing new fails, and whoever runs can be reached.
-    pub fn calm(&mut self) {
-        self.healed = true;
-        self.network.mend_all();
-        self.start_manager();
-    }
-
-    /// All nodes are gone for now but one that is complete; nothing else fails. `None`: nobody is complete.
-    pub fn leave_core(&mut self) -> Option<usize> {
-        let chain = self.manager.chain().clone();
-        let complete = |node: &usize| {
-            let node = &self.nodes[*node];
-            let engine = &node.engine;
-            let in_last = chain.last.contains(&node.target.0);
-            in_last
-                && !node.disk_broken
-                && !engine.frozen
-                && (engine.served_boot == node.boot || engine.clean)
-        };
-        let mut candidates: Vec<usize> = (0..self.nodes.len()).filter(complete).collect();
-        // Who serves now and runs, or was the last to: a process that starts while others still count as
-        // serving has to be synced, and they would be gone.
-        candidates.retain(|node| {
-            let (target, node) = (self.nodes[*node].target.0, &self.nodes[*node]);
-            let member = chain.members.iter().find(|member| member.target == target);
-            member.is_some_and(|member| match member.state() {
-                PublicState::PublicServing => {
-                    node.replica.is_some() && node.incarnation == member.incarnation
-                }
-                state => state == PublicState::PublicLastsrv,
-            })
-        });
-        let core = *candidates.get(self.random.below(candidates.len().max(1)))?;
-        self.core = Some(core);
-        for index in (0..self.nodes.len()).filter(|index| *index != core) {
-            self.end_node(index);
-        }
-        self.nodes[core].engine.repair();
-        self.nodes[core].engine.flush_fails = false;
-        self.nodes[core].engine.room = crate::engine::ROOMY_BYTES;
-        self.start_node(core);
-        Some(core)
-    }
-
-    /// Whether an update that was called after this time was answered.
-    pub fn updated_since(&self, time: u64) -> bool {
-        let mut latest = self.history.operations.iter().rev().take_while(|operation| operation.called > time);
-        latest.any(|operation| operation.returned.is_some() && operation.action.updates())
-    }
-
-    fn heal(&mut self) {
-        self.core = None;
-        self.calm();
-        for index in 0..self.nodes.len() {
-            // The scrub has come round, and somebody has made room.
-            self.nodes[index].engine.repair();
-            self.nodes[index].engine.flush_fails = false;
-            self.nodes[index].engine.room = crate::engine::ROOMY_BYTES;
-            let offline = self.nodes[index]
-                .replica
-                .as_ref()
-                .is_some_and(|replica| replica.report().0 == wire::message::LocalState::LocalOffline);
-            self.nodes[index].disk_broken &= offline;
-            self.start_node(index);
-        }
     }
 }

@@ -2,6 +2,7 @@
 //! (P10).
 
 use crate::content::{Content, Seen};
+use crate::lineage::Lineage;
 use std::collections::BTreeMap;
 use wire::ChunkId;
 
@@ -68,10 +69,11 @@ pub struct Operation {
     pub epoch: u64,
 }
 
-/// A raise of the durability epoch: what the member that resumed held then.
+/// A raise of the durability epoch of a chain: what the member that resumed held then.
 #[derive(Clone, Debug)]
 pub struct Raise {
     pub time: u64,
+    pub chain: usize,
     pub epoch: u64,
     pub contents: BTreeMap<ChunkId, Content>,
 }
@@ -80,8 +82,9 @@ pub struct Raise {
 #[derive(Clone, Debug)]
 pub struct HeldFence {
     pub time: u64,
-    /// What the head had committed then.
-    pub contents: BTreeMap<ChunkId, Content>,
+    /// What was committed then, at any target: a head that has said so may have lost its power since, while another
+    /// chain was waited for.
+    pub applied: BTreeMap<ChunkId, Lineage>,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -6,16 +6,23 @@ use crate::profiles::Profile;
 use crate::random::Random;
 use wire::limits::CHANNELS_MAX;
 
+/// Of one world. More would show nothing that three do not: another one, and one more that is neither.
+pub const CHAINS_MAX: usize = 3;
+
 #[derive(Clone, Debug, Default)]
 pub struct Knobs {
     pub profile: Profile,
+    /// Each node has a target of each of them.
+    pub chains: usize,
+    /// Of each chain.
     pub members: usize,
     /// Nodes beyond the first members: they join, and those that left join again with what they held.
     pub spares: usize,
     pub clients: usize,
     pub depth: usize,
-    /// Of each client.
+    /// Of each client and chain.
     pub channels: u32,
+    /// Of each chain.
     pub chunks: u64,
     /// Longest page of a resync: a few chunks need several.
     pub page_max: usize,
@@ -160,6 +167,7 @@ impl Knobs {
         if knobs.head_fills == 0.0 {
             knobs.channels = few;
         }
+        knobs.chains = aside.pick(&[1, 1, 1, 1, 1, 1, 2, 3]);
         knobs
     }
 
@@ -168,6 +176,7 @@ impl Knobs {
         let lease_ms = random.pick(&[600, 1000, 2000]);
         Knobs {
             profile,
+            chains: 1,
             members: random.pick(&[2, 3, 3, 3, 4]),
             clients: random.pick(&[1, 2, 3]),
             depth: random.pick(&[1, 1, 2]),

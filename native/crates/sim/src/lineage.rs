@@ -23,6 +23,13 @@ impl Lineage {
         Lineage(Rc::new(words))
     }
 
+    pub fn union(&self, other: &Lineage) -> Lineage {
+        let (short, long) = if self.0.len() < other.0.len() { (self, other) } else { (other, self) };
+        let mut words = long.0.to_vec();
+        words.iter_mut().zip(short.0.iter()).for_each(|(word, more)| *word |= more);
+        Lineage(Rc::new(words))
+    }
+
     pub fn operations(&self) -> impl Iterator<Item = u32> + '_ {
         let bits = |(place, word): (usize, &u64)| {
             let word = *word;
@@ -53,6 +60,9 @@ mod tests {
         assert!(one.contains(64) && !one.contains(65) && !one.contains(100_000));
         assert_eq!(one, Lineage::default().with(200).with(3).with(64).with(3));
         assert_ne!(one, one.with(1));
+        let other = Lineage::default().with(4);
+        assert_eq!(one.union(&other), one.with(4));
+        assert_eq!(other.union(&one), one.with(4));
         assert_ne!(Lineage::default(), Lineage::default().with(0));
     }
 }

@@ -15,8 +15,12 @@ use totals::Totals;
 /// Fixed seeds of `--check`: the same worlds on every machine.
 const CHECKED_SEEDS: u64 = 2000;
 
-/// What `--check` spends on seeds that nobody has seen.
-const FRESH_CPU_SECONDS: f64 = 30.0;
+/// What `--check` spends on seeds that nobody has seen; with the fixed ones a minute of processor time.
+const FRESH_CPU_SECONDS: f64 = 50.0;
+
+/// Histories that the checker may give up on in those: seldom one in 20,000 worlds has so many updates without an
+/// answer. More say that it has become blind.
+const FRESH_UNDECIDED_MAX: u64 = 2;
 
 fn say(text: &str) {
     // A closed pipe ends the listener, not the run.
@@ -52,12 +56,12 @@ fn run_range(options: &Options, first: u64, last: u64) -> bool {
     kept
 }
 
-/// Every rule was kept, and of every history it is known.
-fn is_decided((kept, totals): (bool, Totals)) -> bool {
+/// Every rule was kept, and of all histories but so many it is known.
+fn is_decided((kept, totals): (bool, Totals), undecided_max: u64) -> bool {
     if kept {
         say(&totals.sentence());
     }
-    kept && totals.undecided == 0
+    kept && totals.undecided <= undecided_max
 }
 
 /// Seeds that every run has, and on another core seeds that no run had: their first one is printed.
@@ -66,8 +70,9 @@ fn check(options: &Options) -> bool {
     let fresh = std::hash::BuildHasher::hash_one(&fresh, std::process::id()) >> 16;
     say(&format!("fixed seeds 0..{CHECKED_SEEDS}, and fresh ones from {fresh}"));
     std::thread::scope(|scope| {
-        let fixed = scope.spawn(|| is_decided(run(options, 0, |seed, _| seed >= CHECKED_SEEDS)));
-        let kept = is_decided(run(options, fresh, |_, totals| totals.seconds() >= FRESH_CPU_SECONDS));
+        let fixed = scope.spawn(|| is_decided(run(options, 0, |seed, _| seed >= CHECKED_SEEDS), 0));
+        let fresh = run(options, fresh, |_, totals| totals.seconds() >= FRESH_CPU_SECONDS);
+        let kept = is_decided(fresh, FRESH_UNDECIDED_MAX);
         fixed.join().expect("violations are caught in each world") && kept
     })
 }

@@ -2,21 +2,22 @@
 //! its restart.
 
 use crate::client::id_of;
-use crate::content::Content;
 use crate::event::{Address, Answer, Event, Grant, Message, Request};
 use crate::history::{HeldFence, Raise};
 use crate::knobs::Knobs;
-use crate::manager_trace::{client_step, heartbeat_step, order_step};
+use crate::lineage::Lineage;
+use crate::manager_trace::{client_step, heartbeat_step};
 use crate::node::Clock;
+use crate::placement::{Placement, chain_place, target_place};
 use crate::random::Random;
-use crate::world::{CHAIN, World};
+use crate::world::World;
 use chain::Time;
 use chain::manager::{Grant as ManagerGrant, Manager, ManagerConfig, Published};
 use chain::museum::{Planted, planted};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use wire::ChunkId;
-use wire::message::{Chain, ChainHold, ChainOrder, Member, PublicState, TargetReport, Tenure};
+use wire::message::{Chain, ChainHold, Member, PublicState, TargetReport, Tenure};
+use wire::{ChunkId, TargetId};
 
 pub struct ManagerProcess {
     pub clock: Clock,
@@ -25,6 +26,8 @@ pub struct ManagerProcess {
     pub stored: Rc<Published>,
     /// What was on it before, oldest first, where it may be put back.
     pub past: VecDeque<Rc<Published>>,
+    /// To what it was put back last.
+    pub put_back: Option<Rc<Published>>,
     /// Only planted: what is on the disk, while newer things were told already.
     pub late: Option<Rc<Published>>,
     pub running: Option<Manager>,
@@ -34,16 +37,16 @@ pub struct ManagerProcess {
     pub counts_milliseconds: bool,
     /// Fences that are not known to hold yet: who waits for them asks again after a restart.
     pub fences: Vec<PendingFence>,
-    /// The version in which the chain is reordering, and since when this process has known it.
-    reordering: Option<(u64, u64)>,
+    /// By chain: the version in which it is reordering, and since when this process has known it.
+    reordering: Vec<Option<(u64, u64)>>,
 }
 
 /// What a heartbeat earns.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Granted {
     lease_ms: u64,
-    /// And not for the chain.
-    pub held: bool,
+    /// And not for these chains.
+    pub held: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,12 +56,8 @@ pub struct PendingFence {
 }
 
 impl ManagerProcess {
-    pub fn new(knobs: &Knobs, random: &mut Random) -> Self {
-        let members = (0..knobs.members)
-            .map(|index| Member { target: index as u64 + 1, node: index as u32, ..Member::default() })
-            .collect();
-        let preferred = (1..=knobs.members as u64).collect();
-        let chain = Chain { id: CHAIN, version: 1, members, preferred, ..Chain::default() };
+    pub fn new(knobs: &Knobs, placement: Placement, random: &mut Random) -> Self {
+        let chains = (0..placement.chains).map(|chain| placement.new_chain(chain)).collect();
         let config = ManagerConfig {
             lease_ms: knobs.lease_ms,
             heartbeat_ms: knobs.heartbeat_ms,
@@ -67,7 +66,7 @@ impl ManagerProcess {
             reordering_pause_ms: knobs.reordering_pause_ms,
         };
         let clock = Clock::new(random);
-        let mut first = Manager::new(Time::ZERO, config, vec![chain], 0);
+        let mut first = Manager::new(Time::ZERO, config, chains, 0);
         (0..knobs.clients as u32).for_each(|identity| first.register_client(id_of(identity)));
         let stored = Rc::new(first.published().clone());
         ManagerProcess {
@@ -75,13 +74,14 @@ impl ManagerProcess {
             config,
             stored,
             past: VecDeque::new(),
+            put_back: None,
             late: None,
             running: None,
             life: 0,
             paused_until: 0,
             counts_milliseconds: false,
             fences: Vec::new(),
-            reordering: None,
+            reordering: vec![None; placement.chains],
         }
     }
 
@@ -90,14 +90,15 @@ impl ManagerProcess {
         Time(if self.counts_milliseconds { time / 1000 * 1000 } else { time })
     }
 
-    pub fn chain(&self) -> &Chain {
-        &self.stored.chains[0]
+    pub fn chains(&self) -> &[Chain] {
+        &self.stored.chains
     }
 
-    /// A process that registers has closed its connection to the manager before, so it hears no more of that one.
-    pub fn is_heard(&self, life: u64, node: u32, incarnation: u64) -> bool {
-        let registered = |running: &Manager| running.is_registered(node, incarnation);
-        life == self.life || !self.running.as_ref().is_some_and(registered)
+    /// The targets that serve, in the order of the chain.
+    pub fn serving(&self, chain: usize) -> impl Iterator<Item = usize> {
+        let members = self.stored.chains[chain].members.iter();
+        let serving = members.filter(|member| member.state() == PublicState::PublicServing);
+        serving.map(|member| target_place(TargetId(member.target)))
     }
 }
 
@@ -111,7 +112,7 @@ impl World {
         let stored = Published::clone(lost.as_ref().unwrap_or(&self.manager.stored));
         self.manager.running = Some(Manager::resume(now, self.manager.config, stored, self.manager.life + 1));
         self.manager.life += 1;
-        self.manager.reordering = None;
+        self.manager.reordering.fill(None);
         let life = self.manager.life;
         self.schedule(1000, Event::ManagerTick { life });
         self.trace_start();
@@ -126,7 +127,7 @@ impl World {
         }
     }
 
-    fn look_at_everything(&mut self) {
+    pub fn look_at_everything(&mut self) {
         let expired = self.expired_clients();
         self.fence(&expired);
         self.advance_chains();
@@ -153,56 +154,63 @@ impl World {
         if changed.is_empty() {
             return;
         }
-        let epoch = self.manager.chain().durability_epoch;
         for chain in changed {
             self.mix(chain.version);
-            self.note(|| format!("chain {} {}", chain.version, describe(chain)));
+            self.note(|| format!("chain {} {} {}", chain.id, chain.version, describe(chain)));
         }
-        self.publish();
-        if epoch != self.manager.chain().durability_epoch {
-            self.raised();
+        let before = self.publish();
+        for place in changed.iter().map(|chain| chain_place(chain.id)) {
+            if before.chains[place].durability_epoch != self.manager.chains()[place].durability_epoch {
+                self.raised(place);
+            }
         }
     }
 
     /// It goes on later, and what it is told meanwhile waits; no chain's patience is judged by that time.
     pub fn pause_manager(&mut self, ms: u64) {
         self.manager.paused_until = self.now + ms * 1000;
-        if let Some((_, since)) = &mut self.manager.reordering {
+        for (_, since) in self.manager.reordering.iter_mut().flatten() {
             *since = self.manager.paused_until;
         }
     }
 
     /// Updates of a chain that is reordering wait: for a bounded time, whatever its members do.
     fn judge_reordering(&mut self) {
-        let held = self.manager.running.as_ref().is_some_and(|one| one.hold(CHAIN) != ChainHold::HoldNone);
-        let chain = self.manager.chain();
-        let version = chain.version;
-        if held {
-            // Nobody has a lease either.
-            self.manager.reordering = None;
-            return;
-        }
-        let before = self.manager.reordering.filter(|(known, _)| *known == version);
-        self.manager.reordering = chain.reordering.then(|| before.unwrap_or((version, self.now)));
-        let Some((_, since)) = self.manager.reordering else { return };
-        // A look later, by a clock that may be slow by half a percent.
-        let limit_ms = self.knobs.reordering_max_ms * 101 / 100 + 2 * self.knobs.manager_tick_ms;
-        if self.now - since > limit_ms * 1000 {
-            self.violate(format!("the chain was reordering for more than {limit_ms} ms"));
+        for place in 0..self.placement.chains {
+            let known = self.manager.reordering[place];
+            let reordering = self.reordering_since(place, known);
+            self.manager.reordering[place] = reordering;
+            // A look later, by a clock that may be slow by half a percent.
+            let limit_ms = self.knobs.reordering_max_ms * 101 / 100 + 2 * self.knobs.manager_tick_ms;
+            if reordering.is_some_and(|(_, since)| self.now - since > limit_ms * 1000) {
+                let chain = place + 1;
+                self.violate(format!("chain {chain} was reordering for more than {limit_ms} ms"));
+            }
         }
     }
 
-    /// On the disk first, then to everybody (P3).
-    fn publish(&mut self) {
-        let Some(manager) = &self.manager.running else { return };
+    fn reordering_since(&self, place: usize, known: Option<(u64, u64)>) -> Option<(u64, u64)> {
+        let chain = &self.manager.chains()[place];
+        let running = self.manager.running.as_ref();
+        // Of one that is held nobody has a lease either.
+        let held = running.is_some_and(|manager| manager.hold(chain.id) != ChainHold::HoldNone);
+        let since = known.filter(|(version, _)| *version == chain.version);
+        (chain.reordering && !held).then(|| since.unwrap_or((chain.version, self.now)))
+    }
+
+    /// On the disk first, then to everybody (P3). Returns what was there before.
+    fn publish(&mut self) -> Rc<Published> {
+        let manager = self.manager.running.as_ref().expect("only one that runs publishes");
         let published = Rc::new(manager.published().clone());
         let before = std::mem::replace(&mut self.manager.stored, published);
         if planted(Planted::TellsBeforeStored) {
             self.manager.late.get_or_insert(before.clone());
         }
         self.keep_copy(&before);
-        self.disturb_promotions(&before.chains[0]);
-        self.fill_old_head(&before.chains[0]);
+        for chain in &before.chains {
+            self.disturb_promotions(chain);
+            self.fill_old_head(chain);
+        }
         let receivers = (0..self.nodes.len()).map(Address::Node);
         let receivers: Vec<Address> = receivers.chain((0..self.clients.len()).map(Address::Client)).collect();
         for to in receivers {
@@ -216,6 +224,7 @@ impl World {
                 },
             );
         }
+        before
     }
 
     /// Perhaps not everybody hears at once of a member that was promoted.
@@ -224,7 +233,7 @@ impl World {
             let mut members = chain.members.iter();
             members.find(|member| member.target == target).map(|member| member.state())
         };
-        let chain = self.manager.chain();
+        let chain = &self.manager.chains()[chain_place(before.id)];
         let place = chain.members.iter().position(|member| {
             member.state() == PublicState::PublicServing
                 && state_of(before, member.target) == Some(PublicState::PublicSyncing)
@@ -287,87 +296,35 @@ impl World {
             return;
         }
         self.manager.fences = left;
-        let contents = self.contents_of_head();
+        let applied = self.applied();
         for fence in held {
             self.note(|| format!("the fence of identity {} holds", fence.identity));
-            let held = HeldFence { time: self.now, contents: contents.clone() };
+            let held = HeldFence { time: self.now, applied: applied.clone() };
             self.history.fences.insert(fence.identity, held);
         }
     }
 
-    /// What the first serving member has committed; nothing, if nobody serves.
-    fn contents_of_head(&self) -> BTreeMap<ChunkId, Content> {
-        let mut members = self.manager.chain().members.iter();
-        let head = members.find(|member| member.state() == PublicState::PublicServing);
-        let Some(head) = head else { return BTreeMap::new() };
-        let engine = &self.nodes[head.node as usize].engine;
-        (0..self.knobs.chunks).map(|index| (self.chunk(index), engine.content(self.chunk(index)))).collect()
-    }
-
-    /// The administrator: somebody is to leave for somebody who is not there, or a move is taken back.
-    pub fn order(&mut self) {
-        let chain = self.manager.chain();
-        let named = |stays: bool| {
-            let members =
-                chain.members.iter().filter(move |member| (member.tenure() == Tenure::Stays) == stays);
-            members.map(|member| member.target).collect::<Vec<u64>>()
-        };
-        let (staying, leaving) = (named(true), named(false));
-        let out: Vec<u64> = (1..=self.nodes.len() as u64)
-            .filter(|target| chain.members.iter().all(|member| member.target != *target))
-            .collect();
-        let order = if let Some(stays) = leaving.first().copied().filter(|_| self.random.chance(30.0)) {
-            let leaves = self.random.pick(&staying);
-            ChainOrder { stays: vec![stays], leaves: vec![leaves], ..ChainOrder::default() }
-        } else if out.is_empty() {
-            return;
-        } else {
-            let target = self.random.pick(&out);
-            let join = Member { target, node: target as u32 - 1, ..Member::default() };
-            ChainOrder {
-                joins: vec![join],
-                leaves: vec![self.random.pick(&staying)],
-                ..ChainOrder::default()
-            }
-        };
-        self.note(|| format!("{order:?}"));
-        self.give(order);
-    }
-
-    /// To the chain as it was looked at, so it is carried out at once: later it may have other members.
-    fn give(&mut self, order: ChainOrder) {
-        if let Some(manager) = &mut self.manager.running {
-            manager.order(CHAIN, order.clone());
-            self.trace_step(|| order_step(&order));
-            self.look_at_everything();
+    /// The updates that are in the committed chunks of any target.
+    fn applied(&self) -> BTreeMap<ChunkId, Lineage> {
+        let mut applied: BTreeMap<ChunkId, Lineage> = BTreeMap::new();
+        for (chunk, stored) in self.targets.iter().flat_map(|target| &target.engine.state.chunks) {
+            let known = applied.entry(*chunk).or_default();
+            *known = known.union(&stored.content.lineage);
         }
-    }
-
-    /// The administrator wants the members in another order.
-    pub fn rotate(&mut self, preferred: Option<Vec<u64>>) {
-        let preferred = preferred.unwrap_or_else(|| {
-            let mut any = self.manager.chain().preferred.clone();
-            for place in (1..any.len()).rev() {
-                any.swap(place, self.random.below(place + 1));
-            }
-            any
-        });
-        self.note(|| format!("preferred {preferred:?}"));
-        self.give(ChainOrder { preferred, ..ChainOrder::default() });
+        applied
     }
 
     /// The durability epoch was raised: what the member that resumes holds is what counts from now on.
-    fn raised(&mut self) {
-        let chain = self.manager.chain();
-        let serving = chain.members.iter().find(|member| member.state() == PublicState::PublicServing);
-        let node = serving.expect("a raised epoch has a serving member").node as usize;
-        let epoch = chain.durability_epoch;
+    fn raised(&mut self, place: usize) {
+        let target = self.manager.serving(place).next().expect("a raised epoch has a serving member");
         // Whoever fsyncs from now on hears that older bytes may be lost.
-        self.nodes[node].engine.frozen = false;
-        let newest = |index| (self.chunk(index), self.nodes[node].engine.newest(self.chunk(index)));
-        let newest = (0..self.knobs.chunks).map(newest).filter(|(_, stored)| !stored.is_absent());
+        self.targets[target].engine.frozen = false;
+        let newest = |chunk| (chunk, self.targets[target].engine.newest(chunk));
+        let chunks = self.chunks().filter(|chunk| self.placement.chain_of_chunk(*chunk) == place);
+        let newest = chunks.map(newest).filter(|(_, stored)| !stored.is_absent());
         let contents = newest.map(|(chunk, stored)| (chunk, stored.content)).collect();
-        self.history.raises.push(Raise { time: self.now, epoch, contents });
+        let epoch = self.manager.chains()[place].durability_epoch;
+        self.history.raises.push(Raise { time: self.now, chain: place, epoch, contents });
     }
 
     /// A process that this manager has not heard registers first, with its reports or `silently`; who did is stored
@@ -377,14 +334,15 @@ impl World {
         now: Time,
         node: u32,
         order: (u64, u64),
-        (reports, known): (&[TargetReport], &Chain),
+        (reports, known): (&[TargetReport], &[Rc<Chain>]),
         silently: bool,
     ) -> Option<Granted> {
         let eager = self.knobs.manager_eager;
         let manager = self.manager.running.as_mut()?;
         let (incarnation, _) = order;
         let registers = !manager.is_registered(node, incarnation);
-        let claims = if known.version == 0 { Vec::new() } else { vec![known.clone()] };
+        let claims =
+            known.iter().filter(|known| known.version != 0).map(|known| Chain::clone(known)).collect();
         let said = if silently { Vec::new() } else { reports.to_vec() };
         if registers && manager.register(now, node, incarnation, (said, claims)) {
             self.manager.stored = Rc::new(manager.published().clone());
@@ -399,11 +357,14 @@ impl World {
             self.advance_by_facts();
         }
         self.confirm_fences();
-        let hold = self.manager.running.as_ref()?.hold(CHAIN);
-        if hold == ChainHold::HoldFrozen && self.knobs.set_back == 0 {
-            self.violate("the chain is frozen, and the manager's state was never put back".into());
+        let manager = self.manager.running.as_ref()?;
+        let ids = self.manager.chains().iter().map(|chain| chain.id);
+        let held: Vec<u32> = ids.filter(|chain| manager.hold(*chain) != ChainHold::HoldNone).collect();
+        let is_frozen = |chain: &u32| manager.hold(*chain) == ChainHold::HoldFrozen;
+        if let Some(chain) = held.iter().copied().find(is_frozen).filter(|_| self.knobs.set_back == 0) {
+            self.violate(format!("chain {chain} is frozen, and the manager's state was never put back"));
         }
-        Some(Granted { lease_ms, held: hold != ChainHold::HoldNone })
+        Some(Granted { lease_ms, held })
     }
 
     pub fn manager_message(&mut self, from: Address, message: Message) {
@@ -418,14 +379,15 @@ impl World {
                 let order = (incarnation, sequence);
                 let silently = self.registers_silently();
                 let grant = self.heartbeat_heard(now, node as u32, order, (&reports, &known), silently);
-                self.trace_step(|| heartbeat_step(node, order, (&reports, &known), (grant, silently)));
+                self.trace_step(|| {
+                    heartbeat_step(node, order, (&reports, &known), (grant.as_ref(), silently))
+                });
                 let Some(grant) = grant else { return };
                 // What is published now, written together with the lease (R4).
                 let stored = self.manager.stored.clone();
-                let serves = stored.chains[0]
-                    .members
-                    .iter()
-                    .any(|member| member.node == node as u32 && member.state() == PublicState::PublicServing);
+                let mut chains = 0..self.placement.chains;
+                let here = |target: usize| self.targets[target].node == node;
+                let serves = chains.any(|chain| self.manager.serving(chain).any(here));
                 let apart = planted(Planted::R4) && !serves;
                 if apart {
                     self.send(

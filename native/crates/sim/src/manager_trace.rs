@@ -15,6 +15,7 @@ use chain::manager::Published;
 use chain::{ClientLeases, Time};
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::rc::Rc;
 use wire::ClientId;
 use wire::message::{Chain, TargetReport};
 
@@ -95,13 +96,15 @@ fn named(identity: u32) -> String {
 pub fn heartbeat_step(
     node: usize,
     (incarnation, sequence): (u64, u64),
-    (reports, known): (&[TargetReport], &Chain),
-    (grant, silently): (Option<Granted>, bool),
+    (reports, known): (&[TargetReport], &[Rc<Chain>]),
+    (grant, silently): (Option<&Granted>, bool),
 ) -> String {
     let reports = list(reports.iter().map(encoded));
-    let (granted, held) = (grant.is_some(), grant.is_some_and(|grant| grant.held));
-    let rest =
-        format!(r#""known":{},"granted":{granted},"held":{held},"silently":{silently}"#, encoded(known));
+    let known = list(known.iter().map(|chain| encoded(chain.as_ref())));
+    let held = grant.map_or(&[][..], |grant| &grant.held);
+    let held = list(held.iter().map(u32::to_string));
+    let granted = grant.is_some();
+    let rest = format!(r#""known":{known},"granted":{granted},"held":{held},"silently":{silently}"#);
     format!(
         r#""do":"heartbeat","node":{node},"incarnation":{incarnation},"sequence":{sequence},"reports":{reports},{rest}"#
     )
@@ -115,11 +118,14 @@ pub fn end_step(node: usize, incarnation: u64, last_words: Option<&[TargetReport
 
 pub fn set_back_step(older: &Published) -> String {
     let incarnations = list(older.incarnations.iter().map(|(node, number)| format!("[{node},{number}]")));
-    format!(r#""do":"set-back","incarnations":{incarnations},"state":{}"#, encoded(&older.chains[0]))
+    format!(
+        r#""do":"set-back","incarnations":{incarnations},"state":{}"#,
+        list(older.chains.iter().map(encoded))
+    )
 }
 
-pub fn order_step(order: &wire::message::ChainOrder) -> String {
-    format!(r#""do":"order","order":{}"#, encoded(order))
+pub fn order_step(chain: u32, order: &wire::message::ChainOrder) -> String {
+    format!(r#""do":"order","to":{chain},"order":{}"#, encoded(order))
 }
 
 pub fn client_step(what: &str, identity: u32) -> String {
@@ -137,10 +143,10 @@ impl World {
             knobs.profile, knobs.lease_ms, knobs.heartbeat_ms, knobs.outage_grace_ms,
         );
         let state = format!(
-            r#""clientLeaseMs":{client_lease_ms},"nodes":{},"clients":{ids},"clientsVersion":{},"chain":{}}}"#,
+            r#""clientLeaseMs":{client_lease_ms},"nodes":{},"clients":{ids},"clientsVersion":{},"chains":{}}}"#,
             self.nodes.len(),
             self.manager.stored.clients.version(),
-            encoded(self.manager.chain()),
+            list(self.manager.chains().iter().map(encoded)),
         );
         let header = format!("{world},{state}");
         self.trace = Some(ManagerTrace {
@@ -173,7 +179,7 @@ impl World {
         });
         let fencing = self.manager.fences.iter().map(|fence| fence.identity);
         let shown = [
-            format!(r#""chain":{}"#, encoded(&published.chains[0])),
+            format!(r#""chains":{}"#, list(published.chains.iter().map(encoded))),
             format!(r#""leases":{}"#, list(nodes)),
             format!(
                 r#""clients":{},"clientsVersion":{}"#,

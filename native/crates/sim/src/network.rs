@@ -20,6 +20,7 @@ fn place(address: Address) -> usize {
     match address {
         Address::Manager => 0,
         Address::Node(node) => 1 + node,
+        Address::Target(_) => unreachable!("ways are between machines"),
         Address::Client(client) => 8 + client,
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::event::{Event, Fault};
 use crate::knobs::Knobs;
+use crate::manager::describe;
 use crate::profiles::Profile;
 use crate::random::Random;
 use crate::world::World;
@@ -19,6 +20,8 @@ pub struct Outcome {
     pub operations: u64,
     /// Histories of chunks of which the checker could not say whether they are linearizable.
     pub undecided: u64,
+    /// A chain waits for its administrator, as it may after its manager was set back: the rest was not judged.
+    pub frozen: bool,
     pub simulated_us: u64,
 }
 
@@ -29,11 +32,13 @@ pub struct Choice {
     pub planted: Option<Planted>,
     /// Otherwise drawn by the seed.
     pub profile: Option<Profile>,
+    /// As the profile is.
+    pub chains: Option<usize>,
     pub verbose: bool,
 }
 
 pub fn run_seed(seed: u64, choice: Choice) -> Outcome {
-    run_world(choice.planted, &[], || World::new(seed, choice.profile, choice.verbose)).0
+    run_world(choice.planted, &[], || World::new(seed, choice)).0
 }
 
 /// Runs a world of the caller's making (so its profile is not chosen), with faults at given times (ms) instead
@@ -57,7 +62,7 @@ pub enum ScriptedFault {
     Stop {
         node: usize,
     },
-    /// The next flush fails.
+    /// The next flush of its target of the first chain fails.
     FlushError {
         node: usize,
     },
@@ -69,7 +74,7 @@ impl ScriptedFault {
             ScriptedFault::Kill { node, power } => Fault::Crash { node, power },
             ScriptedFault::Start { node } => Fault::Restart { node },
             ScriptedFault::Stop { node } => Fault::Stop { node },
-            ScriptedFault::FlushError { node } => Fault::FlushError { node },
+            ScriptedFault::FlushError { node } => Fault::FlushError { target: node },
         }
     }
 }
@@ -100,6 +105,7 @@ pub fn run_world(
                 faults: world.faults,
                 operations: world.history.operations.len() as u64,
                 undecided: world.undecided,
+                frozen: world.frozen,
                 simulated_us: world.now,
             };
             (outcome, Some(world))
@@ -113,20 +119,25 @@ pub fn run_world(
     }
 }
 
-fn play(world: &mut World, script: &[(u64, Fault)]) {
-    let knobs = world.knobs.clone();
-    world.note(|| format!("{knobs:?}"));
+/// Everybody starts, one after another within a moment.
+pub fn begin(world: &mut World) {
     world.start_manager();
     for node in 0..world.nodes.len() {
         let delay = world.random.between(1, 100_000);
         world.schedule(delay, Event::Fault(Fault::Restart { node }));
     }
     for client in 0..world.clients.len() {
-        for slot in 0..knobs.depth {
+        for slot in 0..world.knobs.depth {
             let delay = world.random.between(100_000, 400_000);
             world.plan_step(client, slot, delay);
         }
     }
+}
+
+fn play(world: &mut World, script: &[(u64, Fault)]) {
+    let knobs = world.knobs.clone();
+    world.note(|| format!("{knobs:?}"));
+    begin(world);
     world.schedule(500_000, Event::Fault(Fault::Next));
     for (time_ms, fault) in script {
         world.schedule(time_ms * 1000, Event::Fault(fault.clone()));
@@ -143,7 +154,7 @@ fn play(world: &mut World, script: &[(u64, Fault)]) {
         client.stopped = true;
     }
     converge(world, &knobs);
-    if world.violation.is_none() {
+    if world.violation.is_none() && !world.frozen {
         world.judge();
     }
 }
@@ -165,10 +176,7 @@ fn recover_core(world: &mut World, knobs: &Knobs) {
     let (began, end) = (world.now, world.now + limit_ms * 1000);
     while world.violation.is_none() && !world.updated_since(began) {
         if world.now >= end {
-            let chain = crate::manager::describe(world.manager.chain());
-            let who = world.not_converged();
-            world.note(|| who);
-            return world.violate(format!("node {core} alone did not go on within {limit_ms} ms: {chain}"));
+            return late(world, &format!("node {core} alone did not go on within {limit_ms} ms"));
         }
         let next = world.now + 100_000;
         world.schedule(100_000, Event::Look);
@@ -184,14 +192,22 @@ fn converge(world: &mut World, knobs: &Knobs) {
     let end = world.now + limit_ms * 1000;
     while world.violation.is_none() && !world.is_converged() {
         if world.now >= end {
-            let chain = crate::manager::describe(world.manager.chain());
-            let who = world.not_converged();
-            world.note(|| who);
-            return world.violate(format!("not converged {limit_ms} ms after the last fault: {chain}"));
+            return late(world, &format!("not converged {limit_ms} ms after the last fault"));
         }
         let next = world.now + 100_000;
         world.schedule(100_000, Event::Look);
         world.run_until(next);
+    }
+}
+
+/// Something did not come in time.
+fn late(world: &mut World, what: &str) {
+    world.frozen = world.is_frozen_by_a_bystander();
+    if !world.frozen {
+        let chains: Vec<String> = world.manager.chains().iter().map(describe).collect();
+        let who = world.not_converged();
+        world.note(|| who);
+        world.violate(format!("{what}: {}", chains.join(" ")));
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Totals {
     pub operations: u64,
     /// Histories of chunks.
     pub undecided: u64,
+    /// Worlds in which a chain waits for its administrator.
+    frozen: u64,
     simulated_us: u64,
     /// Of the hashes of all histories, in the order of the seeds.
     pub hash: u64,
@@ -33,6 +35,7 @@ impl Totals {
             faults: 0,
             operations: 0,
             undecided: 0,
+            frozen: 0,
             simulated_us: 0,
             hash: 0xcbf2_9ce4_8422_2325,
             started_cpu_seconds: cpu_seconds(),
@@ -45,6 +48,7 @@ impl Totals {
         self.faults += outcome.faults;
         self.operations += outcome.operations;
         self.undecided += outcome.undecided;
+        self.frozen += u64::from(outcome.frozen);
         self.simulated_us += outcome.simulated_us;
         self.hash = (self.hash ^ outcome.hash).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     }
@@ -57,7 +61,7 @@ impl Totals {
         let (seeds, seconds) = (self.last - self.first, self.seconds());
         format!(
             "{seeds} seeds: {} events ({:.2} M a CPU second), {} faults, {} operations, {:.1} simulated hours, \
-             {seconds:.1} CPU seconds, trace hash {:016x}, 0 failures, {} undecided",
+             {seconds:.1} CPU seconds, trace hash {:016x}, 0 failures, {} undecided, {} frozen",
             self.events,
             self.events as f64 / seconds / 1e6,
             self.faults,
@@ -65,6 +69,7 @@ impl Totals {
             self.simulated_us as f64 / 3.6e9,
             self.hash,
             self.undecided,
+            self.frozen,
         )
     }
 }

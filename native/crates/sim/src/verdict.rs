@@ -2,52 +2,73 @@
 //! equal.
 
 use crate::checker::{Interval, State, Step, Verdict, check};
+use crate::content::Content;
+use crate::engine::Stored;
 use crate::history::{Action, Operation, Raise};
+use crate::placement::target_place;
+use crate::target::Target;
 use crate::world::World;
-use wire::ChunkId;
+use wire::message::{Member, PublicState, Tenure};
+use wire::{ChunkId, TargetId};
 
 impl World {
     /// Everything serves, in the preferred order, nothing pends, nobody waits.
     pub fn is_converged(&self) -> bool {
-        let chain = self.manager.chain();
-        let serving =
-            |member: &wire::message::Member| member.state() == wire::message::PublicState::PublicServing;
-        let stays = |member: &wire::message::Member| member.tenure() == wire::message::Tenure::Stays;
-        let replicas = self.members().all(|node| {
-            node.replica.as_ref().is_some_and(|replica| {
-                replica.is_idle()
-                    && replica.view().version.0 == chain.version
-                    && node.engine.state.staged.is_empty()
-            })
-        });
         let clients = self.clients.iter().all(|client| client.slots.iter().all(Option::is_none));
-        let members = chain.members.iter().all(|member| serving(member) && stays(member));
-        let order = chain.members.iter().map(|member| member.target).eq(chain.preferred.iter().copied());
-        members && order && !chain.reordering && replicas && clients && self.manager.fences.is_empty()
+        let chains = (0..self.placement.chains).all(|chain| self.is_chain_converged(chain));
+        chains && clients && self.manager.fences.is_empty()
     }
 
-    /// The nodes of the chain as it is stored.
-    fn members(&self) -> impl Iterator<Item = &crate::node::Node> {
-        self.manager.chain().members.iter().map(|member| &self.nodes[member.node as usize])
+    fn is_chain_converged(&self, place: usize) -> bool {
+        let chain = &self.manager.chains()[place];
+        let serving = |member: &Member| member.state() == PublicState::PublicServing;
+        let stays = |member: &Member| member.tenure() == Tenure::Stays;
+        let replicas = self.members(place).all(|target| {
+            target.replica.as_ref().is_some_and(|replica| {
+                replica.is_idle()
+                    && replica.view().version.0 == chain.version
+                    && target.engine.state.staged.is_empty()
+            })
+        });
+        let members = chain.members.iter().all(|member| serving(member) && stays(member));
+        let order = chain.members.iter().map(|member| member.target).eq(chain.preferred.iter().copied());
+        members && order && !chain.reordering && replicas
+    }
+
+    /// The targets of the chain as it is stored.
+    fn members(&self, chain: usize) -> impl Iterator<Item = &Target> {
+        let members = self.manager.chains()[chain].members.iter();
+        members.map(|member| &self.targets[target_place(TargetId(member.target))])
+    }
+
+    /// Those that should hold this chunk.
+    fn copies(&self, chunk: ChunkId) -> impl Iterator<Item = Stored> {
+        let members = self.members(self.placement.chain_of_chunk(chunk));
+        members.map(move |target| target.engine.newest(chunk))
+    }
+
+    /// Of the first one, when all copies are equal.
+    fn content(&self, chunk: ChunkId) -> Content {
+        self.copies(chunk).next().expect("a chain has members").content
     }
 
     /// For a person: who is not converged.
     pub fn not_converged(&self) -> String {
-        let nodes = self.nodes.iter().enumerate().map(|(index, node)| match &node.replica {
-            None => format!("node {index} is down"),
+        let targets = self.targets.iter().enumerate().map(|(index, target)| match &target.replica {
+            None => format!("target {index} is down"),
             Some(replica) => format!(
-                "node {index} idle {} view {} state {:?} staged {}",
+                "target {index} idle {} view {} state {:?} staged {}",
                 replica.is_idle(),
                 replica.view().version,
                 replica.report(),
-                node.engine.state.staged.len()
+                target.engine.state.staged.len()
             ),
         });
         let busy = |client: &crate::client::Client| client.slots.iter().flatten().count();
         let clients = self.clients.iter().enumerate();
         let clients = clients.map(|(index, client)| format!("client {index} has {} open", busy(client)));
         let fences = self.manager.fences.iter().map(|fence| format!("{fence:?} does not hold"));
-        nodes.chain(clients).chain(fences).collect::<Vec<_>>().join(", ")
+        targets.chain(clients).chain(fences).collect::<Vec<_>>().join(", ")
     }
 
     pub fn judge(&mut self) {
@@ -58,14 +79,10 @@ impl World {
         self.judge_histories();
     }
 
-    fn chunks(&self) -> Vec<ChunkId> {
-        (0..self.knobs.chunks).map(|index| self.chunk(index)).collect()
-    }
-
     fn judge_copies(&mut self) {
         for chunk in self.chunks() {
-            let mut copies = self.members().map(|node| node.engine.newest(chunk));
-            let first = copies.next().expect("a world has nodes");
+            let mut copies = self.copies(chunk);
+            let first = copies.next().expect("a chain has members");
             let other = copies.find(|copy| {
                 let both_gone = copy.is_absent() && first.is_absent();
                 copy.content.seen() != first.content.seen() || (copy.version != first.version && !both_gone)
@@ -107,9 +124,10 @@ impl World {
 
     /// Updates that were acknowledged in the last durability epoch are in the copies.
     fn judge_acknowledged(&mut self) {
-        let epoch = self.manager.chain().durability_epoch;
         for chunk in self.chunks() {
-            let content = self.members().next().expect("a chain has members").engine.newest(chunk).content;
+            let chain = self.placement.chain_of_chunk(chunk);
+            let epoch = self.manager.chains()[chain].durability_epoch;
+            let content = self.content(chunk);
             let forgotten = self.forgotten_until(chunk);
             let lost = self.history.operations.iter().enumerate().find(|(place, operation)| {
                 let acknowledged = operation.returned.is_some() && operation.epoch == epoch;
@@ -127,13 +145,14 @@ impl World {
     /// A raise of the epoch loses only what no fsync covered.
     fn judge_fsynced(&mut self) {
         let raises = self.history.raises.clone();
-        let forgotten: Vec<u64> =
-            self.chunks().into_iter().map(|chunk| self.forgotten_until(chunk)).collect();
+        let forgotten: Vec<u64> = self.chunks().map(|chunk| self.forgotten_until(chunk)).collect();
         for raise in &raises {
+            let here = |operation: &Operation| self.placement.chain_of_chunk(operation.chunk) == raise.chain;
             let before = |operation: &&Operation| operation.returned.is_some_and(|time| time < raise.time);
             let flushes = self.history.operations.iter().filter(before);
             let last = flushes
                 .filter(|operation| operation.action == Action::Flush && operation.epoch + 1 == raise.epoch)
+                .filter(|operation| here(operation))
                 .map(|operation| operation.called)
                 .max();
             let Some(last) = last else { continue };
@@ -144,6 +163,7 @@ impl World {
                 let number = *place as u32 + 1;
                 let there = there.is_some_and(|content| content.lineage.contains(number));
                 covered
+                    && here(operation)
                     && operation.epoch + 1 == raise.epoch
                     && !there
                     && self.is_remembered(operation, forgotten)
@@ -157,15 +177,12 @@ impl World {
     /// What a fenced client changed was there when its fence held (P4).
     fn judge_fences(&mut self) {
         for chunk in self.chunks() {
-            // All copies are equal by now.
-            let member = self.members().next().expect("a chain has members");
-            let content = member.engine.newest(chunk).content;
+            let content = self.content(chunk);
             let late = content.lineage.operations().find(|number| {
                 let identity = self.history.operations[*number as usize - 1].identity;
                 let fence = self.history.fences.get(&identity);
-                fence.is_some_and(|fence| {
-                    fence.contents.get(&chunk).is_none_or(|then| !then.lineage.contains(*number))
-                })
+                fence
+                    .is_some_and(|fence| fence.applied.get(&chunk).is_none_or(|then| !then.contains(*number)))
             });
             if let Some(number) = late {
                 return self.violate(format!("operation {number} of a fenced client was applied late"));
@@ -175,9 +192,11 @@ impl World {
 
     fn judge_histories(&mut self) {
         for chunk in self.chunks() {
-            let mut start = Raise { time: 0, epoch: 0, contents: Default::default() };
-            let mut raises = self.history.raises.clone();
-            raises.push(Raise { time: u64::MAX, epoch: u64::MAX, contents: Default::default() });
+            let chain = self.placement.chain_of_chunk(chunk);
+            let edge = |time| Raise { time, chain, epoch: time, contents: Default::default() };
+            let mut start = edge(0);
+            let raises = self.history.raises.iter().filter(|raise| raise.chain == chain).cloned();
+            let raises: Vec<Raise> = raises.chain([edge(u64::MAX)]).collect();
             for raise in raises {
                 let (initial, history) = self.phase(chunk, &start, raise.time);
                 match check(initial, &history) {
@@ -270,7 +289,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::{CELLS, Content, Seen};
+    use crate::content::{CELLS, Seen};
     use crate::knobs::Knobs;
     use crate::profiles::Profile;
     use crate::random::Random;
@@ -318,7 +337,7 @@ mod tests {
         /// The epoch is raised to 1, by a member that holds what this write left.
         fn raised(mut self, time: u64, write: u32) -> Past {
             let contents = BTreeMap::from([(CHUNK, content(write))]);
-            self.0.history.raises.push(Raise { time, epoch: 1, contents });
+            self.0.history.raises.push(Raise { time, chain: 0, epoch: 1, contents });
             self
         }
 

@@ -3,7 +3,9 @@
 
 use crate::engine::Engine;
 use crate::event::{Event, Fault};
+use crate::placement::target_place;
 use crate::world::World;
+use wire::TargetId;
 use wire::message::PublicState;
 
 /// Processes, one fewer at most, that find the empty disk and die before anybody hears of them.
@@ -24,13 +26,12 @@ impl World {
             return;
         }
         let power = self.random.chance(30.0);
-        for node in 0..self.nodes.len() {
-            self.end_node(node);
-            let node = &mut self.nodes[node];
-            node.engine.lose_process();
+        (0..self.nodes.len()).for_each(|node| self.end_node(node));
+        self.nodes.iter_mut().for_each(|node| node.boot += u64::from(power));
+        for target in &mut self.targets {
+            target.engine.lose_process();
             if power {
-                node.boot += 1;
-                node.engine.lose_power(false);
+                target.engine.lose_power(false);
             }
         }
         let lease_ms = self.knobs.lease_ms;
@@ -49,12 +50,16 @@ impl World {
         if self.healed {
             return;
         }
-        if self.is_dispensable(node) {
+        let mut emptied = self.targets_on_a_disk(node);
+        emptied.retain(|target| self.is_dispensable(*target));
+        if !emptied.is_empty() {
             self.end_node(node);
             let next = self.nodes[node].incarnation + 1;
-            let engine = &mut self.nodes[node].engine;
-            *engine = Engine::empty(engine.reserve, next);
-            self.note(|| format!("node {node} has an empty disk"));
+            for target in emptied {
+                let engine = &mut self.targets[target].engine;
+                *engine = Engine::empty(engine.reserve, next);
+                self.note(|| format!("target {target} has an empty disk"));
+            }
             for _ in 0..self.random.below(STILLBORN) {
                 self.start_node(node);
                 self.end_node(node);
@@ -65,11 +70,11 @@ impl World {
 
     /// It does not serve, and cannot be made to by what it has said; and one of those that served last was not
     /// emptied since. That one may have lost what was not fsynced: then the epoch says so.
-    fn is_dispensable(&self, node: usize) -> bool {
-        let chain = self.manager.chain();
+    fn is_dispensable(&self, index: usize) -> bool {
+        let own = &self.targets[index];
+        let chain = &self.manager.chains()[own.chain];
         let member_of = |target: u64| chain.members.iter().find(|member| member.target == target);
-        let own = self.nodes[node].target.0;
-        let out = member_of(own).is_none_or(|member| {
+        let out = member_of(own.id.0).is_none_or(|member| {
             matches!(
                 member.state(),
                 PublicState::PublicOffline | PublicState::PublicWaiting | PublicState::PublicLastsrv
@@ -79,9 +84,10 @@ impl World {
             member_of(*target).is_some_and(|member| {
                 let counts =
                     matches!(member.state(), PublicState::PublicServing | PublicState::PublicLastsrv);
-                counts && self.nodes[member.node as usize].engine.begun_by <= member.incarnation
+                let begun_by = self.targets[target_place(TargetId(*target))].engine.begun_by;
+                counts && begun_by <= member.incarnation
             })
         };
-        out && chain.last.iter().filter(|target| **target != own).any(holds_all)
+        out && chain.last.iter().filter(|target| **target != own.id.0).any(holds_all)
     }
 }

@@ -10,14 +10,14 @@ use crate::manager::ManagerProcess;
 use crate::manager_trace::ManagerTrace;
 use crate::network::{Copies, Network};
 use crate::node::Node;
-use crate::profiles::Profile;
+use crate::placement::Placement;
 use crate::random::Random;
+use crate::run::Choice;
+use crate::target::Target;
 use chain::Output;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use wire::ChunkId;
-
-pub const CHAIN: u32 = 1;
 
 /// Events of one seed; beyond it something spins.
 const EVENTS_MAX: u64 = 3_000_000;
@@ -28,7 +28,10 @@ pub struct World {
     pub random: Random,
     pub network: Network,
     pub manager: ManagerProcess,
+    pub placement: Placement,
     pub nodes: Vec<Node>,
+    /// Of all chains: those of the first one, in the order of their nodes, then those of the next.
+    pub targets: Vec<Target>,
     pub clients: Vec<Client>,
     pub history: History,
     pub healed: bool,
@@ -40,6 +43,7 @@ pub struct World {
     pub violation: Option<String>,
     /// Histories of chunks of which the checker could not say whether they are linearizable.
     pub undecided: u64,
+    pub frozen: bool,
     pub verbose: bool,
     pub trace: Option<ManagerTrace>,
     pub hash: u64,
@@ -59,22 +63,27 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, profile: Option<Profile>, verbose: bool) -> World {
+    pub fn new(seed: u64, choice: Choice) -> World {
         let mut random = Random::new(seed);
-        let knobs = Knobs::draw(&mut random, profile);
-        World::with(knobs, random, verbose)
+        let mut knobs = Knobs::draw(&mut random, choice.profile);
+        knobs.chains = choice.chains.unwrap_or(knobs.chains);
+        World::with(knobs, random, choice.verbose)
     }
 
     pub fn with(knobs: Knobs, mut random: Random, verbose: bool) -> World {
-        let nodes =
-            (0..knobs.members + knobs.spares).map(|index| Node::new(index, &knobs, &mut random)).collect();
+        let placement = Placement::new(&knobs);
+        let nodes = (0..placement.nodes).map(|_| Node::new(&mut random)).collect();
+        let targets = (0..placement.chains).flat_map(|chain| placement.targets_of(chain));
+        let targets = targets.map(|index| Target::new(index, placement, &knobs)).collect();
         let clients: Vec<Client> = (0..knobs.clients).map(|index| Client::new(index, &knobs)).collect();
-        let manager = ManagerProcess::new(&knobs, &mut random);
+        let manager = ManagerProcess::new(&knobs, placement, &mut random);
         World {
             now: 0,
             network: Network::default(),
             manager,
+            placement,
             nodes,
+            targets,
             clients,
             history: History::default(),
             healed: false,
@@ -82,6 +91,7 @@ impl World {
             core: None,
             violation: None,
             undecided: 0,
+            frozen: false,
             verbose,
             trace: None,
             hash: 0xcbf2_9ce4_8422_2325,
@@ -116,7 +126,8 @@ impl World {
     }
 
     pub fn send(&mut self, from: Address, to: Address, message: Message) {
-        let delays = self.network.delays(&mut self.random, &self.knobs, self.now, (from, to), message.kind());
+        let way = (self.machine_of(from), self.machine_of(to));
+        let delays = self.network.delays(&mut self.random, &self.knobs, self.now, way, message.kind());
         match delays {
             Copies::None => {}
             Copies::One(delay) => self.schedule(delay, Event::Deliver { from, to, message }),
@@ -124,6 +135,14 @@ impl World {
                 self.schedule(first, Event::Deliver { from, to, message: message.clone() });
                 self.schedule(second, Event::Deliver { from, to, message });
             }
+        }
+    }
+
+    /// Ways are between machines.
+    fn machine_of(&self, address: Address) -> Address {
+        match address {
+            Address::Target(target) => Address::Node(self.targets[target].node),
+            other => other,
         }
     }
 
@@ -138,8 +157,14 @@ impl World {
         }
     }
 
-    pub fn chunk(&self, index: u64) -> ChunkId {
-        ChunkId { inode: 1, index }
+    pub fn chunks(&self) -> impl Iterator<Item = ChunkId> + use<> {
+        (0..self.placement.chunks()).map(|index| ChunkId { inode: 1, index })
+    }
+
+    /// Any of the chains.
+    pub fn draw_chain(&mut self) -> usize {
+        // Worlds with one are what their seeds were before there were others.
+        if self.placement.chains == 1 { 0 } else { self.random.below(self.placement.chains) }
     }
 
     /// Runs until something is violated or the time is over.
@@ -194,7 +219,8 @@ impl World {
             }
             Event::Fault(fault) => self.fault(fault),
             Event::Look => {}
-            other => self.node_event(other),
+            Event::Heartbeat { .. } | Event::HeartbeatLost { .. } => self.node_event(event),
+            other => self.target_event(other),
         }
     }
 
@@ -211,13 +237,15 @@ impl World {
     fn node_of(&self, event: &Event) -> Option<usize> {
         match event {
             Event::Deliver { to: Address::Node(node), .. }
-            | Event::Tick { node, .. }
             | Event::Heartbeat { node, .. }
-            | Event::WriteBack { node, .. }
-            | Event::Disk { node, .. }
-            | Event::Read { node, .. }
-            | Event::CallTimeout { node, .. }
-            | Event::Reopen { node, .. } => Some(*node),
+            | Event::HeartbeatLost { node, .. } => Some(*node),
+            Event::Deliver { to: Address::Target(target), .. }
+            | Event::Tick { target, .. }
+            | Event::WriteBack { target, .. }
+            | Event::Disk { target, .. }
+            | Event::Read { target, .. }
+            | Event::CallTimeout { target, .. }
+            | Event::Reopen { target, .. } => Some(self.targets[*target].node),
             _ => None,
         }
     }
@@ -225,7 +253,8 @@ impl World {
     fn deliver(&mut self, from: Address, to: Address, message: Message) {
         match to {
             Address::Manager => self.manager_message(from, message),
-            Address::Node(node) => self.node_message(node, from, message),
+            Address::Node(node) => self.node_message(node, message),
+            Address::Target(target) => self.target_message(target, from, message),
             Address::Client(client) => self.client_message(client, message),
         }
     }
@@ -234,13 +263,14 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profiles::Profile;
 
     #[test]
     fn a_pause_that_is_made_longer_keeps_the_order_of_what_waits() {
         let mut random = Random::new(1);
         let knobs = Knobs::quiet(Profile::General, &mut random);
         let mut world = World::with(knobs, random, false);
-        let tick = |incarnation| Event::Tick { node: 0, incarnation };
+        let tick = |incarnation| Event::Tick { target: 0, incarnation };
         world.nodes[0].paused_until = 20;
         world.schedule(10, tick(1));
         world.schedule(12, Event::Look);

@@ -1,6 +1,6 @@
 //! Worlds in which every rule is kept: nothing may be found. And the proof that a seed is a history.
 
-use sim::{Choice, Planted, Profile, Random, ScriptedFault, run_seed, run_with};
+use sim::{CHAINS_MAX, Choice, Outcome, Planted, Profile, Random, ScriptedFault, run_seed, run_with};
 
 #[test]
 fn hundreds_of_worlds_keep_every_rule() {
@@ -17,10 +17,56 @@ fn hundreds_of_worlds_keep_every_rule() {
     assert!(events > 2_000_000 && faults > 3000 && operations > 200_000, "{events} {faults} {operations}");
 }
 
+/// Whatever else they are, with as many chains as there can be.
+#[test]
+fn worlds_of_several_chains_keep_every_rule() {
+    for seed in 0..150 {
+        for chains in 2..=CHAINS_MAX {
+            let outcome = run_seed(seed, Choice { chains: Some(chains), ..Choice::default() });
+            assert_eq!((outcome.violation, outcome.undecided), (None, 0), "seed {seed} with {chains} chains");
+        }
+    }
+}
+
+/// A seed that was taken for a failure, or was one.
+fn outcome_of(seed: u64, profile: Profile, chains: usize) -> Outcome {
+    run_seed(seed, Choice { profile: Some(profile), chains: Some(chains), ..Choice::default() })
+}
+
+/// The head of one chain had said that a fence holds, and lost its power before the other chain said so: what it had
+/// committed was taken for what came late.
+#[test]
+fn what_was_committed_before_a_fence_held_is_not_late() {
+    for (seed, chains) in [(101_998, 2), (100_410, 3)] {
+        assert_eq!(outcome_of(seed, Profile::General, chains).violation, None, "seed {seed}");
+    }
+}
+
+/// A server heard of a version on the connection to the manager before, when it had spoken to the next one already; or
+/// it spoke when it knew the news of one of its chains and not yet those of the other: the chain that it registered was
+/// not the one that it knew.
+#[test]
+fn who_speaks_to_the_next_manager_hears_nothing_of_the_one_before() {
+    for (seed, chains) in [(26_385, 2), (25_531, 3), (402_731, 2)] {
+        let outcome = outcome_of(seed, Profile::Change, chains);
+        assert_eq!((outcome.violation, outcome.frozen), (None, false), "seed {seed}");
+    }
+}
+
+/// What is not promised, and told apart from what is: the manager was set back, all who held the data had not heard of
+/// the last version, and somebody else had, who spoke when the manager had gone on.
+#[test]
+fn a_chain_may_freeze_behind_a_bystander() {
+    for (seed, chains) in [(5009, 1), (402_624, 1), (20_251, 2), (10_051, 3)] {
+        let outcome = outcome_of(seed, Profile::Change, chains);
+        assert_eq!((outcome.violation, outcome.frozen), (None, true), "seed {seed}");
+    }
+}
+
 /// The manager was set back when only clients had heard of its last version: what it tells them from then on is newer.
 #[test]
 fn clients_believe_a_manager_that_was_set_back() {
-    let outcome = run_seed(5_848_475, Choice::default());
+    let outcome = run_seed(5_848_475, Choice { chains: Some(1), ..Choice::default() });
     assert_eq!((outcome.violation, outcome.undecided), (None, 0));
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 fn complaint(exhibit: &Exhibit) -> Option<String> {
     let (name, budget) = (exhibit.planted.name(), exhibit.budget);
     let violation = |seed: u64, planted: Option<Planted>| {
-        run_seed(seed, Choice { planted, profile: Some(exhibit.profile), verbose: false }).violation
+        run_seed(seed, Choice { planted, profile: Some(exhibit.profile), ..Choice::default() }).violation
     };
     let Some(seed) = (0..budget).find(|seed| violation(*seed, Some(exhibit.planted)).is_some()) else {
         return Some(format!("{name} is not found in {budget} worlds"));
@@ -36,6 +36,18 @@ fn every_planted_violation_is_found_within_its_budget() {
     let complaints = complaints.into_inner().unwrap();
     let _ = std::panic::take_hook();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// What of these is found is found because a world has several chains.
+#[test]
+fn one_chain_shows_no_mixing_of_chains() {
+    let mixed = [Planted::FenceOfOneChain, Planted::LaneOfAllChains, Planted::ReportOfAnyTarget];
+    for exhibit in EXHIBITS.iter().filter(|exhibit| mixed.contains(&exhibit.planted)) {
+        let (planted, profile) = (Some(exhibit.planted), Some(exhibit.profile));
+        let choice = Choice { planted, profile, chains: Some(1), ..Choice::default() };
+        let found = (0..100).find(|seed| run_seed(*seed, choice).violation.is_some());
+        assert_eq!(found, None, "{}", exhibit.planted.name());
+    }
 }
 
 #[test]

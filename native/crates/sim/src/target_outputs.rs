@@ -1,18 +1,19 @@
-//! What a storage node does with its replica's wishes: disk work with a delay, messages, answers.
+//! What a target's executor does with its replica's wishes: disk work with a delay, messages, answers.
 
 use crate::content::Content;
 use crate::engine::Body;
 use crate::event::{Address, Answer, DiskWork, Event, Request};
-use crate::node::{Call, Node};
+use crate::placement::target_place;
+use crate::target::{Call, Target};
 use crate::world::World;
 use chain::museum::{Planted, planted};
 use chain::{Input, Output, Role};
 use wire::message::LocalState;
-use wire::{ChunkId, Code, Error, TargetId};
+use wire::{ChunkId, Code, Error};
 
-impl Node {
-    /// What the target stores before it acts in a role (P10).
-    fn remember_role(&mut self) {
+impl Target {
+    /// What the target stores before it acts in a role (P10). `boot`: of its target.
+    fn remember_role(&mut self, boot: u64) {
         let Some(replica) = &self.replica else { return };
         // What failed is not complete again because a late view still calls it serving.
         if replica.report().0 == LocalState::LocalOffline {
@@ -21,7 +22,7 @@ impl Node {
         let engine = &mut self.engine;
         match replica.view().role {
             Role::Idle => return,
-            Role::Serving => (engine.served_boot, engine.begun_by) = (self.boot, 0),
+            Role::Serving => (engine.served_boot, engine.begun_by) = (boot, 0),
             // What a resync writes is a mixture until the member serves; it may be made a serving one without
             // hearing of it.
             Role::Syncing => {
@@ -33,7 +34,7 @@ impl Node {
     }
 }
 
-impl Node {
+impl Target {
     fn forget_tombstones(&mut self, now: u64, after_ms: u64) {
         let Some(replica) = self.replica.as_ref().filter(|_| after_ms > 0) else { return };
         self.engine.forget_tombstones(replica.rolled_forward().0, now.saturating_sub(after_ms * 1000));
@@ -41,35 +42,36 @@ impl Node {
 }
 
 impl World {
-    /// One input of a node's replica, and everything that follows from it at once.
+    /// One input of a target's replica, and everything that follows from it at once.
     pub fn feed(&mut self, index: usize, input: Input<Body>) {
         if !matches!(input, Input::Tick) {
-            self.note(|| format!("node {index} <- {input:?}"));
+            self.note(|| format!("target {index} <- {input:?}"));
         }
-        let node = &mut self.nodes[index];
+        let now = self.time_of(index);
+        let target = &mut self.targets[index];
         // Between two inputs: what the replica wants done with a tombstone that it has seen is done with it.
-        node.forget_tombstones(self.now, self.knobs.forget_tombstones_ms);
-        let Some(replica) = &mut node.replica else { return };
+        target.forget_tombstones(self.now, self.knobs.forget_tombstones_ms);
+        let Some(replica) = &mut target.replica else { return };
         let (was, _) = replica.report();
         let before = (replica.view().version, replica.fences_held(), replica.is_at_rest());
         let mut outputs = std::mem::take(&mut self.outputs);
-        replica.handle(node.clock.at(self.now), input, &node.engine, &mut outputs);
+        replica.handle(now, input, &target.engine, &mut outputs);
         let (state, _) = replica.report();
         let changed = (replica.view().version, replica.fences_held(), replica.is_at_rest()) != before;
-        node.remember_role();
+        target.remember_role(self.nodes[target.node].boot);
         for output in outputs.drain(..) {
             self.carry_out(index, output);
         }
         self.outputs = outputs;
         // What the manager waits for is told at once.
         let done = was != state && (state == LocalState::LocalUptodate || state == LocalState::LocalOffline);
-        if (done || changed) && self.nodes[index].replica.is_some() {
-            self.heartbeat(index);
+        if (done || changed) && self.targets[index].replica.is_some() {
+            self.heartbeat(self.targets[index].node);
         }
     }
 
     fn carry_out(&mut self, index: usize, output: Output<Body>) {
-        self.note(|| format!("node {index} -> {output:?}"));
+        self.note(|| format!("target {index} -> {output:?}"));
         match output {
             Output::Store { version, base, update, channel, payload, .. } => {
                 let chunk = update.chunk;
@@ -80,8 +82,8 @@ impl World {
                 self.start_disk(index, Some(chunk), DiskWork::Commit { chunk, version });
             }
             Output::Commit { chunk, version } => {
-                if let Err(what) = self.nodes[index].engine.commit(chunk, version, self.now) {
-                    self.violate(format!("node {index}: {what}"));
+                if let Err(what) = self.targets[index].engine.commit(chunk, version, self.now) {
+                    self.violate(format!("target {index}: {what}"));
                 }
             }
             Output::Replace { replacement, payload } => {
@@ -92,37 +94,37 @@ impl World {
                 self.start_disk(index, None, DiskWork::StoreChannels { ticket, channels });
             }
             Output::Flush { ticket } => {
-                let snapshot = Box::new(self.nodes[index].engine.snapshot());
+                let snapshot = Box::new(self.targets[index].engine.snapshot());
                 let work = DiskWork::Flush { ticket, snapshot };
                 if planted(Planted::FlushAnsweredEarly) {
                     return self.flush_answered_early(index, ticket, work);
                 }
                 self.start_disk(index, None, work);
             }
-            Output::DiscardPending => self.nodes[index].engine.discard_staged(),
-            Output::ClearChannels => self.nodes[index].engine.drop_channels(None),
+            Output::DiscardPending => self.targets[index].engine.discard_staged(),
+            Output::ClearChannels => self.targets[index].engine.drop_channels(None),
             Output::DropChannels { client } => {
-                self.nodes[index].engine.drop_channels(Some(client));
+                self.targets[index].engine.drop_channels(Some(client));
             }
             Output::TakeOffline { reason } => {
-                self.note(|| format!("node {index} takes its target offline: {reason}"));
-                let incarnation = self.nodes[index].incarnation;
-                self.nodes[index].disk_broken = true;
+                self.note(|| format!("target {index} takes its target offline: {reason}"));
+                let incarnation = self.incarnation_of(index);
+                self.targets[index].disk_broken = true;
                 if !planted(Planted::OfflineStaysComplete) {
-                    self.nodes[index].engine.lose();
+                    self.targets[index].engine.lose();
                 }
-                self.schedule(300_000, Event::Reopen { node: index, incarnation });
+                self.schedule(300_000, Event::Reopen { target: index, incarnation });
             }
             Output::ReadCommitted { reply, chain_version, chunk } => {
-                let seen = self.nodes[index].engine.read(chunk).filter(|_| self.random.chance(50.0));
-                let incarnation = self.nodes[index].incarnation;
+                let seen = self.targets[index].engine.read(chunk).filter(|_| self.random.chance(50.0));
+                let incarnation = self.incarnation_of(index);
                 let slow = !self.healed && self.random.chance(self.knobs.slow_read);
                 let longest = if slow { self.knobs.slow_read_ms * 1000 } else { 200 };
                 let delay = self.random.between(20, 20 + longest);
                 let reply = reply.0;
                 self.schedule(
                     delay,
-                    Event::Read { node: index, incarnation, reply, chain_version, chunk, seen },
+                    Event::Read { target: index, incarnation, reply, chain_version, chunk, seen },
                 );
             }
             Output::ReplyUpdate { reply, result } => self.answer(index, reply, Answer::Update(result)),
@@ -159,16 +161,16 @@ impl World {
                 (to, Request::List { chain_version, from, limit }, Call::List { chain_version, from })
             }
             Output::SendReplace { to, chain_version, chunk, committed, .. } => {
-                let held = chain::Chunks::committed(&self.nodes[index].engine, chunk);
+                let held = chain::Chunks::committed(&self.targets[index].engine, chunk);
                 if held != committed {
-                    let what = format!("node {index} sends {held:?} of {chunk:?} as {committed:?}");
+                    let what = format!("target {index} sends {held:?} of {chunk:?} as {committed:?}");
                     return self.violate(what);
                 }
-                if self.nodes[index].engine.read(chunk).is_none() {
+                if self.targets[index].engine.read(chunk).is_none() {
                     // Nobody is sent bytes whose checksum does not match; it is tried again.
                     return self.call_nobody(index, Call::Replace { chain_version, chunk });
                 }
-                let body = Body::Whole(self.nodes[index].engine.content(chunk));
+                let body = Body::Whole(self.targets[index].engine.content(chunk));
                 let replacement = chain::Replacement { chunk, committed, crc: 0, damaged_blocks: Vec::new() };
                 let request = Request::SyncReplace { chain_version, replacement, body };
                 (to, request, Call::Replace { chain_version, chunk })
@@ -182,30 +184,28 @@ impl World {
             }
             other => unreachable!("{other:?} is no request"),
         };
-        let TargetId(number) = to;
-        self.call(index, Address::Node(number as usize - 1), request, call);
+        self.call(index, Address::Target(target_place(to)), request, call);
     }
 
     /// A request that cannot be sent: its answer is an error, a little later.
     fn call_nobody(&mut self, index: usize, call: Call) {
         let number = self.next_call();
-        let incarnation = self.nodes[index].incarnation;
-        self.nodes[index].calls.insert(number, call);
-        self.schedule(1000, Event::CallTimeout { node: index, incarnation, call: number });
+        let incarnation = self.incarnation_of(index);
+        self.targets[index].calls.insert(number, call);
+        self.schedule(1000, Event::CallTimeout { target: index, incarnation, call: number });
     }
 
     pub fn write_back(&mut self, index: usize) {
         // No request waits for ticket 0; an error takes the target offline all the same.
-        let snapshot = Box::new(self.nodes[index].engine.snapshot());
+        let snapshot = Box::new(self.targets[index].engine.snapshot());
         self.start_disk(index, None, DiskWork::Flush { ticket: 0, snapshot });
     }
 
     /// Only planted: the medium has it half a second after it was answered.
     fn flush_answered_early(&mut self, index: usize, ticket: u64, work: DiskWork) {
-        let node = &self.nodes[index];
-        let (incarnation, generation) = (node.incarnation, node.engine.generation);
-        self.schedule(500_000, Event::Disk { node: index, incarnation, generation, work });
-        let snapshot = Box::new(self.nodes[index].engine.durable.clone());
+        let (incarnation, generation) = (self.incarnation_of(index), self.targets[index].engine.generation);
+        self.schedule(500_000, Event::Disk { target: index, incarnation, generation, work });
+        let snapshot = Box::new(self.targets[index].engine.durable.clone());
         self.start_disk(index, None, DiskWork::Flush { ticket, snapshot });
     }
 
@@ -219,18 +219,19 @@ impl World {
 
     fn start_disk(&mut self, index: usize, chunk: Option<ChunkId>, work: DiskWork) {
         let delay = self.disk_delay();
-        let node = &mut self.nodes[index];
-        let busy = node.disk_busy.entry(chunk).or_insert(0);
+        let target = &mut self.targets[index];
+        let busy = target.disk_busy.entry(chunk).or_insert(0);
         *busy = (*busy + 1).max(self.now + delay);
         let delay = *busy - self.now;
-        let (incarnation, generation) = (node.incarnation, node.engine.generation);
-        self.schedule(delay, Event::Disk { node: index, incarnation, generation, work });
+        let generation = target.engine.generation;
+        let incarnation = self.incarnation_of(index);
+        self.schedule(delay, Event::Disk { target: index, incarnation, generation, work });
     }
 
     pub fn disk_done(&mut self, index: usize, generation: u64, work: DiskWork) {
-        let node = &mut self.nodes[index];
-        let failed = node.disk_broken;
-        let stale = node.engine.generation != generation;
+        let target = &mut self.targets[index];
+        let failed = target.disk_broken;
+        let stale = target.engine.generation != generation;
         let broken = || Error::new(Code::Io, "the disk failed");
         let input = match work {
             DiskWork::Store { update, version, base, channel, body } => {
@@ -240,9 +241,10 @@ impl World {
                     (true, _) => Err(broken()),
                     // Discarded by a resync: it never becomes visible.
                     (false, true) => return,
-                    (false, false) => match node.engine.stage(&update, (version, base), channel, operation) {
+                    (false, false) => match target.engine.stage(&update, (version, base), channel, operation)
+                    {
                         Ok(applied) => Ok(applied),
-                        Err(what) => return self.violate(format!("node {index}: {what}")),
+                        Err(what) => return self.violate(format!("target {index}: {what}")),
                     },
                 };
                 Input::Stored { chunk, version, result }
@@ -256,7 +258,7 @@ impl World {
                     return;
                 }
                 if !failed {
-                    node.engine.replace(&replacement, content, self.now);
+                    target.engine.replace(&replacement, content, self.now);
                 }
                 let result = if failed { Err(broken()) } else { Ok(()) };
                 let version = replacement.committed.version;
@@ -264,18 +266,18 @@ impl World {
             }
             DiskWork::StoreChannels { ticket, channels } => {
                 if !stale {
-                    node.engine.install_channels(channels);
+                    target.engine.install_channels(channels);
                 }
                 Input::ChannelsStored { ticket, result: if failed { Err(broken()) } else { Ok(()) } }
             }
             DiskWork::Commit { chunk, version } => {
-                if let Err(what) = node.engine.commit(chunk, version, self.now) {
-                    self.violate(format!("node {index}: {what}"));
+                if let Err(what) = target.engine.commit(chunk, version, self.now) {
+                    self.violate(format!("target {index}: {what}"));
                 }
                 return;
             }
             DiskWork::Flush { ticket, snapshot } => {
-                let flushed = !failed && node.engine.flush(*snapshot);
+                let flushed = !failed && target.engine.flush(*snapshot);
                 Input::Flushed { ticket, result: if flushed { Ok(()) } else { Err(broken()) } }
             }
         };
