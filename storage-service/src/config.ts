@@ -114,7 +114,7 @@ export const storageConfigSchema = {
     unit: 'bytes',
     reason:
       'Most memory of each disk for updates on their way, for each position that its targets have in their chains ' +
-      '(P24): with three copies up to three times this.',
+      '(P24): with three copies up to three times this. Above 32 MiB each target reserves as much more of its disk (P8).',
     scope: 'process',
   },
   readBufferBytes: {

@@ -67,7 +67,6 @@ impl TryFrom<StorageSettings> for Config {
             managers: settings.managers,
             store_threads: settings.store_threads as usize,
             read_threads: settings.read_threads as usize,
-            update_bytes: settings.update_buffer_bytes as usize,
             read_bytes: settings.read_buffer_bytes as usize,
             resync_bytes: settings.resync_buffer_bytes as usize,
             flush_interval: Duration::from_millis(settings.flush_interval_ms.into()),
@@ -76,6 +75,7 @@ impl TryFrom<StorageSettings> for Config {
             scrub_bytes_per_second: settings.scrub_bytes_per_second as u64,
             scrub_interval: Duration::from_secs(u64::from(settings.scrub_interval_hours) * 3600),
             ..Config::new(settings.node, settings.cluster)
+                .with_update_bytes(settings.update_buffer_bytes as usize)
         })
     }
 }

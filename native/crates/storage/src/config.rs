@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use wire::{Code, Error, Result};
 
+/// What a target reserves beside the bytes of updates: journal records and images of the blocks that small ones touch,
+/// up to 8 KiB each, of 4,096 of them.
+const RECORDS_BYTES: u64 = 32 << 20;
+
 type OpenDisk = dyn Fn(&Path) -> Result<Arc<dyn Disk>> + Send + Sync;
 
 /// How a target's folder becomes a `Disk`: files of the local file system, or the engine's twin in memory.
@@ -123,6 +127,13 @@ impl Config {
         }
     }
 
+    /// With so much memory for updates on their way, and as much of each target's disk in reserve as they may need all
+    /// at once (P8): they have versions already when the disk is found full.
+    pub fn with_update_bytes(self, update_bytes: usize) -> Config {
+        let reserve_bytes = self.engine.reserve_bytes.max(update_bytes as u64 + RECORDS_BYTES);
+        Config { update_bytes, engine: chunk_engine::Options { reserve_bytes, ..self.engine }, ..self }
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let bad = |what: &str| Err(Error::new(Code::BadConfig, format!("storage server: {what}")));
         if self.node == 0 {
@@ -150,5 +161,24 @@ pub fn boot_id() -> String {
     match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
         Ok(id) => id.trim().to_string(),
         Err(_) => format!("unknown-{}", crate::clock::now().0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_of_a_target_covers_the_updates_that_its_memory_admits() {
+        let default = Config::new(1, "cluster");
+        let reserve = |update_bytes: usize| {
+            let config = Config::new(1, "cluster").with_update_bytes(update_bytes);
+            assert_eq!(config.update_bytes, update_bytes);
+            config.engine.reserve_bytes
+        };
+        assert!(default.engine.reserve_bytes >= default.update_bytes as u64 + RECORDS_BYTES);
+        assert_eq!(reserve(1 << 20), default.engine.reserve_bytes);
+        assert_eq!(reserve(default.update_bytes), default.engine.reserve_bytes);
+        assert_eq!(reserve(1 << 30), (1 << 30) + RECORDS_BYTES);
     }
 }
