@@ -9,6 +9,7 @@ usage: sim chain [--seeds FROM..TO | --seed N] [--profile NAME] [--chains N] [--
        sim chain --record FILE --seeds FROM..TO
        sim manager-trace [--seeds FROM..TO | --seed N] [--profile NAME]";
 
+#[derive(Clone)]
 pub enum Mode {
     Range {
         first: u64,
