@@ -156,3 +156,9 @@ fn another_process_has_the_same_histories() {
     assert_eq!(first, second);
     assert_eq!(first.len(), 16);
 }
+
+/// A member that had begun to sync was taken for complete after an older version of the chain had been adopted.
+#[test]
+fn what_a_member_said_before_an_adoption_does_not_count() {
+    assert_eq!(run_seed(5_884_941, Choice::default()).violation, None);
+}

@@ -297,7 +297,15 @@ impl<'a> Transition<'a> {
             observed.state() == PublicState::PublicLastsrv
                 || (planted(Planted::AnyResumes) && observed.state() != PublicState::PublicServing)
         });
-        let can = |observed: &Observed| observed.is_present() && !observed.is_emptied();
+        // After a version of others was adopted: a member that had heard of one that it replaced may have begun to sync
+        // then, and what it said before says nothing.
+        let adopted = self.chain.follows.iter().any(|before| before.over);
+        let (term, version) = (self.chain.term, self.chain.version);
+        let has_heard = |observed: &Observed| {
+            !adopted || (observed.fact.known_term, observed.fact.known_version) == (term, version)
+        };
+        let can =
+            |observed: &Observed| observed.is_present() && !observed.is_emptied() && has_heard(observed);
         let present: Vec<usize> = last.iter().copied().filter(|place| can(&self.members[*place])).collect();
         let complete =
             |place: &usize| self.members[*place].fact.complete || planted(Planted::IncompleteServes);
