@@ -30,7 +30,12 @@ impl World {
                     && target.engine.state.staged.is_empty()
             })
         });
-        let members = chain.members.iter().all(|member| serving(member) && stays(member));
+        // A manager that just started counts those that served before: what ended since is still to be noticed.
+        let known = |member: &Member| {
+            let node = &self.nodes[self.targets[target_place(TargetId(member.target))].node];
+            node.runs && node.incarnation == member.incarnation
+        };
+        let members = chain.members.iter().all(|member| serving(member) && stays(member) && known(member));
         let order = chain.members.iter().map(|member| member.target).eq(chain.preferred.iter().copied());
         members && order && !chain.reordering && replicas
     }

@@ -53,6 +53,13 @@ fn who_speaks_to_the_next_manager_hears_nothing_of_the_one_before() {
     }
 }
 
+/// A manager that had just started counted those as serving who had served before, and knew of nobody yet that he had
+/// ended since: that is no chain whose copies must be equal.
+#[test]
+fn who_waits_to_be_noticed_is_not_judged_yet() {
+    assert_eq!(outcome_of(6883, Profile::General, 1).violation, None);
+}
+
 /// What is not promised, and told apart from what is: the manager was set back, all who held the data had not heard of
 /// the last version, and somebody else had, who spoke when the manager had gone on.
 #[test]
