@@ -10,6 +10,8 @@ const product = ['--workspace', '--exclude', 'sim', '--exclude', 'wire-codegen']
 // No crate has examples in its docs, so nothing is left out between these two.
 const unit = ['--lib', '--bins'];
 const integration = ['--test', '*'];
+// More than there are cores: clusters of a process mostly wait, for leases and for the next heartbeat.
+const sideBySide = ['--', '--test-threads=6'];
 
 export const checks = [
   { name: 'format and lint', command: ['node_modules/.bin/biome', 'ci', '--diagnostic-level=error', '.'] },
@@ -33,7 +35,7 @@ export const tests = [
   { name: 'rust examples', command: [...cargo, 'build', ...release, ...product, '--examples'] },
   {
     name: 'rust tests',
-    command: [...cargo, 'test', ...release, ...product, ...integration],
+    command: [...cargo, 'test', ...release, ...product, ...integration, ...sideBySide],
     counts: 'cargo',
   },
   {

@@ -7,7 +7,7 @@ const alone = [
   'tests/faults/random-kills.test.ts',
 ];
 
-/** Real clusters on this machine: those with the machine for themselves, and the others two at a time. */
+/** Real clusters on this machine: those with the machine for themselves, and the others three at a time: they mostly wait. */
 export default defineConfig({
   test: {
     testTimeout: 240_000,
@@ -24,7 +24,7 @@ export default defineConfig({
           name: 'shared',
           include: ['tests/**/*.test.ts'],
           exclude: alone,
-          maxWorkers: 2,
+          maxWorkers: 3,
           sequence: { groupOrder: 1 },
         },
       },

@@ -76,6 +76,14 @@ export class LoopFileSystem {
   }
 }
 
+/** Lets go of the mounts of others, which a namespace holds from then on: whoever made one could not end it. */
+const bootScript = `
+  own=$0
+  while read -r _ path _; do
+    case $path in "$own"/*) ;; "\${own%/*}"/*) umount -l "$path" ;; esac
+  done < /proc/self/mounts
+  mount --bind "$own/boot-id" /proc/sys/kernel/random/boot_id && echo booted && exec cat`;
+
 /** A mount namespace whose boot id is its own: what runs in it believes that the machine has booted (P10). */
 export class Boot {
   readonly #holder: Program;
@@ -84,20 +92,11 @@ export class Boot {
     this.#holder = holder;
   }
 
+  /** `folder`: what is mounted below it stays; it lies beside those of the other tests. */
   static async start(folder: string): Promise<Boot> {
-    const file = join(folder, 'boot-id');
-    writeFileSync(file, `${randomUUID()}\n`);
-    const script = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && echo booted && exec cat';
-    const holder = new Program('boot', [
-      'unshare',
-      '--mount',
-      '--propagation',
-      'slave',
-      'sh',
-      '-c',
-      script,
-      file,
-    ]);
+    writeFileSync(join(folder, 'boot-id'), `${randomUUID()}\n`);
+    const alone = ['unshare', '--mount', '--propagation', 'slave'];
+    const holder = new Program('boot', [...alone, 'sh', '-c', bootScript, folder]);
     await holder.until('booted');
     return new Boot(holder);
   }
