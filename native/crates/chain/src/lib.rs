@@ -11,13 +11,12 @@
 //! 1. calls [`Replica::handle`] with the time, one [`Input`] and a [`Chunks`] (pure in-memory look-ups of the
 //!    engine);
 //! 2. carries the [`Output`]s out **in their order, before the next `handle` of this replica**.
-//!    [`Output::Commit`],
-//!    [`Output::DiscardPending`] and [`Output::ClearChannels`] must be visible to [`Chunks`] and to reads
-//!    when that next call comes; their
-//!    journal records may follow. `Store`, `Replace`, `StoreChannels`, `Flush` start work and are answered
-//!    later by an input; of one chunk the engine
-//!    does them in order. After `DiscardPending` no store that was started before it may become visible; its
-//!    `Stored` is ignored.
+//!    [`Output::Commit`] must be visible to [`Chunks`] and to reads when that next call comes; its journal record
+//!    may follow. No output has to wait for a disk before that: `Store`, `Replace`, `StoreChannels`, `Discard`,
+//!    `Flush` start work and are answered later by an input; of one chunk the engine
+//!    does them in order. After `Discard` no store that was started before it may begin; what one did that ran
+//!    already is discarded too, and its `Stored` is ignored. `DropChannels` and what the record of the target
+//!    says after `TakeOffline` follow when the disk lets them.
 //! 3. answers each request that it sends (`Forward`, `AskCommitted`, `ForwardFlush`, `SendReplace`, …) with
 //!    exactly one input: the peer's reply,
 //!    or an error of the transport (no answer in time, connection lost). To one target they go through **one

@@ -55,6 +55,8 @@ violations! {
     TableNotCopied = "table-not-copied",
     /// P9: a syncing member keeps the table of a history that is discarded.
     TableNotCleared = "table-not-cleared",
+    /// P9: a syncing member takes updates and copies while what it had is still being discarded.
+    SyncBeforeDiscard = "sync-before-discard",
     /// P9: a resync does not copy tombstones.
     TombstonesNotCopied = "tombstones-not-copied",
     /// P9: a chunk that is replaced by a shorter one keeps its end.

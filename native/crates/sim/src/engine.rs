@@ -3,6 +3,7 @@
 //! shows at once.
 
 use crate::content::{CELLS, Content, Seen};
+use crate::lineage::Lineage;
 use chain::museum::{Planted, planted};
 use chain::{Applied, Channel, Chunks, Committed, Listed, Replacement, Update};
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub struct Staged {
     /// Bytes that it took, given back if it is discarded.
     pub cost: u64,
     pub channel: Channel,
+    /// It was committed by a process that died before that was recorded.
+    pub was_committed: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -114,6 +117,13 @@ impl Engine {
         Engine { room: ROOMY_BYTES, reserve, begun_by, ..Engine::default() }
     }
 
+    #[cfg(test)]
+    pub fn holding(chunk: ChunkId, content: Content) -> Engine {
+        let mut engine = Engine::default();
+        engine.state.chunks.insert(chunk, Stored { content, ..Stored::default() });
+        engine
+    }
+
     /// The newest content of a chunk, staged or committed.
     pub fn newest(&self, chunk: ChunkId) -> Stored {
         match self.state.staged.get(&chunk).and_then(|staged| staged.last()) {
@@ -163,12 +173,14 @@ impl Engine {
         let damaged = newest.damaged && content.length() > 0 && !rewritten;
         let applied = Applied { chunk_length: content.length(), allocated_delta: 0 };
         let channel = Channel { applied, ..channel };
-        let staged = Staged { version, removed, content, damaged, cost, channel };
+        let was_committed = false;
+        let staged = Staged { version, removed, content, damaged, cost, channel, was_committed };
         self.state.staged.entry(chunk).or_default().push(staged);
         Ok(applied)
     }
 
-    pub fn commit(&mut self, chunk: ChunkId, version: Version, now: u64) -> Result<(), String> {
+    /// The updates that are committed in the chunk now.
+    pub fn commit(&mut self, chunk: ChunkId, version: Version, now: u64) -> Result<Lineage, String> {
         let staged = self.state.staged.entry(chunk).or_default();
         if staged.first().is_none_or(|first| first.version != version) {
             return Err(format!("{version:?} of {chunk:?} was committed and is not the next staged one"));
@@ -188,13 +200,15 @@ impl Engine {
             since: now,
         };
         let before = self.state.chunks.insert(chunk, stored);
+        let lineage = next.content.lineage.clone();
         self.unrecorded.push(Commit { staged: next, before, channel_before });
-        Ok(())
+        Ok(lineage)
     }
 
     /// The process died. Commits whose records were not written yet are pending again.
     pub fn lose_process(&mut self) {
-        while let Some(Commit { staged, before, channel_before }) = self.unrecorded.pop() {
+        while let Some(Commit { mut staged, before, channel_before }) = self.unrecorded.pop() {
+            staged.was_committed = true;
             let (chunk, tag) = (staged.channel.chunk, staged.channel.tag);
             match before {
                 Some(before) => self.state.chunks.insert(chunk, before),
@@ -214,10 +228,9 @@ impl Engine {
         channels.into_iter().for_each(|channel| self.learn(channel));
     }
 
-    /// No entry at all, or none of one client.
-    pub fn drop_channels(&mut self, client: Option<ClientId>) {
+    pub fn drop_channels(&mut self, client: ClientId) {
         self.unrecorded.clear();
-        self.state.channels.retain(|(owner, _), _| client.is_some_and(|client| *owner != client));
+        self.state.channels.retain(|(owner, _), _| *owner != client);
     }
 
     fn learn(&mut self, channel: Channel) {
@@ -241,7 +254,8 @@ impl Engine {
         self.state.chunks.insert(replacement.chunk, stored);
     }
 
-    pub fn discard_staged(&mut self) {
+    /// What is staged, and the exactly-once table.
+    pub fn discard(&mut self) {
         self.unrecorded.clear();
         if planted(Planted::DiscardFirstOnly) {
             self.state.staged.pop_first();
@@ -249,7 +263,9 @@ impl Engine {
             let discarded = std::mem::take(&mut self.state.staged);
             self.room += discarded.values().flatten().map(|staged| staged.cost).sum::<u64>();
         }
-        self.generation += 1;
+        if !planted(Planted::TableNotCleared) {
+            self.state.channels.clear();
+        }
     }
 
     pub fn snapshot(&mut self) -> State {
@@ -402,6 +418,15 @@ impl Engine {
             removed: stored.removed,
             chunk_size: CELLS as u32,
         }
+    }
+
+    /// The updates in what is committed, if only by a process that died since.
+    pub fn committed_lineages(&self) -> impl Iterator<Item = (ChunkId, &Lineage)> {
+        let State { chunks, staged, .. } = &self.state;
+        let recorded = chunks.iter().map(|(chunk, stored)| (*chunk, &stored.content.lineage));
+        let staged = staged.iter().flat_map(|(chunk, staged)| staged.iter().map(|staged| (*chunk, staged)));
+        let unrecorded = staged.filter(|(_, staged)| staged.was_committed);
+        recorded.chain(unrecorded.map(|(chunk, staged)| (chunk, &staged.content.lineage)))
     }
 
     pub fn content(&self, chunk: ChunkId) -> Content {

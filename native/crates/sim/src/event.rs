@@ -6,7 +6,7 @@ use chain::manager::Published;
 use chain::{Acknowledged, Channel, ChunkRange, Listed, Replacement, Update};
 use std::rc::Rc;
 use wire::message::{Chain, TargetReport};
-use wire::{ChunkId, Code, Result, Version};
+use wire::{ChunkId, ClientId, Code, Result, Version};
 
 /// Who sends and receives: the manager, the process of a storage node, one of its targets, a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -222,6 +222,12 @@ pub enum DiskWork {
     StoreChannels {
         ticket: u64,
         channels: Vec<Channel>,
+    },
+    Discard {
+        ticket: u64,
+    },
+    DropChannels {
+        client: ClientId,
     },
     Flush {
         ticket: u64,

@@ -85,12 +85,16 @@ pub struct HeldFence {
     /// What was committed then, at any target: a head that has said so may have lost its power since, while another
     /// chain was waited for.
     pub applied: BTreeMap<ChunkId, Lineage>,
+    /// What had been committed by then, ever: an outage may lose what removed it, and show it again.
+    pub committed: BTreeMap<ChunkId, Lineage>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pub operations: Vec<Operation>,
     pub raises: Vec<Raise>,
+    /// Every update that was ever committed by any target, but for removals.
+    pub committed: BTreeMap<ChunkId, Lineage>,
     /// By identity.
     pub fences: BTreeMap<u32, HeldFence>,
     /// Updates that were given up without an answer, and are not closed.
@@ -98,6 +102,11 @@ pub struct History {
 }
 
 impl History {
+    pub fn committed(&mut self, chunk: ChunkId, lineage: &Lineage) {
+        let known = self.committed.entry(chunk).or_default();
+        *known = known.union(lineage);
+    }
+
     pub fn call(&mut self, identity: u32, chunk: ChunkId, action: Action, now: u64) -> u32 {
         self.operations.push(Operation {
             identity,

@@ -299,17 +299,18 @@ impl World {
         let applied = self.applied();
         for fence in held {
             self.note(|| format!("the fence of identity {} holds", fence.identity));
-            let held = HeldFence { time: self.now, applied: applied.clone() };
+            let committed = self.history.committed.clone();
+            let held = HeldFence { time: self.now, applied: applied.clone(), committed };
             self.history.fences.insert(fence.identity, held);
         }
     }
 
-    /// The updates that are in the committed chunks of any target.
+    /// The updates that are in the committed chunks of any target, or were when its process died.
     fn applied(&self) -> BTreeMap<ChunkId, Lineage> {
         let mut applied: BTreeMap<ChunkId, Lineage> = BTreeMap::new();
-        for (chunk, stored) in self.targets.iter().flat_map(|target| &target.engine.state.chunks) {
-            let known = applied.entry(*chunk).or_default();
-            *known = known.union(&stored.content.lineage);
+        for (chunk, lineage) in self.targets.iter().flat_map(|target| target.engine.committed_lineages()) {
+            let known = applied.entry(chunk).or_default();
+            *known = known.union(lineage);
         }
         applied
     }

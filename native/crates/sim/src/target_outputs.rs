@@ -9,7 +9,7 @@ use crate::world::World;
 use chain::museum::{Planted, planted};
 use chain::{Input, Output, Role};
 use wire::message::LocalState;
-use wire::{ChunkId, Code, Error};
+use wire::{ChunkId, Code, Error, Version};
 
 impl Target {
     /// What the target stores before it acts in a role (P10). `boot`: of its target.
@@ -81,11 +81,7 @@ impl World {
             Output::Commit { chunk, version } if planted(Planted::LateCommit) => {
                 self.start_disk(index, Some(chunk), DiskWork::Commit { chunk, version });
             }
-            Output::Commit { chunk, version } => {
-                if let Err(what) = self.targets[index].engine.commit(chunk, version, self.now) {
-                    self.violate(format!("target {index}: {what}"));
-                }
-            }
+            Output::Commit { chunk, version } => self.commit(index, chunk, version),
             Output::Replace { replacement, payload } => {
                 let chunk = replacement.chunk;
                 self.start_disk(index, Some(chunk), DiskWork::Replace { replacement, body: payload });
@@ -101,10 +97,12 @@ impl World {
                 }
                 self.start_disk(index, None, work);
             }
-            Output::DiscardPending => self.targets[index].engine.discard_staged(),
-            Output::ClearChannels => self.targets[index].engine.drop_channels(None),
+            Output::Discard { ticket } => {
+                self.targets[index].engine.generation += 1;
+                self.start_disk(index, None, DiskWork::Discard { ticket });
+            }
             Output::DropChannels { client } => {
-                self.targets[index].engine.drop_channels(Some(client));
+                self.start_disk(index, None, DiskWork::DropChannels { client });
             }
             Output::TakeOffline { reason } => {
                 self.note(|| format!("target {index} takes its target offline: {reason}"));
@@ -133,6 +131,13 @@ impl World {
             Output::ReplyFlush { reply, result } => self.answer(index, reply, Answer::Flush(result)),
             Output::ReplySync { reply, result } => self.answer(index, reply, Answer::Sync(result)),
             other => self.ask(index, other),
+        }
+    }
+
+    fn commit(&mut self, index: usize, chunk: ChunkId, version: Version) {
+        match self.targets[index].engine.commit(chunk, version, self.now) {
+            Ok(lineage) => self.history.committed(chunk, &lineage),
+            Err(what) => self.violate(format!("target {index}: {what}")),
         }
     }
 
@@ -230,22 +235,23 @@ impl World {
 
     pub fn disk_done(&mut self, index: usize, generation: u64, work: DiskWork) {
         let target = &mut self.targets[index];
-        let failed = target.disk_broken;
+        // Of a history that was discarded since, or of a store that was opened again since: it never takes effect.
         let stale = target.engine.generation != generation;
+        if stale && !matches!(work, DiskWork::Flush { .. } | DiskWork::Commit { .. }) {
+            return;
+        }
+        let failed = target.disk_broken;
         let broken = || Error::new(Code::Io, "the disk failed");
+        let done = || if failed { Err(broken()) } else { Ok(()) };
         let input = match work {
             DiskWork::Store { update, version, base, channel, body } => {
                 let chunk = update.chunk;
                 let Body::Operation(operation) = body else { unreachable!("an update carries an operation") };
-                let result = match (failed, stale) {
-                    (true, _) => Err(broken()),
-                    // Discarded by a resync: it never becomes visible.
-                    (false, true) => return,
-                    (false, false) => match target.engine.stage(&update, (version, base), channel, operation)
-                    {
-                        Ok(applied) => Ok(applied),
-                        Err(what) => return self.violate(format!("target {index}: {what}")),
-                    },
+                let stage = |()| target.engine.stage(&update, (version, base), channel, operation);
+                let result = match done().map(stage) {
+                    Ok(Err(what)) => return self.violate(format!("target {index}: {what}")),
+                    Ok(Ok(applied)) => Ok(applied),
+                    Err(error) => Err(error),
                 };
                 Input::Stored { chunk, version, result }
             }
@@ -254,31 +260,25 @@ impl World {
                     Body::Whole(content) => content,
                     Body::Operation(_) => Content::default(),
                 };
-                if stale {
-                    return;
-                }
-                if !failed {
-                    target.engine.replace(&replacement, content, self.now);
-                }
-                let result = if failed { Err(broken()) } else { Ok(()) };
-                let version = replacement.committed.version;
-                Input::Replaced { chunk: replacement.chunk, version, result }
+                let (chunk, version) = (replacement.chunk, replacement.committed.version);
+                let result = done().map(|()| target.engine.replace(&replacement, content, self.now));
+                Input::Replaced { chunk, version, result }
             }
             DiskWork::StoreChannels { ticket, channels } => {
-                if !stale {
-                    target.engine.install_channels(channels);
-                }
-                Input::ChannelsStored { ticket, result: if failed { Err(broken()) } else { Ok(()) } }
+                let result = done().map(|()| target.engine.install_channels(channels));
+                Input::ChannelsStored { ticket, result }
             }
-            DiskWork::Commit { chunk, version } => {
-                if let Err(what) = target.engine.commit(chunk, version, self.now) {
-                    self.violate(format!("target {index}: {what}"));
-                }
-                return;
+            DiskWork::Discard { ticket } => {
+                Input::Discarded { ticket, result: done().map(|()| target.engine.discard()) }
             }
+            DiskWork::DropChannels { client } => match done().map(|()| target.engine.drop_channels(client)) {
+                Ok(()) => return,
+                result => Input::Flushed { ticket: 0, result },
+            },
+            DiskWork::Commit { chunk, version } => return self.commit(index, chunk, version),
             DiskWork::Flush { ticket, snapshot } => {
-                let flushed = !failed && target.engine.flush(*snapshot);
-                Input::Flushed { ticket, result: if flushed { Ok(()) } else { Err(broken()) } }
+                let flush = |()| target.engine.flush(*snapshot).then_some(()).ok_or_else(broken);
+                Input::Flushed { ticket, result: done().and_then(flush) }
             }
         };
         self.feed(index, input);

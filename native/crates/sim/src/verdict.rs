@@ -4,10 +4,12 @@
 use crate::checker::{Interval, State, Step, Verdict, check};
 use crate::content::Content;
 use crate::engine::Stored;
-use crate::history::{Action, Operation, Raise};
+use crate::history::{Action, HeldFence, Operation, Raise};
+use crate::lineage::Lineage;
 use crate::placement::target_place;
 use crate::target::Target;
 use crate::world::World;
+use std::collections::BTreeMap;
 use wire::message::{Member, PublicState, Tenure};
 use wire::{ChunkId, TargetId};
 
@@ -179,20 +181,33 @@ impl World {
         }
     }
 
-    /// What a fenced client changed was there when its fence held (P4).
+    /// What a fenced client changed was there when its fence held (P4). An outage may lose a removal, and show again
+    /// what had been committed before.
     fn judge_fences(&mut self) {
         for chunk in self.chunks() {
             let content = self.content(chunk);
             let late = content.lineage.operations().find(|number| {
-                let identity = self.history.operations[*number as usize - 1].identity;
-                let fence = self.history.fences.get(&identity);
-                fence
-                    .is_some_and(|fence| fence.applied.get(&chunk).is_none_or(|then| !then.contains(*number)))
+                let operation = &self.history.operations[*number as usize - 1];
+                let Some(fence) = self.history.fences.get(&operation.identity) else { return false };
+                let in_it = |then: &BTreeMap<ChunkId, Lineage>| {
+                    then.get(&chunk).is_some_and(|lineage| lineage.contains(*number))
+                };
+                !(in_it(&fence.applied)
+                    || in_it(&fence.committed) && self.is_shown_again(chunk, *number, fence))
             });
             if let Some(number) = late {
                 return self.violate(format!("operation {number} of a fenced client was applied late"));
             }
         }
+    }
+
+    /// Whether what resumed the chunk's chain after the fence held had that update.
+    fn is_shown_again(&self, chunk: ChunkId, number: u32, fence: &HeldFence) -> bool {
+        let chain = self.placement.chain_of_chunk(chunk);
+        let later = |raise: &&Raise| raise.chain == chain && raise.time > fence.time;
+        let contents =
+            self.history.raises.iter().filter(later).filter_map(|raise| raise.contents.get(&chunk));
+        contents.into_iter().any(|content| content.lineage.contains(number))
     }
 
     fn judge_histories(&mut self) {
@@ -294,12 +309,12 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::{CELLS, Seen};
+    use crate::content::{CELLS, Content, Seen};
+    use crate::engine::Engine;
     use crate::knobs::Knobs;
     use crate::profiles::Profile;
     use crate::random::Random;
     use chain::Update;
-    use std::collections::BTreeMap;
     use wire::Tag;
     use wire::message::UpdateKind;
 
@@ -344,6 +359,24 @@ mod tests {
             let contents = BTreeMap::from([(CHUNK, content(write))]);
             self.0.history.raises.push(Raise { time, chain: 0, epoch: 1, contents });
             self
+        }
+
+        /// Whoever called all of it is fenced, while there is nothing; this write had been committed.
+        fn fenced(mut self, time: u64, write: Option<u32>) -> Past {
+            let committed = write.map(|write| (CHUNK, content(write).lineage)).into_iter().collect();
+            let fence = HeldFence { time, applied: BTreeMap::new(), committed };
+            self.0.history.fences.insert(0, fence);
+            self
+        }
+
+        /// The chain has what this write left.
+        fn ends_with(mut self, write: u32) -> bool {
+            self.0
+                .targets
+                .iter_mut()
+                .for_each(|target| target.engine = Engine::holding(CHUNK, content(write)));
+            self.0.judge_fences();
+            self.0.violation.is_none()
         }
 
         fn explained(mut self) -> bool {
@@ -418,6 +451,17 @@ mod tests {
         // An outage may lose what was answered, and not what was before it.
         let lost = past(Some(30)).then(WRITE, 60, 70, 0).raised(100, 1);
         assert!(lost.reads(Some(2), 300).explained());
+    }
+
+    #[test]
+    fn nothing_of_a_fenced_client_comes_late_but_what_an_outage_shows_again() {
+        let past =
+            |committed| Past::new().then(WRITE, 10, 20, 0).then(WRITE, 30, 40, 0).fenced(100, committed);
+        assert!(!past(Some(1)).ends_with(1));
+        assert!(past(Some(1)).raised(200, 1).ends_with(1), "the outage lost a removal");
+        assert!(!past(Some(1)).raised(200, 2).ends_with(1), "and showed something else");
+        assert!(!past(Some(1)).raised(90, 1).ends_with(1));
+        assert!(!past(None).raised(200, 1).ends_with(1));
     }
 
     #[test]

@@ -21,6 +21,10 @@ fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Error {
     Error::new(Code::Io, format!("{what} {}: {error}", path.display()))
 }
 
+fn is_removed(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(REMOVED))
+}
+
 /// A disk that is not mounted looks like an empty one, and would be filled again on the file system below it.
 ///
 /// # Errors
@@ -97,16 +101,14 @@ impl Directory {
         records::write(&self.path.join(IDENTITY), &self.identity)
     }
 
-    /// The targets that lie here. What is left of removed ones goes.
+    /// The targets that lie here.
     pub fn targets(&self) -> Result<Vec<StorageTargetRecord>> {
         let failed =
             |error: std::io::Error| Error::new(Code::Io, format!("{}: {error}", self.path.display()));
         let mut targets = Vec::new();
         for entry in std::fs::read_dir(&self.path).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            let is_removed = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(REMOVED));
-            if is_removed {
-                std::fs::remove_dir_all(&path).map_err(|error| cannot("remove", &path, &error))?;
+            if is_removed(&path) {
                 continue;
             }
             let record = path.join("target");
@@ -119,6 +121,14 @@ impl Directory {
         }
         targets.sort_by_key(|target| target.target);
         Ok(targets)
+    }
+
+    /// Of targets that were taken out by an earlier process: to be removed.
+    pub fn left(&self) -> Result<Vec<PathBuf>> {
+        let entries =
+            std::fs::read_dir(&self.path).map_err(|error| cannot("look into", &self.path, &error))?;
+        let paths = entries.flatten().map(|entry| entry.path());
+        Ok(paths.filter(|path| is_removed(path)).collect())
     }
 
     /// What its targets know of their chains.
@@ -197,9 +207,9 @@ mod tests {
         let left = directory.take_out(TargetId(5)).unwrap().unwrap();
         assert!(left.join("data/segment").exists(), "in use until the caller removes it");
         assert_eq!(directory.take_out(TargetId(5)).unwrap(), None);
-        // As after a crash: the next process finds one target, and no trace of the other.
+        // As after a crash: the next process finds one target, and what is left of the other.
         assert_eq!(directory.targets().unwrap(), vec![Directory::new_record(TargetId(6), 6)]);
-        assert!(!left.exists());
+        assert_eq!(directory.left().unwrap(), [left]);
         // Without its record a folder was never a target.
         std::fs::remove_file(directory.record_file(TargetId(6))).unwrap();
         directory.create_folder(TargetId(6)).unwrap();

@@ -1,11 +1,13 @@
 //! One storage server: opens its data directories, serves them, ends in order or at once.
 
 use crate::Config;
-use crate::directory::{Directory, require_mount_point};
 use crate::disk::DiskShare;
 use crate::disk::control::Controls;
+use crate::disk::errand::Errand;
+use crate::disk::opening::open_disks;
 use crate::disk::scrubber::Scrubbers;
-use crate::metrics::Metrics;
+use crate::disk::watchdog::Watchdog;
+use crate::metrics::{Metrics, add};
 use crate::peers::Peers;
 use crate::routing::RoutingState;
 use crate::service::Service;
@@ -14,10 +16,9 @@ use crate::shared::Shared;
 use pages::PagePool;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::SystemTime;
 use transport::{Listener, TcpTransport, Transport};
 use wire::message::TargetReport;
-use wire::{Code, Error, Result};
+use wire::{Error, Result};
 
 /// Answers of pages under way at once, a MiB each: they fill the links of a node, and three servers of one user stay
 /// below what a host grants it (64 MiB, `pipe-user-pages-soft`). Further reads are copied.
@@ -30,6 +31,7 @@ pub struct StorageServer {
     listener: Box<dyn Listener>,
     controls: Controls,
     scrubbers: Scrubbers,
+    watchdog: Watchdog,
     address: String,
     stopped: Mutex<bool>,
 }
@@ -63,6 +65,7 @@ impl StorageServer {
             peers,
             routing: Mutex::new(RoutingState::default()),
         });
+        let watchdog = Watchdog::start(disks.clone());
         let service = Service::open(shared, config.node, disks)?;
         let listener = transport.listen(&config.address, service.clone())?;
         let address = listener.address();
@@ -75,12 +78,13 @@ impl StorageServer {
             domain: config.domain.clone(),
         };
         let session = Session::start(service.clone(), transport, bell.clone(), session_config);
+        watchdog.tell(hang(&service, &bell));
         let controls = Controls::start(&service, &bell, config.flush_interval);
         let scrubbers = Scrubbers::start(&service, config.scrub_interval);
         let (node, listens) = (config.node, address.as_str());
         log::info!(target: "storage", node, address = listens, incarnation; "server.started");
         let stopped = Mutex::new(false);
-        Ok(StorageServer { service, session, listener, controls, scrubbers, address, stopped })
+        Ok(StorageServer { service, session, listener, controls, scrubbers, watchdog, address, stopped })
     }
 
     /// Where it listens.
@@ -117,71 +121,70 @@ impl StorageServer {
             disk.inbox.close();
         }
         self.listener.close();
-        self.controls.stop();
-        self.scrubbers.stop();
         self.service.shared.peers.close();
-        disks.iter().filter(|disk| !disk.hangs()).for_each(|disk| disk.wait_idle());
-        let mut failures: Vec<Error> = Vec::new();
-        for target in self.service.targets() {
-            let stopped = match target.is_hung() {
-                true => Err(Error::new(Code::Io, format!("the disk of target {} hangs", target.id))),
-                false => target.stop(),
-            };
-            failures.extend(stopped.err());
-        }
+        let stopped = self.end_disks(|service, disk| {
+            disk.wait_idle();
+            service.targets_on(disk).iter().filter_map(|target| target.stop().err()).collect::<Vec<Error>>()
+        });
+        let failures: Vec<Error> = stopped
+            .into_iter()
+            .flat_map(|(disk, failures)| failures.unwrap_or_else(|| vec![disk.no_answer()]))
+            .collect();
         self.session.stop(true);
         log::info!(target: "storage", node = self.service.node; "server.stopped");
         failures.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Ends the threads of each disk, then does `work`, beside each other; `None` for a disk that hangs, whose threads
+    /// are left behind.
+    fn end_disks<T: Send + 'static>(
+        &self,
+        work: fn(&Service, &DiskShare) -> T,
+    ) -> Vec<(Arc<DiskShare>, Option<T>)> {
+        self.controls.stop();
+        self.scrubbers.stop();
+        let end = |disk: Arc<DiskShare>| {
+            let threads = [self.controls.take_thread(disk.index), self.scrubbers.take_thread(disk.index)];
+            let (service, own) = (self.service.clone(), disk.clone());
+            let ending = move || {
+                for thread in threads.into_iter().flatten() {
+                    // A panic there is a bug of ours that was reported already.
+                    let _ = thread.join();
+                }
+                work(&service, &own)
+            };
+            (disk, Errand::start(ending))
+        };
+        let ending: Vec<_> = self.service.disks().into_iter().map(end).collect();
+        let finish = |(disk, errand): (Arc<DiskShare>, Errand<T>)| {
+            let done = errand.finish(|| disk.hangs());
+            (disk, done)
+        };
+        ending.into_iter().map(finish).collect()
     }
 }
 
 impl Drop for StorageServer {
     fn drop(&mut self) {
-        let disks = self.service.disks();
-        disks.iter().for_each(|disk| disk.lift_limits());
+        self.service.disks().iter().for_each(|disk| disk.lift_limits());
         self.listener.close();
-        self.controls.stop();
-        self.scrubbers.stop();
         self.session.stop(false);
         self.service.shared.peers.close();
-        disks.iter().for_each(|disk| disk.close());
+        self.end_disks(|_, disk| disk.close());
+        self.watchdog.stop();
     }
 }
 
-/// Opens the data directories, and stores the incarnation of this process in each: above every earlier process
-/// of this node, also if its directories were emptied in between. A disk that fails is left out, and the
-/// others serve.
-fn open_disks(config: &Config) -> Result<(u64, Vec<Arc<DiskShare>>)> {
-    let mut failed = None;
-    let mut failed_only = |disk: usize, error: Error| {
-        if error.code != Code::Io {
-            return Err(error);
+/// What becomes of the targets of a disk that hangs.
+fn hang(service: &Arc<Service>, bell: &Arc<Bell>) -> impl Fn(&DiskShare) + Send + 'static {
+    let (service, bell) = (Arc::downgrade(service), bell.clone());
+    move |disk| {
+        let Some(service) = service.upgrade() else { return };
+        for target in service.targets_on(disk) {
+            if target.fail_unless_offline(&disk.no_answer()) {
+                add(&service.shared.metrics.targets_hung, 1);
+                bell.kick();
+            }
         }
-        log::error!(target: "storage", disk, error:% = error; "disk.failed");
-        failed = Some(error);
-        Ok(())
-    };
-    let mut opened = Vec::new();
-    for (disk, path) in config.disks.iter().enumerate() {
-        let mounted = if config.require_mounted_disks { require_mount_point(path) } else { Ok(()) };
-        let directory = mounted.and_then(|()| Directory::open(path, &config.cluster, config.node));
-        match directory {
-            Ok(directory) => opened.push((disk, directory)),
-            Err(error) => failed_only(disk, error)?,
-        }
-    }
-    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_millis());
-    let last = opened.iter().map(|(_, directory)| directory.last_incarnation()).max().unwrap_or(0);
-    let incarnation = (last + 1).max(u64::try_from(clock).unwrap_or(u64::MAX / 2));
-    let mut disks = Vec::new();
-    for (disk, mut directory) in opened {
-        match directory.store_incarnation(incarnation).and_then(|()| directory.known_chains()) {
-            Ok(known) => disks.push(Arc::new(DiskShare::new(disk, directory, known, config))),
-            Err(error) => failed_only(disk, error)?,
-        }
-    }
-    match (disks.is_empty(), failed) {
-        (true, Some(error)) => Err(error),
-        _ => Ok((incarnation, disks)),
     }
 }

@@ -2,14 +2,16 @@
 //! routing assigns to this node, and brings every new routing to all of them.
 
 use crate::disk::DiskShare;
+use crate::disk::errand::Errand;
 use crate::metrics::add;
 use crate::peers::Key;
 use crate::requests;
 use crate::shared::Shared;
 use crate::target::{self, Target, TargetRecord};
-use chain::{Time, View};
+use chain::{Time, View, covers};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use transport::{EchoHandler, Handler, Incoming};
 use wire::message::{Chain, LocalState, MessageKind, Routing, TargetReport};
@@ -27,38 +29,37 @@ pub struct Service {
 }
 
 impl Service {
-    /// Opens every target that lies on the disks. One that cannot be opened is offline; the others serve.
+    /// Opens every target that lies on the disks, beside each other. A disk that fails or hangs is left out, and a
+    /// target that cannot be opened is offline; the others serve.
     pub fn open(shared: Arc<Shared>, node: u32, disks: Vec<Arc<DiskShare>>) -> Result<Arc<Service>> {
-        let (mut targets, mut unopened) = (BTreeMap::new(), Vec::new());
-        for disk in &disks {
-            let stored = disk.directory.lock().targets()?;
-            for stored in stored {
-                let (target, chain) = (stored.target, stored.chain);
-                let record = TargetRecord::opened(&disk.directory.lock(), stored, &shared.boot_id);
-                match Target::open(&shared, disk, record) {
-                    Ok(target) => {
-                        if let Some(other) = targets.insert(target.chain, target) {
-                            let detail = format!("two targets of chain {} on this node", other.chain);
-                            return Err(Error::new(Code::Corrupt, detail));
-                        }
+        let open = |disk: Arc<DiskShare>| {
+            let (shared, own) = (shared.clone(), disk.clone());
+            (disk, Errand::start(move || open_targets(&shared, &own)))
+        };
+        let opening: Vec<_> = disks.into_iter().map(open).collect();
+        let (mut disks, mut targets, mut unopened) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let mut failed = None;
+        for (disk, errand) in opening {
+            let (opened, without) =
+                match errand.finish(|| disk.hangs()).unwrap_or_else(|| Err(disk.no_answer())) {
+                    Err(error) if error.code == Code::Io => {
+                        log::error!(target: "storage", disk = disk.index, error:% = error; "disk.failed");
+                        failed = Some(error);
+                        continue;
                     }
-                    Err(error) if error.code == Code::NewerData => return Err(error),
-                    Err(error) => {
-                        log::error!(target: "storage", chain, target, error:% = error; "target.unopened");
-                        let state = LocalState::LocalOffline as i32;
-                        let known = disk.known.get(chain);
-                        unopened.push(TargetReport {
-                            target,
-                            chain,
-                            state,
-                            disk_error: true,
-                            known_version: known.as_ref().map_or(0, |known| known.version),
-                            known_term: known.as_ref().map_or(0, |known| known.term),
-                            ..Default::default()
-                        });
-                    }
+                    opened => opened?,
+                };
+            for target in opened {
+                if let Some(other) = targets.insert(target.chain, target) {
+                    let detail = format!("two targets of chain {} on this node", other.chain);
+                    return Err(Error::new(Code::Corrupt, detail));
                 }
             }
+            unopened.extend(without);
+            disks.push(disk);
+        }
+        if let Some(error) = failed.filter(|_| disks.is_empty()) {
+            return Err(error);
         }
         let targets = RwLock::new(targets);
         Ok(Arc::new(Service { shared, node, echo: EchoHandler::new(), disks, targets, unopened }))
@@ -80,19 +81,31 @@ impl Service {
         })
     }
 
+    pub fn targets_on(&self, disk: &DiskShare) -> Vec<Arc<Target>> {
+        self.targets().into_iter().filter(|target| target.disk_index() == disk.index).collect()
+    }
+
     pub fn reports(&self) -> Vec<TargetReport> {
         let opened = self.targets();
-        self.unopened.iter().cloned().chain(opened.iter().map(|target| target.report())).collect()
+        let unopened = self.unopened.iter().map(|report| {
+            let known = self.newest_known(report.chain).unwrap_or_default();
+            TargetReport { known_version: known.version, known_term: known.term, ..*report }
+        });
+        unopened.chain(opened.iter().map(|target| target.report())).collect()
     }
 
     /// Of each target here, its chain as it knows it: what a manager needs whose state is older (P3).
     pub fn known_chains(&self) -> Vec<Chain> {
-        let unopened = self.unopened.iter().filter_map(|report| {
-            let known = self.disks.iter().find_map(|disk| disk.known.get(report.chain))?;
-            Some(Chain::clone(&known))
-        });
+        let unopened = self.unopened.iter().filter_map(|report| self.newest_known(report.chain));
         let opened = self.targets().into_iter().map(|target| target.known_chain());
+        let unopened = unopened.map(|known| Chain::clone(&known));
         opened.filter(|known| known.version != 0).chain(unopened).collect()
+    }
+
+    /// A disk that a target of the chain left may still know the chain as it was then.
+    fn newest_known(&self, chain: u32) -> Option<Arc<Chain>> {
+        let known = self.disks.iter().filter_map(|disk| disk.known.get(chain));
+        known.reduce(|newest, other| if covers(&other, newest.term, newest.version) { other } else { newest })
     }
 
     /// A push, or the routing of a heartbeat's answer, whose lease counts only if the routing could be
@@ -170,7 +183,7 @@ impl Service {
 
     /// The stored chain goes on without the target that is here (P3: what a routing says is on the medium):
     /// its data go. But not on the word of a manager whose state is older than what the target knows.
-    pub fn drop_removed(&self, disk: &DiskShare, chain: &Chain) {
+    pub fn drop_removed(&self, disk: &Arc<DiskShare>, chain: &Chain) {
         let Some(target) = self.targets.read().get(&chain.id).cloned() else { return };
         if !disk.known.is_newer(chain) || !disk.known.believes(chain) {
             return;
@@ -179,7 +192,7 @@ impl Service {
             return;
         }
         // Nothing lies there if the disk was replaced.
-        let taken_out = disk.directory.lock().take_out(target.id);
+        let taken_out = disk.watched(|| disk.directory.lock().take_out(target.id));
         let left = match taken_out {
             Ok(left) => left,
             Err(error) => {
@@ -191,19 +204,17 @@ impl Service {
         disk.known.forget(chain.id);
         target.leave();
         log::info!(target: "storage", chain = chain.id, target = target.id.0; "target.removed");
+        let own = disk.clone();
         disk.flushers.push(move || {
             target.close();
-            if let Some(path) = left
-                && let Err(error) = std::fs::remove_dir_all(&path)
-            {
-                let path = path.display().to_string();
-                log::warn!(target: "storage", path = path.as_str(), error:% = error; "target.remove");
+            if let Some(path) = left {
+                remove_left(&own, &path);
             }
         });
     }
 
     fn create(&self, target: TargetId, chain: u32, disk: &Arc<DiskShare>) -> Result<Arc<Target>> {
-        let record = {
+        let record = disk.watched(|| {
             let directory = disk.directory.lock();
             if directory.record_file(target).exists() {
                 let detail = format!("target {target} is there already, and of another chain than {chain}");
@@ -211,8 +222,8 @@ impl Service {
             }
             directory.create_folder(target)?;
             // A folder without a record is begun anew.
-            TargetRecord::create(&directory, target, chain, (&self.shared.boot_id, self.shared.incarnation))?
-        };
+            TargetRecord::create(&directory, target, chain, (&self.shared.boot_id, self.shared.incarnation))
+        })?;
         let target = Target::open(&self.shared, disk, record)?;
         log::info!(target: "storage", chain = chain, target = target.id.0, disk = disk.index; "target.created");
         self.targets.write().insert(chain, target.clone());
@@ -222,6 +233,45 @@ impl Service {
     fn refuse(&self, incoming: &mut Incoming<'_>, error: &Error) {
         add(&self.shared.metrics.requests_refused, 1);
         incoming.replier().fail(error);
+    }
+}
+
+/// And what could not be opened. What is left of targets that were taken out goes later.
+fn open_targets(
+    shared: &Arc<Shared>,
+    disk: &Arc<DiskShare>,
+) -> Result<(Vec<Arc<Target>>, Vec<TargetReport>)> {
+    let stored = disk.watched(|| disk.directory.lock().targets())?;
+    let (mut opened, mut unopened) = (Vec::new(), Vec::new());
+    for stored in stored {
+        let (target, chain) = (stored.target, stored.chain);
+        let record = TargetRecord::opened(&disk.directory.lock(), stored, &shared.boot_id);
+        match Target::open(shared, disk, record) {
+            Ok(target) => opened.push(target),
+            Err(error) if error.code == Code::NewerData => return Err(error),
+            Err(error) => {
+                log::error!(target: "storage", chain, target, error:% = error; "target.unopened");
+                let state = LocalState::LocalOffline as i32;
+                unopened.push(TargetReport { target, chain, state, disk_error: true, ..Default::default() });
+            }
+        }
+    }
+    for path in disk.watched(|| disk.directory.lock().left())? {
+        let own = disk.clone();
+        disk.flushers.push(move || remove_left(&own, &path));
+    }
+    Ok((opened, unopened))
+}
+
+fn remove_left(disk: &DiskShare, left: &Path) {
+    // One file after another, each watched: a target has many, some of them large.
+    let files = disk.watched(|| std::fs::read_dir(left.join("data"))).into_iter().flatten().flatten();
+    for file in files {
+        let _ = disk.watched(|| std::fs::remove_file(file.path()));
+    }
+    if let Err(error) = disk.watched(|| std::fs::remove_dir_all(left)) {
+        let path = left.display().to_string();
+        log::warn!(target: "storage", path = path.as_str(), error:% = error; "target.remove");
     }
 }
 

@@ -117,6 +117,11 @@ pub enum Input<P> {
         reply: ReplyTo,
         chain_version: u64,
     },
+    /// The engine finished `Discard`.
+    Discarded {
+        ticket: u64,
+        result: Result<()>,
+    },
     SyncReplace {
         reply: ReplyTo,
         chain_version: u64,
@@ -298,10 +303,11 @@ pub enum Output<P> {
         chain_version: u64,
     },
 
-    /// Syncing member: drop everything that is staged and not committed.
-    DiscardPending,
-    /// Syncing member: the exactly-once table of a history that may be discarded goes.
-    ClearChannels,
+    /// Syncing member: drop everything that is staged and not committed, and the whole exactly-once table; answer
+    /// with `Discarded`. No `Store` from before it may take effect from now on, and none is answered.
+    Discard {
+        ticket: u64,
+    },
     /// Syncing member: the chunk becomes these bytes, committed; answer with `Replaced`.
     Replace {
         replacement: Replacement,
@@ -317,7 +323,8 @@ pub enum Output<P> {
         result: Result<()>,
     },
 
-    /// The client is fenced and nothing of it is in the air: its exactly-once records go.
+    /// The client is fenced and nothing of it is in the air: its exactly-once records go, some time. Nobody looks at
+    /// them any more.
     DropChannels {
         client: ClientId,
     },

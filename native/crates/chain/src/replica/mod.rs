@@ -132,6 +132,7 @@ impl<P: Clone> Replica<P> {
     fn handle_sync(&mut self, step: &mut Step<P>, input: Input<P>) {
         match input {
             Input::SyncStart { reply, chain_version } => self.on_sync_start(step, reply, chain_version),
+            Input::Discarded { ticket, result } => self.on_discarded(step, ticket, result),
             Input::SyncReplace { reply, chain_version, replacement, payload } => {
                 self.on_sync_replace(step, reply, chain_version, replacement, payload);
             }

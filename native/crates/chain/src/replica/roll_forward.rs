@@ -249,7 +249,8 @@ mod tests {
     fn a_tombstone_that_its_source_forgot_is_as_good_as_none() {
         let mut tail = Target::new(TAIL, present(version(1, 5)));
         tail.view(2, PublicState::PublicSyncing);
-        tail.feed(Input::SyncStart { reply: ReplyTo(1), chain_version: 2 });
+        let ticket = tail.start_sync(2, 1);
+        tail.feed(Input::Discarded { ticket, result: Ok(()) });
         let tombstone = Committed { removed: true, ..present(version(1, 6)) };
         let copy = |committed| Input::SyncReplace {
             reply: ReplyTo(2),

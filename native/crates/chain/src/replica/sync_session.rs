@@ -11,6 +11,8 @@ use wire::{ChunkId, Code, Error, Result, Version};
 
 pub(super) struct SyncSession {
     chain_version: u64,
+    /// What was here before the session is being discarded: nothing else happens in it until that is done.
+    discarding: Option<(u64, Vec<ReplyTo>)>,
     /// Chunks that this session has written: at most one entry per chunk of the target, gone with the
     /// session.
     written: BTreeSet<ChunkId>,
@@ -25,30 +27,58 @@ impl<P: Clone> Replica<P> {
             Role::Syncing => Ok(()),
             _ => Err(self.not_syncing()),
         });
-        if result.is_ok() && self.session.is_none() {
-            self.discard_pending(step);
-            if !planted(Planted::TableNotCleared) {
-                self.table.clear();
-                step.out.push(Output::ClearChannels);
+        match (result, &mut self.session) {
+            (Ok(()), None) => self.begin_session(step, reply, chain_version),
+            (Ok(()), Some(SyncSession { discarding: Some((_, replies)), .. })) => {
+                replies.push(reply);
+                if replies.len() > crate::limits::WAITERS_MAX {
+                    let result = Err(Error::new(Code::Busy, "sent again too often"));
+                    step.out.push(Output::ReplySync { reply: replies.remove(0), result });
+                }
             }
-            self.session = Some(SyncSession {
-                chain_version,
-                written: BTreeSet::new(),
-                replacing: BTreeMap::new(),
-                storing_channels: BTreeMap::new(),
-                finishing: None,
-            });
+            (result, _) => step.out.push(Output::ReplySync { reply, result }),
         }
-        step.out.push(Output::ReplySync { reply, result });
+    }
+
+    fn begin_session(&mut self, step: &mut Step<P>, reply: ReplyTo, chain_version: u64) {
+        let ticket = self.flushes.ticket();
+        self.discard(step, ticket);
+        let mut discarding = Some((ticket, vec![reply]));
+        if planted(Planted::SyncBeforeDiscard) {
+            discarding = None;
+            step.out.push(Output::ReplySync { reply, result: Ok(()) });
+        }
+        self.session = Some(SyncSession {
+            chain_version,
+            discarding,
+            written: BTreeSet::new(),
+            replacing: BTreeMap::new(),
+            storing_channels: BTreeMap::new(),
+            finishing: None,
+        });
+    }
+
+    pub(super) fn on_discarded(&mut self, step: &mut Step<P>, ticket: u64, result: Result<()>) {
+        if let Err(error) = result {
+            return self.take_offline(step, error);
+        }
+        let Some(session) = &mut self.session else { return };
+        let Some((_, replies)) = session.discarding.take_if(|(wanted, _)| *wanted == ticket) else { return };
+        step.out.extend(replies.into_iter().map(|reply| Output::ReplySync { reply, result: Ok(()) }));
     }
 
     fn not_syncing(&self) -> Error {
         Error::new(Code::NotServing, format!("target {} is in no such resync", self.identity.target))
     }
 
+    fn still_discarding(&self) -> Error {
+        Error::new(Code::Busy, format!("target {} discards what it had", self.identity.target))
+    }
+
     fn in_session(&self, chain_version: u64) -> Result<()> {
         self.same_version(chain_version)?;
         match &self.session {
+            Some(session) if session.discarding.is_some() => Err(self.still_discarding()),
             Some(session) if session.chain_version == chain_version => Ok(()),
             Some(_) if planted(Planted::NoChainVersion) => Ok(()),
             _ => Err(self.not_syncing()),
@@ -64,6 +94,7 @@ impl<P: Clone> Replica<P> {
     pub(super) fn session_accepts(&self, chunk: ChunkId) -> Result<()> {
         match &self.session {
             None => Err(self.not_syncing()),
+            Some(session) if session.discarding.is_some() => Err(self.still_discarding()),
             Some(session) if session.replacing.contains_key(&chunk) => {
                 Err(Error::new(Code::Busy, "the chunk is being replaced"))
             }
@@ -228,8 +259,98 @@ impl<P: Clone> Replica<P> {
     pub(super) fn end_session(&mut self, step: &mut Step<P>, told: &Error) {
         let Some(session) = self.session.take() else { return };
         let replacing = session.replacing.into_values().flat_map(|(_, replies)| replies);
-        let finishing = session.finishing.into_iter().flat_map(|(_, replies)| replies);
-        let replies = replacing.chain(session.storing_channels.into_values()).chain(finishing);
+        let begun = session.discarding.into_iter().chain(session.finishing).flat_map(|(_, replies)| replies);
+        let replies = replacing.chain(session.storing_channels.into_values()).chain(begun);
         step.out.extend(replies.map(|reply| Output::ReplySync { reply, result: Err(told.clone()) }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_target::{TAIL, Target, present, update, version};
+    use super::*;
+    use crate::{Committed, Input};
+    use wire::message::{LocalState, PublicState, UpdateKind};
+
+    /// Whom it told what, if it did nothing else.
+    fn told(out: &[Output<()>]) -> Vec<(u64, Option<Code>)> {
+        let answer = |output: &Output<()>| match output {
+            Output::ReplySync { reply, result } => (reply.0, result.as_ref().err().map(|error| error.code)),
+            Output::ReplyUpdate { reply, result } => (reply.0, result.as_ref().err().map(|error| error.code)),
+            other => panic!("{other:?}"),
+        };
+        out.iter().map(answer).collect()
+    }
+
+    fn forwarded(reply: u64) -> Input<()> {
+        Input::Forwarded {
+            reply: ReplyTo(reply),
+            chain_version: 2,
+            version: version(2, 6),
+            base: version(1, 5),
+            update: update(1, UpdateKind::UpdateWrite, 1),
+            payload: (),
+        }
+    }
+
+    fn syncing() -> Target {
+        let mut tail = Target::new(TAIL, present(version(1, 5)));
+        tail.view(2, PublicState::PublicSyncing);
+        tail
+    }
+
+    #[test]
+    fn a_resync_begins_when_what_was_here_is_discarded() {
+        let mut tail = syncing();
+        let ticket = tail.start_sync(2, 1);
+        let again = |tail: &mut Target, reply| {
+            tail.feed(Input::SyncStart { reply: ReplyTo(reply), chain_version: 2 })
+        };
+        assert!(again(&mut tail, 2).is_empty(), "it waits with the first one");
+        assert!(tail.replica.may_list(2).is_err());
+        assert_eq!(told(&tail.feed(forwarded(3))), [(3, Some(Code::Busy))]);
+        let channels = Input::SyncChannels { reply: ReplyTo(4), chain_version: 2, channels: Vec::new() };
+        assert_eq!(told(&tail.feed(channels)), [(4, Some(Code::Busy))]);
+        assert_eq!(
+            told(&tail.feed(Input::SyncDone { reply: ReplyTo(5), chain_version: 2 })),
+            [(5, Some(Code::Busy))]
+        );
+        assert!(
+            tail.feed(Input::Discarded { ticket: ticket + 1, result: Ok(()) }).is_empty(),
+            "another one's"
+        );
+        let discarded = tail.feed(Input::Discarded { ticket, result: Ok(()) });
+        assert_eq!(told(&discarded), [(1, None), (2, None)]);
+        assert_eq!(told(&again(&mut tail, 6)), [(6, None)]);
+        assert!(tail.replica.may_list(2).is_ok());
+        assert!(matches!(tail.feed(forwarded(7))[..], [Output::Store { .. }]));
+    }
+
+    #[test]
+    fn whoever_waits_for_the_beginning_of_a_resync_hears_of_its_end() {
+        let mut tail = syncing();
+        let first = tail.start_sync(2, 1);
+        assert_eq!(told(&tail.view(3, PublicState::PublicSyncing)), [(1, Some(Code::WrongChainVersion))]);
+        let second = tail.start_sync(3, 2);
+        assert!(tail.feed(Input::Discarded { ticket: first, result: Ok(()) }).is_empty(), "it is over");
+        let failed = Err(Error::new(Code::Io, "the disk"));
+        let out = tail.feed(Input::Discarded { ticket: second, result: failed });
+        let [Output::ReplySync { reply: ReplyTo(2), result: Err(_) }, Output::TakeOffline { .. }] = &out[..]
+        else {
+            panic!("{out:?}");
+        };
+        assert_eq!(tail.replica.report().0, LocalState::LocalOffline);
+    }
+
+    /// One that gave up long ago makes room.
+    #[test]
+    fn few_wait_for_the_beginning_of_a_resync() {
+        let mut tail = Target::new(TAIL, Committed::default());
+        tail.view(2, PublicState::PublicSyncing);
+        tail.start_sync(2, 1);
+        let starts = (2..=crate::limits::WAITERS_MAX as u64 + 1)
+            .map(|reply| Input::SyncStart { reply: ReplyTo(reply), chain_version: 2 });
+        let out: Vec<Output<()>> = starts.flat_map(|start| tail.feed(start)).collect();
+        assert_eq!(told(&out), [(1, Some(Code::Busy))]);
     }
 }

@@ -104,6 +104,14 @@ impl Target {
         self.feed(Input::ForwardAnswer { from, chain_version, chunk: CHUNK, version, result });
     }
 
+    /// The ticket of what is discarded before the resync begins.
+    pub fn start_sync(&mut self, chain_version: u64, reply: u64) -> u64 {
+        match self.feed(Input::SyncStart { reply: ReplyTo(reply), chain_version })[..] {
+            [Output::Discard { ticket }] => ticket,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
     /// The answer to the successor's question.
     pub fn answer(&mut self, chain_version: u64) -> u64 {
         let question = Input::Committed { reply: ReplyTo(9), chain_version, chunk: NO_CHUNK };

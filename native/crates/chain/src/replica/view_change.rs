@@ -40,7 +40,7 @@ impl<P: Clone> Replica<P> {
         self.release_waiters(step, &stale, self.view.role != Role::Serving);
         if planted(Planted::DropPending) {
             self.drop_everything();
-            step.out.push(Output::DiscardPending);
+            step.out.push(Output::Discard { ticket: 0 });
         }
         if planted(Planted::TableLost) {
             self.table.clear();
@@ -134,12 +134,16 @@ impl<P: Clone> Replica<P> {
         self.pending_total += 1;
     }
 
-    /// Discards what pends: only a resync from a serving predecessor may (P6).
-    pub(super) fn discard_pending(&mut self, step: &mut Step<P>) {
+    /// What pends and the exactly-once table are of a history that may be discarded: only a resync from a serving
+    /// predecessor may (P6).
+    pub(super) fn discard(&mut self, step: &mut Step<P>, ticket: u64) {
         let told = Error::new(Code::NotServing, "discarded by a resync");
         self.release_waiters(step, &told, true);
         self.drop_everything();
-        step.out.push(Output::DiscardPending);
+        if !planted(Planted::TableNotCleared) {
+            self.table.clear();
+        }
+        step.out.push(Output::Discard { ticket });
     }
 
     pub(super) fn too_many_pending(&self, chunk: ChunkId) -> bool {

@@ -3,7 +3,6 @@
 //! the heartbeats nor other disks may wait for it.
 
 use super::DiskShare;
-use super::progress::WATCH_PAUSE;
 use crate::metrics::add;
 use crate::service::Service;
 use crate::session::Bell;
@@ -14,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use wire::Error;
 use wire::message::Chain;
 
 /// How often the disk is asked whether it takes writes, a target that failed tries to come back, one short of
@@ -98,64 +98,35 @@ impl Inbox {
     }
 }
 
-/// And the disk that it works for: none for the watchdog.
-type DiskThread = (Option<Arc<DiskShare>>, JoinHandle<()>);
-
-/// The threads of all disks, and the watchdog over them.
+/// The threads of all disks.
 pub struct Controls {
-    service: Arc<Service>,
-    threads: Mutex<Vec<DiskThread>>,
-    stopped: Arc<(Mutex<bool>, Condvar)>,
+    disks: Vec<Arc<DiskShare>>,
+    threads: Mutex<BTreeMap<usize, JoinHandle<()>>>,
 }
 
 impl Controls {
     pub fn start(service: &Arc<Service>, bell: &Arc<Bell>, flush_interval: Duration) -> Controls {
-        let mut threads = Vec::new();
-        let mut spawn = |name: &str, disk: Option<Arc<DiskShare>>, run: Box<dyn FnOnce() + Send>| {
-            let builder = std::thread::Builder::new().name(name.into());
-            threads.push((disk, builder.spawn(run).expect("a thread can be started")));
-        };
+        let mut threads = BTreeMap::new();
         for disk in service.disks() {
-            let (service, bell, own) = (service.clone(), bell.clone(), disk.clone());
+            let (service, bell, index) = (service.clone(), bell.clone(), disk.index);
             let run = move || {
                 let (standings, refused) = (Vec::new(), BTreeMap::new());
-                Control { service, bell, disk: own, standings, refused }.run(flush_interval);
+                Control { service, bell, disk, standings, refused }.run(flush_interval);
             };
-            spawn("disk-control", Some(disk), Box::new(run));
+            let builder = std::thread::Builder::new().name("disk-control".into());
+            threads.insert(index, builder.spawn(run).expect("a thread can be started"));
         }
-        let stopped: Arc<(Mutex<bool>, Condvar)> = Arc::default();
-        let (watched, bell, stopping) = (service.clone(), bell.clone(), stopped.clone());
-        spawn("disk-watchdog", None, Box::new(move || watch(&watched, &bell, &stopping)));
-        Controls { service: service.clone(), threads: Mutex::new(threads), stopped }
+        Controls { disks: service.disks(), threads: Mutex::new(threads) }
     }
 
-    /// Does not wait for a disk that hangs.
+    /// Waits for none of them.
     pub fn stop(&self) {
-        *self.stopped.0.lock() = true;
-        self.stopped.1.notify_one();
-        self.service.disks().iter().for_each(|disk| disk.inbox.stop());
-        for (disk, thread) in std::mem::take(&mut *self.threads.lock()) {
-            if !disk.is_some_and(|disk| disk.hangs()) {
-                // A panic there is a bug of ours that was reported already.
-                let _ = thread.join();
-            }
-        }
+        self.disks.iter().for_each(|disk| disk.inbox.stop());
     }
-}
 
-fn watch(service: &Service, bell: &Bell, stopping: &(Mutex<bool>, Condvar)) {
-    let mut stopped = stopping.0.lock();
-    while !*stopped {
-        stopping.1.wait_for(&mut stopped, WATCH_PAUSE);
-        for disk in service.disks() {
-            if disk.watch() {
-                let on_it = service.targets().into_iter().filter(|target| target.disk_index() == disk.index);
-                let told = on_it.filter(|target| target.declare_hung()).count();
-                if told > 0 {
-                    bell.kick();
-                }
-            }
-        }
+    /// To be joined by whoever may wait for the disk.
+    pub fn take_thread(&self, disk: usize) -> Option<JoinHandle<()>> {
+        self.threads.lock().remove(&disk)
     }
 }
 
@@ -185,7 +156,7 @@ impl Control {
                 if looked.elapsed() >= LOOK_PAUSE {
                     looked = Instant::now();
                     if let Err(error) = self.disk.probe() {
-                        targets.iter().for_each(|target| target.fail_unless_offline(&error));
+                        self.fail(&error);
                     }
                     targets.iter().for_each(|target| target.look());
                 }
@@ -195,20 +166,23 @@ impl Control {
     }
 
     fn targets(&self) -> Vec<Arc<Target>> {
-        self.service.targets().into_iter().filter(|target| target.disk_index() == self.disk.index).collect()
+        self.service.targets_on(&self.disk)
+    }
+
+    fn fail(&self, error: &Error) {
+        for target in self.targets() {
+            target.fail_unless_offline(error);
+        }
     }
 
     fn bring(&mut self, news: News) {
         news.left.values().for_each(|chain| self.service.drop_removed(&self.disk, chain));
         let mut believed: Vec<(Chain, Option<Time>)> = news.chains.into_values().collect();
         believed.retain(|(chain, _)| self.believes(chain));
-        let learned = {
-            let _running = self.disk.operations.begin();
-            self.disk.known.learn(believed.iter().map(|(chain, _)| chain))
-        };
+        let learned = self.disk.watched(|| self.disk.known.learn(believed.iter().map(|(chain, _)| chain)));
         if let Err(error) = learned {
             // What is offline may act on nothing, and is told, so that it can come back.
-            self.targets().iter().for_each(|target| target.fail_unless_offline(&error));
+            self.fail(&error);
         }
         for (chain, lease_until) in believed {
             if let Some(target) = self.service.own(&self.disk, &chain) {

@@ -2,12 +2,15 @@
 //! work. A disk that hangs stops these, and nothing of another disk.
 
 pub mod control;
+pub mod errand;
 pub mod known_chains;
+pub mod opening;
 pub mod pace;
 mod probe;
 pub mod progress;
 pub mod room;
 pub mod scrubber;
+pub mod watchdog;
 pub mod watched;
 
 use crate::Config;
@@ -24,8 +27,7 @@ use room::Room;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-use wire::Result;
+use wire::{Code, Error, Result};
 
 /// One reads while the other waits for a buffer; more would only take the disk from clients.
 const RESYNC_THREADS: usize = 2;
@@ -56,8 +58,6 @@ pub struct DiskShare {
     /// Of its files that run, but flushes.
     pub operations: Progress,
     pub flushes: Progress,
-    /// Whoever waits for this disk gives up after this long.
-    pub patience: Duration,
     /// Requests of clients so far.
     pub traffic: Arc<AtomicU64>,
     pub resync_pace: Pace,
@@ -85,7 +85,6 @@ impl DiskShare {
             room: Arc::default(),
             operations: Progress::new(config.disk_timeout),
             flushes: Progress::new(config.disk_timeout * FLUSH_PATIENCE),
-            patience: config.disk_timeout,
             resync_pace: Pace::new(config.resync_bytes_per_second, traffic.clone()),
             scrub_pace: Pace::new(config.scrub_bytes_per_second, traffic.clone()),
             traffic,
@@ -93,6 +92,12 @@ impl DiskShare {
             hangs: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
         }
+    }
+
+    /// An operation beside those of its files: a small record, or names.
+    pub fn watched<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _running = self.operations.begin();
+        work()
     }
 
     /// The watchdog's look, which never waits for the disk. True while it hangs.
@@ -108,13 +113,17 @@ impl DiskShare {
         self.hangs.load(Ordering::Acquire)
     }
 
+    /// Why its targets are offline while it hangs.
+    pub fn no_answer(&self) -> Error {
+        Error::new(Code::Io, format!("{} does not answer", self.path.display()))
+    }
+
     /// Whether it takes a write now; whoever asks waits for the disk.
     ///
     /// # Errors
     /// What the disk says: nothing on it may be served.
     pub fn probe(&self) -> Result<()> {
-        let _running = self.operations.begin();
-        let probed = probe::probe(&self.path);
+        let probed = self.watched(|| probe::probe(&self.path));
         self.refuses.store(probed.is_err(), Ordering::Release);
         probed
     }
@@ -124,7 +133,7 @@ impl DiskShare {
         self.refuses.load(Ordering::Acquire)
     }
 
-    /// Nothing is queued or running on any thread of the disk, for a moment at least. Not for one that hangs.
+    /// Nothing is queued or running on any thread of the disk, for a moment at least.
     pub fn wait_idle(&self) {
         self.lanes.wait_idle();
         self.workers().iter().for_each(|workers| workers.wait_idle());

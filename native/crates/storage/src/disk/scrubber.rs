@@ -3,8 +3,8 @@
 
 use super::DiskShare;
 use crate::service::Service;
-use crate::target::Target;
 use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,32 +14,32 @@ const IDLE_PAUSE: Duration = Duration::from_millis(200);
 
 pub struct Scrubbers {
     stopped: Arc<(Mutex<bool>, Condvar)>,
-    threads: Mutex<Vec<(Arc<DiskShare>, JoinHandle<()>)>>,
+    threads: Mutex<BTreeMap<usize, JoinHandle<()>>>,
 }
 
 impl Scrubbers {
     /// A pass begins by itself `interval` after the last one ended; zero: only when asked for.
     pub fn start(service: &Arc<Service>, interval: Duration) -> Scrubbers {
         let stopped: Arc<(Mutex<bool>, Condvar)> = Arc::default();
-        let mut threads = Vec::new();
+        let mut threads = BTreeMap::new();
         for disk in service.disks() {
-            let (service, own, stopping) = (service.clone(), disk.clone(), stopped.clone());
+            let (service, stopping, index) = (service.clone(), stopped.clone(), disk.index);
             let builder = std::thread::Builder::new().name("disk-scrub".into());
-            let run = move || run(&service, &own, interval, &stopping);
-            threads.push((disk, builder.spawn(run).expect("a thread can be started")));
+            let run = move || run(&service, &disk, interval, &stopping);
+            threads.insert(index, builder.spawn(run).expect("a thread can be started"));
         }
         Scrubbers { stopped, threads: Mutex::new(threads) }
     }
 
-    /// Does not wait for a disk that hangs.
+    /// Waits for none of them.
     pub fn stop(&self) {
         *self.stopped.0.lock() = true;
         self.stopped.1.notify_all();
-        for (disk, thread) in std::mem::take(&mut *self.threads.lock()) {
-            if !disk.hangs() {
-                let _ = thread.join();
-            }
-        }
+    }
+
+    /// To be joined by whoever may wait for the disk.
+    pub fn take_thread(&self, disk: usize) -> Option<JoinHandle<()>> {
+        self.threads.lock().remove(&disk)
     }
 }
 
@@ -54,8 +54,7 @@ fn pause(stopping: &(Mutex<bool>, Condvar), time: Duration) -> bool {
 
 fn run(service: &Service, disk: &DiskShare, interval: Duration, stopping: &(Mutex<bool>, Condvar)) {
     while pause(stopping, IDLE_PAUSE) {
-        let on_it = service.targets().into_iter().filter(|target| target.disk_index() == disk.index);
-        let targets: Vec<Arc<Target>> = on_it.collect();
+        let targets = service.targets_on(disk);
         let mut working = true;
         // In turn, a piece of each.
         while working {

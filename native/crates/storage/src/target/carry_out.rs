@@ -1,4 +1,5 @@
-//! What the replica wants done. Under its lock: commits, and queueing of everything that takes time.
+//! What the replica wants done. Under its lock: commits, and queueing of everything that takes time. Nothing here
+//! waits for the disk.
 
 use super::store::Store;
 use super::store_update::StagedUpdate;
@@ -7,26 +8,22 @@ use crate::metrics::add;
 use bytes::Bytes;
 use chain::{Acknowledged, Input, Output, ReplyTo};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use transport::ReplySender;
 use wire::message::{
     CommittedReply, FlushReply, SyncClientsReply, SyncDoneReply, SyncReplaceReply, SyncStartReply,
     UpdateReply,
 };
-use wire::{Error, Result};
+use wire::{ClientId, Code, Error, Result};
 
 impl Target {
     pub(super) fn carry_out(self: &Arc<Self>, state: &mut State, output: Output<Bytes>, after: &mut After) {
         match output {
             Output::Commit { chunk, version } => note(after, self.store.commit(chunk, version)),
-            Output::DiscardPending => {
-                let mut generation = self.generation.write();
-                *generation += 1;
-                note(after, self.store.discard_pending());
-            }
-            Output::ClearChannels => note(after, self.store.clear_channels()),
-            Output::DropChannels { client } => note(after, self.store.drop_channels(client)),
+            Output::Discard { ticket } => self.queue_discard(ticket),
+            Output::DropChannels { client } => self.queue_drop(client),
             Output::Flush { ticket } => self.queue_flush(ticket),
-            Output::TakeOffline { reason } => self.went_offline(&reason),
+            Output::TakeOffline { reason } => self.went_offline(state, &reason, after),
             store @ (Output::Store { .. } | Output::Replace { .. } | Output::StoreChannels { .. }) => {
                 self.queue_store(store);
             }
@@ -40,17 +37,48 @@ impl Target {
         }
     }
 
-    fn went_offline(&self, reason: &Error) {
+    /// Its record says so when the disk lets it (`record_loss`).
+    fn went_offline(&self, state: &mut State, reason: &Error, after: &mut After) {
         add(&self.shared.metrics.targets_offline, 1);
         log::error!(target: "storage", chain = self.chain, target = self.id.0, error:% = reason; "target.offline");
-        if let Err(error) = self.record.lock().lose() {
-            log::error!(target: "storage", target = self.id.0, error:% = error; "target.record");
+        self.marks.lose();
+        self.unrecorded_loss.store(true, Ordering::Release);
+        // Reads that wait for the disk: the replica has answered everybody else.
+        for (_, read) in state.waiting.extract_if(|_, waiting| matches!(waiting, Waiting::Read(..))) {
+            add(&self.shared.metrics.reads_refused, 1);
+            let error = Error::new(Code::TargetOffline, format!("target {}", self.id));
+            after.say(read.sender(), move |sender| sender.fail(&error));
         }
+    }
+
+    /// What was queued before does not begin any more; what runs is waited for.
+    fn queue_discard(self: &Arc<Self>, ticket: u64) {
+        let generation = self.generation.begin_next();
+        let target = self.clone();
+        self.disk.lanes.push(self.id, 0, move |_| {
+            let discarded = {
+                let _alone = target.generation.alone();
+                (target.generation.current() == generation).then(|| target.store.discard())
+            };
+            let Some(result) = discarded else { return };
+            target.feed_stored(generation, Input::Discarded { ticket, result });
+        });
+    }
+
+    /// As many wait as there are clients.
+    fn queue_drop(self: &Arc<Self>, client: ClientId) {
+        let (target, generation) = (self.clone(), self.generation.current());
+        self.disk.lanes.push(self.id, 0, move |_| {
+            let dropped = target.in_generation(generation, |store| store.drop_channels(client));
+            if let Some(result @ Err(_)) = dropped {
+                target.feed_stored(generation, Input::Flushed { ticket: 0, result });
+            }
+        });
     }
 
     fn queue_store(self: &Arc<Self>, output: Output<Bytes>) {
         let target = self.clone();
-        let generation = *self.generation.read();
+        let generation = self.generation.current();
         match output {
             Output::Store { chunk, version, base, update, channel, payload } => {
                 let bytes = payload.len();
@@ -89,8 +117,7 @@ impl Target {
     /// None, and nothing is done: what was queued belongs to a store whose staged updates were discarded
     /// since.
     pub(super) fn in_generation<T>(&self, generation: u64, work: impl FnOnce(&Store) -> T) -> Option<T> {
-        let current = self.generation.read();
-        (*current == generation).then(|| work(&self.store))
+        self.generation.run(generation, || work(&self.store))
     }
 
     fn answer(self: &Arc<Self>, state: &mut State, output: Output<Bytes>, after: &mut After) {
@@ -98,12 +125,12 @@ impl Target {
             |reply: ReplyTo| state.waiting.remove(&reply.0).expect("every request is answered once");
         match output {
             Output::ReadCommitted { reply, chain_version, chunk } => {
-                let Waiting::Read(sender, range, verified) = take(reply) else {
+                let Some(&Waiting::Read(_, range, verified)) = state.waiting.get(&reply.0) else {
                     unreachable!("a read's answer")
                 };
                 let target = self.clone();
                 add(&self.disk.traffic, 1);
-                self.disk.readers.push(move || target.read(sender, chain_version, chunk, range, verified));
+                self.disk.readers.push(move || target.read(reply, chain_version, chunk, (range, verified)));
             }
             Output::ReplyRead { reply, error } => {
                 let Waiting::Read(sender, _, _) = take(reply) else { unreachable!("a read's answer") };

@@ -1,10 +1,11 @@
 //! One target at work: its replica, which decides, and its store, which keeps. The replica is behind one
-//! short lock; what it wants done is carried out in its order: what must be visible at once under the lock,
+//! short lock, under which nobody waits for the disk, nor for anybody who does: threads that serve other disks too
+//! take it. What it wants done is carried out in its order: what must be visible at once under the lock,
 //! messages and answers after it. It takes no decision of its own.
 
 mod carry_out;
 mod flusher;
-mod hang;
+mod generation;
 mod outbox;
 mod read;
 mod record;
@@ -21,8 +22,9 @@ use crate::shared::Shared;
 use bytes::Bytes;
 use chain::{Identity, Input, Output, Replica, ReplyTo, Role, Time};
 use flusher::Flusher;
+use generation::Generation;
 use outbox::Outbox;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use record::Marks;
 pub use record::TargetRecord;
 use repair::Repairs;
@@ -99,9 +101,9 @@ pub struct Target {
     flusher: Flusher,
     record: Mutex<TargetRecord>,
     marks: Arc<Marks>,
-    /// Raised when what is staged is discarded: a store that was queued before must not happen after. Held
-    /// for reading while one happens.
-    generation: RwLock<u64>,
+    /// It went offline, and its record does not say so yet.
+    unrecorded_loss: AtomicBool,
+    generation: Generation,
     room_limit: Limit,
     /// On the way of an update; the head is 0.
     position: AtomicUsize,
@@ -109,8 +111,6 @@ pub struct Target {
     known: Mutex<Known>,
     repairs: Mutex<Repairs>,
     scrub: Scrub,
-    /// The disk does not answer: nothing is asked of the target and nothing said by it until it does.
-    hung: AtomicBool,
     reopening: AtomicBool,
     /// Its data were not there when it was to be opened again, which was said once.
     gone: AtomicBool,
@@ -132,11 +132,6 @@ struct Answer {
 impl Answer {
     fn give(self) {
         (self.say)(self.sender);
-    }
-
-    /// The same may have been done: whoever asked asks again, of others.
-    fn hangs(self) {
-        self.sender.fail(&Error::new(Code::TargetOffline, "its disk hangs"));
     }
 }
 
@@ -173,13 +168,13 @@ impl Target {
             flusher: Flusher::default(),
             marks: record.marks(),
             record: Mutex::new(record),
-            generation: RwLock::new(0),
+            unrecorded_loss: AtomicBool::new(false),
+            generation: Generation::default(),
             room_limit: Limit::default(),
             position: AtomicUsize::new(0),
             known: Mutex::default(),
             repairs: Mutex::default(),
-            scrub: Scrub::open(scrub_file),
-            hung: AtomicBool::new(false),
+            scrub: disk.watched(|| Scrub::open(scrub_file)),
             reopening: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         });
@@ -205,9 +200,7 @@ impl Target {
             Some(input(ReplyTo(state.next_reply)))
         });
         if let Some(waiting) = refused {
-            waiting
-                .sender()
-                .fail(&Error::new(Code::TargetOffline, "the target is closed, or its disk hangs"));
+            waiting.sender().fail(&Error::new(Code::TargetOffline, "the target is closed"));
         }
     }
 
@@ -234,13 +227,13 @@ impl Target {
 
     /// What the store answers counts only if what was staged then still is.
     fn feed_stored(self: &Arc<Self>, generation: u64, input: Input<Bytes>) {
-        self.step(|state| (!state.stopped && *self.generation.read() == generation).then_some(input));
+        self.step(|state| (!state.stopped && self.generation.current() == generation).then_some(input));
     }
 
     fn step(self: &Arc<Self>, input: impl FnOnce(&mut State) -> Option<Input<Bytes>>) {
         let mut after = After::default();
         {
-            let Some(mut state) = self.lock_state() else { return };
+            let mut state = self.state.lock();
             if let Some(input) = input(&mut state) {
                 let mut outputs = std::mem::take(&mut state.outputs);
                 let chunks = self.chunks();
@@ -251,10 +244,6 @@ impl Target {
                 state.outputs = outputs;
             }
             self.learn(&state.replica);
-        }
-        if self.is_hung() {
-            // While it waited for the disk the chain may have gone on without it: what it would say is old.
-            return after.answers.into_iter().for_each(Answer::hangs);
         }
         self.deliver();
         after.answers.into_iter().for_each(Answer::give);
@@ -272,11 +261,18 @@ impl Target {
         self.feed(Input::Flushed { ticket: 0, result: Err(error) });
     }
 
-    /// The same for what is noticed again and again.
-    pub fn fail_unless_offline(self: &Arc<Self>, error: &Error) {
-        if self.standing().state != LocalState::LocalOffline {
-            self.fail(error.clone());
+    /// The same for what is noticed again and again. False: it was offline, or is closed.
+    pub fn fail_unless_offline(self: &Arc<Self>, error: &Error) -> bool {
+        if self.is_offline() {
+            return false;
         }
+        self.fail(error.clone());
+        self.is_offline()
+    }
+
+    /// Nothing is answered, as of the last step.
+    pub fn is_offline(&self) -> bool {
+        self.standing().state == LocalState::LocalOffline
     }
 
     /// A new version of the chain, or the same one with a lease. Before the target serves, the boot in which
@@ -288,8 +284,9 @@ impl Target {
             self.position
                 .store(to_peers::place(&view, self.id).map_or(0, |(_, place)| place), Ordering::Relaxed);
             // What failed is not complete again because the chain still calls it serving.
-            let failed = self.standing().state == LocalState::LocalOffline;
-            if !failed && let Err(error) = self.remember_role(&view) {
+            if !self.is_offline()
+                && let Err(error) = self.remember_role(&view)
+            {
                 return self.fail(error);
             }
             let version = view.version.0;
@@ -305,7 +302,7 @@ impl Target {
 
     /// Every `chain::limits::TICK_MS`, on the disk's own thread.
     pub fn tick(self: &Arc<Self>) {
-        self.end_hang();
+        self.record_loss();
         self.refresh_space();
         // A failure that no request has met yet, such as one in the background.
         if let Some(error) = self.store.failure() {
@@ -342,11 +339,11 @@ impl Target {
     /// After a failure, when the manager has taken the target out: opens the store anew, verified, so that
     /// it can come back through a resync (P11).
     fn reopen_if_offline(self: &Arc<Self>) {
-        if self.disk.refuses() {
+        if self.disk.refuses() || self.disk.hangs() {
             return;
         }
         {
-            let Some(state) = self.lock_state() else { return };
+            let state = self.state.lock();
             let offline = state.replica.report().0 == LocalState::LocalOffline;
             if !offline
                 || state.replica.view().role != Role::Idle
@@ -358,8 +355,11 @@ impl Target {
         let target = self.clone();
         // It may take seconds, in which the other targets of the disk go on.
         self.disk.resyncs.push(move || {
+            // Reopening it begins with that.
+            target.unrecorded_loss.store(false, Ordering::Release);
             // Nothing that was queued before may reach the new store.
-            *target.generation.write() += 1;
+            target.generation.begin_next();
+            drop(target.generation.alone());
             let reopened = target.store.reopen(&mut target.record.lock());
             match reopened {
                 Ok(recovered) => target.feed(Input::Reopen { recovered }),

@@ -5,12 +5,11 @@ use super::store::Read;
 use super::{ReadRange, Target, Verified};
 use crate::metrics::add;
 use bytes::Bytes;
-use chain::Listed;
+use chain::{Listed, ReplyTo};
 use pages::Part;
 use std::sync::Arc;
-use transport::ReplySender;
 use wire::message::{ChunkInfo, ReadReply};
-use wire::{ChunkId, Code, Error, Result};
+use wire::{ChunkId, Code, Result};
 
 /// From here on it is cheaper to hand pages over to the thread that sends than to copy them.
 const PAGES_BYTES_MIN: u32 = 64 << 10;
@@ -18,20 +17,22 @@ const PAGES_BYTES_MIN: u32 = 64 << 10;
 impl Target {
     pub(super) fn read(
         self: &Arc<Self>,
-        sender: ReplySender,
+        reply: ReplyTo,
         chain_version: u64,
         chunk: ChunkId,
-        range: ReadRange,
-        verified: Verified,
+        (range, verified): (ReadRange, Verified),
     ) {
+        if self.is_offline() {
+            return; // it was answered
+        }
         let metrics = &self.shared.metrics;
         let read = self.read_for_client(chunk, range, verified);
-        let Some(state) = self.lock_state() else {
-            add(&metrics.reads_refused, 1);
-            return sender.fail(&Error::new(Code::TargetOffline, "its disk hangs"));
+        let (sender, valid) = {
+            let mut state = self.state.lock();
+            // It went offline meanwhile, and answered.
+            let Some(waiting) = state.waiting.remove(&reply.0) else { return };
+            (waiting.sender(), state.replica.read_still_valid(crate::clock::now(), chain_version))
         };
-        let valid = state.replica.read_still_valid(crate::clock::now(), chain_version);
-        drop(state);
         if let Err(error) = valid {
             add(&metrics.reads_refused, 1);
             return sender.fail(&error);
@@ -81,8 +82,7 @@ impl Target {
     /// Whether this target's list of chunks (of one inode) may be shown: to a client as for a read, to a
     /// predecessor in its resync.
     pub fn may_list(&self, chain_version: u64, inode: Option<u64>, in_resync: bool) -> Result<()> {
-        let hangs = || Error::new(Code::TargetOffline, "its disk hangs");
-        let state = self.lock_state().ok_or_else(hangs)?;
+        let state = self.state.lock();
         let now = crate::clock::now();
         if !in_resync {
             return state.replica.may_list_committed(now, chain_version, inode);

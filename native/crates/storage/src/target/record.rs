@@ -35,6 +35,11 @@ impl Marks {
         self.complete.load(Ordering::Acquire)
     }
 
+    /// As the record says soon.
+    pub fn lose(&self) {
+        self.complete.store(false, Ordering::Release);
+    }
+
     /// It never had a role: nothing of its chain is in it.
     pub fn unused(&self) -> bool {
         self.unused.load(Ordering::Acquire)
@@ -91,7 +96,7 @@ impl TargetRecord {
 
     /// Something is missing, or the disk failed: also for later processes, until it serves again.
     pub fn lose(&mut self) -> Result<()> {
-        self.marks.complete.store(false, Ordering::Release);
+        self.marks.lose();
         if self.stored.unused { Ok(()) } else { self.store("", false) }
     }
 
@@ -109,7 +114,7 @@ impl TargetRecord {
             log::warn!(target: "storage", target, chain; "target.begun_anew");
         }
         self.losses = 0;
-        self.marks.complete.store(false, Ordering::Release);
+        self.marks.lose();
         let boot_id = String::new();
         let (clean, losses, begun_by) = (false, 0, incarnation);
         self.write(StorageTargetRecord { boot_id, clean, losses, begun_by, ..self.stored.clone() })
@@ -144,7 +149,7 @@ impl TargetRecord {
             }
             // What a resync writes makes it a mixture until it serves.
             Role::Syncing => {
-                self.marks.complete.store(false, Ordering::Release);
+                self.marks.lose();
                 self.store("", false)?;
             }
             Role::Idle => {}
@@ -162,7 +167,20 @@ impl TargetRecord {
 impl Target {
     /// On the medium before the replica learns its role.
     pub(super) fn remember_role(&self, view: &View) -> Result<()> {
-        self.record.lock().take_role(view.role)
+        let mut record = self.record.lock();
+        self.disk.watched(|| record.take_role(view.role))
+    }
+
+    /// On the disk's own thread, once for each failure: if it cannot be written, it is before the target is opened
+    /// again. Behind every role that was stored before.
+    pub(super) fn record_loss(&self) {
+        if !self.unrecorded_loss.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let mut record = self.record.lock();
+        if let Err(error) = self.disk.watched(|| record.lose()) {
+            log::error!(target: "storage", target = self.id.0, error:% = error; "target.record");
+        }
     }
 
     /// Flushes and closes the store; then the record says so.
@@ -170,12 +188,12 @@ impl Target {
         self.state.lock().stopped = true;
         let flushed = self.store.flush().and_then(|()| self.store.close());
         let mut record = self.record.lock();
-        if flushed.is_err() {
+        if flushed.is_err() || self.unrecorded_loss.load(Ordering::Acquire) {
             // Linux marks pages that it could not write as clean: the same boot says nothing any more (P11).
-            record.lose()?;
+            self.disk.watched(|| record.lose())?;
             return flushed;
         }
-        record.stopped()
+        self.disk.watched(|| record.stopped())
     }
 }
 

@@ -101,7 +101,7 @@ impl Target {
         let mut repairs = self.repairs.lock();
         let now = Instant::now();
         let next = repairs.damaged.iter().find(|(_, due)| **due <= now).map(|(chunk, _)| *chunk);
-        let next = next.filter(|_| !self.is_hung());
+        let next = next.filter(|_| !self.is_offline());
         repairs.running = next.is_some();
         next
     }
@@ -178,7 +178,7 @@ impl Target {
             }
             let (done, answer) = sync_channel(1);
             let (target, version) = (self.clone(), damage.version);
-            let generation = *self.generation.read();
+            let generation = self.generation.current();
             // Among the stores of the chunk, so that none begins meanwhile.
             self.disk.lanes.push((self.id, chunk), bytes.len(), move |_| {
                 let stored = target.in_generation(generation, |_| target.restore(chunk, version, &bytes));
@@ -205,7 +205,7 @@ impl Target {
 
     /// Nodes of the other members that answer reads, and the version of the chain to ask under.
     fn other_serving_members(&self) -> Vec<(NodeId, u64)> {
-        let Some(state) = self.lock_state() else { return Vec::new() };
+        let state = self.state.lock();
         let view = state.replica.view();
         if view.role == Role::Idle {
             return Vec::new();

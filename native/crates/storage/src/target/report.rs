@@ -58,16 +58,6 @@ impl Known {
     pub fn chain_version(&self) -> wire::ChainVersion {
         wire::ChainVersion(self.standing.chain_version)
     }
-
-    /// What hangs is offline, whatever the last step said.
-    fn standing(&self, hung: bool) -> Standing {
-        match hung {
-            true => {
-                Standing { state: LocalState::LocalOffline, fences_held: 0, at_rest: false, ..self.standing }
-            }
-            false => self.standing,
-        }
-    }
 }
 
 fn below(space: &Space, allocatable_bytes: u64, percent: u64) -> bool {
@@ -101,9 +91,8 @@ impl Target {
     pub fn report(&self) -> TargetReport {
         let known = self.known();
         let known_chain = self.known_chain();
-        let hung = self.is_hung();
-        let Standing { state, chain_version, fences_held, at_rest } = known.standing(hung);
-        let failed = self.store.failure().is_some() || hung;
+        let Standing { state, chain_version, fences_held, at_rest } = known.standing;
+        let failed = self.store.failure().is_some() || state == LocalState::LocalOffline;
         let space = known.space;
         // What the replica goes by, so that both say the same.
         let allocatable_bytes = self.allocatable_bytes();
@@ -116,7 +105,7 @@ impl Target {
             state: state as i32,
             complete: self.marks.complete() && !failed,
             fresh: self.marks.unused(),
-            disk_error: failed || state == LocalState::LocalOffline,
+            disk_error: failed,
             capacity_bytes: space.capacity_bytes,
             used_bytes: space.used_bytes,
             no_allocate: below(&space, allocatable_bytes, NO_ALLOCATE_PERCENT),
@@ -124,7 +113,7 @@ impl Target {
             damaged_chunks: self.repairs.lock().count() as u64,
             scrub: Some(scrub),
             fences_held,
-            stopped: known.stops && !hung,
+            stopped: known.stops,
             begun_by: self.marks.begun_by(),
             at_rest,
             known_version: known_chain.version,
@@ -155,7 +144,7 @@ impl Target {
     }
 
     pub fn standing(&self) -> Standing {
-        self.known().standing(self.is_hung())
+        self.known().standing
     }
 
     /// The replica looks at the disk's free space with every update; asking the file system each time would

@@ -146,7 +146,7 @@ impl Target {
 
     fn next_to_scrub(&self) -> Option<(ChunkId, UnderWay)> {
         let mut state = self.scrub.state.lock();
-        if !state.progress.running || self.is_hung() {
+        if !state.progress.running || self.is_offline() {
             return None;
         }
         if state.page.is_empty()
@@ -177,7 +177,7 @@ impl Target {
             let next = state.next.map(Into::into);
             StorageScrubRecord { record_version: RECORD_VERSION, progress: Some(state.progress), next }
         };
-        if let Err(error) = records::write(&self.scrub.path, &record) {
+        if let Err(error) = self.disk.watched(|| records::write(&self.scrub.path, &record)) {
             log::warn!(target: "storage", target = self.id.0, error:% = error; "scrub.record");
         }
     }

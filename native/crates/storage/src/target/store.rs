@@ -67,10 +67,10 @@ impl Store {
         disk: Arc<DiskShare>,
         (record, incarnation): (&mut TargetRecord, u64),
     ) -> Result<(Store, Recovered)> {
-        let engine = match open_engine(watched(&open_disk, folder, &disk)?, &options, record) {
+        let engine = match open_engine((&open_disk, folder, &disk), &options, record) {
             Err(error) if error.code == Code::NotFound => {
                 // Before: a process that finds the new one made takes it for what it was.
-                record.begin_anew(incarnation)?;
+                disk.watched(|| record.begin_anew(incarnation))?;
                 Engine::create(watched(&open_disk, folder, &disk)?, options.clone())?
             }
             opened => opened?,
@@ -94,13 +94,12 @@ impl Store {
     /// for one that had everything, and would let it resume (P10). The next one begins it, and says so.
     pub fn reopen(&self, record: &mut TargetRecord) -> Result<Recovered> {
         self.retire()?;
-        if !record.is_there() {
+        if !self.disk.watched(|| record.is_there()) {
             return Err(gone());
         }
         // Where the record could not be written when the target failed.
-        record.lose()?;
-        let disk = watched(&self.open_disk, &self.folder, &self.disk)?;
-        let opened = open_engine(disk, &self.options, record);
+        self.disk.watched(|| record.lose())?;
+        let opened = open_engine((&self.open_disk, &self.folder, &self.disk), &self.options, record);
         let engine = opened.map_err(|error| if error.code == Code::NotFound { gone() } else { error })?;
         let recovered = recovered(&engine)?;
         *self.engine.write() = Some(Arc::new(engine));
@@ -244,34 +243,22 @@ impl Store {
         self.with(|engine| engine.mend(chunk, version, first, bytes))
     }
 
-    pub fn discard_pending(&self) -> Result<()> {
+    /// Everything that is staged and not committed, and the whole exactly-once table.
+    pub fn discard(&self) -> Result<()> {
         self.with(|engine| {
             each_row(engine, FIRST, None, |row| {
                 if row.pending {
                     engine.discard_pending(row.chunk)?;
                 }
                 Ok(true)
-            })
+            })?;
+            clear_channels(engine)
         })
     }
 
     pub fn install_channels(&self, channels: &[Channel]) -> Result<()> {
         let channels: Vec<chunk_engine::Channel> = channels.iter().map(to_engine).collect();
         self.with(|engine| engine.install_channels(&channels))
-    }
-
-    pub fn clear_channels(&self) -> Result<()> {
-        self.with(|engine| {
-            loop {
-                let page = engine.channels(None, PAGE);
-                if page.is_empty() {
-                    return Ok(());
-                }
-                let mut clients: Vec<ClientId> = page.iter().map(|one| one.tag.client).collect();
-                clients.dedup();
-                clients.into_iter().try_for_each(|client| engine.forget_client(client))?;
-            }
-        })
     }
 
     pub fn drop_channels(&self, client: ClientId) -> Result<()> {
@@ -319,13 +306,30 @@ impl Store {
     }
 }
 
-fn watched(open_disk: &DiskOpener, folder: &Path, disk: &Arc<DiskShare>) -> Result<Arc<dyn Disk>> {
-    Ok(Arc::new(WatchedDisk::new(open_disk.open(folder)?, disk.clone())))
+fn clear_channels(engine: &Engine) -> Result<()> {
+    loop {
+        let page = engine.channels(None, PAGE);
+        if page.is_empty() {
+            return Ok(());
+        }
+        let mut clients: Vec<ClientId> = page.iter().map(|one| one.tag.client).collect();
+        clients.dedup();
+        clients.into_iter().try_for_each(|client| engine.forget_client(client))?;
+    }
 }
 
-fn open_engine(disk: Arc<dyn Disk>, options: &Options, record: &mut TargetRecord) -> Result<Engine> {
-    let (engine, opened) = Engine::open(disk, options.clone())?;
-    record.engine_opened(opened.losses)?;
+fn watched(open_disk: &DiskOpener, folder: &Path, disk: &Arc<DiskShare>) -> Result<Arc<dyn Disk>> {
+    let opened = disk.watched(|| open_disk.open(folder))?;
+    Ok(Arc::new(WatchedDisk::new(opened, disk.clone())))
+}
+
+fn open_engine(
+    (open_disk, folder, disk): (&DiskOpener, &Path, &Arc<DiskShare>),
+    options: &Options,
+    record: &mut TargetRecord,
+) -> Result<Engine> {
+    let (engine, opened) = Engine::open(watched(open_disk, folder, disk)?, options.clone())?;
+    disk.watched(|| record.engine_opened(opened.losses))?;
     Ok(engine)
 }
 

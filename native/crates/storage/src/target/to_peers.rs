@@ -189,7 +189,7 @@ impl Target {
     /// Before it is paid for: an update waits for it, or nobody wants it, which ends it.
     fn must_go(&self, copy: &Copy) -> bool {
         let waited_for = || {
-            let state = self.lock_state()?;
+            let state = self.state.lock();
             state.replica.copy_is_waited_for(copy.chain_version, copy.chunk).filter(|_| !state.stopped)
         };
         self.disk.resync_pace.is_lifted() || waited_for() != Some(false)
@@ -251,7 +251,7 @@ impl Target {
     /// write would not hear it otherwise.
     pub fn ask_space(self: &Arc<Self>) {
         let (node, to) = {
-            let Some(state) = self.lock_state() else { return };
+            let state = self.state.lock();
             let Some(to) = state.replica.asks_space_of() else { return };
             let Some((node, _)) = place(state.replica.view(), to) else { return };
             (node, to)
@@ -262,7 +262,7 @@ impl Target {
         self.shared.peers.call(key, request, Vec::new(), ANSWER_TIMEOUT, move |result| {
             let Ok((reply, _)) = result else { return };
             if let Some(space) = reply.targets.iter().find(|space| space.target == to.0) {
-                let Some(mut state) = target.lock_state() else { return };
+                let mut state = target.state.lock();
                 state.replica.learn_space(to, space.chain_version, space.allocatable);
                 target.learn(&state.replica);
             }
@@ -271,7 +271,8 @@ impl Target {
 
     /// A head that does not know it gives no versions to updates that allocate.
     pub fn ask_unknown_space(self: &Arc<Self>) {
-        if self.lock_state().is_some_and(|state| state.replica.room_is_unknown()) {
+        let unknown = self.state.lock().replica.room_is_unknown();
+        if unknown {
             self.ask_space();
         }
     }

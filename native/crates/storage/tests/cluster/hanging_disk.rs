@@ -1,4 +1,4 @@
-//! A disk in memory whose operations can be made to wait, all of them, until they are let go.
+//! A disk in memory whose operations can be made to wait, all of them or those of one kind, until they are let go.
 
 use chunk_engine::disk::DiskSpace;
 use chunk_engine::{Disk, DiskFile, MemoryDisk};
@@ -10,33 +10,52 @@ use std::sync::Arc;
 /// Whoever passes waits while it is closed.
 #[derive(Debug, Default)]
 pub struct Barrier {
-    closed: Mutex<bool>,
-    opened: Condvar,
+    state: Mutex<Passing>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Passing {
+    closed: bool,
+    waiting: usize,
 }
 
 impl Barrier {
     pub fn close(&self) {
-        *self.closed.lock() = true;
+        self.state.lock().closed = true;
     }
 
     pub fn open(&self) {
-        *self.closed.lock() = false;
-        self.opened.notify_all();
+        self.state.lock().closed = false;
+        self.changed.notify_all();
+    }
+
+    /// It is closed, and so many wait.
+    pub fn wait_for(&self, count: usize) {
+        let mut state = self.state.lock();
+        while state.waiting < count {
+            self.changed.wait(&mut state);
+        }
     }
 
     fn pass(&self) {
-        let mut closed = self.closed.lock();
-        while *closed {
-            self.opened.wait(&mut closed);
+        let mut state = self.state.lock();
+        state.waiting += 1;
+        self.changed.notify_all();
+        while state.closed {
+            self.changed.wait(&mut state);
         }
+        state.waiting -= 1;
     }
 }
 
 #[derive(Debug, Default)]
 pub struct Gate {
-    operations: Barrier,
+    pub operations: Barrier,
     /// Flushes alone.
     pub flushes: Barrier,
+    /// Records of the journal alone.
+    pub records: Barrier,
     space: Mutex<Space>,
     space_changed: Condvar,
     /// Behind it.
@@ -58,6 +77,11 @@ impl Gate {
 
     pub fn open(&self) {
         self.operations.open();
+    }
+
+    pub fn open_all(&self) {
+        [&self.operations, &self.flushes, &self.records].into_iter().for_each(Barrier::open);
+        self.tell_space();
     }
 
     /// The disk's free space is asked for again, of each of its folders, and the answer taken.
@@ -100,6 +124,15 @@ impl Gate {
     }
 }
 
+/// Opens everything when it goes, so that a test that failed does not hang as well.
+pub struct OpensAtLast(pub Arc<Gate>);
+
+impl Drop for OpensAtLast {
+    fn drop(&mut self) {
+        self.0.open_all();
+    }
+}
+
 #[derive(Debug)]
 pub struct HangingDisk {
     pub disk: MemoryDisk,
@@ -110,22 +143,23 @@ pub struct HangingDisk {
 struct HangingFile {
     file: Arc<dyn DiskFile>,
     gate: Arc<Gate>,
+    is_journal: bool,
 }
 
 impl HangingDisk {
-    fn file(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(HangingFile { file, gate: self.gate.clone() })
+    fn file(&self, file: Arc<dyn DiskFile>, name: &str) -> Arc<dyn DiskFile> {
+        Arc::new(HangingFile { file, gate: self.gate.clone(), is_journal: name.starts_with("journal-") })
     }
 }
 
 impl Disk for HangingDisk {
     fn open(&self, name: &str) -> Result<Option<Arc<dyn DiskFile>>> {
         self.gate.pass();
-        Ok(self.disk.open(name)?.map(|file| self.file(file)))
+        Ok(self.disk.open(name)?.map(|file| self.file(file, name)))
     }
     fn create(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
         self.gate.pass();
-        Ok(self.file(self.disk.create(name)?))
+        Ok(self.file(self.disk.create(name)?, name))
     }
     fn remove(&self, name: &str) -> Result<()> {
         self.gate.pass();
@@ -153,6 +187,9 @@ impl DiskFile for HangingFile {
     }
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
         self.gate.pass();
+        if self.is_journal {
+            self.gate.records.pass();
+        }
         self.file.write_at(parts, offset)
     }
     fn flush(&self) -> Result<()> {

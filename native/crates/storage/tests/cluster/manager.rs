@@ -62,6 +62,8 @@ struct State {
     /// No chain changes, whoever is gone.
     frozen: bool,
     heard: u64,
+    /// By node, what its last registration said of chains.
+    told: BTreeMap<u32, Vec<Chain>>,
     /// What it says that its cluster writes.
     feature_level: u32,
 }
@@ -144,6 +146,7 @@ impl TestManager {
             fences: BTreeMap::new(),
             frozen: false,
             heard: 0,
+            told: BTreeMap::new(),
             feature_level: wire::feature_level::FEATURE_LEVEL,
         }));
         let listener = transport.listen("127.0.0.1:0", Arc::new(Answers(state.clone()))).unwrap();
@@ -208,6 +211,11 @@ impl TestManager {
 
     pub fn speak(&self, feature_level: u32) {
         self.state.lock().feature_level = feature_level;
+    }
+
+    /// As this node knew its chains when it registered.
+    pub fn told(&self, node: u32) -> Vec<Chain> {
+        self.state.lock().told[&node].clone()
     }
 
     /// Heartbeats that came.
@@ -293,6 +301,7 @@ impl Handler for Answers {
                 };
                 let (number, incarnation) = (node.id, node.incarnation);
                 state.nodes.insert(node.id, node);
+                state.told.insert(number, request.chains.clone());
                 let said = (request.targets, request.chains);
                 state.manager.register(now(), number, incarnation, said);
                 // Above what anybody was told by a manager before.

@@ -5,7 +5,9 @@ use crate::change::{folders, is_whole, replace};
 use crate::client::{Change, TestClient};
 use crate::harness::{CHAINS, Cluster, Model, chunk, pattern};
 use crate::manager::LEASE_MS;
+use std::sync::Arc;
 use std::time::Duration;
+use transport::TcpTransport;
 use wire::message::{Chain, ChainHold, ChainOrder};
 
 /// Everything was moved from server 1 to server 4 since the copy was made, and written since.
@@ -110,4 +112,35 @@ fn the_same_number_of_another_history_is_not_believed() {
     }
     wait_whole(&cluster);
     model.check(&client);
+}
+
+/// A disk that a target left still knows its chain as it was then.
+#[test]
+fn of_a_target_that_cannot_be_opened_the_newest_is_told_that_any_disk_knows() {
+    let mut cluster = Cluster::prepare(Arc::new(TcpTransport::new()), 2);
+    cluster.start_servers();
+    // Chain 1 lies on disk 1.
+    let known = |cluster: &Cluster, disk| cluster.disk_at(2, disk).join("chains");
+    let old = std::fs::read(known(&cluster, 1)).unwrap();
+    cluster.kill(3, true);
+    cluster.start_server(3);
+    cluster.wait_serving(3 * CHAINS as usize);
+    let chain = cluster.manager.chain(1);
+    let member = chain.members.iter().find(|member| member.node == 2).unwrap();
+    let folder = cluster.disk_at(2, 1).join(format!("target-{}", member.target));
+    let server = cluster.servers.remove(&2).unwrap();
+    server.stop().unwrap();
+    drop(server);
+    std::fs::write(known(&cluster, 0), old).unwrap();
+    std::fs::write(folder.join("data/catalog.redb"), b"no catalogue").unwrap();
+    cluster.start_server(2);
+    let told = |cluster: &Cluster| {
+        let told = cluster.manager.told(2);
+        told.iter().find(|told| told.id == 1).map_or(0, |told| told.version)
+    };
+    cluster.wait_serving(3 * CHAINS as usize - 1);
+    assert!(told(&cluster) >= chain.version, "{} and not {}", told(&cluster), chain.version);
+    let reports = cluster.servers[&2].targets();
+    let report = reports.iter().find(|report| report.target == member.target).unwrap();
+    assert!(report.disk_error && report.known_version >= chain.version, "{report:?}");
 }
