@@ -218,7 +218,6 @@ export class Leases {
     return {
       target: member.target,
       alive: view.alive,
-      suspended: false,
       state: report?.state ?? message.LocalState.LOCAL_OFFLINE,
       chainVersion: report?.chainVersion ?? 0n,
       complete: report?.complete ?? false,

@@ -385,8 +385,6 @@ export interface TargetFact {
   target: bigint;
   /** its node holds a lease, or may still hold one */
   alive: boolean;
-  /** administrator took it out */
-  suspended: boolean;
   state: LocalState;
   /** that the report saw */
   chainVersion: bigint;
@@ -3176,7 +3174,6 @@ function createBaseTargetFact(): TargetFact {
   return {
     target: 0n,
     alive: false,
-    suspended: false,
     state: 0,
     chainVersion: 0n,
     complete: false,
@@ -3203,9 +3200,6 @@ export const TargetFact: MessageFns<TargetFact> = {
     }
     if (message.alive !== false) {
       writer.uint32(16).bool(message.alive);
-    }
-    if (message.suspended !== false) {
-      writer.uint32(24).bool(message.suspended);
     }
     if (message.state !== 0) {
       writer.uint32(32).int32(message.state);
@@ -3291,14 +3285,6 @@ export const TargetFact: MessageFns<TargetFact> = {
             }
 
             message.alive = reader.bool();
-            continue;
-          }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.suspended = reader.bool();
             continue;
           }
           case 4: {
@@ -3424,7 +3410,6 @@ export const TargetFact: MessageFns<TargetFact> = {
     const message = createBaseTargetFact();
     message.target = (object.target !== undefined && object.target !== null) ? BigInt(object.target) : 0n;
     message.alive = object.alive ?? false;
-    message.suspended = object.suspended ?? false;
     message.state = object.state ?? 0;
     message.chainVersion = (object.chainVersion !== undefined && object.chainVersion !== null)
       ? BigInt(object.chainVersion)

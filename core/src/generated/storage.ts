@@ -73,8 +73,6 @@ export interface UpdateRequest {
   flush: boolean;
   /** of the file's layout: the extent to allocate */
   chunkSize: number;
-  /** to a syncing member: the payload is the whole chunk as of `version` (P9) */
-  replace: boolean;
   /** hop to hop: the version this update follows on the sender, so that a gap is seen */
   base: Version | undefined;
 }
@@ -589,7 +587,6 @@ function createBaseUpdateRequest(): UpdateRequest {
     version: undefined,
     flush: false,
     chunkSize: 0,
-    replace: false,
     base: undefined,
   };
 }
@@ -634,9 +631,6 @@ export const UpdateRequest: MessageFns<UpdateRequest> = {
     }
     if (message.chunkSize !== 0) {
       writer.uint32(96).uint32(message.chunkSize);
-    }
-    if (message.replace !== false) {
-      writer.uint32(104).bool(message.replace);
     }
     if (message.base !== undefined) {
       Version.encode(message.base, writer.uint32(114).fork()).join();
@@ -753,14 +747,6 @@ export const UpdateRequest: MessageFns<UpdateRequest> = {
             message.chunkSize = reader.uint32();
             continue;
           }
-          case 13: {
-            if (tag !== 104) {
-              break;
-            }
-
-            message.replace = reader.bool();
-            continue;
-          }
           case 14: {
             if (tag !== 114) {
               break;
@@ -806,7 +792,6 @@ export const UpdateRequest: MessageFns<UpdateRequest> = {
       : undefined;
     message.flush = object.flush ?? false;
     message.chunkSize = object.chunkSize ?? 0;
-    message.replace = object.replace ?? false;
     message.base = (object.base !== undefined && object.base !== null) ? Version.fromPartial(object.base) : undefined;
     return message;
   },

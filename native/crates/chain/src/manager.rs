@@ -410,7 +410,6 @@ impl Manager {
         TargetFact {
             target: member.target,
             alive,
-            suspended: false,
             state: state as i32,
             chain_version: report.chain_version,
             complete: report.complete,

@@ -651,9 +651,6 @@ pub struct TargetFact {
     /// its node holds a lease, or may still hold one
     #[prost(bool, tag = "2")]
     pub alive: bool,
-    /// administrator took it out
-    #[prost(bool, tag = "3")]
-    pub suspended: bool,
     #[prost(enumeration = "LocalState", tag = "4")]
     pub state: i32,
     /// that the report saw
@@ -1170,9 +1167,6 @@ pub struct UpdateRequest {
     /// of the file's layout: the extent to allocate
     #[prost(uint32, tag = "12")]
     pub chunk_size: u32,
-    /// to a syncing member: the payload is the whole chunk as of `version` (P9)
-    #[prost(bool, tag = "13")]
-    pub replace: bool,
     /// hop to hop: the version this update follows on the sender, so that a gap is seen
     #[prost(message, optional, tag = "14")]
     pub base: ::core::option::Option<Version>,

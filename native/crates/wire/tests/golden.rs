@@ -150,7 +150,6 @@ fn update_request() -> m::UpdateRequest {
         version: Some(m::Version { chain: 9, number: 10 }),
         flush: true,
         chunk_size: 1 << 20,
-        replace: false,
         base: Some(m::Version { chain: 9, number: 9 }),
         ..Default::default()
     }

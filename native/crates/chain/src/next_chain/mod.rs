@@ -48,9 +48,6 @@ use old_state::Outlook;
 ///   process for this target; without one
 ///   `LOCAL_OFFLINE` and zeros. A server reports `LOCAL_OFFLINE` or `disk_error` only of a target that
 ///   answers nothing any more.
-/// - `suspended`: the administrator's wish. It keeps a target from coming back; a serving one must give its
-///   lease back or report
-///   `LOCAL_OFFLINE` first (it answers reads until then).
 /// - `stopped`: from the same report: under `chain_version` the target answers nothing, because the chain told
 ///   it to stop.
 /// - `at_rest`: from the same report: under `chain_version` the target is the last member of a chain that is
@@ -126,7 +123,6 @@ impl Observed {
             && self.fact.incarnation != 0
             && self.fact.state() != LocalState::LocalOffline
             && !self.fact.disk_error
-            && !self.fact.suspended
     }
 
     /// The process that the member's state speaks to answers nothing any more: proven gone, its lease run
@@ -331,9 +327,8 @@ impl<'a> Transition<'a> {
     }
 
     fn retire_syncing(&mut self) {
-        let leaves = |observed: &Observed| {
-            observed.state() == PublicState::PublicSyncing && (observed.is_lost() || observed.fact.suspended)
-        };
+        let leaves =
+            |observed: &Observed| observed.state() == PublicState::PublicSyncing && observed.is_lost();
         for place in self.places(leaves) {
             self.set(place, PublicState::PublicOffline);
         }
@@ -348,7 +343,7 @@ impl<'a> Transition<'a> {
         for place in
             self.places(|observed| observed.state() == PublicState::PublicWaiting && !observed.is_present())
         {
-            if self.members[place].is_lost() || self.members[place].fact.suspended {
+            if self.members[place].is_lost() {
                 self.set(place, PublicState::PublicOffline);
             }
         }

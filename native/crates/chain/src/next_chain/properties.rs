@@ -21,17 +21,16 @@ fn member(target: u64) -> impl Strategy<Value = Member> {
 }
 
 fn fact(target: u64) -> impl Strategy<Value = TargetFact> {
-    let flags = proptest::array::uniform8(any::<bool>());
+    let flags = proptest::array::uniform7(any::<bool>());
     // Most have spoken: otherwise nothing would happen in most worlds.
     let heard = proptest::bool::weighted(0.95);
     (0..3i32, 0..4u64, 4..6u64, 0..4u64, flags, heard).prop_map(
         move |(state, incarnation, chain_version, begun_by, flags, heard)| {
-            let [alive, gone, complete, fresh, disk_error, suspended, stopped, at_rest] = flags;
+            let [alive, gone, complete, fresh, disk_error, stopped, at_rest] = flags;
             let alive = alive && !gone && incarnation != 0;
             TargetFact {
                 target,
                 alive,
-                suspended,
                 state,
                 chain_version,
                 complete,

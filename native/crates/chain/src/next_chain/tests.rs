@@ -81,7 +81,6 @@ fn facts(text: &str) -> Vec<TargetFact> {
             complete: has("complete"),
             fresh: has("fresh"),
             disk_error: has("error"),
-            suspended: has("suspended"),
             stopped: has("stopped"),
             begun_by: words.iter().find_map(|word| word.strip_prefix("begun")).map_or(0, incarnation),
             at_rest: has("rests"),
@@ -260,20 +259,6 @@ fn members_leave_only_when_they_are_gone() {
             "A 2 online complete, B 1 uptodate, C 1 uptodate",
             "B serving 1, C serving 1, A syncing 2; last BC; epoch 7",
         ),
-        case(
-            "suspended, but it still answers reads",
-            SERVING,
-            "ABC",
-            "A 1 uptodate suspended, B 1 uptodate, C 1 uptodate",
-            "=",
-        ),
-        case(
-            "suspended, and it gave the lease back",
-            SERVING,
-            "ABC",
-            "A 1 gone suspended, B 1 uptodate, C 1 uptodate",
-            "B serving 1, C serving 1, A offline 1; last BC; epoch 7",
-        ),
     ]);
 }
 
@@ -395,13 +380,6 @@ fn a_synced_member_serves_only_for_what_it_synced() {
             "C",
             "A 2 online, B 2 online, C 1 uptodate, D 2 online",
             "C serving 1, A syncing 2, B waiting 1, D waiting 1; last C; epoch 7",
-        ),
-        case(
-            "a suspended one does not come back",
-            "A serving 1, B offline 1",
-            "A",
-            "A 1 uptodate, B 2 online suspended",
-            "=",
         ),
     ]);
 }

@@ -319,7 +319,6 @@ fn forwarded(
         version: Some(version.into()),
         flush: update.flush,
         chunk_size: update.chunk_size,
-        replace: false,
         base: Some(base.into()),
     }
 }
