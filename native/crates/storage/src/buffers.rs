@@ -37,9 +37,10 @@ impl Buffers {
         &self.forwarded[position.min(POSITIONS - 1)]
     }
 
-    /// At the end of the server: what others hold may never come back.
-    pub fn lift_budgets(&self) {
+    /// What others hold may never come back: at the end of the server, and while the disk hangs, when whoever would
+    /// wait here is refused next.
+    pub fn lift_budgets(&self, lifted: bool) {
         let own = [&self.client, &self.resync_in, &self.resync_out, &self.read];
-        own.into_iter().chain(&self.forwarded).for_each(BufferPool::lift_budget);
+        own.into_iter().chain(&self.forwarded).for_each(|pool| pool.lift_budget(lifted));
     }
 }

@@ -4,8 +4,9 @@
 use bytes::Bytes;
 use pages::{Part, in_memory};
 use std::sync::Arc;
+use std::time::Duration;
 use wire::request::{self, ReplyMessage};
-use wire::{BufferPool, Code, Error, Result};
+use wire::{Buffer, BufferPool, Code, Error, Result};
 
 use crate::Connection;
 use crate::slots::{Owed, Slots};
@@ -51,30 +52,52 @@ impl Incoming<'_> {
     /// # Errors
     /// `ConnectionLost`.
     pub fn pull(&mut self, pool: &BufferPool) -> Result<Bytes> {
+        self.pull_into(pool, |length_bytes| Some(pool.take(length_bytes)))
+    }
+
+    /// As `pull`, but refuses what would wait for longer than `patience` without any buffer that comes back: whoever
+    /// has them does not go on, and requests behind this one may be for others.
+    ///
+    /// # Errors
+    /// `Overloaded`, `ConnectionLost`.
+    pub fn pull_unless_stuck(&mut self, pool: &BufferPool, patience: Duration) -> Result<Bytes> {
+        self.pull_into(pool, |length_bytes| pool.take_unless_stuck(length_bytes, patience))
+    }
+
+    fn pull_into(&mut self, pool: &BufferPool, wait: impl FnOnce(usize) -> Option<Buffer>) -> Result<Bytes> {
         let length_bytes = *self.payload_left;
         if length_bytes == 0 {
             return Ok(Bytes::new());
         }
-        let mut buffer = match pool.try_take(length_bytes) {
-            Some(buffer) => buffer,
-            None => {
-                self.source.before_wait();
-                pool.take(length_bytes)
-            }
+        let taken = pool.try_take(length_bytes).or_else(|| {
+            self.source.before_wait();
+            wait(length_bytes)
+        });
+        let Some(mut buffer) = taken else {
+            let detail = "the memory for such requests is used up, and none of it comes back";
+            return Err(Error::new(Code::Overloaded, detail));
         };
         *self.payload_left = 0;
         self.source.read(&mut buffer)?;
         Ok(buffer.freeze())
     }
 
-    /// Announces an answer with this many bytes of payload. Waits while the caller leaves more than
-    /// `limit_bytes` of announced answers unread, so that a caller that stopped cannot hold the memory of
-    /// others.
-    pub fn announce_answer(&mut self, payload_bytes: usize, limit_bytes: usize) {
-        let replier = self.replier.as_mut().expect("announced before the answer is handed on");
-        let path = replier.path.as_ref().expect("not answered yet");
-        let source = &mut *self.source;
-        replier.owed = Some(path.slots().owe(payload_bytes, limit_bytes, || source.before_wait()));
+    /// Goes on with `then` when the caller leaves less than `limit_bytes` of answers of this source unread, so that
+    /// a caller that stopped cannot hold the memory of others. The answer has this many bytes of payload. Nobody
+    /// waits: requests behind this one are read. On this thread, or on one that writes an earlier answer.
+    pub fn admit(
+        &mut self,
+        source: usize,
+        payload_bytes: usize,
+        limit_bytes: usize,
+        then: impl FnOnce(ReplySender) + Send + 'static,
+    ) {
+        let mut replier = self.replier();
+        let slots = replier.path.as_ref().expect("not answered yet").slots().clone();
+        slots.owe(source, payload_bytes, limit_bytes, move |owed| {
+            replier.owed = Some(owed);
+            then(replier);
+        });
     }
 
     /// The way to answer, for any thread. Of a one-way message its answers go nowhere.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Sizes that the pool keeps, in bytes; a request takes the next larger one. Larger requests are allocated
 /// and freed.
@@ -15,6 +16,8 @@ struct Shelves {
     idle: [Vec<Box<[u8]>>; CLASSES.len()],
     idle_bytes: usize,
     used_bytes: usize,
+    /// Since when somebody has found it used up, and no buffer came back.
+    stuck_since: Option<Instant>,
     lifted: bool,
 }
 
@@ -41,7 +44,8 @@ impl BufferPool {
     /// whatever its size.
     pub fn with_budget(idle_bytes_max: usize, used_bytes_max: usize) -> Self {
         let idle = std::array::from_fn(|_| Vec::new());
-        let shelves = Mutex::new(Shelves { idle, idle_bytes: 0, used_bytes: 0, lifted: false });
+        let shelves =
+            Mutex::new(Shelves { idle, idle_bytes: 0, used_bytes: 0, stuck_since: None, lifted: false });
         BufferPool(Arc::new(Pool { shelves, returned: Condvar::new(), idle_bytes_max, used_bytes_max }))
     }
 
@@ -55,6 +59,19 @@ impl BufferPool {
         self.grant(shelves, len, size)
     }
 
+    /// As `take`, but `None` when no buffer has come back for `patience`, and from then on at once until one does.
+    pub fn take_unless_stuck(&self, len: usize, patience: Duration) -> Option<Buffer> {
+        let size = size_of_class(len);
+        let mut shelves = self.0.shelves.lock();
+        while !self.0.fits(&shelves, size) {
+            let until = *shelves.stuck_since.get_or_insert_with(Instant::now) + patience;
+            if self.0.returned.wait_until(&mut shelves, until).timed_out() && !self.0.fits(&shelves, size) {
+                return None;
+            }
+        }
+        Some(self.grant(shelves, len, size))
+    }
+
     /// `None` where `take` would wait.
     pub fn try_take(&self, len: usize) -> Option<Buffer> {
         let size = size_of_class(len);
@@ -62,9 +79,9 @@ impl BufferPool {
         self.0.fits(&shelves, size).then(|| self.grant(shelves, len, size))
     }
 
-    /// Nobody waits any more: for the end of a process, where buffers may never come back.
-    pub fn lift_budget(&self) {
-        self.0.shelves.lock().lifted = true;
+    /// Nobody waits as long as it is lifted: for the end of a process, and where buffers may never come back.
+    pub fn lift_budget(&self, lifted: bool) {
+        self.0.shelves.lock().lifted = lifted;
         self.0.returned.notify_all();
     }
 
@@ -87,6 +104,7 @@ impl BufferPool {
     fn give_back(&self, memory: Box<[u8]>) {
         let mut shelves = self.0.shelves.lock();
         shelves.used_bytes -= memory.len();
+        shelves.stuck_since = None;
         let class = CLASSES.iter().position(|&size| size == memory.len());
         if let Some(class) = class
             && shelves.idle_bytes + memory.len() <= self.0.idle_bytes_max
@@ -183,6 +201,25 @@ mod tests {
         drop((first, second));
         assert_eq!(pool.0.shelves.lock().idle_bytes, CLASSES[0]);
     }
+
+    #[test]
+    fn whoever_would_wait_for_a_stuck_holder_is_refused_until_a_buffer_comes_back() {
+        let pool = BufferPool::with_budget(0, 2 * CLASSES[0]);
+        let take = |patience: Duration| pool.take_unless_stuck(1, patience);
+        let (first, second) = (take(Duration::ZERO).unwrap(), take(Duration::ZERO).unwrap());
+        assert!(take(Duration::from_millis(1)).is_none());
+        // As long as that nobody waits: it is stuck already.
+        assert!(take(Duration::from_millis(1)).is_none());
+        let waiting = {
+            let pool = pool.clone();
+            std::thread::spawn(move || pool.take_unless_stuck(1, Duration::from_secs(3600)).is_some())
+        };
+        drop(first);
+        assert!(waiting.join().unwrap());
+        drop(second);
+        assert!(take(Duration::ZERO).is_some());
+    }
+
     #[test]
     fn a_budget_makes_takers_wait_for_returned_buffers() {
         let pool = BufferPool::with_budget(0, 2 * CLASSES[0]);
@@ -202,8 +239,10 @@ mod tests {
             let pool = pool.clone();
             std::thread::spawn(move || pool.take(5).len())
         };
-        pool.lift_budget();
-        assert_eq!(waiting.join().unwrap(), 5, "nobody waits at the end");
+        pool.lift_budget(true);
+        assert_eq!(waiting.join().unwrap(), 5, "nobody waits");
+        pool.lift_budget(false);
+        assert!(pool.try_take(1).is_none());
         drop(larger_than_the_budget);
         assert_eq!(pool.used_bytes(), 0);
     }

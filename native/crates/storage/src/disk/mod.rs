@@ -64,6 +64,8 @@ pub struct DiskShare {
     pub scrub_pace: Pace,
     pub inbox: Inbox,
     hangs: AtomicBool,
+    /// The budgets of its memory, as far as the watchdog has seen to it.
+    lifted: AtomicBool,
     refuses: AtomicBool,
 }
 
@@ -90,6 +92,7 @@ impl DiskShare {
             traffic,
             inbox: Inbox::default(),
             hangs: AtomicBool::new(false),
+            lifted: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
         }
     }
@@ -107,6 +110,14 @@ impl DiskShare {
         let hangs = self.operations.advance() | self.flushes.advance();
         self.hangs.store(hangs, Ordering::Release);
         hangs
+    }
+
+    /// Nobody waits for the memory of a disk that hangs; its targets refuse everything by now.
+    pub fn follow_hang(&self) {
+        let lifted = self.hangs() || self.resync_pace.is_lifted();
+        if self.lifted.swap(lifted, Ordering::AcqRel) != lifted {
+            self.buffers.lift_budgets(lifted);
+        }
     }
 
     pub fn hangs(&self) -> bool {
@@ -141,8 +152,8 @@ impl DiskShare {
 
     /// The process ends: nobody waits any more for memory, or until a copy is paid for.
     pub fn lift_limits(&self) {
-        self.buffers.lift_budgets();
         self.resync_pace.lift();
+        self.buffers.lift_budgets(true);
     }
 
     pub fn close(&self) {

@@ -61,6 +61,7 @@ fn watch(disks: &[Arc<DiskShare>], (state, stop): &(Mutex<State>, Condvar)) {
             {
                 hung(disk);
             }
+            disk.follow_hang();
         }
     }
 }

@@ -8,7 +8,7 @@ use wire::limits::CHUNK_BYTES_MAX;
 use wire::message::ReadRequest;
 use wire::{Code, Error, Result};
 
-/// Answers that one client may leave unread: several chunks under way, and far less than all memory for
+/// Answers of one disk that a client may leave unread: several chunks under way, and far less than all its memory for
 /// reads, so that a client that stopped does not hold up the others.
 const UNREAD_BYTES_MAX: usize = 4 << 20;
 
@@ -19,14 +19,15 @@ pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
     if request.length as usize > CHUNK_BYTES_MAX {
         return Err(Error::new(Code::InvalidArgument, "read: longer than any chunk"));
     }
-    incoming.announce_answer(request.length as usize, UNREAD_BYTES_MAX);
     let range = ReadRange { offset: request.offset, length: request.length };
     let verified = if request.verify { Verified::Here } else { Verified::ByReader };
     let chain_version = request.chain_version;
-    target.ask(Waiting::Read(incoming.replier(), range, verified), |reply| Input::Read {
-        reply,
-        chain_version,
-        chunk: chunk.into(),
+    incoming.admit(target.disk_index(), request.length as usize, UNREAD_BYTES_MAX, move |replier| {
+        target.ask(Waiting::Read(replier, range, verified), |reply| Input::Read {
+            reply,
+            chain_version,
+            chunk: chunk.into(),
+        });
     });
     Ok(())
 }

@@ -22,6 +22,7 @@ pub fn replace(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
     let Some(chunk) = request.chunk else {
         return Err(Error::new(Code::InvalidArgument, "resync: no chunk"));
     };
+    target.check_online()?;
     let payload = incoming.pull(&target.disk().buffers.resync_in)?;
     if payload.len() != request.length as usize {
         return Err(Error::new(Code::InvalidArgument, "resync: the payload is not the whole chunk"));

@@ -5,22 +5,28 @@ use crate::metrics::add;
 use crate::service::Service;
 use crate::target::Waiting;
 use chain::{Input, Update};
+use std::time::Duration;
 use transport::Incoming;
 use wire::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
 use wire::message::{UpdateKind, UpdateRequest};
 use wire::{Code, Error, Result, Tag};
 
+/// A disk that gives back none of its memory for so long may hang: what its clients want goes no further, but they
+/// also have requests for other disks behind that. Members wait for each other for as long as it takes (P24).
+const STUCK: Duration = Duration::from_secs(1);
+
 pub fn handle(service: &Service, incoming: &mut Incoming<'_>) -> Result<()> {
     let request: UpdateRequest = incoming.decode()?;
     let target = service.target(request.chain)?;
     let update = checked(&request, incoming.payload_bytes())?;
+    // Not for memory that a disk that hangs may hold.
+    target.check_online()?;
     let metrics = &service.shared.metrics;
     let buffers = &target.disk().buffers;
-    let pool = match request.version {
-        None => &buffers.client,
-        Some(_) => buffers.forwarded(target.position()),
+    let payload = match request.version {
+        None => incoming.pull_unless_stuck(&buffers.client, STUCK)?,
+        Some(_) => incoming.pull(buffers.forwarded(target.position()))?,
     };
-    let payload = incoming.pull(pool)?;
     if let Err(error) = check_crc(&payload, request.crc) {
         add(&metrics.payload_corrupt, 1);
         return Err(error);

@@ -270,6 +270,14 @@ impl Target {
         self.is_offline()
     }
 
+    /// What `ask` would find out as well.
+    pub fn check_online(&self) -> Result<()> {
+        match self.is_offline() {
+            true => Err(Error::new(Code::TargetOffline, format!("target {}", self.id))),
+            false => Ok(()),
+        }
+    }
+
     /// Nothing is answered, as of the last step.
     pub fn is_offline(&self) -> bool {
         self.standing().state == LocalState::LocalOffline

@@ -20,5 +20,6 @@ mod old_state;
 mod outage;
 mod preferred_order;
 mod resync;
+mod shared_link;
 mod slow_flush;
 mod updates;

@@ -192,10 +192,11 @@ pub fn a_caller_that_does_not_read_its_answers_gets_no_more(transport: Arc<dyn T
     let admitting = admitted.clone();
     let handler = server(move |_, mut incoming| {
         let request: EchoRequest = incoming.decode().unwrap();
-        incoming.announce_answer(request.reply_bytes as usize, LIMIT);
-        admitting.fetch_add(1, Ordering::SeqCst);
-        let payload = vec![pattern(3, request.reply_bytes as usize)];
-        incoming.replier().send(EchoReply::default(), payload);
+        let (bytes, admitting) = (request.reply_bytes as usize, admitting.clone());
+        incoming.admit(usize::from(request.reply_bytes == 0), bytes, LIMIT, move |replier| {
+            admitting.fetch_add(1, Ordering::SeqCst);
+            replier.send(EchoReply::default(), vec![pattern(3, bytes)]);
+        });
     });
     let listener = transport.listen("127.0.0.1:0", handler).unwrap();
     // The first answer's callback blocks, which no caller may do for long: it stands for a stopped process.
