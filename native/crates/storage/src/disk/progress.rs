@@ -9,11 +9,14 @@ pub const WATCH_PAUSE: Duration = Duration::from_millis(50);
 
 /// Slots: 51 s, longer than any limit.
 const SLOTS: usize = 1024;
+const NO_SLOT: usize = SLOTS;
 
 /// Operations that run, by the moment at which they began.
 pub struct Progress {
     now: AtomicUsize,
     running: Box<[AtomicU32]>,
+    /// The slot that the ring came round to while an operation of the last round ran there still, which lasts.
+    stuck: AtomicUsize,
     limit_slots: usize,
 }
 
@@ -33,6 +36,7 @@ impl Progress {
         Progress {
             now: AtomicUsize::new(0),
             running: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
+            stuck: AtomicUsize::new(NO_SLOT),
             limit_slots: slots.clamp(2, SLOTS / 2),
         }
     }
@@ -43,11 +47,18 @@ impl Progress {
         Running(slot)
     }
 
-    /// The watchdog's step. True while an operation runs for longer than the limit.
+    /// The watchdog's step, of one thread alone. True while an operation runs for longer than the limit.
     pub fn advance(&self) -> bool {
-        let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
-        let overdue = (self.limit_slots..SLOTS - 1).map(|age| (now + SLOTS - age) % SLOTS);
-        overdue.into_iter().any(|slot| self.running[slot].load(Ordering::Acquire) > 0)
+        let now = self.now.load(Ordering::Relaxed) + 1;
+        let runs =
+            |slot: usize| self.running.get(slot).is_some_and(|count| count.load(Ordering::Acquire) > 0);
+        let mut stuck = self.stuck.load(Ordering::Relaxed);
+        if !runs(stuck) {
+            stuck = if runs(now % SLOTS) { now % SLOTS } else { NO_SLOT };
+            self.stuck.store(stuck, Ordering::Relaxed);
+        }
+        self.now.store(now, Ordering::Relaxed);
+        stuck != NO_SLOT || (self.limit_slots..SLOTS).any(|age| runs((now + SLOTS - age) % SLOTS))
     }
 }
 
@@ -67,5 +78,21 @@ mod tests {
         assert_eq!(steps(2), [true, true]);
         drop(first);
         assert_eq!(steps(2 * SLOTS), [false; 2 * SLOTS]);
+    }
+
+    #[test]
+    fn one_that_runs_for_longer_than_the_ring_is_overdue_all_the_time() {
+        let progress = Progress::new(WATCH_PAUSE * 4);
+        let first = progress.begin();
+        assert_eq!((0..4).filter(|_| progress.advance()).count(), 1);
+        let others = |count: usize| {
+            (0..count).filter(|_| {
+                drop(progress.begin());
+                progress.advance()
+            })
+        };
+        assert_eq!(others(3 * SLOTS).count(), 3 * SLOTS);
+        drop(first);
+        assert_eq!(others(3 * SLOTS).count(), 0);
     }
 }
