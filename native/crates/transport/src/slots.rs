@@ -2,7 +2,7 @@
 //! admitted and are not written yet. At the limit of requests the reader waits, which holds back the caller and
 //! nobody else. At a limit of bytes the request alone waits: those of other sources go on, and the reader too.
 
-use crate::CALLS_IN_FLIGHT_MAX;
+use crate::{CALLS_IN_FLIGHT_MAX, threads};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -92,8 +92,10 @@ impl Slots {
             source.bytes += bytes;
             source.admitting = true;
             drop(state);
-            // May answer at once, and come back here: the loop goes on instead.
-            then(Owed { slots: self.clone(), source: number, bytes });
+            let owed = Owed { slots: self.clone(), source: number, bytes };
+            // May answer at once, and come back here: the loop goes on instead. Here a thread may write what others
+            // queue, which must not wait for room in a queue itself.
+            threads::never_wait(|| then(owed));
             state = self.state.lock();
             state.sources.get_mut(&number).expect("it stays").admitting = false;
         }
