@@ -11,13 +11,14 @@ use wire::TargetId;
 
 impl<P: Clone> Replica<P> {
     /// A new version of the chain. What is known of the room of the members `before` after this one stays while
-    /// no other is among them: it is less than they have, at worst, and then it is asked for.
+    /// no other is among them: it is less than they have, at worst. If it is little, and one has left who may have been
+    /// the full one, it is asked for: no write is refused in the name of that one.
     pub(super) fn begin_with_room(&mut self, before: &[TargetId]) {
+        let others = !self.view.after.iter().all(|member| before.contains(member));
+        let fewer = before.iter().any(|member| !self.view.after.contains(member));
         if self.view.after.is_empty() {
             self.successor_allocatable_bytes = Some(u64::MAX);
-        } else if !self.view.after.iter().all(|member| before.contains(member))
-            && !planted(Planted::OldRoomKept)
-        {
+        } else if (others && !planted(Planted::OldRoomKept)) || (fewer && self.asks_space_of().is_some()) {
             self.successor_allocatable_bytes = None;
         }
     }
@@ -139,7 +140,7 @@ mod tests {
             replica.handle(Time(1), view(version, order), &Room(1 << 40), &mut Vec::new());
             let unknown = replica.room_is_unknown();
             if let Some(from) = learns {
-                replica.learn_space(TargetId(from), version, 1 << 39);
+                replica.learn_space(TargetId(from), version, 1 << 20);
             }
             unknown
         };
@@ -148,7 +149,10 @@ mod tests {
         assert!(is_unknown_in(3, &[2, 3, 1], Some(3)), "one more");
         assert!(!is_unknown_in(4, &[2, 1, 3], None), "the same ones");
         assert!(!is_unknown_in(5, &[3, 2], None), "nobody is after it");
-        assert!(is_unknown_in(6, &[2, 3], None), "nothing is known of it any more");
+        assert!(is_unknown_in(6, &[2, 3], Some(3)), "nothing is known of it any more");
+        assert!(is_unknown_in(7, &[2, 3, 1], Some(3)), "one more");
+        assert!(!is_unknown_in(8, &[2, 1, 3], None), "the same ones");
+        assert!(is_unknown_in(9, &[2, 3], None), "the one who left may have been the full one");
     }
 
     /// The acknowledgement is lost, and a read asks the last member.
