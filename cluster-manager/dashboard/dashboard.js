@@ -51,7 +51,8 @@ function chainRow(chain) {
     const synced = member.syncedPercent === null ? '' : ` ${member.syncedPercent} %`;
     const leaves = member.tenure === undefined ? '' : ' →';
     const cell = element('span', `member ${member.state}`, `node ${member.node}${role}${synced}${leaves}`);
-    cell.title = `target ${member.target}: ${member.state}${synced}${leaves === '' ? '' : ', leaves'}`;
+    const lacks = Number(member.missingBytes) === 0 ? '' : ', its disk lacks room';
+    cell.title = `target ${member.target}: ${member.state}${synced}${lacks}${leaves === '' ? '' : ', leaves'}`;
     row.append(cell);
   }
   return row;

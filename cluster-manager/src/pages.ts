@@ -167,6 +167,8 @@ function chainsPage(manager: Manager): unknown {
       state: publicStates[member.state],
       ...(stays(member) ? {} : { tenure: tenures[member.tenure] }),
       syncedPercent: syncedPercent(manager, chain, member),
+      /** Of room on its disk: it stays out of its chain until that is there. 0: none. */
+      missingBytes: manager.report(member)?.missingBytes ?? 0n,
     })),
     last: chain.last,
     preferred: chain.preferred,
@@ -201,6 +203,7 @@ function targetsPage(manager: Manager): unknown {
         complete: report?.complete ?? null,
         fresh: report?.fresh ?? null,
         diskError: report?.diskError ?? null,
+        missingBytes: report?.missingBytes ?? null,
         capacityBytes: report?.capacityBytes ?? null,
         usedBytes: report?.usedBytes ?? null,
       };

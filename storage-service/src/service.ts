@@ -48,12 +48,22 @@ function targetsPage(server: StorageServer): unknown {
   return server.targets().map((report) => ({ ...report, state: localStates[report.state] }));
 }
 
-function healthOf(server: StorageServer): { ok: boolean; targets: number; offline: string[] } {
+/** A full disk is no failed one. */
+function healthOf(server: StorageServer): {
+  ok: boolean;
+  targets: number;
+  offline: string[];
+  withoutRoom: string[];
+} {
   const targets = server.targets();
-  const offline = targets
-    .filter((report) => report.diskError || report.state === message.LocalState.LOCAL_OFFLINE)
-    .map((report) => report.target.toString());
-  return { ok: offline.length === 0, targets: targets.length, offline };
+  const lacksRoom = (report: message.TargetReport): boolean => report.missingBytes > 0n;
+  const isOffline = (report: message.TargetReport): boolean =>
+    report.diskError || report.state === message.LocalState.LOCAL_OFFLINE;
+  const numbers = (reports: readonly message.TargetReport[]): string[] =>
+    reports.map(({ target }) => target.toString());
+  const offline = numbers(targets.filter((report) => isOffline(report) && !lacksRoom(report)));
+  const withoutRoom = numbers(targets.filter(lacksRoom));
+  return { ok: offline.length === 0, targets: targets.length, offline, withoutRoom };
 }
 
 /** The server knows the names of its counters; they are the same for its whole life. */

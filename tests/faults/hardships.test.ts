@@ -2,17 +2,7 @@
 // is slow, full, found empty. No client sees an error (but ENOSPC for what needs room on a full disk) or a wrong byte,
 // and the copies are equal afterwards.
 
-import {
-  appendFileSync,
-  closeSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -27,7 +17,7 @@ import {
   overTwoSecondsPartMax,
   untilEqual,
 } from './load.ts';
-import { isRunning, LoopFileSystem } from './machine.ts';
+import { fill, isRunning, LoopFileSystem } from './machine.ts';
 import { type Program, witness } from './program.ts';
 import { fromEnvironment, seedOf } from './schedule.ts';
 
@@ -152,23 +142,6 @@ test('a disk is slow', async () => {
     { hardshipMs: shortMs },
   );
 });
-
-/** Takes all that is left of the file system: large pieces, then small ones. */
-function fill(path: string): void {
-  const fd = openSync(path, 'a');
-  try {
-    for (const pieceBytes of [2 ** 20, 4096]) {
-      const piece = Buffer.alloc(pieceBytes, 1);
-      try {
-        for (;;) writeSync(fd, piece);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
-      }
-    }
-  } finally {
-    closeSync(fd);
-  }
-}
 
 test('a disk is full: what needs no room goes on, and the rest as soon as there is some', async () => {
   const filler = join(place, 'filler');

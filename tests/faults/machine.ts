@@ -2,7 +2,7 @@
 // and a mount namespace in which the machine seems to have booted anew.
 import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Program } from './program.ts';
@@ -30,6 +30,31 @@ export function isRunning(pid: number): boolean {
     return !isOver || readdirSync(`/proc/${pid}/task`).length > 1;
   } catch {
     return false;
+  }
+}
+
+/** All of its threads stand: right after the signal, on a busy machine, some of them go on for a while. */
+export function isStopped(pid: number): boolean {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  return threads.every((thread) =>
+    /^State:\s+T/m.test(readFileSync(`/proc/${pid}/task/${thread}/status`, 'utf8')),
+  );
+}
+
+/** Takes all that is left of the file system: large pieces, then small ones. */
+export function fill(path: string): void {
+  const fd = openSync(path, 'a');
+  try {
+    for (const pieceBytes of [2 ** 20, 4096]) {
+      const piece = Buffer.alloc(pieceBytes, 1);
+      try {
+        for (;;) writeSync(fd, piece);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+      }
+    }
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -17,7 +17,12 @@ export interface ProcessStatus {
 export interface ChainSummary {
   readonly id: number;
   readonly version: string;
-  readonly members: readonly { readonly target: string; readonly node: number; readonly state: string }[];
+  readonly members: readonly {
+    readonly target: string;
+    readonly node: number;
+    readonly state: string;
+    readonly missingBytes: string;
+  }[];
 }
 
 export interface ClusterStatus {
@@ -88,10 +93,18 @@ export function notReady(status: ClusterStatus): string | undefined {
   if (status.chains === undefined) return 'the manager does not show its chains';
   for (const chain of status.chains) {
     const waiting = chain.members.find((member) => member.state !== 'serving');
-    if (waiting !== undefined) return `chain ${chain.id}: target ${waiting.target} is ${waiting.state}`;
+    if (waiting !== undefined) {
+      return `chain ${chain.id}: target ${waiting.target} is ${waiting.state}${lackOf(waiting)}`;
+    }
   }
   if (status.mountpoint !== undefined && !status.mounted) return `${status.mountpoint} is not mounted`;
   return undefined;
+}
+
+/** Of a target that stays out of its chain because its disk has no room for it; else empty. */
+export function lackOf({ missingBytes }: { readonly missingBytes: string | null }): string {
+  const mebibytes = Math.ceil(Number(missingBytes ?? 0) / 2 ** 20);
+  return mebibytes === 0 ? '' : `, its disk lacks ${mebibytes} MiB`;
 }
 
 /** The answer's JSON (or its text), or undefined if there is no good answer in time. */

@@ -3,7 +3,7 @@ import { message } from '@catena/core';
 import type { Command } from 'commander';
 import { orderChange } from '../cluster/changes.ts';
 import { requireCluster } from '../cluster/description.ts';
-import { requirePage } from '../cluster/status.ts';
+import { lackOf, requirePage } from '../cluster/status.ts';
 import { directoryOption } from './options.ts';
 import { printJson, printTable } from './table.ts';
 
@@ -23,6 +23,7 @@ interface ChainRow {
     readonly state: string;
     readonly tenure?: string;
     readonly syncedPercent: number | null;
+    readonly missingBytes: string;
   }[];
 }
 
@@ -76,5 +77,5 @@ function describeTable({ id, version, lengths, missing }: TableRow): string {
 function describeMember(member: ChainRow['members'][number]): string {
   const synced = member.syncedPercent === null ? '' : ` ${member.syncedPercent} %`;
   const tenure = member.tenure === undefined ? '' : `, ${member.tenure}`;
-  return `${member.target} on ${member.node} (${member.state}${synced}${tenure})`;
+  return `${member.target} on ${member.node} (${member.state}${synced}${lackOf(member)}${tenure})`;
 }

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { nodeOf } from '../cluster/changes.ts';
 import { requireCluster } from '../cluster/description.ts';
-import { requirePage } from '../cluster/status.ts';
+import { lackOf, requirePage } from '../cluster/status.ts';
 import { directoryOption } from './options.ts';
 import { printJson, printTable } from './table.ts';
 
@@ -14,6 +14,7 @@ interface TargetRow {
   readonly state: string;
   readonly localState: string | null;
   readonly diskError: boolean | null;
+  readonly missingBytes: string | null;
   readonly usedBytes: string | null;
 }
 
@@ -35,7 +36,7 @@ export function addTargets(program: Command): void {
         String(row.disk),
         String(row.chain),
         row.state,
-        row.diskError === true ? 'disk error' : (row.localState ?? 'not heard'),
+        row.diskError === true ? 'disk error' : `${row.localState ?? 'not heard'}${lackOf(row)}`,
         row.usedBytes === null ? '-' : `${(Number(row.usedBytes) / 2 ** 20).toFixed(1)} MiB`,
       ]);
       printTable(['target', 'node', 'disk', 'chain', 'state', 'says', 'used'], rows);

@@ -248,6 +248,8 @@ export interface TargetReport {
   knownTerm: bigint;
   /** somebody should make room */
   lowSpace: boolean;
+  /** room that its disk lacks for its copy, so that it stays out of its chain; 0: none */
+  missingBytes: bigint;
   /** known, and not repaired yet */
   damagedChunks: bigint;
   scrub: ScrubProgress | undefined;
@@ -1425,6 +1427,7 @@ function createBaseTargetReport(): TargetReport {
     knownVersion: 0n,
     knownTerm: 0n,
     lowSpace: false,
+    missingBytes: 0n,
     damagedChunks: 0n,
     scrub: undefined,
   };
@@ -1506,6 +1509,12 @@ export const TargetReport: MessageFns<TargetReport> = {
     }
     if (message.lowSpace !== false) {
       writer.uint32(96).bool(message.lowSpace);
+    }
+    if (message.missingBytes !== 0n) {
+      if (BigInt.asUintN(64, message.missingBytes) !== message.missingBytes) {
+        throw new globalThis.Error("value provided for field message.missingBytes of type uint64 too large");
+      }
+      writer.uint32(208).uint64(message.missingBytes);
     }
     if (message.damagedChunks !== 0n) {
       if (BigInt.asUintN(64, message.damagedChunks) !== message.damagedChunks) {
@@ -1668,6 +1677,14 @@ export const TargetReport: MessageFns<TargetReport> = {
             message.lowSpace = reader.bool();
             continue;
           }
+          case 26: {
+            if (tag !== 208) {
+              break;
+            }
+
+            message.missingBytes = reader.uint64() as bigint;
+            continue;
+          }
           case 13: {
             if (tag !== 104) {
               break;
@@ -1726,6 +1743,9 @@ export const TargetReport: MessageFns<TargetReport> = {
       : 0n;
     message.knownTerm = (object.knownTerm !== undefined && object.knownTerm !== null) ? BigInt(object.knownTerm) : 0n;
     message.lowSpace = object.lowSpace ?? false;
+    message.missingBytes = (object.missingBytes !== undefined && object.missingBytes !== null)
+      ? BigInt(object.missingBytes)
+      : 0n;
     message.damagedChunks = (object.damagedChunks !== undefined && object.damagedChunks !== null)
       ? BigInt(object.damagedChunks)
       : 0n;

@@ -32,6 +32,14 @@ pub const SYNC_RANGE: usize = 1024;
 /// Chunks that a resync copies at once, beyond those that updates wait for: bounds its memory (P24).
 pub const SYNC_COPIES_MAX: usize = 4;
 
+/// Chunks for which the syncing member has had no room, and that a resync comes back to when it has told the member
+/// all that is gone: 64 GiB of chunks of the usual size, and 2 MiB of memory.
+pub const SYNC_REFUSED_MAX: usize = 65_536;
+
+/// A syncing member that has had no room for any copy for so long leaves its chain: by then what was removed and
+/// replaced has been given back more than once, and the updates that wait for a copy wait no longer than this.
+pub const SYNC_ROOM_PATIENCE_MS: u64 = 3000;
+
 /// Channels of the exactly-once table in one message of a resync.
 pub const SYNC_CHANNELS_PAGE: usize = 256;
 

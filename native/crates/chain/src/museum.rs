@@ -57,6 +57,8 @@ violations! {
     TableNotCleared = "table-not-cleared",
     /// P9: a syncing member takes updates and copies while what it had is still being discarded.
     SyncBeforeDiscard = "sync-before-discard",
+    /// P9: a copy for which there was no room counts as stored.
+    RefusedCopyCounts = "refused-copy-counts",
     /// P9: a resync does not copy tombstones.
     TombstonesNotCopied = "tombstones-not-copied",
     /// P9: a chunk that is replaced by a shorter one keeps its end.

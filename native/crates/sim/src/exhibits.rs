@@ -38,6 +38,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::TableNotCopied, Profile::Resync, 100),
     exhibit(Planted::TableNotCleared, Profile::Outage, 1000),
     exhibit(Planted::SyncBeforeDiscard, Profile::Outage, 500),
+    exhibit(Planted::RefusedCopyCounts, Profile::Resync, 600),
     exhibit(Planted::TombstonesNotCopied, Profile::Removals, 4000),
     exhibit(Planted::ReplaceKeepsTail, Profile::Truncations, 100),
     exhibit(Planted::SyncWithoutFlush, Profile::Outage, 400),

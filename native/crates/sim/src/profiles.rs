@@ -135,6 +135,9 @@ impl Knobs {
         self.removes = random.pick(&[0.0, 5.0, 25.0]);
         self.forget_tombstones_ms = random.pick(&[0, 0, 0, 1]);
         self.chunks = random.pick(&[1, 2, 4, 9]);
+        // From a copy, as in `draw`. At times for longer than a member that has no room stays.
+        self.disk_full = random.clone().pick(&[0, 0, 0, 2]);
+        self.disk_full_ms = 2 * chain::limits::SYNC_ROOM_PATIENCE_MS;
         self.slow_one_of(
             random,
             &[

@@ -1,13 +1,13 @@
 //! What a target's executor does with its replica's wishes: disk work with a delay, messages, answers.
 
 use crate::content::Content;
-use crate::engine::Body;
+use crate::engine::{Body, UPDATE_BYTES};
 use crate::event::{Address, Answer, DiskWork, Event, Request};
 use crate::placement::target_place;
 use crate::target::{Call, Target};
 use crate::world::World;
 use chain::museum::{Planted, planted};
-use chain::{Input, Output, Role};
+use chain::{Chunks, Input, Output, Role};
 use wire::message::LocalState;
 use wire::{ChunkId, Code, Error, Version};
 
@@ -261,7 +261,14 @@ impl World {
                     Body::Operation(_) => Content::default(),
                 };
                 let (chunk, version) = (replacement.chunk, replacement.committed.version);
-                let result = done().map(|()| target.engine.replace(&replacement, content, self.now));
+                let grows = !replacement.committed.is_absent();
+                let full = grows && target.engine.allocatable_bytes() < UPDATE_BYTES;
+                let room = || match full {
+                    true => Err(Error::new(Code::NoSpace, "the disk is full")),
+                    false => Ok(()),
+                };
+                let result = done().and_then(|()| room());
+                let result = result.map(|()| target.engine.replace(&replacement, content, self.now));
                 Input::Replaced { chunk, version, result }
             }
             DiskWork::StoreChannels { ticket, channels } => {

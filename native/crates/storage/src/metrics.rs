@@ -52,7 +52,7 @@ counters! {
     damaged_chunks = "storage_damaged_chunks_total",
     /// Damaged chunks that were put right from another member's copy
     repaired_chunks = "storage_repaired_chunks_total",
-    /// Attempts to repair a chunk that found no good copy
+    /// Attempts to repair a chunk that found no good copy, or no room for it
     repairs_failed = "storage_repairs_failed_total",
     /// Chunks read by the background scrub
     scrubbed_chunks = "storage_scrubbed_chunks_total",
@@ -62,7 +62,7 @@ counters! {
     peer_errors = "storage_peer_errors_total",
     /// Versions of chains that were refused: they do not follow what is known here, so the manager has an old state
     outdated_chains = "storage_outdated_chains_total",
-    /// Targets taken offline by an error of their disk
+    /// Targets taken offline by an error of their disk, or because it has no room for their copy
     targets_offline = "storage_targets_offline_total",
     /// Targets given up because their disk did not answer
     targets_hung = "storage_targets_hung_total",

@@ -453,6 +453,9 @@ pub struct TargetReport {
     /// somebody should make room
     #[prost(bool, tag = "12")]
     pub low_space: bool,
+    /// room that its disk lacks for its copy, so that it stays out of its chain; 0: none
+    #[prost(uint64, tag = "26")]
+    pub missing_bytes: u64,
     /// known, and not repaired yet
     #[prost(uint64, tag = "13")]
     pub damaged_chunks: u64,

@@ -128,7 +128,7 @@ pub enum Input<P> {
         replacement: Replacement,
         payload: P,
     },
-    /// The engine finished `Replace`.
+    /// The engine finished `Replace`. `NoSpace`: it has no room for it now, and the chunk is what it was.
     Replaced {
         chunk: ChunkId,
         version: Version,
@@ -261,7 +261,8 @@ pub enum Output<P> {
         result: Result<u64>,
     },
 
-    /// The engine failed: nothing is answered any more until `Reopen` (P8, P11).
+    /// The engine failed, or has no room for what it must store (`NoSpace`): nothing is answered any more until
+    /// `Reopen` (P8, P11).
     TakeOffline {
         reason: Error,
     },

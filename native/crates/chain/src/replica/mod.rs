@@ -42,7 +42,7 @@ pub struct Replica<P> {
     identity: Identity,
     view: View,
     lease_until: Time,
-    /// Set: the engine failed, nothing is answered.
+    /// Set: the engine failed, or has no room (P8). Nothing is answered.
     offline: Option<Error>,
     /// A syncing member that has everything of `view.version`.
     up_to_date: bool,
@@ -254,6 +254,7 @@ impl<P: Clone> Replica<P> {
         }
         self.drive_source(step);
         self.ask_predecessor(step);
+        self.leave_without_room(step);
     }
 
     fn has_lease(&self, now: Time) -> bool {
@@ -298,7 +299,7 @@ impl<P: Clone> Replica<P> {
         self.queues.entry(chunk).or_insert_with(|| ChunkQueue::new(chunks.committed(chunk)))
     }
 
-    /// The engine failed. Whoever waits is told; nothing else happens here until the manager knows.
+    /// The engine failed or has no room. Whoever waits is told; nothing else happens here until the manager knows.
     fn take_offline(&mut self, step: &mut Step<P>, reason: Error) {
         if self.offline.is_some() {
             return;

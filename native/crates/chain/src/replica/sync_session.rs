@@ -3,6 +3,8 @@
 //! for that version alone (R1, R3).
 
 use super::{Output, Replica, ReplyTo, Step};
+use crate::Time;
+use crate::limits::SYNC_ROOM_PATIENCE_MS;
 use crate::museum::{Planted, planted};
 use crate::update::{Channel, Replacement};
 use crate::view::Role;
@@ -19,6 +21,8 @@ pub(super) struct SyncSession {
     replacing: BTreeMap<ChunkId, (Version, Vec<ReplyTo>)>,
     storing_channels: BTreeMap<u64, ReplyTo>,
     finishing: Option<(u64, Vec<ReplyTo>)>,
+    /// Since when there has been no room for any copy, and what the disk says of it.
+    refused: Option<(Time, Error)>,
 }
 
 impl<P: Clone> Replica<P> {
@@ -55,6 +59,7 @@ impl<P: Clone> Replica<P> {
             replacing: BTreeMap::new(),
             storing_channels: BTreeMap::new(),
             finishing: None,
+            refused: None,
         });
     }
 
@@ -177,19 +182,41 @@ impl<P: Clone> Replica<P> {
         version: Version,
         result: Result<()>,
     ) {
-        if let Err(error) = result {
-            return self.take_offline(step, error);
+        // A copy has no version that the head gave here, so a full disk may refuse it (P8): the chunk is what it was.
+        let refused = result.as_ref().err().filter(|error| error.code == Code::NoSpace).cloned();
+        if let (Err(error), None) = (&result, &refused) {
+            return self.take_offline(step, error.clone());
         }
         let Some(session) = &mut self.session else { return };
         if session.replacing.get(&chunk).is_none_or(|(replacing, _)| *replacing != version) {
             return;
         }
         let (_, replies) = session.replacing.remove(&chunk).expect("just looked at");
-        session.written.insert(chunk);
         // Updates of a chunk are refused while it is replaced, so nothing can pend on it now.
         assert!(self.queues.get(&chunk).is_none_or(|queue| queue.is_idle()), "nothing pends on a new chunk");
-        self.queues.remove(&chunk);
-        step.out.extend(replies.into_iter().map(|reply| Output::ReplySync { reply, result: Ok(()) }));
+        let result = match refused {
+            Some(error) if !planted(Planted::RefusedCopyCounts) => {
+                session.refused.get_or_insert_with(|| (step.now, error.clone()));
+                Err(error)
+            }
+            _ => {
+                session.refused = None;
+                session.written.insert(chunk);
+                self.queues.remove(&chunk);
+                Ok(())
+            }
+        };
+        step.out.extend(replies.into_iter().map(|reply| Output::ReplySync { reply, result: result.clone() }));
+    }
+
+    /// Whoever comes back and finds no room for its copy leaves the chain again, which goes on without it: updates
+    /// wait for copies.
+    pub(super) fn leave_without_room(&mut self, step: &mut Step<P>) {
+        let refused = self.session.as_ref().and_then(|session| session.refused.as_ref());
+        let over = refused.filter(|(since, _)| step.now >= since.plus_ms(SYNC_ROOM_PATIENCE_MS));
+        if let Some((_, error)) = over.cloned() {
+            self.take_offline(step, error);
+        }
     }
 
     pub(super) fn on_sync_channels(
@@ -267,7 +294,7 @@ impl<P: Clone> Replica<P> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_target::{TAIL, Target, present, update, version};
+    use super::super::test_target::{CHUNK, TAIL, Target, present, update, version};
     use super::*;
     use crate::{Committed, Input};
     use wire::message::{LocalState, PublicState, UpdateKind};
@@ -352,5 +379,38 @@ mod tests {
             .map(|reply| Input::SyncStart { reply: ReplyTo(reply), chain_version: 2 });
         let out: Vec<Output<()>> = starts.flat_map(|start| tail.feed(start)).collect();
         assert_eq!(told(&out), [(1, Some(Code::Busy))]);
+    }
+
+    /// What is said when the chunk was sent and the disk has answered.
+    fn replaced(target: &mut Target, now: Time, number: u64, result: Result<()>) -> Result<()> {
+        let committed = Committed { version: version(1, number), length: 1, removed: false, chunk_size: 8 };
+        let replacement = Replacement { chunk: CHUNK, committed, crc: 0, damaged_blocks: Vec::new() };
+        let (reply, payload) = (ReplyTo(number), ());
+        let asked = target.feed_at(now, Input::SyncReplace { reply, chain_version: 1, replacement, payload });
+        assert!(matches!(asked[..], [Output::Replace { .. }]), "{asked:?}");
+        let answer = Input::Replaced { chunk: CHUNK, version: committed.version, result };
+        match &target.feed_at(now, answer)[..] {
+            [Output::ReplySync { result, .. }] => result.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_copy_without_room_is_refused_and_after_a_while_the_member_leaves() {
+        let mut target = Target::new(TAIL, Committed::default());
+        target.view(1, PublicState::PublicSyncing);
+        let ticket = target.start_sync(1, 0);
+        target.feed(Input::Discarded { ticket, result: Ok(()) });
+        let full = Error::new(Code::NoSpace, "4 KiB");
+        let patience = Time::ZERO.plus_ms(SYNC_ROOM_PATIENCE_MS);
+        assert_eq!(replaced(&mut target, Time(1), 1, Err(full.clone())), Err(full.clone()));
+        // Some room at last: it has not been refused everything.
+        assert_eq!(replaced(&mut target, patience, 2, Ok(())), Ok(()));
+        assert_eq!(replaced(&mut target, patience.plus_ms(1), 3, Err(full.clone())), Err(full.clone()));
+        assert!(target.feed_at(patience.plus_ms(SYNC_ROOM_PATIENCE_MS), Input::Tick).is_empty());
+        assert_eq!(target.replica.report().0, LocalState::LocalOnline);
+        let out = target.feed_at(patience.plus_ms(1 + SYNC_ROOM_PATIENCE_MS), Input::Tick);
+        assert!(matches!(&out[..], [Output::TakeOffline { reason }] if *reason == full), "{out:?}");
+        assert_eq!(target.replica.report().0, LocalState::LocalOffline);
     }
 }

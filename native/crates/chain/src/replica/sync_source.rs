@@ -39,6 +39,8 @@ pub(super) struct SyncSource {
     /// Chunks from the cursor on that are equal already.
     pub ahead: BTreeSet<ChunkId>,
     pub copying: BTreeSet<ChunkId>,
+    /// The successor has no room for these now. First it is told all that is gone, which makes room.
+    pub refused: BTreeSet<ChunkId>,
     /// The table as it was when the scan ended; later records travel with their updates.
     pub channels: Vec<Channel>,
     pub page: usize,
@@ -69,13 +71,15 @@ impl SyncSource {
             differing: VecDeque::new(),
             ahead: BTreeSet::new(),
             copying: BTreeSet::new(),
+            refused: BTreeSet::new(),
             channels: Vec::new(),
             page: 0,
         }
     }
 
     fn is_copied(&self, chunk: ChunkId) -> bool {
-        self.cursor.is_none_or(|cursor| chunk < cursor) || self.ahead.contains(&chunk)
+        let passed = self.cursor.is_none_or(|cursor| chunk < cursor) || self.ahead.contains(&chunk);
+        passed && !self.refused.contains(&chunk)
     }
 
     /// The page is equal on both sides: the cursor moves behind it.
@@ -158,7 +162,9 @@ impl<P: Clone> Replica<P> {
         if source.is_copied(chunk) {
             return true;
         }
-        if !source.copying.contains(&chunk) {
+        // For what was refused there may be room again when everything that is gone has been told.
+        let refused = source.refused.contains(&chunk) && source.cursor.is_some();
+        if !refused && !source.copying.contains(&chunk) {
             self.start_copy(step, chunk, true);
         }
         false
@@ -211,6 +217,15 @@ impl<P: Clone> Replica<P> {
         }
     }
 
+    /// Whether there is room for these now.
+    fn copy_refused(&mut self, step: &mut Step<P>) {
+        let source = self.source.as_ref().expect("driven with a session");
+        let waiting = source.refused.difference(&source.copying);
+        let next: Vec<ChunkId> =
+            waiting.take(limits::SYNC_COPIES_MAX.saturating_sub(source.copying.len())).copied().collect();
+        next.into_iter().for_each(|chunk| self.start_copy(step, chunk, false));
+    }
+
     fn drive_scan(&mut self, step: &mut Step<P>) {
         loop {
             let source = self.source.as_mut().expect("driven with a session");
@@ -218,8 +233,16 @@ impl<P: Clone> Replica<P> {
                 return;
             }
             let Some(chunk) = source.differing.pop_front() else { break };
-            if !source.is_copied(chunk) && !source.copying.contains(&chunk) {
+            if source.is_copied(chunk) || source.copying.contains(&chunk) {
+                continue;
+            }
+            if source.refused.is_empty() || step.chunks.committed(chunk).is_absent() {
                 self.start_copy(step, chunk, false);
+            } else if source.refused.len() < limits::SYNC_REFUSED_MAX {
+                source.refused.insert(chunk);
+            } else {
+                source.differing.push_front(chunk);
+                return self.copy_refused(step);
             }
         }
         let source = self.source.as_mut().expect("driven with a session");
@@ -242,6 +265,7 @@ impl<P: Clone> Replica<P> {
                 let chunks_per_range = page(limits::SYNC_RANGE);
                 step.out.push(Output::DigestSuccessor { to, chain_version, from, chunks_per_range });
             }
+            None if !source.refused.is_empty() => self.copy_refused(step),
             None => {
                 source.phase = Phase::Channels;
                 source.channels =
@@ -376,5 +400,57 @@ mod tests {
         assert!(!source.is_copied(ChunkId { inode: 1, index: 5 }));
         assert!(source.is_copied(ChunkId { inode: 1, index: 9 }));
         assert_eq!(source.ahead.len(), 1);
+    }
+
+    /// Chunks 1 and 2 differ, 3 is gone, 4 is new.
+    #[test]
+    fn a_member_without_room_is_told_first_what_is_gone() {
+        use super::super::test_target::{HEAD, Target};
+        use crate::Input;
+        use wire::message::PublicState;
+        use wire::{Code, Error, Result};
+        let mut head = Target::new(HEAD, Committed::default());
+        for row in [listed(1, 5), listed(2, 5), tombstone(3, 5), listed(4, 5)] {
+            head.held.0.borrow_mut().insert(row.chunk, row.committed);
+        }
+        let theirs: Vec<Listed> = [1, 2, 3].map(|index| listed(index, 4)).into();
+        head.view(1, PublicState::PublicSyncing);
+        let copied = |out: Vec<Output<()>>| -> Vec<u64> {
+            let chunk = |output: &Output<()>| match output {
+                Output::SendReplace { chunk, .. } => Some(chunk.index),
+                _ => None,
+            };
+            out.iter().filter_map(chunk).collect()
+        };
+        let chain_version = 1;
+        let answer = |head: &mut Target, index: u64, result: Result<()>| {
+            let chunk = ChunkId { inode: 1, index };
+            copied(head.feed(Input::ReplaceAnswer { chain_version, chunk, result }))
+        };
+        let full = || Err(Error::new(Code::NoSpace, "4 KiB"));
+        let list_from = |head: &mut Target, from: ChunkId| {
+            let result = Ok((theirs.iter().filter(|row| row.chunk >= from).copied().collect(), false));
+            copied(head.feed(Input::ListAnswer { chain_version, from, result }))
+        };
+        head.feed(Input::SyncStarted { chain_version, result: Ok(()) });
+        let result = Ok(ranges(&theirs).into());
+        head.feed(Input::DigestAnswer { chain_version, from: FIRST, result });
+        assert_eq!(list_from(&mut head, FIRST), [1, 2]);
+        assert_eq!(answer(&mut head, 1, full()), []);
+        assert_eq!(answer(&mut head, 2, full()), []);
+        let from = after(theirs[1].chunk).unwrap();
+        let out = head.feed(Input::Tick);
+        assert!(matches!(out[..], [Output::ListSuccessor { from: asked, .. }] if asked == from), "{out:?}");
+        assert_eq!(list_from(&mut head, from), [3], "4 is not even sent");
+        assert_eq!(answer(&mut head, 3, Ok(())), [1, 2, 4]);
+        assert_eq!(answer(&mut head, 1, Ok(())), []);
+        assert_eq!(answer(&mut head, 2, full()), []);
+        assert_eq!(answer(&mut head, 4, Ok(())), [2]);
+        let out = head.feed(Input::ReplaceAnswer {
+            chain_version,
+            chunk: ChunkId { inode: 1, index: 2 },
+            result: Ok(()),
+        });
+        assert!(matches!(out[..], [Output::FinishSync { .. }]), "{out:?}");
     }
 }

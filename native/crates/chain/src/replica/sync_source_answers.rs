@@ -6,7 +6,7 @@ use super::{Replica, Step};
 use crate::limits;
 use crate::museum::page;
 use crate::update::{ChunkRange, Listed};
-use wire::{ChunkId, Result};
+use wire::{ChunkId, Code, Result};
 
 impl<P: Clone> Replica<P> {
     fn source_in(&mut self, chain_version: u64, phase: Phase) -> Option<&mut SyncSource> {
@@ -78,15 +78,18 @@ impl<P: Clone> Replica<P> {
         if !source.copying.remove(&chunk) {
             return;
         }
-        if result.is_err() {
+        if let Err(error) = result {
             // Again at the next tick: for the page if the chunk is in it, and for the updates that wait for
             // it.
-            if source.page_end.is_some_and(|end| chunk <= end) {
+            if error.code == Code::NoSpace {
+                source.refused.insert(chunk);
+            } else if source.page_end.is_some_and(|end| chunk <= end) {
                 source.differing.push_back(chunk);
             }
             self.retry.insert(chunk);
             return;
         }
+        source.refused.remove(&chunk);
         if source.cursor.is_some_and(|cursor| chunk >= cursor) {
             source.ahead.insert(chunk);
         }

@@ -28,8 +28,10 @@ impl Chunks for Held {
         self.0.borrow().get(&chunk).copied().unwrap_or_default()
     }
 
-    fn list(&self, _: ChunkId, _: usize) -> Vec<Listed> {
-        Vec::new()
+    fn list(&self, from: ChunkId, limit: usize) -> Vec<Listed> {
+        let held = self.0.borrow();
+        let rows = held.range(from..).filter(|(_, committed)| committed.version != Version::NONE);
+        rows.take(limit).map(|(chunk, committed)| Listed { chunk: *chunk, committed: *committed }).collect()
     }
 
     fn allocatable_bytes(&self) -> u64 {
@@ -56,8 +58,12 @@ impl Target {
     }
 
     pub fn feed(&mut self, input: Input<()>) -> Vec<Output<()>> {
+        self.feed_at(Time::ZERO, input)
+    }
+
+    pub fn feed_at(&mut self, now: Time, input: Input<()>) -> Vec<Output<()>> {
         let mut out = Vec::new();
-        self.replica.handle(Time::ZERO, input, &self.held, &mut out);
+        self.replica.handle(now, input, &self.held, &mut out);
         out
     }
 

@@ -64,9 +64,9 @@ impl Engine {
     }
 
     /// As `stage`, for what may be refused on a full disk: `NoSpace` while its bytes would need the reserve (P8). The
-    /// record behind them, some KiB, is written like every other.
-    pub fn stage_unreserved(&self, request: &StageRequest<'_>) -> Result<Staged> {
-        self.stage_with(request, None, false)
+    /// record behind them, some KiB, is written like every other. `damaged`: as in `stage_damaged`.
+    pub fn stage_unreserved(&self, request: &StageRequest<'_>, damaged: &[u32]) -> Result<Staged> {
+        self.stage_with(request, Some(damaged), false)
     }
 
     pub(crate) fn stage_with(

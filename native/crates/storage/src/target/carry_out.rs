@@ -39,6 +39,9 @@ impl Target {
 
     /// Its record says so when the disk lets it (`record_loss`).
     fn went_offline(&self, state: &mut State, reason: &Error, after: &mut After) {
+        if reason.code == Code::NoSpace {
+            self.shortage.begin();
+        }
         add(&self.shared.metrics.targets_offline, 1);
         log::error!(target: "storage", chain = self.chain, target = self.id.0, error:% = reason; "target.offline");
         self.marks.lose();
@@ -89,15 +92,19 @@ impl Target {
             }
             Output::Replace { replacement, payload } => {
                 let chunk = replacement.chunk;
-                let promise = self.disk.room.promise(payload.len() as u64);
+                let promise = self.promise_for_copy(payload.len());
+                if promise.is_err() {
+                    self.shortage.refused(payload.len());
+                }
                 self.disk.lanes.push((self.id, chunk), payload.len(), move |_| {
-                    let replaced =
-                        target.in_generation(generation, |store| store.replace(&replacement, &payload));
-                    let Some(result) = replaced else { return };
-                    if result.is_ok() {
+                    let replaced = target.in_generation(generation, |store| {
+                        let promise = promise?;
+                        store.replace(&replacement, &payload)?;
                         promise.keep();
-                    }
-                    add(&target.shared.metrics.stored_bytes, payload.len() as u64);
+                        add(&target.shared.metrics.stored_bytes, payload.len() as u64);
+                        Ok(())
+                    });
+                    let Some(result) = replaced else { return };
                     drop(payload);
                     let version = replacement.committed.version;
                     target.feed_stored(generation, Input::Replaced { chunk, version, result });

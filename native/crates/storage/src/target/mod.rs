@@ -12,6 +12,7 @@ mod record;
 mod repair;
 mod report;
 mod scrub;
+mod shortage;
 mod store;
 mod store_update;
 mod to_peers;
@@ -31,6 +32,7 @@ use repair::Repairs;
 use report::Known;
 pub use report::Standing;
 use scrub::Scrub;
+use shortage::Shortage;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -105,6 +107,7 @@ pub struct Target {
     unrecorded_loss: AtomicBool,
     generation: Generation,
     room_limit: Limit,
+    shortage: Shortage,
     /// On the way of an update; the head is 0.
     position: AtomicUsize,
     /// What others may know, taken over after each step: they never wait for the disk.
@@ -171,6 +174,7 @@ impl Target {
             unrecorded_loss: AtomicBool::new(false),
             generation: Generation::default(),
             room_limit: Limit::default(),
+            shortage: Shortage::default(),
             position: AtomicUsize::new(0),
             known: Mutex::default(),
             repairs: Mutex::default(),
@@ -299,6 +303,9 @@ impl Target {
             }
             let version = view.version.0;
             let role = format!("{:?}", view.role);
+            if view.role == Role::Serving {
+                self.shortage.end();
+            }
             let (chain, own, role) = (self.chain, self.id.0, role.as_str());
             log::info!(target: "storage", chain, target = own, version, role; "chain.version");
         }
@@ -347,7 +354,7 @@ impl Target {
     /// After a failure, when the manager has taken the target out: opens the store anew, verified, so that
     /// it can come back through a resync (P11).
     fn reopen_if_offline(self: &Arc<Self>) {
-        if self.disk.refuses() || self.disk.hangs() {
+        if self.disk.refuses() || self.disk.hangs() || self.waits_for_room() {
             return;
         }
         {

@@ -35,9 +35,16 @@ const BLOCKS_PER_FETCH: u32 = 256;
 
 #[derive(Default)]
 pub(super) struct Repairs {
-    /// When each damaged chunk may be tried again.
-    damaged: BTreeMap<ChunkId, Instant>,
+    damaged: BTreeMap<ChunkId, Damaged>,
     running: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Damaged {
+    /// When it may be tried again.
+    due: Instant,
+    /// The newest version that was stored over damage: until it is committed, what is found whole is an older one.
+    over: Version,
 }
 
 impl Repairs {
@@ -63,14 +70,23 @@ fn runs(blocks: &[u32]) -> Vec<(u32, u32)> {
 }
 
 impl Target {
-    /// A read, a scrub or an update met damage.
+    /// A read, a scrub or a resync met damage.
     pub(super) fn found_damage(self: &Arc<Self>, chunk: ChunkId) {
+        self.stored_over_damage(chunk, Version::NONE);
+    }
+
+    /// An update met damage, and this version has some of it.
+    pub(super) fn stored_over_damage(self: &Arc<Self>, chunk: ChunkId, version: Version) {
         {
             let mut repairs = self.repairs.lock();
-            if repairs.damaged.contains_key(&chunk) || repairs.damaged.len() >= DAMAGED_MAX {
+            if let Some(known) = repairs.damaged.get_mut(&chunk) {
+                known.over = known.over.max(version);
                 return;
             }
-            repairs.damaged.insert(chunk, Instant::now());
+            if repairs.damaged.len() >= DAMAGED_MAX {
+                return;
+            }
+            repairs.damaged.insert(chunk, Damaged { due: Instant::now(), over: version });
         }
         add(&self.shared.metrics.damaged_chunks, 1);
         log::warn!(
@@ -84,7 +100,7 @@ impl Target {
         {
             let mut repairs = self.repairs.lock();
             let now = Instant::now();
-            if repairs.running || !repairs.damaged.values().any(|due| *due <= now) {
+            if repairs.running || !repairs.damaged.values().any(|damaged| damaged.due <= now) {
                 return;
             }
             repairs.running = true;
@@ -100,7 +116,7 @@ impl Target {
     fn next_to_repair(&self) -> Option<ChunkId> {
         let mut repairs = self.repairs.lock();
         let now = Instant::now();
-        let next = repairs.damaged.iter().find(|(_, due)| **due <= now).map(|(chunk, _)| *chunk);
+        let next = repairs.damaged.iter().find(|(_, damaged)| damaged.due <= now).map(|(chunk, _)| *chunk);
         let next = next.filter(|_| !self.is_offline());
         repairs.running = next.is_some();
         next
@@ -108,13 +124,17 @@ impl Target {
 
     fn repair(self: &Arc<Self>, chunk: ChunkId) {
         let until = Instant::now() + REPAIR_PATIENCE;
-        let result = self.mend(chunk, until).and_then(|damage| match damage.blocks.is_empty() {
-            true => Ok(true),
-            // Its own books do not name the right bytes: an update was stored over damage.
-            false => self.replace_damaged(chunk, &damage, until),
+        let repaired = self.mend(chunk, until).and_then(|damage| {
+            // Else its own books do not name the right bytes: an update was stored over damage.
+            let whole = damage.blocks.is_empty() || self.replace_damaged(chunk, &damage, until)?;
+            Ok(whole.then_some(damage.version))
         });
+        // What pended may have been discarded since.
+        let newest = self.store.newest(chunk);
         let mut repairs = self.repairs.lock();
-        if matches!(result, Ok(true)) {
+        let known = repairs.damaged.get_mut(&chunk).expect("only a repair forgets a damaged chunk");
+        let is_over = |version: &Version| *version >= known.over.min(newest);
+        if matches!(&repaired, Ok(Some(version)) if is_over(version)) {
             repairs.damaged.remove(&chunk);
             drop(repairs);
             add(&self.shared.metrics.repaired_chunks, 1);
@@ -123,10 +143,12 @@ impl Target {
             );
             return;
         }
-        repairs.damaged.insert(chunk, Instant::now() + TRY_AGAIN);
+        known.due = Instant::now() + TRY_AGAIN;
         drop(repairs);
-        add(&self.shared.metrics.repairs_failed, 1);
-        if let Err(error) = result {
+        if !matches!(repaired, Ok(Some(_))) {
+            add(&self.shared.metrics.repairs_failed, 1);
+        }
+        if let Err(error) = repaired {
             log::warn!(
                 target: "storage", target = self.id.0, inode = chunk.inode, index = chunk.index,
                 error:% = error; "chunk.unrepaired"
@@ -136,7 +158,7 @@ impl Target {
 
     /// True: it was tried just now and could not be repaired.
     pub(super) fn is_beyond_repair(&self, chunk: ChunkId) -> bool {
-        self.repairs.lock().damaged.get(&chunk).is_some_and(|due| *due > Instant::now())
+        self.repairs.lock().damaged.get(&chunk).is_some_and(|damaged| damaged.due > Instant::now())
     }
 
     /// Rewrites damaged blocks in place with the bytes that other members send until then; what is still damaged.
@@ -190,12 +212,9 @@ impl Target {
         Err(Error::new(Code::Corrupt, "no other member has good bytes of this version now"))
     }
 
-    /// False: the chunk changed, or there is no room now but what belongs to updates (P8).
+    /// False: the chunk changed.
     fn restore(&self, chunk: ChunkId, version: Version, bytes: &Bytes) -> Result<bool> {
-        let wanted = (bytes.len() as u64).next_multiple_of(BLOCK_BYTES as u64);
-        let Some(promise) = self.disk.room.promise_of_free(&self.room_limit, wanted) else {
-            return Ok(false);
-        };
+        let promise = self.promise_for_copy(bytes.len())?;
         let restored = self.store.restore(chunk, version, bytes)?;
         if restored {
             promise.keep();

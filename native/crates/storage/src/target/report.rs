@@ -92,8 +92,9 @@ impl Target {
         let known = self.known();
         let known_chain = self.known_chain();
         let Standing { state, chain_version, fences_held, at_rest } = known.standing;
-        let failed = self.store.failure().is_some() || state == LocalState::LocalOffline;
+        let (failed, offline) = (self.store.failure().is_some(), state == LocalState::LocalOffline);
         let space = known.space;
+        let missing_bytes = self.shortage.missing_bytes();
         // What the replica goes by, so that both say the same.
         let allocatable_bytes = self.allocatable_bytes();
         // Before the damage that is left: a pass that is over has repaired what could be.
@@ -103,9 +104,9 @@ impl Target {
             chain: self.chain,
             chain_version,
             state: state as i32,
-            complete: self.marks.complete() && !failed,
+            complete: self.marks.complete() && !failed && !offline,
             fresh: self.marks.unused(),
-            disk_error: failed,
+            disk_error: failed || (offline && missing_bytes == 0),
             capacity_bytes: space.capacity_bytes,
             used_bytes: space.used_bytes,
             no_allocate: below(&space, allocatable_bytes, NO_ALLOCATE_PERCENT),
@@ -118,6 +119,7 @@ impl Target {
             at_rest,
             known_version: known_chain.version,
             known_term: known_chain.term,
+            missing_bytes,
         }
     }
 

@@ -177,7 +177,7 @@ impl Store {
         self.with(|engine| engine.commit_soon(chunk, version))
     }
 
-    /// The chunk becomes these bytes, committed by the same record.
+    /// The chunk becomes these bytes, committed by the same record. `NoSpace`: it is what it was.
     pub fn replace(&self, replacement: &Replacement, payload: &Bytes) -> Result<()> {
         let committed = replacement.committed;
         let update = match committed.removed {
@@ -195,11 +195,11 @@ impl Store {
             crc: None,
             commit: true,
         };
-        self.with(|engine| engine.stage_damaged(&request, &replacement.damaged_blocks).map(|_| ()))
+        self.with(|engine| engine.stage_unreserved(&request, &replacement.damaged_blocks).map(|_| ()))
     }
 
     /// The committed version again, with good bytes: another member's. False: it is not the committed one any
-    /// more, or something pends. Nothing may be staged meanwhile.
+    /// more, or something pends. Nothing may be staged meanwhile. `NoSpace`: it is what it was.
     pub fn restore(&self, chunk: ChunkId, version: Version, payload: &Bytes) -> Result<bool> {
         self.with(|engine| {
             let meta = engine.meta(chunk);
@@ -220,12 +220,14 @@ impl Store {
                 crc: None,
                 commit: true,
             };
-            match engine.stage_unreserved(&request) {
-                // Damaged still, on a full disk.
-                Err(error) if error.code == Code::NoSpace => Ok(false),
-                staged => staged.map(|_| true),
-            }
+            engine.stage_unreserved(&request, &[]).map(|_| true)
         })
+    }
+
+    /// Committed or not.
+    pub fn newest(&self, chunk: ChunkId) -> Version {
+        let meta = self.with(|engine| Ok(engine.meta(chunk))).ok().flatten();
+        meta.map_or(Version::NONE, |meta| meta.tip())
     }
 
     /// Blocks of the committed chunk that are damaged.

@@ -48,7 +48,7 @@ impl Target {
         let mut stored = self.stage(&update, OldDamage::Refused);
         if is_damaged(&stored) {
             stored = self.stage(&update, OldDamage::Kept);
-            self.found_damage(update.update.chunk);
+            self.stored_over_damage(update.update.chunk, update.versions.0);
         }
         self.update_stored(update, stored);
     }

@@ -53,7 +53,8 @@ pub fn links(view: &View, own: TargetId) -> Vec<Key> {
             links.push((node, Purpose::Resync));
         }
     }
-    let last = view.last_serving.filter(|last| *last != own && view.role == Role::Serving);
+    // Who is out of the chain asks it how much there is to copy.
+    let last = view.last_serving.filter(|last| *last != own && view.role != Role::Syncing);
     links.extend(last.and_then(|last| place(view, last)).map(|(node, _)| (node, Purpose::Control)));
     // A member that was just synced asks its predecessor whether it may serve.
     let predecessor = view.predecessor.filter(|_| view.role == Role::Serving);

@@ -56,6 +56,8 @@ pub struct Gate {
     pub flushes: Barrier,
     /// Records of the journal alone.
     pub records: Barrier,
+    /// Writes alone.
+    pub writes: Barrier,
     space: Mutex<Space>,
     space_changed: Condvar,
     /// Behind it.
@@ -190,6 +192,7 @@ impl DiskFile for HangingFile {
         if self.is_journal {
             self.gate.records.pass();
         }
+        self.gate.writes.pass();
         self.file.write_at(parts, offset)
     }
     fn flush(&self) -> Result<()> {

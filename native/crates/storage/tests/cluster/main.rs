@@ -19,6 +19,7 @@ mod left_behind;
 mod old_state;
 mod outage;
 mod preferred_order;
+mod restores;
 mod resync;
 mod shared_link;
 mod slow_flush;
