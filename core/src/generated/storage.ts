@@ -13,7 +13,7 @@ import { Chain, ScrubProgress, TargetReport } from "./manager.ts";
 export const UpdateKind = {
   /** UPDATE_WRITE - payload bytes at offset; grows the chunk, a gap reads as zeros */
   UPDATE_WRITE: 0,
-  /** UPDATE_TRUNCATE - stored length becomes `length`: cuts, or extends with zeros */
+  /** UPDATE_TRUNCATE - nothing is left beyond `length`: cuts a longer chunk, changes no shorter one, makes none */
   UPDATE_TRUNCATE: 1,
   /** UPDATE_REMOVE - the chunk is gone; the removal has a version like any update */
   UPDATE_REMOVE: 2,

@@ -50,6 +50,10 @@ export function testChunkStore(title: string, open: () => Promise<ChunkStoreUnde
       await under.write(inode, 0n, 1000);
       await under.store.truncate(inode, under.layout, 5000n, 1000n);
       expect(await length()).toBe(1000n);
+      // Of a refused write the length is known, and nothing is there.
+      await under.store.truncate(inode, under.layout, 5000n, 3n * size());
+      await under.store.truncate(inode, under.layout, size() + 5000n, 3n * size());
+      expect(await length()).toBe(1000n);
     });
     test('removing takes all chunks, and only of this inode', async () => {
       const other = under.freshInode();

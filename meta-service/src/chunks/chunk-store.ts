@@ -7,7 +7,10 @@ import type { Space } from '../operations/operation.ts';
 export interface ChunkStore {
   /** No chunk of the inode is left. `length` is how far the file is known to have reached. */
   remove(inode: bigint, layout: message.Layout, length: bigint): Promise<void>;
-  /** No byte at or beyond `length` is left. `oldLength`: how far the file reached; undefined if nobody here knows. */
+  /**
+   * No byte at or beyond `length` is left; nothing is added below it. `oldLength`: how far the file reached; undefined
+   * if nobody here knows.
+   */
   truncate(
     inode: bigint,
     layout: message.Layout,

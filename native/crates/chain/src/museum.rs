@@ -133,6 +133,8 @@ violations! {
     NeverReorders = "never-reorders",
     /// P8: the head does not look at the room of the members after it.
     IgnoreSpace = "ignore-space",
+    /// P8: on a full chain the head refuses a truncation, which is how room is made.
+    RoomToCut = "room-to-cut",
     /// P8: a member that cannot store an assigned update refuses it and goes on.
     RefuseAfterAssign = "refuse-after-assign",
     /// P7/P25: a client tries again under a new number.

@@ -47,9 +47,7 @@ impl Update {
                 let inside = ends.iter().filter(|&end| !end.is_multiple_of(limits::BLOCK_BYTES));
                 inside.count() as u64 * limits::BLOCK_BYTES
             }
-            // One that only cuts takes nothing, but that depends on the chunk. What is added is a hole; the block
-            // in which the chunk ended may go through the journal.
-            UpdateKind::UpdateTruncate if self.length > 0 => limits::BLOCK_BYTES,
+            // Of a block that is cut in the middle only the checksum changes, in the record.
             UpdateKind::UpdateTruncate | UpdateKind::UpdateRemove => 0,
         }
     }
@@ -200,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_goes_whole_needs_no_room() {
+    fn what_adds_no_bytes_and_splits_no_block_needs_no_room() {
         let cost = |kind, offset, length| {
             let (chunk, tag) = (ChunkId { inode: 1, index: 0 }, Tag::default());
             Update { chunk, tag, kind, offset, length, crc: 0, chunk_size: 1 << 20, flush: false }
@@ -209,10 +207,7 @@ mod tests {
         let punch = UpdateKind::UpdatePunch;
         assert_eq!([cost(punch, 0, 1 << 20), cost(punch, 4096, 8192)], [0, 0]);
         assert_eq!([cost(punch, 1, 4095), cost(punch, 4096, 1), cost(punch, 1, 1 << 19)], [4096, 4096, 8192]);
-        assert_eq!(
-            [cost(UpdateKind::UpdateTruncate, 0, 5), cost(UpdateKind::UpdateTruncate, 0, 0)],
-            [4096, 0]
-        );
+        assert_eq!([cost(UpdateKind::UpdateTruncate, 0, 5), cost(UpdateKind::UpdateRemove, 0, 0)], [0, 0]);
         assert_eq!(cost(UpdateKind::UpdateWrite, 0, 5), 5 + 8192);
     }
 }

@@ -45,6 +45,7 @@ pub enum Step {
         first: usize,
         count: usize,
     },
+    /// Nothing is left of the chunk from there on.
     Truncate {
         length: usize,
     },
@@ -88,7 +89,7 @@ fn change(step: &Step, state: &State) -> Option<State> {
         }
         Step::Truncate { length } => {
             cells[length..].fill(0);
-            Some(length as u32)
+            state.length.map(|held| held.min(length as u32))
         }
         Step::Remove => return Some(State::default()),
         Step::Read(_) | Step::List(_) => return None,

@@ -456,6 +456,10 @@ impl World {
     fn give_up(&mut self, client: usize, slot: usize, error: &Error) {
         let current = self.clients[client].slots[slot].as_ref().expect("an operation of this slot");
         let (number, in_doubt) = (current.number, current.in_doubt);
+        let makes_room = matches!(current.action, Action::Truncate { .. } | Action::Remove);
+        if makes_room && error.code == Code::NoSpace {
+            return self.violate(format!("operation {number}, which takes no room, was refused: {error}"));
+        }
         if matches!(error.code, Code::StaleSequence | Code::InvalidArgument) {
             return self.violate(format!("operation {number} was refused: {error}"));
         }

@@ -45,8 +45,7 @@ impl Content {
                 self.cells[first..first + length].fill(operation);
                 self.length = self.length.max(first + length);
             }
-            UpdateKind::UpdateTruncate if length <= self.length => self.length = length,
-            UpdateKind::UpdateTruncate => self.extend(length),
+            UpdateKind::UpdateTruncate => self.length = self.length.min(length),
             UpdateKind::UpdatePunch => {
                 let end = self.length.min(first + length);
                 self.cells[first.min(end)..end].fill(0);
@@ -105,7 +104,7 @@ mod tests {
         assert_eq!(then(UpdateWrite, 0, 4, 2), (4, [2; 4]));
         assert_eq!(then(UpdateTruncate, 0, 1, 3), (1, [2, 0, 0, 0]));
         assert_eq!(then(UpdatePunch, 1, 3, 4), (1, [2, 0, 0, 0]), "a punch behind the end changes nothing");
-        assert_eq!(then(UpdateTruncate, 0, 3, 5), (3, [2, 0, 0, 0]), "what was cut does not come back");
+        assert_eq!(then(UpdateTruncate, 0, 3, 5), (1, [2, 0, 0, 0]), "what was cut does not come back");
         assert_eq!(then(UpdateWrite, 3, 1, 6), (4, [2, 0, 0, 6]));
         assert_eq!(then(UpdatePunch, 0, 4, 7), (4, [0; 4]), "the length stays");
         assert_eq!(then(UpdateTruncate, 0, 0, 8), (0, [0; 4]));

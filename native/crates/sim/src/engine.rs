@@ -153,16 +153,15 @@ impl Engine {
         if newest.content.lineage.contains(operation) {
             return Err(format!("operation {operation} was applied twice to {chunk:?}"));
         }
-        let cuts = update.kind == UpdateKind::UpdateTruncate && update.length <= newest.content.length();
-        let cost = if cuts { 0 } else { update.may_allocate_bytes() };
+        let cost = update.may_allocate_bytes();
         if cost > self.room {
             return Err(format!("there is no room for {version:?}, which is assigned"));
         }
         self.room -= cost;
         let removed = match update.kind {
             UpdateKind::UpdateRemove => true,
-            UpdateKind::UpdatePunch => absent,
-            UpdateKind::UpdateWrite | UpdateKind::UpdateTruncate => false,
+            UpdateKind::UpdatePunch | UpdateKind::UpdateTruncate => absent,
+            UpdateKind::UpdateWrite => false,
         };
         // A removed chunk has no past: a member that never had it and one that removed it are equal.
         let mut content = if removed || absent { Content::default() } else { newest.content };

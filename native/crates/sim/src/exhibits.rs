@@ -72,6 +72,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::OldRoomKept, Profile::Reordering, 400),
     exhibit(Planted::OwnRoomForAll, Profile::Reordering, 400),
     exhibit(Planted::RoomOfAnyView, Profile::Reordering, 1200),
+    exhibit(Planted::RoomToCut, Profile::General, 500),
     exhibit(Planted::RefuseAfterAssign, Profile::General, 1000),
     exhibit(Planted::RetryAsNew, Profile::Network, 100),
     exhibit(Planted::DoubtForgotten, Profile::Doubts, 100),

@@ -111,20 +111,22 @@ impl World {
     }
 
     /// Whether an acknowledged update must be found in the chunk's past. A removal takes the past away, and a
-    /// punch is part of it only where there was a chunk: where an update of this epoch that makes one was answered
+    /// punch or a truncation is part of it only where there was a chunk: where a write of this epoch was answered
     /// before.
     fn is_remembered(&self, operation: &Operation, forgotten: u64) -> bool {
         let counts = operation.called >= forgotten;
         let made = |other: &Operation| {
-            matches!(other.action, Action::Write { .. } | Action::Truncate { .. })
+            matches!(other.action, Action::Write { .. })
                 && other.chunk == operation.chunk
                 && other.epoch == operation.epoch
                 && other.called >= forgotten
                 && other.returned.is_some_and(|time| time < operation.called)
         };
         match operation.action {
-            Action::Write { .. } | Action::Truncate { .. } => counts,
-            Action::Punch { .. } => counts && self.history.operations.iter().any(made),
+            Action::Write { .. } => counts,
+            Action::Punch { .. } | Action::Truncate { .. } => {
+                counts && self.history.operations.iter().any(made)
+            }
             Action::Remove | Action::Read | Action::List | Action::Flush => false,
         }
     }
@@ -236,7 +238,7 @@ impl World {
     /// The content at that time says nothing of whether it took effect: a chunk that was removed has no past, and
     /// what removes it leaves none.
     fn may_be_behind_removal(&self, chunk: ChunkId, operation: &Operation, time: u64) -> bool {
-        matches!(operation.action, Action::Remove | Action::Punch { .. })
+        matches!(operation.action, Action::Remove | Action::Punch { .. } | Action::Truncate { .. })
             || self.history.operations.iter().any(|other| {
                 let removes = other.chunk == chunk && other.action == Action::Remove;
                 removes && other.called < time && other.returned.is_none_or(|end| end >= operation.called)
@@ -406,9 +408,10 @@ mod tests {
         assert!(!over(Action::Remove).reads(None, 120).reads(Some(3), 300).explained(), "and not both");
         // With its answer its time is over.
         assert!(!over(Action::Remove).reads(Some(3), 210).reads(None, 300).explained());
-        // The same of a punch, which leaves no trace in the past of a chunk that was not there.
-        let punch = Action::Punch { first: 0, count: CELLS };
-        assert!(over(punch).reads(Some(3), 300).explained());
+        // The same of what leaves no trace in the past of a chunk that was not there.
+        for action in [Action::Punch { first: 0, count: CELLS }, Action::Truncate { length: 0 }] {
+            assert!(over(action).reads(Some(3), 300).explained());
+        }
     }
 
     #[test]
@@ -423,7 +426,6 @@ mod tests {
         // Not in the content, so it took effect after the outage, and before its answer.
         assert!(!over(WRITE, 30).reads(Some(3), 300).explained());
         assert!(over(WRITE, 30).reads(Some(2), 300).explained());
-        assert!(!over(Action::Truncate { length: 1 }, 30).reads(Some(3), 300).explained());
         // It was not there before the outage.
         assert!(!over(Action::Remove, 110).reads(Some(3), 300).explained());
         // Nor was one that had its answer before.

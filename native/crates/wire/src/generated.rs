@@ -1556,7 +1556,7 @@ pub struct StorageScrubRecord {
 pub enum UpdateKind {
     /// payload bytes at offset; grows the chunk, a gap reads as zeros
     UpdateWrite = 0,
-    /// stored length becomes `length`: cuts, or extends with zeros
+    /// nothing is left beyond `length`: cuts a longer chunk, changes no shorter one, makes none
     UpdateTruncate = 1,
     /// the chunk is gone; the removal has a version like any update
     UpdateRemove = 2,

@@ -90,12 +90,12 @@ impl<P: Clone> Replica<P> {
         self.has_room(step, update)
     }
 
-    /// Whether all members can store what the update allocates. What only cuts is how room is made, and is never
-    /// refused.
+    /// Whether all members can store what the update allocates. Truncations and removals are how room is made, and are
+    /// never refused.
     fn has_room(&self, step: &Step<P>, update: &Update) -> Result<()> {
-        let wanted = update.may_allocate_bytes();
-        let cuts = self.cuts(step, update);
-        if wanted == 0 || cuts == Some(true) {
+        let cuts = update.kind == UpdateKind::UpdateTruncate && planted(Planted::RoomToCut);
+        let wanted = if cuts { limits::BLOCK_BYTES } else { update.may_allocate_bytes() };
+        if wanted == 0 {
             return Ok(());
         }
         if self.successor_allocatable_bytes.is_none() {
@@ -103,39 +103,22 @@ impl<P: Clone> Replica<P> {
             return Err(Error::new(Code::Busy, detail));
         }
         let full = self.allocating_bytes + wanted > self.allocatable_bytes(step.chunks);
-        match (full && !planted(Planted::IgnoreSpace), cuts) {
-            (false, _) => Ok(()),
-            (true, Some(_)) => Err(Error::new(Code::NoSpace, format!("chain {}", self.view.chain.id))),
-            (true, None) => {
-                let detail = format!("chain {} stores what the truncation follows", self.view.chain.id);
-                Err(Error::new(Code::Busy, detail))
-            }
+        match full && !planted(Planted::IgnoreSpace) {
+            false => Ok(()),
+            true => Err(Error::new(Code::NoSpace, format!("chain {}", self.view.chain.id))),
         }
-    }
-
-    /// A truncation that adds nothing. None: what it follows is not stored, so nobody knows the length.
-    fn cuts(&self, step: &Step<P>, update: &Update) -> Option<bool> {
-        if update.kind != UpdateKind::UpdateTruncate {
-            return Some(false);
-        }
-        let length = match self.queues.get(&update.chunk).and_then(|queue| queue.pending.back()) {
-            Some(newest) => newest.applied?.chunk_length,
-            None => Some(step.chunks.committed(update.chunk))
-                .filter(|held| !held.is_absent())
-                .map_or(0, |held| held.length),
-        };
-        Some(update.length <= length)
     }
 
     /// Of the version that the next update follows; none if there is no chunk then. What an earlier process
     /// staged has no update in memory, and is of the size of what is committed or of no chunk.
     fn newest_chunk_size(&self, step: &Step<P>, chunk: ChunkId) -> Option<u32> {
-        let punches = |pending: &&Pending<P>| {
-            pending.body.as_ref().is_some_and(|body| body.update.kind == UpdateKind::UpdatePunch)
+        // A truncation or a punch makes no chunk and ends none.
+        let decides = |pending: &&Pending<P>| {
+            let kind = pending.body.as_ref().map(|body| body.update.kind);
+            !matches!(kind, Some(UpdateKind::UpdateTruncate | UpdateKind::UpdatePunch))
         };
-        // A punch makes no chunk and ends none.
         let queue = self.queues.get(&chunk);
-        let pending = queue.and_then(|queue| queue.pending.iter().rev().find(|pending| !punches(pending)));
+        let pending = queue.and_then(|queue| queue.pending.iter().rev().find(decides));
         match pending.and_then(|pending| pending.body.as_ref()) {
             Some(body) => (body.update.kind != UpdateKind::UpdateRemove).then_some(body.update.chunk_size),
             None => Some(step.chunks.committed(chunk))
@@ -358,15 +341,15 @@ impl<P: Clone> Replica<P> {
     pub(super) fn leaves_absent(pending: &Pending<P>, absent: bool) -> bool {
         pending.body.as_ref().is_some_and(|body| match body.update.kind {
             UpdateKind::UpdateRemove => true,
-            UpdateKind::UpdatePunch => absent,
-            UpdateKind::UpdateWrite | UpdateKind::UpdateTruncate => false,
+            UpdateKind::UpdatePunch | UpdateKind::UpdateTruncate => absent,
+            UpdateKind::UpdateWrite => false,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_target::{CHUNK, HEAD, TAIL, Target, present, update as test_update, version};
+    use super::super::test_target::{HEAD, TAIL, Target, present, update as test_update, version};
     use super::*;
     use crate::{Chunks, Committed, Identity, Input, Listed, LiveClients, Recovered, Time};
     use wire::Tag;
@@ -451,18 +434,19 @@ mod tests {
         assert_eq!(update(&mut replica, 8, 4, (UpdateWrite, 16)), None, "a punch made no chunk");
         assert_eq!(update(&mut replica, 9, 4, (UpdatePunch, 16)), None);
         assert_eq!(update(&mut replica, 10, 4, (UpdateWrite, 8)), refused, "nor did it end this one");
+        assert_eq!(update(&mut replica, 11, 6, (UpdateTruncate, 8)), None);
+        assert_eq!(update(&mut replica, 12, 6, (UpdateWrite, 16)), None, "nor did a truncation make one");
     }
 
-    /// One that extends takes a block, one that cuts makes room, and which of them it is may be known only when what
-    /// it follows is stored.
+    /// Whatever the chunk's length is: one that it exceeds changes nothing, and takes no room either.
     #[test]
-    fn a_full_chain_takes_no_truncation_but_one_that_cuts() {
+    fn a_full_chain_takes_every_truncation() {
         let mut head = Target::new(HEAD, Committed { length: 5, ..present(version(1, 5)) });
         head.view(1, PublicState::PublicServing);
         let mut channel = 0;
-        let mut truncate = |head: &mut Target, length: u32| {
+        let mut update = |head: &mut Target, kind: UpdateKind, length: u32| {
             channel += 1;
-            let update = test_update(channel, UpdateKind::UpdateTruncate, length);
+            let update = test_update(channel, kind, length);
             let reply = ReplyTo(u64::from(channel));
             let out = head.feed(Input::Update { reply, chain_version: 1, update, payload: () });
             match &out[..] {
@@ -472,14 +456,9 @@ mod tests {
             }
         };
         head.replica.learn_space(TAIL, 1, limits::BLOCK_BYTES - 1);
-        assert_eq!(truncate(&mut head, 6), Some(Code::NoSpace));
-        assert_eq!(truncate(&mut head, 4), None);
-        assert_eq!(truncate(&mut head, 3), Some(Code::Busy), "the one before is not stored");
-        let applied = Applied { chunk_length: 4, allocated_delta: 0 };
-        head.feed(Input::Stored { chunk: CHUNK, version: version(1, 6), result: Ok(applied) });
-        assert_eq!(truncate(&mut head, 5), Some(Code::NoSpace), "it pends, and is shorter");
-        assert_eq!(truncate(&mut head, 3), None);
-        head.replica.learn_space(TAIL, 1, 1 << 20);
-        assert_eq!(truncate(&mut head, 8), None, "with room nobody needs to know");
+        assert_eq!(update(&mut head, UpdateKind::UpdateWrite, 1), Some(Code::NoSpace));
+        for length in [6, 4, 5, 0, 8] {
+            assert_eq!(update(&mut head, UpdateKind::UpdateTruncate, length), None, "to {length}");
+        }
     }
 }

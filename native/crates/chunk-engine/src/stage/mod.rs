@@ -45,8 +45,8 @@ impl Tip {
     fn leaves_absent(&self, update: &Update<'_>) -> bool {
         match update {
             Update::Remove => true,
-            Update::Punch { .. } => self.layout.presence != Presence::Present,
-            Update::Write { .. } | Update::Truncate { .. } | Update::Replace { .. } => false,
+            Update::Punch { .. } | Update::Truncate { .. } => self.layout.presence != Presence::Present,
+            Update::Write { .. } | Update::Replace { .. } => false,
         }
     }
 }

@@ -152,8 +152,7 @@ impl Plan {
         let stored = if present { tip.layout.length } else { 0 };
         match request.update {
             Update::Remove => Ok(Plan { length: 0, blocks: Vec::new(), payload_crc: 0 }),
-            Update::Truncate { length } if length <= stored => cut(core, tip, length),
-            Update::Truncate { length } => Write::plan(core, tip, stored, length as usize, payload),
+            Update::Truncate { length } => cut(core, tip, stored.min(length)),
             Update::Punch { offset, length } => punch(core, tip, stored, offset as usize, length as usize),
             Update::Write { offset, .. } => Write::plan(core, tip, stored, offset as usize, payload),
             Update::Replace { .. } => Write::plan(core, tip, 0, 0, payload),

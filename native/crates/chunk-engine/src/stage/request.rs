@@ -8,7 +8,8 @@ use wire::{ChunkId, Tag, Version};
 pub enum Update<'a> {
     /// Bytes at `offset`; grows the chunk, a gap reads as zeros.
     Write { offset: u32, data: &'a [Bytes] },
-    /// The length becomes `length`: cuts, or extends with zeros.
+    /// Nothing is left beyond `length`. A chunk that is not longer stays as it is, and one that does not exist
+    /// stays so.
     Truncate { length: u32 },
     /// What the chunk has of `length` bytes at `offset` becomes zeros, and whole blocks of it give their
     /// room back; the chunk's length stays, and a chunk that does not exist stays so.

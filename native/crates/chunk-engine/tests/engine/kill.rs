@@ -47,7 +47,7 @@ fn expected(chunk: u64, number: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     for number in 1..=number {
         match change(chunk, number) {
-            Change::Truncate(length) => bytes.resize(length as usize, 0),
+            Change::Truncate(length) => bytes.truncate(length as usize),
             Change::Write(offset, data) => {
                 let end = offset as usize + data.len();
                 bytes.resize(bytes.len().max(end), 0);

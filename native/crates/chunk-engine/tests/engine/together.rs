@@ -228,7 +228,7 @@ fn a_hundred_thousand_chunks_come_back() {
         let data = [Bytes::copy_from_slice(&inode.to_le_bytes())];
         let update = match inode % 100 {
             0 => Update::Write { offset: 0, data: &data },
-            _ => Update::Truncate { length: 8 },
+            _ => Update::Write { offset: 8, data: &[] },
         };
         engine
             .stage(&StageRequest { commit: true, ..crate::support::request(id(inode, 0), 0, update) })

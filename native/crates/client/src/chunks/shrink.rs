@@ -10,8 +10,9 @@ use wire::Result;
 use wire::message::{self as m, UpdateKind};
 
 impl Chunks {
-    /// Cuts the chunk that holds `new_length` and removes those behind it; `old_length`: how far the file
-    /// reached, if that is known. Returns the change in allocated bytes.
+    /// Cuts the chunk that holds `new_length` and removes those behind it; none is made or becomes longer, so that
+    /// it needs no room. `old_length`: how far the file reached, if that is known. Returns the change in allocated
+    /// bytes.
     ///
     /// # Errors
     /// When a chain does not answer in time; then a part may be done.

@@ -58,6 +58,26 @@ fn shrinking_then_growing_reads_zeros_and_removal_leaves_nothing() {
     }
 }
 
+/// The service knows of a refused write, and of no hole: it cuts to a length that the chunk there does not have.
+#[test]
+fn cutting_makes_no_chunk_and_none_longer() {
+    let cluster = Cluster::start();
+    let client = cluster.client();
+    let (caller, chunks) = (Caller::default(), client.chunks());
+    let mut file = Mirror::new(&client, 3);
+    file.write(0, pattern(3, 1000));
+    let known = 9 * u64::from(CHUNK);
+    for new_length in [1001, 5000, u64::from(CHUNK) + 1, 7 * u64::from(CHUNK) + 5000] {
+        let delta = chunks.truncate(&caller, 3, &layout(), Some(known), new_length).unwrap();
+        assert_eq!(
+            (delta, chunks.query_length(&caller, 3, &layout()).unwrap()),
+            (0, 1000),
+            "to {new_length}"
+        );
+    }
+    file.check();
+}
+
 #[test]
 fn a_punched_range_reads_zeros_and_gives_its_room_back() {
     let cluster = Cluster::start();

@@ -65,7 +65,7 @@ impl Change {
                 chunk.resize(chunk.len().max(offset + length), 0);
                 chunk[offset..offset + length].copy_from_slice(&self.data);
             }
-            UpdateKind::UpdateTruncate => chunk.resize(length, 0),
+            UpdateKind::UpdateTruncate => chunk.truncate(length),
             UpdateKind::UpdatePunch => {
                 let (from, to) = (offset.min(chunk.len()), (offset + length).min(chunk.len()));
                 chunk[from..to].fill(0);

@@ -49,8 +49,15 @@ fn full_on(nodes: &[u32]) {
     }
     assert!(refused > 0);
     model.check(&client);
-    // What was there can be punched, block by block, and removed, and then there is room. A block of which something
-    // stays goes through the journal: that takes room.
+    // What was there can be cut, within a block and to a length that it does not have, as the service does of which
+    // a write was refused; what is not there stays so.
+    model.change(&client, 2, &Change::truncate(500_001));
+    model.change(&client, 2, &Change::truncate(300_001));
+    model.change(&client, 2, &Change::truncate(400_000));
+    model.change(&client, 50, &Change::truncate(12_345));
+    model.check(&client);
+    // It can be punched, block by block, and removed, and then there is room. A block of which something stays goes
+    // through the journal: that takes room.
     model.change(&client, 0, &Change::punch(0, 400 << 10));
     model.change(&client, 1, &Change::punch(8192, 65_536));
     model.change(&client, 1, &Change::punch(0, 1 << 20));

@@ -122,9 +122,12 @@ fn pending_and_lengths() -> Vec<Script> {
         (
             "a cut",
             vec![
+                // A chunk that is not there, and one that is not longer, stay as they are.
+                truncate(1, 10_001),
                 write(1, 0, 30_000),
                 truncate(1, 10_001),
                 Flush,
+                truncate(1, 20_000),
                 truncate(1, 4096),
                 Checkpoint,
                 truncate(1, 0),
@@ -138,6 +141,7 @@ fn pending_and_lengths() -> Vec<Script> {
                 Flush,
                 truncate(1, 9000),
                 truncate(1, 60_000),
+                write(1, 60_000, 100),
                 Flush,
                 write(1, 9000, 100),
                 Checkpoint,
@@ -145,7 +149,7 @@ fn pending_and_lengths() -> Vec<Script> {
         ),
         (
             "grown without bytes",
-            vec![truncate(1, CHUNK), Flush, write(1, 70_000, 10), Checkpoint, truncate(1, 70_005), Flush],
+            vec![write(1, CHUNK, 0), Flush, write(1, 70_000, 10), Checkpoint, truncate(1, 70_005), Flush],
         ),
         (
             "punched",

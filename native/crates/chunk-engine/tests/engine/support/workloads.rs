@@ -20,7 +20,9 @@ pub fn append(steps: &mut [Step], mut choose: impl FnMut() -> bool) {
                 }
                 *end = (*end).max(*offset + *length as u32);
             }
-            Step::Truncate { chunk, length, .. } => drop(lengths.insert(*chunk, *length)),
+            Step::Truncate { chunk, length, .. } => {
+                lengths.entry(*chunk).and_modify(|end| *end = (*end).min(*length));
+            }
             Step::Replace { chunk, length, .. } => drop(lengths.insert(*chunk, *length as u32)),
             Step::Remove { chunk, .. } => drop(lengths.remove(chunk)),
             _ => {}

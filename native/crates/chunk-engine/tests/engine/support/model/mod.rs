@@ -150,9 +150,11 @@ impl World {
                 self.stage(chunk, Update::Write { offset, data: &data }, Some(bytes), commit)
             }
             Step::Truncate { chunk, length, commit } => {
-                let (_, mut bytes) = tip(&self.history(chunk).now());
-                bytes.resize(length as usize, 0);
-                self.stage(chunk, Update::Truncate { length }, Some(bytes), commit)
+                let state = self.history(chunk).now();
+                let (_, mut bytes) = tip(&state);
+                bytes.truncate(length as usize);
+                let bytes = exists(&state).then_some(bytes);
+                self.stage(chunk, Update::Truncate { length }, bytes, commit)
             }
             Step::Punch { chunk, offset, length, commit } => {
                 let state = self.history(chunk).now();
