@@ -1,9 +1,12 @@
 // A disk that is full: writers are told so, deletes work, no service stops, and the space comes back. The disk is an
 // ext4 image of a loop device, so that nobody else's runs full.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   closeSync,
   existsSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -23,6 +26,8 @@ import { catena, RunningCluster } from './running-cluster.ts';
 const MiB = 1024 * 1024;
 /** From a writer's first byte on a full disk to its error. This file may judge a time: what is promised is one. */
 const refusedWithinMs = 1_000;
+/** Of any operation, whatever a machine has to do beside. */
+const longestMs = 10_000;
 const cluster = RunningCluster.prepare();
 const disk = dirname(cluster.directory);
 const image = `${disk}.img`;
@@ -82,10 +87,87 @@ function refusedAfterMs(path: string): number {
   throw new Error(`a full disk took 64 MiB more: ${spawnSync('df', [disk]).stdout}`);
 }
 
+/** Where each piece of a file's bytes lies, its length, and the length that it gets on the full disk. */
+interface Truncated {
+  readonly name: string;
+  readonly pieces: readonly (readonly [offset: number, bytes: number])[];
+  /** A writer asks for these bytes before, and is refused. */
+  readonly refusedAt?: number;
+  readonly to: number;
+}
+
+/** Those that give room back come last. */
+const truncations: readonly Truncated[] = [
+  { name: 'up-within', pieces: [[0, 5_000]], refusedAt: 300_000, to: 100_001 },
+  { name: 'up-across', pieces: [[0, 5_000]], refusedAt: 20 * MiB + 5_000, to: 20 * MiB + 1_001 },
+  { name: 'up-plain', pieces: [[0, 5_000]], to: 20 * MiB + 1_001 },
+  { name: 'down-into-a-hole', pieces: [[9 * MiB, 5_000]], to: 4 * MiB + 777 },
+  { name: 'down-within', pieces: [[0, 9 * MiB + 5_000]], to: 9 * MiB + 1_001 },
+  { name: 'down-across', pieces: [[0, 9 * MiB + 5_000]], to: MiB + 777 },
+];
+/** Longer than all of them. */
+const grownTo = 32 * MiB;
+
+function makeTruncated(folder: string): void {
+  for (const { name, pieces } of truncations) {
+    const fd = openSync(join(folder, name), 'w');
+    for (const [offset, bytes] of pieces) writeSync(fd, contentOf(3, bytes), 0, bytes, offset);
+    fsyncSync(fd);
+    closeSync(fd);
+  }
+}
+
+/** Servers give some blocks back after the disk was filled. What is asked of each is as little as a write takes. */
+function writeUntilRefused(fd: number, offset: number): void {
+  for (let round = 0; round < 100; round++) {
+    fillFromOutside();
+    try {
+      writeSync(fd, Buffer.of(4), 0, 1, offset);
+    } catch (error) {
+      expect((error as NodeJS.ErrnoException).code).toBe('ENOSPC');
+      return;
+    }
+  }
+  throw new Error(`a full disk took the same bytes again and again: ${spawnSync('df', [disk]).stdout}`);
+}
+
+/** Truncates on the full disk: how long that took. What was cut does not come back when the file grows. */
+function truncate(folder: string, { name, pieces, refusedAt, to }: Truncated): number {
+  const end = Math.max(...pieces.map(([offset, bytes]) => offset + bytes));
+  const model = Buffer.alloc(grownTo);
+  for (const [offset, bytes] of pieces) contentOf(3, bytes).copy(model, offset);
+  const fd = openSync(join(folder, name), 'r+');
+  if (refusedAt !== undefined) writeUntilRefused(fd, refusedAt);
+  const began = performance.now();
+  ftruncateSync(fd, to);
+  const tookMs = performance.now() - began;
+  expect(fstatSync(fd).size, name).toBe(to);
+  ftruncateSync(fd, grownTo);
+  closeSync(fd);
+  model.fill(0, Math.min(end, to));
+  expect(readFileSync(join(folder, name)).equals(model), `${name} after it grew`).toBe(true);
+  return tookMs;
+}
+
 /** All that is left of the disk, also what the cluster had not taken. */
 function fillFromOutside(): void {
   for (let round = 0; statfsSync(disk).bavail > 0 && round < 10; round++) {
     expect(fill(join(disk, `filler-${round}`), 1024 * MiB).code).toBe('ENOSPC');
+  }
+}
+
+/** Takes what is given back, too, while `work` blocks this thread. */
+async function whileFull<Result>(work: () => Result): Promise<Result> {
+  const script = 'while :; do dd if=/dev/zero bs=4096 oflag=append conv=notrunc of="$1"; sleep 0.1; done';
+  // A group of its own, which ends as a whole: nothing may write here when the image is not mounted any more.
+  const words = ['-c', script, 'sh', join(disk, 'filler-kept')];
+  const filler = spawn('sh', words, { stdio: 'ignore', detached: true });
+  const ended = new Promise<void>((done) => filler.on('close', () => done()));
+  try {
+    return work();
+  } finally {
+    if (filler.pid !== undefined) process.kill(-filler.pid, 'SIGKILL');
+    await ended;
   }
 }
 
@@ -116,6 +198,7 @@ test('a full disk: ENOSPC for writers, deletes work, all services stay, and the 
   for (let index = 0; index < 50; index++) {
     writeFileSync(at(`kept/${index}`), contentOf(index, 10_000), { flush: true });
   }
+  makeTruncated(at('kept'));
   const pids = pidsOf('manager', 'meta', 'mount');
 
   const filled = fill(at('large'), 1024 * MiB);
@@ -128,6 +211,11 @@ test('a full disk: ENOSPC for writers, deletes work, all services stay, and the 
   console.info(`full disk: ENOSPC after ${refusedMs.map((ms) => ms.toFixed(0)).join(', ')} ms`);
   // Of nine, the one in the middle: a machine that is busy delays some of them.
   expect(refusedMs[4]).toBeLessThanOrEqual(refusedWithinMs);
+  const truncatedMs = await whileFull(() => truncations.map((each) => truncate(at('kept'), each)));
+  console.info(`full disk: truncated after ${truncatedMs.map((ms) => ms.toFixed(0)).join(', ')} ms`);
+  // They wait for nobody's room. Of six, one of those in the middle, for the same reason.
+  expect(Math.max(...truncatedMs)).toBeLessThanOrEqual(longestMs);
+  expect(truncatedMs.sort((one, other) => one - other)[3]).toBeLessThanOrEqual(refusedWithinMs);
   // Names need room, too. Each is made or refused, whoever got the last block.
   for (let index = 0; index < 3_000; index++) {
     const { code } = fill(at(`empty-${index}`), 0);
