@@ -1,7 +1,7 @@
 // A real cluster for one test file: real processes in a folder of its own, started and stopped by the command
 // line that users have. Whatever a test does, `stop` leaves no process and no mount.
 import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -109,7 +109,9 @@ export class RunningCluster {
 
   /** The pid of a process by its name (`storage-2`, `meta` ...), as the supervisor noted it. */
   pidOf(name: string): number {
-    const pid = existsSync(this.#pidPath(`${name}.pid`)) ? this.#pidIn(`${name}.pid`) : 0;
+    const pid = readdirSync(join(this.directory, 'run')).includes(`${name}.pid`)
+      ? this.#pidIn(`${name}.pid`)
+      : 0;
     if (!existsSync(`/proc/${pid}`)) throw new Error(`${name} does not run`);
     return pid;
   }
@@ -127,7 +129,7 @@ export class RunningCluster {
   }
 
   #pidIn(file: string): number {
-    return (JSON.parse(readFileSync(this.#pidPath(file), 'utf8')) as { pid: number }).pid;
+    return Number.parseInt(readlinkSync(this.#pidPath(file)));
   }
 
   /** What a process has logged, the supervisor too (`supervisor`). */

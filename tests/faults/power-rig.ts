@@ -3,7 +3,7 @@
 // write and flush. A run is recorded once; each cut makes the disk as it could be found after a loss of power at
 // that moment, boots, and looks for what fsync promised before it.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { logsOf, root } from '../cluster/running-cluster.ts';
@@ -165,10 +165,8 @@ function pidsOf(cluster: string): number[] {
   const names = ['supervisor', 'mount', 'meta', 'storage-1', 'manager'];
   return names.flatMap((name) => {
     try {
-      const { pid } = JSON.parse(readFileSync(join(cluster, 'run', `${name}.pid`), 'utf8')) as {
-        pid: number;
-      };
-      // Only if it lives, and is what the file says.
+      const pid = Number.parseInt(readlinkSync(join(cluster, 'run', `${name}.pid`)));
+      // Only if it lives, and is what was noted.
       return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(cluster) ? [pid] : [];
     } catch {
       return [];

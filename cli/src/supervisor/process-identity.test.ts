@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
@@ -27,8 +27,20 @@ test('a process is known until it ends, and a reused pid is not taken for it', a
   expect(load(path)).toBeUndefined();
 });
 
-test('a file with garbage names nobody', () => {
-  const path = join(folder, 'child.pid');
+test('what is stored takes no block, however long its numbers are', () => {
+  const bootId = '01234567-89ab-cdef-0123-456789abcdef';
+  const path = join(folder, 'long.pid');
+  // The highest pid that Linux gives, and 30 years at a hundred ticks a second; twice, as after a start cut off.
+  for (let round = 0; round < 2; round++) store(path, { pid: 4_194_304, startTicks: '99999999999', bootId });
+  expect(lstatSync(path).size).toBeLessThan(60);
+  expect(lstatSync(path).blocks).toBe(0);
+});
+
+test('garbage names nobody', () => {
+  const path = join(folder, 'garbage.pid');
   writeFileSync(path, '{"pid":');
+  expect(load(path)).toBeUndefined();
+  rmSync(path);
+  symlinkSync('elsewhere', path);
   expect(load(path)).toBeUndefined();
 });

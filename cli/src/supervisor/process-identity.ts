@@ -1,7 +1,7 @@
 // Who a process is, so that a pid which the kernel gave to another process is never taken for ours: pid,
-// start time in clock ticks since boot, and the boot itself. Stored beside each process; nothing is ever
+// start time in clock ticks since boot, and the boot itself. Stored for each process; nothing is ever
 // signalled without this check.
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 
 export interface ProcessIdentity {
   readonly pid: number;
@@ -44,15 +44,21 @@ export function signal(identity: ProcessIdentity, name: 'SIGTERM' | 'SIGKILL' | 
   }
 }
 
-export function store(path: string, identity: ProcessIdentity): void {
-  writeFileSync(`${path}.new`, JSON.stringify(identity));
+/**
+ * As a symbolic link to `pid startTicks bootId`: that is short enough to lie in the inode itself, so it needs no block,
+ * and a cluster starts on a disk that is full to the last one.
+ */
+export function store(path: string, { pid, startTicks, bootId }: ProcessIdentity): void {
+  forget(`${path}.new`);
+  symlinkSync(`${pid} ${startTicks} ${bootId}`, `${path}.new`);
   renameSync(`${path}.new`, path);
 }
 
-/** The living process that the file names, or undefined. */
+/** The living process that was stored there, or undefined. */
 export function load(path: string): ProcessIdentity | undefined {
   try {
-    const identity = JSON.parse(readFileSync(path, 'utf8')) as ProcessIdentity;
+    const [pid, startTicks = '', boot = ''] = readlinkSync(path).split(' ');
+    const identity = { pid: Number(pid), startTicks, bootId: boot };
     return isAlive(identity) ? identity : undefined;
   } catch {
     return undefined;
