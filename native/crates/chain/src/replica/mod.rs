@@ -12,6 +12,7 @@ mod read;
 mod roll_forward;
 mod settling;
 mod space;
+mod sync_gone;
 mod sync_session;
 mod sync_source;
 mod sync_source_answers;
@@ -254,7 +255,6 @@ impl<P: Clone> Replica<P> {
         }
         self.drive_source(step);
         self.ask_predecessor(step);
-        self.leave_without_room(step);
     }
 
     fn has_lease(&self, now: Time) -> bool {

@@ -21,8 +21,8 @@ pub(super) struct SyncSession {
     replacing: BTreeMap<ChunkId, (Version, Vec<ReplyTo>)>,
     storing_channels: BTreeMap<u64, ReplyTo>,
     finishing: Option<(u64, Vec<ReplyTo>)>,
-    /// Since when there has been no room for any copy, and what the disk says of it.
-    refused: Option<(Time, Error)>,
+    /// Copies that there was no room for, and since when: few, since the source tries the same ones until they fit.
+    refused: BTreeMap<ChunkId, Time>,
 }
 
 impl<P: Clone> Replica<P> {
@@ -59,7 +59,7 @@ impl<P: Clone> Replica<P> {
             replacing: BTreeMap::new(),
             storing_channels: BTreeMap::new(),
             finishing: None,
-            refused: None,
+            refused: BTreeMap::new(),
         });
     }
 
@@ -194,27 +194,25 @@ impl<P: Clone> Replica<P> {
         let (_, replies) = session.replacing.remove(&chunk).expect("just looked at");
         // Updates of a chunk are refused while it is replaced, so nothing can pend on it now.
         assert!(self.queues.get(&chunk).is_none_or(|queue| queue.is_idle()), "nothing pends on a new chunk");
-        let result = match refused {
-            Some(error) if !planted(Planted::RefusedCopyCounts) => {
-                session.refused.get_or_insert_with(|| (step.now, error.clone()));
-                Err(error)
-            }
-            _ => {
-                session.refused = None;
+        let refused = refused.filter(|_| !planted(Planted::RefusedCopyCounts));
+        let result = refused.clone().map_or(Ok(()), Err);
+        let since = match refused {
+            Some(_) => *session.refused.entry(chunk).or_insert(step.now),
+            None => {
                 session.written.insert(chunk);
+                session.refused.remove(&chunk);
+                // What is gone makes room, with a flush behind it.
+                if step.chunks.committed(chunk).is_absent() {
+                    session.refused.clear();
+                }
                 self.queues.remove(&chunk);
-                Ok(())
+                step.now
             }
         };
-        step.out.extend(replies.into_iter().map(|reply| Output::ReplySync { reply, result: result.clone() }));
-    }
-
-    /// Whoever comes back and finds no room for its copy leaves the chain again, which goes on without it: updates
-    /// wait for copies.
-    pub(super) fn leave_without_room(&mut self, step: &mut Step<P>) {
-        let refused = self.session.as_ref().and_then(|session| session.refused.as_ref());
-        let over = refused.filter(|(since, _)| step.now >= since.plus_ms(SYNC_ROOM_PATIENCE_MS));
-        if let Some((_, error)) = over.cloned() {
+        let answer = |reply| Output::ReplySync { reply, result: result.clone() };
+        step.out.extend(replies.into_iter().map(answer));
+        // The chain goes on without it: updates wait for copies.
+        if let Some(error) = result.err().filter(|_| step.now >= since.plus_ms(SYNC_ROOM_PATIENCE_MS)) {
             self.take_offline(step, error);
         }
     }
@@ -381,15 +379,19 @@ mod tests {
         assert_eq!(told(&out), [(1, Some(Code::Busy))]);
     }
 
-    /// What is said when the chunk was sent and the disk has answered.
-    fn replaced(target: &mut Target, now: Time, number: u64, result: Result<()>) -> Result<()> {
+    /// What follows when the chunk was sent and the disk has answered.
+    fn copied(target: &mut Target, now: Time, number: u64, result: Result<()>) -> Vec<Output<()>> {
         let committed = Committed { version: version(1, number), length: 1, removed: false, chunk_size: 8 };
         let replacement = Replacement { chunk: CHUNK, committed, crc: 0, damaged_blocks: Vec::new() };
         let (reply, payload) = (ReplyTo(number), ());
         let asked = target.feed_at(now, Input::SyncReplace { reply, chain_version: 1, replacement, payload });
         assert!(matches!(asked[..], [Output::Replace { .. }]), "{asked:?}");
-        let answer = Input::Replaced { chunk: CHUNK, version: committed.version, result };
-        match &target.feed_at(now, answer)[..] {
+        target.feed_at(now, Input::Replaced { chunk: CHUNK, version: committed.version, result })
+    }
+
+    /// What the source is told.
+    fn replaced(target: &mut Target, now: Time, number: u64, result: Result<()>) -> Result<()> {
+        match &copied(target, now, number, result)[..] {
             [Output::ReplySync { result, .. }] => result.clone(),
             other => panic!("{other:?}"),
         }
@@ -404,13 +406,23 @@ mod tests {
         let full = Error::new(Code::NoSpace, "4 KiB");
         let patience = Time::ZERO.plus_ms(SYNC_ROOM_PATIENCE_MS);
         assert_eq!(replaced(&mut target, Time(1), 1, Err(full.clone())), Err(full.clone()));
-        // Some room at last: it has not been refused everything.
+        // The same one has room at last.
         assert_eq!(replaced(&mut target, patience, 2, Ok(())), Ok(()));
-        assert_eq!(replaced(&mut target, patience.plus_ms(1), 3, Err(full.clone())), Err(full.clone()));
-        assert!(target.feed_at(patience.plus_ms(SYNC_ROOM_PATIENCE_MS), Input::Tick).is_empty());
+        assert_eq!(replaced(&mut target, patience, 3, Err(full.clone())), Err(full.clone()));
+        // What is gone makes room.
+        let gone = Committed { removed: true, length: 0, ..present(version(1, 3)) };
+        target.held.0.borrow_mut().insert(CHUNK, gone);
+        assert_eq!(replaced(&mut target, patience.plus_ms(1), 4, Ok(())), Ok(()));
+        let (again, late) = (patience.plus_ms(2), patience.plus_ms(2 + SYNC_ROOM_PATIENCE_MS));
+        assert_eq!(replaced(&mut target, again, 5, Err(full.clone())), Err(full.clone()));
+        // Nothing is tried meanwhile: that says nothing of the room.
+        assert!(target.feed_at(late, Input::Tick).is_empty());
         assert_eq!(target.replica.report().0, LocalState::LocalOnline);
-        let out = target.feed_at(patience.plus_ms(1 + SYNC_ROOM_PATIENCE_MS), Input::Tick);
-        assert!(matches!(&out[..], [Output::TakeOffline { reason }] if *reason == full), "{out:?}");
+        let out = copied(&mut target, late, 6, Err(full.clone()));
+        assert!(
+            matches!(&out[..], [Output::ReplySync { .. }, Output::TakeOffline { reason }] if *reason == full),
+            "{out:?}"
+        );
         assert_eq!(target.replica.report().0, LocalState::LocalOffline);
     }
 }

@@ -4,6 +4,7 @@
 //! copied, then goes as a plain update. Ends with the version of the chain; the next version starts a new
 //! session.
 
+use super::sync_gone::Gone;
 use super::{Output, Replica, Step};
 use crate::limits;
 use crate::museum::{Planted, page, planted};
@@ -39,17 +40,18 @@ pub(super) struct SyncSource {
     /// Chunks from the cursor on that are equal already.
     pub ahead: BTreeSet<ChunkId>,
     pub copying: BTreeSet<ChunkId>,
-    /// The successor has no room for these now. First it is told all that is gone, which makes room.
-    pub refused: BTreeSet<ChunkId>,
+    pub gone: Gone,
+    /// Chunks that are gone, which the successor is to be told next: at most one page of its list.
+    pub going: VecDeque<ChunkId>,
     /// The table as it was when the scan ended; later records travel with their updates.
     pub channels: Vec<Channel>,
     pub page: usize,
 }
 
-const FIRST: ChunkId = ChunkId { inode: 0, index: 0 };
-const LAST: ChunkId = ChunkId { inode: u64::MAX, index: u64::MAX };
+pub(super) const FIRST: ChunkId = ChunkId { inode: 0, index: 0 };
+pub(super) const LAST: ChunkId = ChunkId { inode: u64::MAX, index: u64::MAX };
 
-fn after(chunk: ChunkId) -> Option<ChunkId> {
+pub(super) fn after(chunk: ChunkId) -> Option<ChunkId> {
     match (chunk.index.checked_add(1), chunk.inode.checked_add(1)) {
         (Some(index), _) => Some(ChunkId { inode: chunk.inode, index }),
         (None, Some(inode)) => Some(ChunkId { inode, index: 0 }),
@@ -71,15 +73,15 @@ impl SyncSource {
             differing: VecDeque::new(),
             ahead: BTreeSet::new(),
             copying: BTreeSet::new(),
-            refused: BTreeSet::new(),
+            gone: Gone::NotAsked,
+            going: VecDeque::new(),
             channels: Vec::new(),
             page: 0,
         }
     }
 
-    fn is_copied(&self, chunk: ChunkId) -> bool {
-        let passed = self.cursor.is_none_or(|cursor| chunk < cursor) || self.ahead.contains(&chunk);
-        passed && !self.refused.contains(&chunk)
+    pub(super) fn is_copied(&self, chunk: ChunkId) -> bool {
+        self.cursor.is_none_or(|cursor| chunk < cursor) || self.ahead.contains(&chunk)
     }
 
     /// The page is equal on both sides: the cursor moves behind it.
@@ -162,9 +164,9 @@ impl<P: Clone> Replica<P> {
         if source.is_copied(chunk) {
             return true;
         }
-        // For what was refused there may be room again when everything that is gone has been told.
-        let refused = source.refused.contains(&chunk) && source.cursor.is_some();
-        if !refused && !source.copying.contains(&chunk) {
+        // When all that is gone has been told, everybody who waits is asked for again.
+        let later = source.tells_gone() && !step.chunks.committed(chunk).is_absent();
+        if !later && !source.copying.contains(&chunk) {
             self.start_copy(step, chunk, true);
         }
         false
@@ -172,7 +174,7 @@ impl<P: Clone> Replica<P> {
 
     /// While a copy is in the air nothing of this chunk can be committed here, since every commit needs the
     /// successor's answer: the bytes that the executor reads are of this version.
-    fn start_copy(&mut self, step: &mut Step<P>, chunk: ChunkId, waited_for: bool) {
+    pub(super) fn start_copy(&mut self, step: &mut Step<P>, chunk: ChunkId, waited_for: bool) {
         let committed = step.chunks.committed(chunk);
         let source = self.source.as_mut().expect("copies belong to a session");
         source.copying.insert(chunk);
@@ -197,6 +199,7 @@ impl<P: Clone> Replica<P> {
                 source.asked = true;
                 step.out.push(Output::StartSync { to, chain_version });
             }
+            Phase::Scan if source.tells_gone() => self.drive_gone(step),
             Phase::Scan => self.drive_scan(step),
             Phase::Channels if !source.asked => {
                 let first = source.page * page(limits::SYNC_CHANNELS_PAGE);
@@ -217,13 +220,10 @@ impl<P: Clone> Replica<P> {
         }
     }
 
-    /// Whether there is room for these now.
-    fn copy_refused(&mut self, step: &mut Step<P>) {
-        let source = self.source.as_ref().expect("driven with a session");
-        let waiting = source.refused.difference(&source.copying);
-        let next: Vec<ChunkId> =
-            waiting.take(limits::SYNC_COPIES_MAX.saturating_sub(source.copying.len())).copied().collect();
-        next.into_iter().for_each(|chunk| self.start_copy(step, chunk, false));
+    /// Updates that waited for what the session has done since.
+    pub(super) fn advance_all(&mut self, step: &mut Step<P>) {
+        let waiting: Vec<ChunkId> = self.queues.keys().copied().collect();
+        waiting.into_iter().for_each(|chunk| self.advance(step, chunk));
     }
 
     fn drive_scan(&mut self, step: &mut Step<P>) {
@@ -236,14 +236,7 @@ impl<P: Clone> Replica<P> {
             if source.is_copied(chunk) || source.copying.contains(&chunk) {
                 continue;
             }
-            if source.refused.is_empty() || step.chunks.committed(chunk).is_absent() {
-                self.start_copy(step, chunk, false);
-            } else if source.refused.len() < limits::SYNC_REFUSED_MAX {
-                source.refused.insert(chunk);
-            } else {
-                source.differing.push_front(chunk);
-                return self.copy_refused(step);
-            }
+            self.start_copy(step, chunk, false);
         }
         let source = self.source.as_mut().expect("driven with a session");
         if source.asked || !source.copying.is_empty() {
@@ -265,7 +258,6 @@ impl<P: Clone> Replica<P> {
                 let chunks_per_range = page(limits::SYNC_RANGE);
                 step.out.push(Output::DigestSuccessor { to, chain_version, from, chunks_per_range });
             }
-            None if !source.refused.is_empty() => self.copy_refused(step),
             None => {
                 source.phase = Phase::Channels;
                 source.channels =
@@ -400,57 +392,5 @@ mod tests {
         assert!(!source.is_copied(ChunkId { inode: 1, index: 5 }));
         assert!(source.is_copied(ChunkId { inode: 1, index: 9 }));
         assert_eq!(source.ahead.len(), 1);
-    }
-
-    /// Chunks 1 and 2 differ, 3 is gone, 4 is new.
-    #[test]
-    fn a_member_without_room_is_told_first_what_is_gone() {
-        use super::super::test_target::{HEAD, Target};
-        use crate::Input;
-        use wire::message::PublicState;
-        use wire::{Code, Error, Result};
-        let mut head = Target::new(HEAD, Committed::default());
-        for row in [listed(1, 5), listed(2, 5), tombstone(3, 5), listed(4, 5)] {
-            head.held.0.borrow_mut().insert(row.chunk, row.committed);
-        }
-        let theirs: Vec<Listed> = [1, 2, 3].map(|index| listed(index, 4)).into();
-        head.view(1, PublicState::PublicSyncing);
-        let copied = |out: Vec<Output<()>>| -> Vec<u64> {
-            let chunk = |output: &Output<()>| match output {
-                Output::SendReplace { chunk, .. } => Some(chunk.index),
-                _ => None,
-            };
-            out.iter().filter_map(chunk).collect()
-        };
-        let chain_version = 1;
-        let answer = |head: &mut Target, index: u64, result: Result<()>| {
-            let chunk = ChunkId { inode: 1, index };
-            copied(head.feed(Input::ReplaceAnswer { chain_version, chunk, result }))
-        };
-        let full = || Err(Error::new(Code::NoSpace, "4 KiB"));
-        let list_from = |head: &mut Target, from: ChunkId| {
-            let result = Ok((theirs.iter().filter(|row| row.chunk >= from).copied().collect(), false));
-            copied(head.feed(Input::ListAnswer { chain_version, from, result }))
-        };
-        head.feed(Input::SyncStarted { chain_version, result: Ok(()) });
-        let result = Ok(ranges(&theirs).into());
-        head.feed(Input::DigestAnswer { chain_version, from: FIRST, result });
-        assert_eq!(list_from(&mut head, FIRST), [1, 2]);
-        assert_eq!(answer(&mut head, 1, full()), []);
-        assert_eq!(answer(&mut head, 2, full()), []);
-        let from = after(theirs[1].chunk).unwrap();
-        let out = head.feed(Input::Tick);
-        assert!(matches!(out[..], [Output::ListSuccessor { from: asked, .. }] if asked == from), "{out:?}");
-        assert_eq!(list_from(&mut head, from), [3], "4 is not even sent");
-        assert_eq!(answer(&mut head, 3, Ok(())), [1, 2, 4]);
-        assert_eq!(answer(&mut head, 1, Ok(())), []);
-        assert_eq!(answer(&mut head, 2, full()), []);
-        assert_eq!(answer(&mut head, 4, Ok(())), [2]);
-        let out = head.feed(Input::ReplaceAnswer {
-            chain_version,
-            chunk: ChunkId { inode: 1, index: 2 },
-            result: Ok(()),
-        });
-        assert!(matches!(out[..], [Output::FinishSync { .. }]), "{out:?}");
     }
 }

@@ -1,7 +1,8 @@
 //! The successor's answers to the requests of a resync. An error is sent again at the next tick; an answer of
 //! another session is ignored.
 
-use super::sync_source::{Phase, SyncSource};
+use super::sync_gone::Gone;
+use super::sync_source::{FIRST, Phase, SyncSource};
 use super::{Replica, Step};
 use crate::limits;
 use crate::museum::page;
@@ -20,10 +21,7 @@ impl<P: Clone> Replica<P> {
             return;
         }
         source.phase = Phase::Scan;
-        let waiting: Vec<ChunkId> = self.queues.keys().copied().collect();
-        for chunk in waiting {
-            self.advance(step, chunk);
-        }
+        self.advance_all(step);
         self.drive_source(step);
     }
 
@@ -54,6 +52,14 @@ impl<P: Clone> Replica<P> {
         result: Result<(Vec<Listed>, bool)>,
     ) {
         let Some(source) = self.source_in(chain_version, Phase::Scan) else { return };
+        if source.gone == Gone::From(from) {
+            source.asked = false;
+            if let Ok((theirs, more)) = result {
+                source.look_for_gone(step.chunks, &theirs, more);
+                self.drive_source(step);
+            }
+            return;
+        }
         if source.cursor != Some(from) || source.page_end.is_some() || source.listing_to.is_none() {
             return;
         }
@@ -81,15 +87,22 @@ impl<P: Clone> Replica<P> {
         if let Err(error) = result {
             // Again at the next tick: for the page if the chunk is in it, and for the updates that wait for
             // it.
-            if error.code == Code::NoSpace {
-                source.refused.insert(chunk);
+            let full = error.code == Code::NoSpace;
+            if full && source.gone == Gone::NotAsked {
+                source.gone = Gone::From(FIRST);
+            }
+            if source.tells_gone() && step.chunks.committed(chunk).is_absent() {
+                source.going.push_back(chunk);
             } else if source.page_end.is_some_and(|end| chunk <= end) {
-                source.differing.push_back(chunk);
+                match full {
+                    // The same one until it fits: each refused one may wait for so long only.
+                    true => source.differing.push_front(chunk),
+                    false => source.differing.push_back(chunk),
+                }
             }
             self.retry.insert(chunk);
             return;
         }
-        source.refused.remove(&chunk);
         if source.cursor.is_some_and(|cursor| chunk >= cursor) {
             source.ahead.insert(chunk);
         }

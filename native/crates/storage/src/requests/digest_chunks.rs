@@ -6,8 +6,9 @@ use transport::Incoming;
 use wire::message::{ChunkRange, DigestChunksReply, DigestChunksRequest};
 use wire::{ChunkId, Code, Error, Result};
 
-/// Ranges of one answer: about 40 bytes each, and 64 pages of the index.
-const RANGES_MAX: usize = 64;
+/// Ranges of one answer. Whoever asked compares them with as many of its own under the lock of its replica: that is a
+/// millisecond or two.
+const RANGES_MAX: usize = 8;
 
 /// Chunks of a range: what the engine gathers in one look.
 const CHUNKS_PER_RANGE_MAX: u32 = 4096;

@@ -97,9 +97,6 @@ impl Target {
     /// serves it may be needed, and an engine that failed is opened again, whatever it finds.
     pub(super) fn waits_for_room(self: &Arc<Self>) -> bool {
         let Some(not_before) = self.shortage.0.lock().waits else { return false };
-        if Instant::now() < not_before {
-            return true;
-        }
         let last = {
             let state = self.state.lock();
             let view = state.replica.view();
@@ -109,6 +106,9 @@ impl Target {
             self.shortage.stop_waiting();
             return false;
         };
+        if Instant::now() < not_before {
+            return true;
+        }
         let target = self.clone();
         let key = (node, Purpose::Control);
         self.shared.peers.call(key, SpaceRequest::default(), Vec::new(), ASK_TIMEOUT, move |result| {

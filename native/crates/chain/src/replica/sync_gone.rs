@@ -1,0 +1,165 @@
+//! A resync on a full disk (P9): what is gone here and not there is told before anything else is copied.
+
+use super::sync_source::{SyncSource, after};
+use super::{Output, Replica, Step};
+use crate::limits;
+use crate::museum::page;
+use crate::update::{Chunks, Listed};
+use wire::ChunkId;
+
+/// A successor without room for a copy is told of all chunks that it has and that are gone here, which makes room,
+/// before it is sent another copy. Once in a session: what goes later it is told as it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// It has had room so far.
+    NotAsked,
+    /// Nothing that it has from here on was looked at.
+    From(ChunkId),
+    /// All of it was, and it is told the last ones.
+    Last,
+    Told,
+}
+
+impl SyncSource {
+    /// Whether the successor is being told what is gone.
+    pub(super) fn tells_gone(&self) -> bool {
+        matches!(self.gone, Gone::From(_) | Gone::Last)
+    }
+
+    /// One page of their list, while it is told what is gone.
+    pub(super) fn look_for_gone(&mut self, chunks: &dyn Chunks, theirs: &[Listed], more: bool) {
+        let rows = theirs.iter().filter(|listed| !listed.committed.is_absent()).map(|listed| listed.chunk);
+        let gone = rows.filter(|chunk| {
+            let known = self.is_copied(*chunk) || self.copying.contains(chunk);
+            !known && chunks.committed(*chunk).is_absent()
+        });
+        self.going = gone.collect();
+        let last = theirs.last().filter(|_| more);
+        self.gone = last.and_then(|listed| after(listed.chunk)).map_or(Gone::Last, Gone::From);
+    }
+}
+
+impl<P: Clone> Replica<P> {
+    /// What waits for a copy waits until all that is gone has been told.
+    pub(super) fn drive_gone(&mut self, step: &mut Step<P>) {
+        loop {
+            let source = self.source.as_mut().expect("driven with a session");
+            if source.copying.len() >= limits::SYNC_COPIES_MAX {
+                return;
+            }
+            let Some(chunk) = source.going.pop_front() else { break };
+            if !source.is_copied(chunk) && !source.copying.contains(&chunk) {
+                self.start_copy(step, chunk, false);
+            }
+        }
+        let source = self.source.as_mut().expect("driven with a session");
+        if source.asked || !source.copying.is_empty() {
+            return;
+        }
+        match source.gone {
+            Gone::From(from) => {
+                source.asked = true;
+                let (to, chain_version) = (source.to, source.chain_version);
+                let limit = page(limits::SYNC_PAGE);
+                step.out.push(Output::ListSuccessor { to, chain_version, from, limit });
+            }
+            _ => {
+                source.gone = Gone::Told;
+                self.advance_all(step);
+                self.drive_source(step);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sync_source::{FIRST, LAST};
+    use super::super::test_target::{HEAD, Target, update};
+    use super::*;
+    use crate::update::{ChunkRange, Committed, range_digest};
+    use crate::{Applied, Input, ReplyTo, Update};
+    use wire::message::{PublicState, UpdateKind};
+    use wire::{Code, Error, Result, Version};
+
+    fn listed(index: u64, number: u64) -> Listed {
+        let committed =
+            Committed { version: Version { chain: 1, number }, length: 1, removed: false, chunk_size: 1 };
+        Listed { chunk: ChunkId { inode: 1, index }, committed }
+    }
+
+    fn tombstone(index: u64, number: u64) -> Listed {
+        let listed = listed(index, number);
+        Listed { committed: Committed { removed: true, ..listed.committed }, ..listed }
+    }
+
+    /// Chunks 1 and 2 differ, 3 is gone, 4 is new.
+    #[test]
+    fn a_member_without_room_is_told_first_what_is_gone() {
+        let mut head = Target::new(HEAD, Committed::default());
+        for row in [listed(1, 5), listed(2, 5), tombstone(3, 5), listed(4, 5)] {
+            head.held.0.borrow_mut().insert(row.chunk, row.committed);
+        }
+        let theirs: Vec<Listed> = [1, 2, 3].map(|index| listed(index, 4)).into();
+        head.view(1, PublicState::PublicSyncing);
+        let copied = |out: Vec<Output<()>>| -> Vec<u64> {
+            let chunk = |output: &Output<()>| match output {
+                Output::SendReplace { chunk, .. } => Some(chunk.index),
+                _ => None,
+            };
+            out.iter().filter_map(chunk).collect()
+        };
+        let chain_version = 1;
+        let answer = |head: &mut Target, index: u64, result: Result<()>| {
+            let chunk = ChunkId { inode: 1, index };
+            copied(head.feed(Input::ReplaceAnswer { chain_version, chunk, result }))
+        };
+        let full = || Err(Error::new(Code::NoSpace, "4 KiB"));
+        let updated = |head: &mut Target, index: u64| {
+            let chunk = ChunkId { inode: 1, index };
+            let update = Update { chunk, chunk_size: 1, ..update(1, UpdateKind::UpdateWrite, 1) };
+            let out = head.feed(Input::Update { reply: ReplyTo(1), chain_version, update, payload: () });
+            let [Output::Store { version, .. }] = out[..] else { panic!("{out:?}") };
+            copied(head.feed(Input::Stored { chunk, version, result: Ok(Applied::default()) }))
+        };
+        let list_from = |head: &mut Target, from: ChunkId| {
+            let result = Ok((theirs.iter().filter(|row| row.chunk >= from).copied().collect(), false));
+            copied(head.feed(Input::ListAnswer { chain_version, from, result }))
+        };
+        let asks_from = |out: Vec<Output<()>>, from: ChunkId| {
+            assert!(
+                matches!(out[..], [Output::ListSuccessor { from: asked, .. }] if asked == from),
+                "{out:?}"
+            );
+        };
+        head.feed(Input::SyncStarted { chain_version, result: Ok(()) });
+        let range = |last, rows: &[Listed]| {
+            let (chunks, digest) = (rows.len() as u32, range_digest(rows));
+            ChunkRange { last, chunks, digest }
+        };
+        let result = Ok(vec![range(theirs[1].chunk, &theirs[..2]), range(LAST, &theirs[2..])]);
+        head.feed(Input::DigestAnswer { chain_version, from: FIRST, result });
+        assert_eq!(list_from(&mut head, FIRST), [1, 2]);
+        assert_eq!(answer(&mut head, 1, full()), []);
+        assert_eq!(answer(&mut head, 2, full()), []);
+        asks_from(head.feed(Input::Tick), FIRST);
+        // An update of a chunk that was not compared yet waits with all of them.
+        assert_eq!(updated(&mut head, 4), []);
+        assert_eq!(copied(head.feed(Input::Tick)), []);
+        assert_eq!(list_from(&mut head, FIRST), [3]);
+        assert_eq!(answer(&mut head, 3, full()), [], "whatever it means by that");
+        assert_eq!(copied(head.feed(Input::Tick)), [3]);
+        assert_eq!(answer(&mut head, 3, Ok(())), [4, 2, 1], "first the one that is waited for");
+        assert_eq!(answer(&mut head, 4, full()), []);
+        assert_eq!(copied(head.feed(Input::Tick)), [4], "it is told only once");
+        assert_eq!(answer(&mut head, 4, Ok(())), []);
+        assert_eq!(answer(&mut head, 1, Ok(())), []);
+        let from = after(theirs[1].chunk).unwrap();
+        let result = Ok(());
+        let chunk = ChunkId { inode: 1, index: 2 };
+        asks_from(head.feed(Input::ReplaceAnswer { chain_version, chunk, result }), from);
+        let result = Ok((vec![tombstone(3, 5)], false));
+        let out = head.feed(Input::ListAnswer { chain_version, from, result });
+        assert!(matches!(out[..], [Output::FinishSync { .. }]), "{out:?}");
+    }
+}
