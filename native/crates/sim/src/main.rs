@@ -71,10 +71,7 @@ fn check(options: &Options) -> bool {
     say(&format!("fixed seeds 0..{CHECKED_SEEDS}, and fresh ones from {fresh}"));
     std::thread::scope(|scope| {
         let fixed = scope.spawn(|| is_decided(run(options, 0, |seed, _| seed >= CHECKED_SEEDS), 0));
-        // With one chain: of several not so many worlds have run yet.
-        let choice = Choice { chains: options.choice.chains.or(Some(1)), ..options.choice };
-        let one = Options { mode: options.mode.clone(), choice };
-        let fresh = run(&one, fresh, |_, totals| totals.seconds() >= FRESH_CPU_SECONDS);
+        let fresh = run(options, fresh, |_, totals| totals.seconds() >= FRESH_CPU_SECONDS);
         let kept = is_decided(fresh, FRESH_UNDECIDED_MAX);
         fixed.join().expect("violations are caught in each world") && kept
     })
