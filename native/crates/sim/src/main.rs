@@ -7,7 +7,7 @@ mod record;
 mod totals;
 
 use options::{Mode, Options};
-use sim::{Choice, run_seed, trace_manager};
+use sim::{run_seed, trace_manager};
 use std::io::Write;
 use std::process::ExitCode;
 use totals::Totals;
