@@ -186,34 +186,6 @@ impl Engine {
         })
     }
 
-    /// Up to `limit` chunks from `from` on, in the order of ids, tombstones and chunks that only pend
-    /// included; of one inode if it is given. Memory answers, as in `meta`.
-    pub fn list(&self, from: ChunkId, inode: Option<u64>, limit: usize) -> Vec<ListedChunk> {
-        let first = inode.map_or(from, |inode| from.max(ChunkId { inode, index: 0 }));
-        let last = inode.map_or(u64::MAX, |inode| inode);
-        let mut listed = Vec::new();
-        if first.inode > last {
-            return listed;
-        }
-        for shard in self.core.index.shards() {
-            let range = shard.entries.range(first..=ChunkId { inode: last, index: u64::MAX });
-            listed.extend(range.take(limit).filter_map(|(chunk, entry)| {
-                let pending = entry.active.as_ref().is_some_and(|active| !active.pending.is_empty());
-                (pending || entry.presence != Presence::Absent).then_some(ListedChunk {
-                    chunk: *chunk,
-                    version: entry.version,
-                    length: entry.length,
-                    chunk_size: entry.chunk_size,
-                    removed: entry.presence == Presence::Removed,
-                    pending,
-                })
-            }));
-        }
-        listed.sort_unstable_by_key(|row| row.chunk);
-        listed.truncate(limit);
-        listed
-    }
-
     /// The last update of one channel of one client (P7).
     pub fn channel(&self, client: ClientId, channel: u32) -> Option<Channel> {
         self.core.channels.get(client, channel)

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use wire::ChunkId;
 
 /// Enough that two of a few dozen threads seldom meet.
-const SHARDS: usize = 64;
+pub(crate) const SHARDS: usize = 64;
 const CHUNK_LOCKS: usize = 1024;
 
 #[derive(Debug, Default)]
@@ -54,6 +54,11 @@ impl Index {
         self.shards[(hash(chunk) % SHARDS as u64) as usize].lock()
     }
 
+    pub fn shard_at(&self, number: usize) -> MutexGuard<'_, Shard> {
+        self.shards[number].lock()
+    }
+
+    /// One after another.
     pub fn shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
         self.shards.iter().map(Mutex::lock)
     }

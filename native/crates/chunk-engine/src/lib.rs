@@ -42,6 +42,7 @@ mod flush;
 mod index;
 mod journal;
 mod layout;
+mod list;
 mod museum;
 mod open;
 mod options;

@@ -24,8 +24,8 @@ use wire::{ChunkId, ClientId, Code, Error, Result, Tag, Version};
 /// What a punch may allocate is counted in blocks of the engine (P8).
 const _: () = assert!(chain::limits::BLOCK_BYTES == chunk_engine::BLOCK_BYTES as u64);
 
-/// Rows asked of the engine at a time.
-const PAGE: usize = 1024;
+/// Most rows asked of the engine at a time: a range of a resync and the row behind it, which is listed most often.
+const PAGE: usize = chain::limits::SYNC_RANGE + 1;
 
 const FIRST: ChunkId = ChunkId { inode: 0, index: 0 };
 
@@ -248,7 +248,7 @@ impl Store {
     /// Everything that is staged and not committed, and the whole exactly-once table.
     pub fn discard(&self) -> Result<()> {
         self.with(|engine| {
-            each_row(engine, FIRST, None, |row| {
+            each_row(engine, (FIRST, None), PAGE, |row| {
                 if row.pending {
                     engine.discard_pending(row.chunk)?;
                 }
@@ -292,7 +292,7 @@ impl Store {
             }
             Ok(listed.len() < limit)
         };
-        self.with(|engine| each_row(engine, from, inode, visit))?;
+        self.with(|engine| each_row(engine, (from, inode), limit.min(PAGE), visit))?;
         Ok(listed)
     }
 
@@ -343,7 +343,7 @@ fn gone() -> Error {
 
 fn recovered(engine: &Engine) -> Result<Recovered> {
     let mut recovered = Recovered::default();
-    each_row(engine, FIRST, None, |row| {
+    each_row(engine, (FIRST, None), PAGE, |row| {
         if row.pending {
             recovered.pending.extend(pending_of(engine, row.chunk)?);
         }
@@ -374,22 +374,22 @@ fn pending_of(engine: &Engine, chunk: ChunkId) -> Result<Vec<RecoveredUpdate>> {
     Ok(pending.into_iter().map(|one| update(one.version, one.tag)).collect())
 }
 
-/// Every row from `from` on until `visit` says false.
+/// Every row from `from` on until `visit` says false; so many are asked of the engine at a time.
 fn each_row(
     engine: &Engine,
-    from: ChunkId,
-    inode: Option<u64>,
+    (from, inode): (ChunkId, Option<u64>),
+    rows: usize,
     mut visit: impl FnMut(&ListedChunk) -> Result<bool>,
 ) -> Result<()> {
     let mut next = Some(from);
     while let Some(from) = next {
-        let page = engine.list(from, inode, PAGE);
+        let page = engine.list(from, inode, rows);
         for row in &page {
             if !visit(row)? {
                 return Ok(());
             }
         }
-        next = page.last().filter(|_| page.len() == PAGE).and_then(|last| after(last.chunk));
+        next = page.last().filter(|_| page.len() == rows).and_then(|last| after(last.chunk));
     }
     Ok(())
 }
