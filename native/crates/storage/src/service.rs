@@ -11,7 +11,6 @@ use crate::target::{self, Target, TargetRecord};
 use chain::{Time, View, covers};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use transport::{EchoHandler, Handler, Incoming};
 use wire::message::{Chain, LocalState, MessageKind, Routing, TargetReport};
@@ -205,11 +204,10 @@ impl Service {
         target.leave();
         log::info!(target: "storage", chain = chain.id, target = target.id.0; "target.removed");
         let own = disk.clone();
-        disk.flushers.push(move || {
+        // Closing it writes what it has left to write, for which no flush of the others is to wait.
+        disk.repairs.push(move || {
             target.close();
-            if let Some(path) = left {
-                remove_left(&own, &path);
-            }
+            left.into_iter().for_each(|path| own.remove_left(path));
         });
     }
 
@@ -257,22 +255,9 @@ fn open_targets(
         }
     }
     for path in disk.watched(|| disk.directory.lock().left())? {
-        let own = disk.clone();
-        disk.flushers.push(move || remove_left(&own, &path));
+        disk.remove_left(path);
     }
     Ok((opened, unopened))
-}
-
-fn remove_left(disk: &DiskShare, left: &Path) {
-    // One file after another, each watched: a target has many, some of them large.
-    let files = disk.watched(|| std::fs::read_dir(left.join("data"))).into_iter().flatten().flatten();
-    for file in files {
-        let _ = disk.watched(|| std::fs::remove_file(file.path()));
-    }
-    if let Err(error) = disk.watched(|| std::fs::remove_dir_all(left)) {
-        let path = left.display().to_string();
-        log::warn!(target: "storage", path = path.as_str(), error:% = error; "target.remove");
-    }
 }
 
 impl Handler for Service {

@@ -4,6 +4,7 @@
 pub mod control;
 pub mod errand;
 pub mod known_chains;
+mod left;
 pub mod opening;
 pub mod pace;
 mod probe;
@@ -48,7 +49,7 @@ pub struct DiskShare {
     pub readers: Workers,
     /// Reads for a resync wait for its buffers: clients' reads must not wait behind them.
     pub resyncs: Workers,
-    /// Repairs wait for other members.
+    /// Repairs wait for other members. Beside them goes what is left of targets, for which nobody waits.
     pub repairs: Workers,
     /// The same for updates that wait for them.
     pub mends: Workers,
@@ -163,5 +164,19 @@ impl DiskShare {
 
     fn workers(&self) -> [&Workers; 5] {
         [&self.readers, &self.resyncs, &self.repairs, &self.mends, &self.flushers]
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Of a server that has no other.
+    pub fn disk(path: &Path) -> Arc<DiskShare> {
+        let config = Config { disks: vec![path.to_path_buf()], ..Config::new(1, "test") };
+        let directory = Directory::open(path, "test", 1).unwrap();
+        let known = directory.known_chains().unwrap();
+        Arc::new(DiskShare::new(0, directory, known, &config))
     }
 }
