@@ -15,6 +15,8 @@ mod scrub;
 mod shortage;
 mod store;
 mod store_update;
+#[cfg(test)]
+mod tests;
 mod to_peers;
 
 use crate::disk::DiskShare;
@@ -105,6 +107,8 @@ pub struct Target {
     marks: Arc<Marks>,
     /// It went offline, and its record does not say so yet.
     unrecorded_loss: AtomicBool,
+    /// That the record could not say so was said itself.
+    loss_complained: AtomicBool,
     generation: Generation,
     room_limit: Limit,
     shortage: Shortage,
@@ -172,6 +176,7 @@ impl Target {
             marks: record.marks(),
             record: Mutex::new(record),
             unrecorded_loss: AtomicBool::new(false),
+            loss_complained: AtomicBool::new(false),
             generation: Generation::default(),
             room_limit: Limit::default(),
             shortage: Shortage::default(),
@@ -370,14 +375,16 @@ impl Target {
         let target = self.clone();
         // It may take seconds, in which the other targets of the disk go on.
         self.disk.resyncs.push(move || {
-            // Reopening it begins with that.
-            target.unrecorded_loss.store(false, Ordering::Release);
             // Nothing that was queued before may reach the new store.
             target.generation.begin_next();
             drop(target.generation.alone());
             let reopened = target.store.reopen(&mut target.record.lock());
             match reopened {
-                Ok(recovered) => target.feed(Input::Reopen { recovered }),
+                Ok(recovered) => {
+                    // Reopening it began with the record. Nothing can fail before it is fed.
+                    target.unrecorded_loss.store(false, Ordering::Release);
+                    target.feed(Input::Reopen { recovered });
+                }
                 Err(error) => {
                     // It is tried every second; a disk that is mounted again brings the data back.
                     if error.code != Code::NotFound || !target.gone.swap(true, Ordering::AcqRel) {

@@ -171,14 +171,21 @@ impl Target {
         self.disk.watched(|| record.take_role(view.role))
     }
 
-    /// On the disk's own thread, once for each failure: if it cannot be written, it is before the target is opened
-    /// again. Behind every role that was stored before.
+    /// On the disk's own thread, with every tick until it is written, or the target is opened again, which begins
+    /// with that. Behind every role that was stored before.
     pub(super) fn record_loss(&self) {
-        if !self.unrecorded_loss.swap(false, Ordering::AcqRel) {
+        if !self.unrecorded_loss.load(Ordering::Acquire) {
             return;
         }
-        let mut record = self.record.lock();
-        if let Err(error) = self.disk.watched(|| record.lose()) {
+        // Whoever opens it again has it for seconds, for which the other targets of the disk do not wait.
+        let Some(mut record) = self.record.try_lock() else { return };
+        // Before it is written: it may be set anew meanwhile.
+        self.unrecorded_loss.store(false, Ordering::Release);
+        let Err(error) = self.disk.watched(|| record.lose()) else {
+            return self.loss_complained.store(false, Ordering::Release);
+        };
+        self.unrecorded_loss.store(true, Ordering::Release);
+        if !self.loss_complained.swap(true, Ordering::AcqRel) {
             log::error!(target: "storage", target = self.id.0, error:% = error; "target.record");
         }
     }
