@@ -7,8 +7,8 @@ use std::time::Duration;
 /// Between two looks of the watchdog: one slot of the ring.
 pub const WATCH_PAUSE: Duration = Duration::from_millis(50);
 
-/// Slots: 51 s, longer than any limit.
-const SLOTS: usize = 1024;
+/// Slots: 205 s, more than twice the longest limit, which is that of a flush where `diskTimeoutMs` is 25 s.
+const SLOTS: usize = 4096;
 const NO_SLOT: usize = SLOTS;
 
 /// Operations that run, by the moment at which they began.
@@ -78,6 +78,15 @@ mod tests {
         assert_eq!(steps(2), [true, true]);
         drop(first);
         assert_eq!(steps(2 * SLOTS), [false; 2 * SLOTS]);
+    }
+
+    #[test]
+    fn a_flush_has_three_times_the_longest_limit_that_may_be_configured() {
+        let limit = Duration::from_millis(25_000) * crate::disk::FLUSH_PATIENCE;
+        let progress = Progress::new(limit);
+        let _flush = progress.begin();
+        let looks = (limit.as_millis() / WATCH_PAUSE.as_millis()) as usize;
+        assert_eq!((1..=looks).find(|_| progress.advance()), Some(looks));
     }
 
     #[test]
