@@ -72,9 +72,10 @@ impl Target {
     fn queue_drop(self: &Arc<Self>, client: ClientId) {
         let (target, generation) = (self.clone(), self.generation.current());
         self.disk.lanes.push(self.id, 0, move |_| {
+            let reopenings = target.store.reopenings();
             let dropped = target.in_generation(generation, |store| store.drop_channels(client));
             if let Some(result @ Err(_)) = dropped {
-                target.feed_stored(generation, Input::Flushed { ticket: 0, result });
+                target.feed_flushed(reopenings, 0, result);
             }
         });
     }

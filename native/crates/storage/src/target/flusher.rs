@@ -57,12 +57,14 @@ impl Target {
 
     fn flush_round(self: &Arc<Self>) {
         let waiting = std::mem::take(&mut self.flusher.0.lock().waiting);
+        // Behind these: none of them is of a store that was opened later.
+        let reopenings = self.store.reopenings();
         let result = self.store.flush();
         add(&self.shared.metrics.flushes, 1);
         for waits in waiting {
             let result = result.clone();
             match waits {
-                Waits::Ticket(ticket) => self.feed(Input::Flushed { ticket, result }),
+                Waits::Ticket(ticket) => self.feed_flushed(reopenings, ticket, result),
                 Waits::Store(generation, chunk, version, applied) => {
                     let result = result.map(|()| applied);
                     self.feed_stored(generation, Input::Stored { chunk, version, result });

@@ -239,6 +239,15 @@ impl Target {
         self.step(|state| (!state.stopped && self.generation.current() == generation).then_some(input));
     }
 
+    /// An error counts only if it is of the engine that is there: until the replica knows of the next one it is
+    /// offline. A generation would say too much, since a flush is answered across a discard.
+    fn feed_flushed(self: &Arc<Self>, reopenings: u64, ticket: u64, result: Result<()>) {
+        self.step(|state| {
+            let counts = result.is_ok() || self.store.reopenings() == reopenings;
+            (!state.stopped && counts).then_some(Input::Flushed { ticket, result })
+        });
+    }
+
     fn step(self: &Arc<Self>, input: impl FnOnce(&mut State) -> Option<Input<Bytes>>) {
         let mut after = After::default();
         {
@@ -325,8 +334,9 @@ impl Target {
         self.record_loss();
         self.refresh_space();
         // A failure that no request has met yet, such as one in the background.
+        let reopenings = self.store.reopenings();
         if let Some(error) = self.store.failure() {
-            self.fail_unless_offline(&error);
+            self.feed_flushed(reopenings, 0, Err(error));
         }
         self.feed(Input::Tick);
         self.ask_unknown_space();

@@ -17,6 +17,7 @@ use parking_lot::RwLock;
 pub use read::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use wire::limits::CHUNK_BYTES_MIN;
 use wire::message::{ChunkInfo, UpdateKind};
 use wire::{ChunkId, ClientId, Code, Error, Result, Tag, Version};
@@ -33,6 +34,8 @@ pub(super) struct Store {
     /// Absent once it is closed, while it is opened again, or if it could not be. Held for a moment only,
     /// never while the disk works.
     engine: RwLock<Option<Arc<Engine>>>,
+    /// How often it was opened again, as of the engine that is there.
+    reopenings: AtomicU64,
     folder: PathBuf,
     options: Options,
     open_disk: DiskOpener,
@@ -77,7 +80,8 @@ impl Store {
         };
         let recovered = recovered(&engine)?;
         let engine = RwLock::new(Some(Arc::new(engine)));
-        Ok((Store { engine, folder: folder.to_path_buf(), options, open_disk, disk }, recovered))
+        let (folder, reopenings) = (folder.to_path_buf(), AtomicU64::new(0));
+        Ok((Store { engine, reopenings, folder, options, open_disk, disk }, recovered))
     }
 
     /// What it asks of the disk is watched there, operation by operation.
@@ -102,8 +106,15 @@ impl Store {
         let opened = open_engine((&self.open_disk, &self.folder, &self.disk), &self.options, record);
         let engine = opened.map_err(|error| if error.code == Code::NotFound { gone() } else { error })?;
         let recovered = recovered(&engine)?;
-        *self.engine.write() = Some(Arc::new(engine));
+        let mut held = self.engine.write();
+        self.reopenings.fetch_add(1, Ordering::AcqRel);
+        *held = Some(Arc::new(engine));
         Ok(recovered)
+    }
+
+    /// Tells the results of one engine from those of the next, and of a closed store.
+    pub fn reopenings(&self) -> u64 {
+        self.reopenings.load(Ordering::Acquire)
     }
 
     /// Takes the engine out, with nobody left who works with it.

@@ -107,3 +107,32 @@ fn a_failure_is_recorded_although_the_target_could_not_be_opened_again() {
     alone.reopen();
     assert!(!alone.target.is_offline());
 }
+
+#[test]
+fn what_an_engine_says_late_does_not_count_against_the_next_one() {
+    let alone = alone();
+    let failed = || Err(Error::new(Code::Io, "a test"));
+    let late = alone.target.store.reopenings();
+    alone.fail();
+    alone.reopen();
+    alone.target.feed_flushed(late, 0, failed());
+    assert!(!alone.target.is_offline());
+    alone.target.feed_flushed(alone.target.store.reopenings(), 0, failed());
+    assert!(alone.target.is_offline());
+}
+
+#[test]
+fn a_store_that_is_closed_while_it_is_opened_again_is_no_failure() {
+    let alone = alone();
+    let aside = alone.folder.path().join("aside");
+    alone.fail();
+    std::fs::rename(alone.place(), &aside).unwrap();
+    alone.reopen();
+    let closed = alone.target.store.reopenings();
+    let flushed = alone.target.store.flush();
+    assert_eq!(flushed.as_ref().unwrap_err().code, Code::TargetOffline);
+    std::fs::rename(&aside, alone.place()).unwrap();
+    alone.reopen();
+    alone.target.feed_flushed(closed, 0, flushed);
+    assert!(!alone.target.is_offline());
+}
