@@ -178,6 +178,9 @@ impl Core {
             Update::Remove => 0,
             Update::Replace { data } => Payload::new(data).len() as u64,
         };
+        if matches!(request.update, Update::Write { data, .. } if Payload::new(data).len() == 0) {
+            return refuse("a write of no bytes".to_string());
+        }
         if length > u64::from(size) {
             return refuse(format!("{length} bytes do not fit into a chunk of {size}"));
         }

@@ -251,17 +251,15 @@ fn punch(core: &Core, tip: &Tip, stored: u32, offset: usize, length: usize) -> R
 }
 
 impl Write<'_> {
-    /// `offset` behind the chunk's end makes a gap of zeros, also without any bytes.
+    /// `offset` behind the chunk's end makes a gap of zeros.
     fn plan(core: &Core, tip: &Tip, stored: u32, offset: usize, payload: &Payload<'_>) -> Result<Plan> {
         let end = offset + payload.len();
         let length = stored.max(end as u32);
         let plan = Plan { length, blocks: Vec::new(), payload_crc: 0 };
         let mut write = Write { core, tip, stored, offset, end, length, payload, plan, overwritten: 0 };
-        if payload.len() > 0 || offset > stored as usize {
-            let first = offset.min(stored as usize) / BLOCK_BYTES;
-            for block in first as u32..blocks_of(end as u32) {
-                write.block(block)?;
-            }
+        let first = offset.min(stored as usize) / BLOCK_BYTES;
+        for block in first as u32..blocks_of(end as u32) {
+            write.block(block)?;
         }
         let mut plan = write.plan;
         if write.overwritten > JOURNALED_BLOCKS_MAX {

@@ -6,7 +6,7 @@ use wire::{ChunkId, Tag, Version};
 /// What an update does to its chunk.
 #[derive(Clone, Copy, Debug)]
 pub enum Update<'a> {
-    /// Bytes at `offset`; grows the chunk, a gap reads as zeros.
+    /// Bytes at `offset`, at least one; grows the chunk, a gap reads as zeros.
     Write { offset: u32, data: &'a [Bytes] },
     /// Nothing is left beyond `length`. A chunk that is not longer stays as it is, and one that does not exist
     /// stays so.

@@ -78,23 +78,18 @@ fn a_chunk_can_be_mended_while_an_update_of_it_pends() {
 
 #[test]
 fn an_update_over_damage_is_refused_or_keeps_it() {
-    let partial = [pattern(3, 100)];
+    let (partial, appended) = ([pattern(3, 100)], [pattern(4, 20)]);
     let updates: [(Update<'_>, u32); 4] = [
         (Update::Write { offset: 4 * 4096 + 10, data: &partial }, 4),
         (Update::Truncate { length: 4 * 4096 + 500 }, 4),
         (Update::Punch { offset: 4 * 4096 + 10, length: 100 }, 4),
         // Behind the last byte, in the block that holds it.
-        (Update::Write { offset: (BLOCKS * BLOCK_BYTES - 50) as u32, data: &[] }, 9),
+        (Update::Write { offset: (BLOCKS * BLOCK_BYTES - 50) as u32, data: &appended }, 9),
     ];
-    let appended = [pattern(4, 20)];
     for (update, block) in updates {
         let (disk, engine, model) = filled();
         let (name, pages) = pages(&disk);
         assert!(disk.flip_bit(&name, pages[block as usize] + 300, 5));
-        let update = match update {
-            Update::Write { offset, data: [] } => Update::Write { offset, data: &appended },
-            update => update,
-        };
         let staged = engine.stage(&request(id(1, 0), 1, update));
         if block != 9 {
             assert_eq!(staged.unwrap_err().code, Code::Corrupt);

@@ -360,8 +360,10 @@ fn chunks_of_the_smallest_and_the_largest_size() {
             model[size as usize - 4000..].copy_from_slice(&last[0]);
             model[size as usize / 4..size as usize / 4 * 3].copy_from_slice(&middle[0]);
             stage(3, Update::Truncate { length: size - 5000 }).unwrap();
-            // A gap of zeros alone.
-            stage(4, Update::Write { offset: size, data: &[] }).unwrap();
+            let empty = stage(4, Update::Write { offset: size, data: &[] });
+            assert_eq!(empty.unwrap_err().code, Code::InvalidArgument);
+            // A gap of zeros, and one more behind it.
+            stage(4, Update::Write { offset: size - 1, data: &[Bytes::from_static(&[0])] }).unwrap();
             model[size as usize - 5000..].fill(0);
             let beyond = stage(5, Update::Write { offset: size - 10, data: &[pattern(5, 11)] });
             assert_eq!(beyond.unwrap_err().code, Code::InvalidArgument);

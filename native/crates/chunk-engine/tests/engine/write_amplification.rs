@@ -48,7 +48,7 @@ impl Hot {
             state: 1,
         };
         for chunk in 0..chunks {
-            hot.stage(chunk, Update::Write { offset: CHUNK, data: &[] });
+            hot.stage(chunk, Update::Write { offset: CHUNK - 1, data: &[Bytes::from_static(&[0])] });
             for block in 0..blocks {
                 let data = [Bytes::from(vec![1; WRITE_BYTES as usize])];
                 hot.stage(chunk, Update::Write { offset: place(block), data: &data });

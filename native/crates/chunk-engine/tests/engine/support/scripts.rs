@@ -148,8 +148,8 @@ fn pending_and_lengths() -> Vec<Script> {
             ],
         ),
         (
-            "grown without bytes",
-            vec![write(1, CHUNK, 0), Flush, write(1, 70_000, 10), Checkpoint, truncate(1, 70_005), Flush],
+            "a last byte far behind nothing",
+            vec![write(1, CHUNK - 1, 1), Flush, write(1, 70_000, 10), Checkpoint, truncate(1, 70_005), Flush],
         ),
         (
             "punched",
