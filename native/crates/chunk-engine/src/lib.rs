@@ -64,5 +64,5 @@ pub use open::Opened;
 pub use options::Options;
 pub use read::ReadInfo;
 pub use read_pages::PagesRead;
-pub use repair::Damage;
+pub use repair::{Damage, PIECE_BYTES};
 pub use stage::{ChannelUpdate, StageRequest, Staged, Update};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use wire::{ChunkId, Code, Result, Version};
 
 /// Bytes of a chunk that are read with one call.
-const PIECE_BYTES: usize = 1 << 20;
+pub const PIECE_BYTES: u32 = 1 << 20;
 
 /// What reading a committed chunk found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,8 @@ impl Engine {
     /// blocks that are damaged. Each MiB as of the version that is committed when it is read, the last of which is
     /// named: so it ends, however fast the chunk is written to.
     pub fn damage(&self, chunk: ChunkId) -> Result<Damage> {
-        let mut piece = vec![0; PIECE_BYTES];
+        self.read_ahead(chunk, 0)?;
+        let mut piece = vec![0; PIECE_BYTES as usize];
         let (mut blocks, mut offset) = (Vec::new(), 0);
         loop {
             let (length, found) = self.damage_of(chunk, offset, &mut piece)?;
@@ -45,17 +46,21 @@ impl Engine {
         }
     }
 
-    /// As `damage`, of the MiB at `offset` alone; and its length in bytes. Whoever looks at a
-    /// whole chunk begins with the first: that one tells the disk to read from the medium.
+    /// As `damage`, of the MiB at `offset` alone; and its length in bytes. From the medium, if `read_ahead` of the
+    /// chunk's first piece was called since it was read last.
     pub fn damage_at(&self, chunk: ChunkId, offset: u32) -> Result<(u32, Damage)> {
-        self.damage_of(chunk, offset, &mut vec![0; PIECE_BYTES])
+        self.damage_of(chunk, offset, &mut vec![0; PIECE_BYTES as usize])
+    }
+
+    /// `damage_at` of this piece follows soon: the medium begins to read it. With the first one, no cache has any of
+    /// the chunk. False: the chunk ends before.
+    pub fn read_ahead(&self, chunk: ChunkId, offset: u32) -> Result<bool> {
+        self.core.check()?;
+        self.core.read_ahead(chunk, offset)
     }
 
     fn damage_of(&self, chunk: ChunkId, offset: u32, piece: &mut [u8]) -> Result<(u32, Damage)> {
         self.core.check()?;
-        if offset == 0 {
-            self.core.forget_cached(chunk)?;
-        }
         let (read, blocks) = self.core.read_around_damage(chunk, offset, piece)?;
         let (version, chunk_length) = (read.version, read.chunk_length);
         Ok((read.length, Damage { version, chunk_length, blocks }))
@@ -147,19 +152,29 @@ impl Core {
         Ok(())
     }
 
-    fn forget_cached(&self, chunk: ChunkId) -> Result<()> {
+    fn read_ahead(&self, chunk: ChunkId, offset: u32) -> Result<bool> {
         self.activate(chunk)?;
         let files: Vec<_> = {
             let mut shard = self.index.shard(chunk);
-            let Some(active) = shard.active(chunk) else { return Ok(()) };
+            if shard.entries.get(&chunk).is_none_or(|entry| offset >= entry.length) {
+                return Ok(false);
+            }
+            let Some(active) = shard.active(chunk) else { return Ok(false) };
             let extent = |plane: &crate::chunk::Plane| {
                 (plane.file.clone(), plane.file.offset(plane.address.extent, 0))
             };
             active.planes.iter().flatten().map(extent).collect()
         };
-        for (segment, offset) in files {
-            segment.file.forget_cached(offset, (BLOCK_BYTES as u64) << segment.class);
+        for (segment, start) in files {
+            let (extent_bytes, offset) = ((BLOCK_BYTES as u64) << segment.class, u64::from(offset));
+            if offset == 0 {
+                segment.file.forget_cached(start, extent_bytes);
+            }
+            let length = u64::from(PIECE_BYTES).min(extent_bytes.saturating_sub(offset));
+            if length > 0 {
+                segment.file.read_ahead(start + offset, length);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 }

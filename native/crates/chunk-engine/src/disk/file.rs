@@ -3,9 +3,10 @@
 
 use super::{Disk, DiskFile, DiskSpace};
 use pages::Pages;
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -182,11 +183,11 @@ impl DiskFile for OpenFile {
 
     fn forget_cached(&self, offset: u64, length: u64) {
         // Pages that are not written back yet stay. A kernel that refuses reads from its cache.
-        let _ = rustix::fs::fadvise(
-            &self.0,
-            offset,
-            std::num::NonZeroU64::new(length),
-            rustix::fs::Advice::DontNeed,
-        );
+        let _ = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(length), Advice::DontNeed);
+    }
+
+    fn read_ahead(&self, offset: u64, length: u64) {
+        // A kernel that refuses reads when it is asked.
+        let _ = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(length), Advice::WillNeed);
     }
 }

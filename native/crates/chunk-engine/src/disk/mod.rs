@@ -72,4 +72,6 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     fn allocated(&self) -> Result<RangeInclusive<u64>>;
     /// The next read of the range comes from the medium, as far as a cache can be told. A hint.
     fn forget_cached(&self, _offset: u64, _length: u64) {}
+    /// The range will be read soon: the medium begins now. A hint.
+    fn read_ahead(&self, _offset: u64, _length: u64) {}
 }

@@ -194,6 +194,12 @@ fn a_chunk_that_changes_between_two_pieces_is_looked_at_once() {
     let (length, damage) = found(3 * MIB);
     assert_eq!((length as usize, damage.version, damage.blocks), (MIB - 100, version(6), vec![1023]));
     assert_eq!(found(4 * MIB).0, 0, "behind its end");
+    let ahead = |offset: usize| engine.read_ahead(id(1, 0), offset as u32).unwrap();
+    assert_eq!(
+        [0, 3 * MIB, content.len() - 1, content.len(), 4 * MIB].map(ahead),
+        [true, true, true, false, false]
+    );
+    assert!(!engine.read_ahead(id(9, 9), 0).unwrap(), "there is none");
     let whole = engine.damage(id(1, 0)).unwrap();
     assert_eq!((whole.version, whole.blocks), (version(6), vec![256, 1023]));
     let mut bytes = vec![7; content.len()];

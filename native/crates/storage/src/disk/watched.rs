@@ -141,4 +141,9 @@ impl DiskFile for WatchedFile {
         let _running = self.operation();
         self.file.forget_cached(offset, length);
     }
+
+    fn read_ahead(&self, offset: u64, length: u64) {
+        let _running = self.operation();
+        self.file.read_ahead(offset, length);
+    }
 }

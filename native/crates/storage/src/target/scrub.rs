@@ -3,6 +3,7 @@
 use super::Target;
 use crate::metrics::add;
 use crate::records;
+use chunk_engine::PIECE_BYTES;
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -28,6 +29,8 @@ struct State {
     /// The next ids, last first.
     page: Vec<ChunkId>,
     under_way: UnderWay,
+    /// The piece that the medium reads already: chunk and offset.
+    ahead: Option<(ChunkId, u32)>,
     /// `None`: something happened that the record must say soon.
     remembered: Option<Instant>,
 }
@@ -65,6 +68,7 @@ impl Scrub {
             next,
             page: Vec::new(),
             under_way: UnderWay::default(),
+            ahead: None,
             remembered: Some(Instant::now()),
         };
         Scrub { path, state: Mutex::new(state) }
@@ -109,6 +113,7 @@ impl Target {
     /// way, or it just ended, or the target is offline.
     pub fn scrub_next(self: &std::sync::Arc<Self>) -> Option<u64> {
         let (chunk, UnderWay { bytes: offset, damaged }) = self.next_to_scrub()?;
+        self.read_ahead(chunk, offset);
         let (length, damage) = match self.store.damage_at(chunk, offset) {
             Ok(found) => found,
             // Closed, or failed: the pass goes on when it is open again.
@@ -123,6 +128,24 @@ impl Target {
             self.chunk_scrubbed(chunk, read);
         }
         Some(length.into())
+    }
+
+    /// This piece, and the one after it while this one is verified. What fails of it fails again when it is read.
+    fn read_ahead(&self, chunk: ChunkId, offset: u32) {
+        let (ahead, following) = {
+            let mut state = self.scrub.state.lock();
+            let following = state.page.len().checked_sub(2).map(|place| state.page[place]);
+            (state.ahead.take(), following)
+        };
+        if ahead != Some((chunk, offset)) {
+            let _ = self.store.read_ahead(chunk, offset);
+        }
+        let next = offset.saturating_add(PIECE_BYTES);
+        let next = match self.store.read_ahead(chunk, next) {
+            Ok(true) => Some((chunk, next)),
+            _ => following.filter(|chunk| self.store.read_ahead(*chunk, 0).is_ok()).map(|chunk| (chunk, 0)),
+        };
+        self.scrub.state.lock().ahead = next;
     }
 
     fn chunk_scrubbed(self: &std::sync::Arc<Self>, chunk: ChunkId, UnderWay { bytes, damaged }: UnderWay) {

@@ -251,6 +251,11 @@ impl Store {
         self.with(|engine| engine.damage_at(chunk, offset))
     }
 
+    /// `damage_at` of this piece follows soon. False: the chunk ends before.
+    pub fn read_ahead(&self, chunk: ChunkId, offset: u32) -> Result<bool> {
+        self.with(|engine| engine.read_ahead(chunk, offset))
+    }
+
     /// How many blocks `bytes` put right.
     pub fn mend(&self, chunk: ChunkId, version: Version, first: u32, bytes: &[u8]) -> Result<u32> {
         self.with(|engine| engine.mend(chunk, version, first, bytes))
