@@ -33,7 +33,9 @@ impl SyncSource {
             let known = self.is_copied(*chunk) || self.copying.contains(chunk);
             !known && chunks.committed(*chunk).is_absent()
         });
-        self.going = gone.collect();
+        // Beside those whose copy failed meanwhile.
+        let gone: Vec<ChunkId> = gone.collect();
+        self.going.extend(gone);
         let last = theirs.last().filter(|_| more);
         self.gone = last.and_then(|listed| after(listed.chunk)).map_or(Gone::Last, Gone::From);
     }
@@ -42,20 +44,10 @@ impl SyncSource {
 impl<P: Clone> Replica<P> {
     /// What waits for a copy waits until all that is gone has been told.
     pub(super) fn drive_gone(&mut self, step: &mut Step<P>) {
-        loop {
-            let source = self.source.as_mut().expect("driven with a session");
-            if source.copying.len() >= limits::SYNC_COPIES_MAX {
-                return;
-            }
-            let Some(chunk) = source.going.pop_front() else { break };
-            if !source.is_copied(chunk) && !source.copying.contains(&chunk) {
-                self.start_copy(step, chunk, false);
-            }
-        }
-        let source = self.source.as_mut().expect("driven with a session");
-        if source.asked || !source.copying.is_empty() {
+        if !self.copy_all(step, |source| &mut source.going) {
             return;
         }
+        let source = self.source.as_mut().expect("driven with a session");
         match source.gone {
             Gone::From(from) => {
                 source.asked = true;

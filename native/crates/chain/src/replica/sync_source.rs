@@ -226,22 +226,32 @@ impl<P: Clone> Replica<P> {
         waiting.into_iter().for_each(|chunk| self.advance(step, chunk));
     }
 
-    fn drive_scan(&mut self, step: &mut Step<P>) {
+    /// Starts copies of what is queued, as many as there may be at once. Whether all of it is done, and no request of
+    /// the phase in the air.
+    pub(super) fn copy_all(
+        &mut self,
+        step: &mut Step<P>,
+        queue: impl Fn(&mut SyncSource) -> &mut VecDeque<ChunkId>,
+    ) -> bool {
         loop {
             let source = self.source.as_mut().expect("driven with a session");
             if source.copying.len() >= limits::SYNC_COPIES_MAX {
-                return;
+                return false;
             }
-            let Some(chunk) = source.differing.pop_front() else { break };
-            if source.is_copied(chunk) || source.copying.contains(&chunk) {
-                continue;
+            let Some(chunk) = queue(source).pop_front() else {
+                return !source.asked && source.copying.is_empty();
+            };
+            if !source.is_copied(chunk) && !source.copying.contains(&chunk) {
+                self.start_copy(step, chunk, false);
             }
-            self.start_copy(step, chunk, false);
         }
-        let source = self.source.as_mut().expect("driven with a session");
-        if source.asked || !source.copying.is_empty() {
+    }
+
+    fn drive_scan(&mut self, step: &mut Step<P>) {
+        if !self.copy_all(step, |source| &mut source.differing) {
             return;
         }
+        let source = self.source.as_mut().expect("driven with a session");
         if let Some(end) = source.page_end.take() {
             source.finish_page(end);
         }

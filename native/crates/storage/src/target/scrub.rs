@@ -87,6 +87,8 @@ impl State {
         self.next = Some(ChunkId { inode: 0, index: 0 });
         self.page.clear();
         self.under_way = UnderWay::default();
+        // What was read for a pass before may have rotted since.
+        self.ahead = None;
         self.remembered = None;
     }
 }
@@ -117,7 +119,10 @@ impl Target {
         let (length, damage) = match self.store.damage_at(chunk, offset) {
             Ok(found) => found,
             // Closed, or failed: the pass goes on when it is open again.
-            Err(error) if error.code != Code::Corrupt => return None,
+            Err(error) if error.code != Code::Corrupt => {
+                self.scrub.state.lock().ahead = None;
+                return None;
+            }
             Err(_) => Default::default(),
         };
         add(&self.shared.metrics.scrubbed_bytes, length.into());
