@@ -1,4 +1,4 @@
-// Runs runners one after another, shows their output, and adds up what they counted.
+// Runs runners, shows their output, and adds up what they counted.
 import { spawn } from 'node:child_process';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -26,7 +26,7 @@ function sum(matches) {
   return total;
 }
 
-function run(command) {
+function run(command, show) {
   return new Promise((resolve) => {
     const child = spawn(command[0], command.slice(1), {
       cwd: root,
@@ -37,7 +37,7 @@ function run(command) {
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (chunk) => {
         chunks.push(chunk);
-        process.stdout.write(chunk);
+        show(chunk);
       });
     }
     child.on('error', (error) => resolve({ code: 1, text: String(error) }));
@@ -47,22 +47,42 @@ function run(command) {
   });
 }
 
-/** Runs all and returns the sums; a runner that fails without counting a failure counts as one. */
-export async function runAll(runners) {
+/** What it says as it comes, or all at once when it has ended: of two that run at a time one may speak. */
+async function judge(runner, isShownLater) {
+  const later = [];
+  const show = isShownLater ? (chunk) => later.push(chunk) : (chunk) => process.stdout.write(chunk);
+  show(`\n== ${runner.name}: ${runner.command.join(' ')}\n`);
+  const started = performance.now();
+  const { code, text } = await run(runner.command, show);
+  const counted = runner.counts ? counters[runner.counts](text) : { passed: code === 0 ? 1 : 0, failed: 0 };
+  if (code !== 0 && counted.failed === 0) counted.failed = 1;
+  if (code === 0 && counted.passed === 0) counted.failed = 1; // a runner that ran no test has not passed
+  const seconds = ((performance.now() - started) / 1000).toFixed(0);
+  show(`== ${runner.name}: ${counted.passed} passed, ${counted.failed} failed, ${seconds} s\n`);
+  for (const chunk of later) process.stdout.write(chunk);
+  return counted;
+}
+
+async function runLane(runners, isShownLater) {
   const total = { passed: 0, failed: 0 };
   for (const runner of runners) {
-    console.log(`\n== ${runner.name}: ${runner.command.join(' ')}`);
-    const started = performance.now();
-    const { code, text } = await run(runner.command);
-    const counted = runner.counts ? counters[runner.counts](text) : { passed: code === 0 ? 1 : 0, failed: 0 };
-    if (code !== 0 && counted.failed === 0) counted.failed = 1;
-    if (code === 0 && counted.passed === 0) counted.failed = 1; // a runner that ran no test has not passed
-    total.passed += counted.passed;
-    total.failed += counted.failed;
-    const seconds = ((performance.now() - started) / 1000).toFixed(0);
-    console.log(`== ${runner.name}: ${counted.passed} passed, ${counted.failed} failed, ${seconds} s`);
+    const { passed, failed } = await judge(runner, isShownLater);
+    total.passed += passed;
+    total.failed += failed;
   }
   return total;
+}
+
+/**
+ * Runs one runner after another, and `beside` them others; returns the sums. A runner that fails without counting a
+ * failure counts as one.
+ */
+export async function runAll(runners, beside = []) {
+  const lanes = await Promise.all([runLane(runners, false), runLane(beside, true)]);
+  return {
+    passed: lanes[0].passed + lanes[1].passed,
+    failed: lanes[0].failed + lanes[1].failed,
+  };
 }
 
 /** Prints the closing line and sets the exit code. */

@@ -30,28 +30,44 @@ export const checks = [
   { name: 'typescript unit tests', command: [...vitest, '--project', 'unit'], counts: 'vitest' },
 ];
 
-export const tests = [
+/** Built before anything judges how long an operation took: that is no time to compile. */
+export const programs = [
   // Some tests run one.
   { name: 'rust examples', command: [...cargo, 'build', ...release, ...product, '--examples'] },
   {
-    name: 'rust tests',
-    command: [...cargo, 'test', ...release, ...product, ...integration, ...sideBySide],
-    counts: 'cargo',
+    name: 'rust tests, built',
+    command: [...cargo, 'test', '--no-run', ...release, ...product, ...integration],
   },
-  {
-    name: 'simulator tests',
-    command: [...cargo, 'test', ...release, ...simulator, ...integration],
-    counts: 'cargo',
-  },
-  { name: 'typescript tests', command: [...vitest, '--project', 'long'], counts: 'vitest' },
-  { name: 'generated code', command: ['node', 'scripts/generate.mjs', '--check'] },
-  {
-    name: 'simulated chains',
-    command: [...cargo, 'run', ...release, ...simulator, '--', 'chain', '--check'],
-  },
+  { name: 'simulator, built', command: [...cargo, 'build', '--tests', '--bins', ...release, ...simulator] },
+];
+
+export const clusters = [
   {
     name: 'cluster tests',
     command: [...vitest, '--config', 'tests/vitest.config.ts'],
     counts: 'vitest',
   },
+];
+
+// The first ones of the clusters judge how long operations took. What only computes gives way to them.
+const givesWay = ['nice', '-n', '19'];
+
+/** Beside the clusters, which mostly wait. */
+export const besideClusters = [
+  {
+    name: 'simulated chains',
+    command: [...givesWay, ...cargo, 'run', ...release, ...simulator, '--', 'chain', '--check'],
+  },
+  {
+    name: 'simulator tests',
+    command: [...givesWay, ...cargo, 'test', ...release, ...simulator, ...integration],
+    counts: 'cargo',
+  },
+  {
+    name: 'rust tests',
+    command: [...cargo, 'test', ...release, ...product, ...integration, ...sideBySide],
+    counts: 'cargo',
+  },
+  { name: 'typescript tests', command: [...vitest, '--project', 'long'], counts: 'vitest' },
+  { name: 'generated code', command: ['node', 'scripts/generate.mjs', '--check'] },
 ];

@@ -21,7 +21,13 @@ const seedsPerRange = 5_000;
 /** Where recorded seeds begin; those before are everyone's. */
 const firstSeed = 1_000_000;
 
-const vitest = (file) => ['node_modules/.bin/vitest', 'run', '--config', 'tests/vitest.config.ts', file];
+const vitest = (...files) => [
+  'node_modules/.bin/vitest',
+  'run',
+  '--config',
+  'tests/vitest.config.ts',
+  ...files,
+];
 const cargo = (...words) => ['cargo', ...words, '--release', '-q'];
 
 const parts = {
@@ -48,7 +54,10 @@ const parts = {
   },
   changes: {
     sentence: 'servers and disks are drained, replaced, added and removed, fail and hang, half a minute each',
-    run: () => run(vitest('tests/cluster/change.test.ts'), { CATENA_CHANGE_SECONDS: 30 }),
+    run: () =>
+      run(vitest('tests/cluster/change.test.ts', 'tests/cluster/disk-failures.test.ts'), {
+        CATENA_CHANGE_SECONDS: 30,
+      }),
   },
   simulator: {
     sentence: 'worlds of the chain protocol, seeds that no run before has seen',

@@ -1,5 +1,8 @@
-// What `scripts/test` runs once everything is built: the checks, then the tests on real clusters.
+// What `scripts/test` runs once everything is built: the checks, then the tests on real clusters and what fits beside
+// them.
 import { finish, runAll } from './run-all.mjs';
-import { checks, tests } from './runners.mjs';
+import { besideClusters, checks, clusters, programs } from './runners.mjs';
 
-finish(await runAll([...checks, ...tests]));
+const before = await runAll([...checks, ...programs]);
+const meanwhile = await runAll(clusters, besideClusters);
+finish({ passed: before.passed + meanwhile.passed, failed: before.failed + meanwhile.failed });

@@ -7,7 +7,7 @@ const alone = [
   'tests/faults/random-kills.test.ts',
 ];
 
-/** Real clusters on this machine: those with the machine for themselves, and the others three at a time: they mostly wait. */
+/** Real clusters on this machine: those with the machine for themselves, and the others four at a time: they mostly wait. */
 export default defineConfig({
   test: {
     testTimeout: 240_000,
@@ -24,7 +24,7 @@ export default defineConfig({
           name: 'shared',
           include: ['tests/**/*.test.ts'],
           exclude: alone,
-          maxWorkers: 3,
+          maxWorkers: 4,
           sequence: { groupOrder: 1 },
         },
       },

@@ -9,14 +9,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export const root: string = dirname(dirname(import.meta.dirname));
 export const catenaPath: string = join(root, 'catena');
 
+/** Of vitest.config.ts: each has ports of its own. */
+const workersMax = 4;
 /** Of those that one worker of the test runner uses in turn, so that a leftover of one file never meets the next. */
-const clustersPerWorker = 20;
+const clustersPerWorker = 10;
 const portsPerCluster = 200;
 let clusters = process.pid;
 
 /** Of ports that nobody listens on: another run of the tests may use this machine, too. */
 function nextBasePort(): number {
-  const worker = Number(process.env.VITEST_POOL_ID ?? 1) % 2;
+  const worker = Number(process.env.VITEST_POOL_ID ?? 1) % workersMax;
   const listening = listeningPorts();
   for (let tried = 0; tried < clustersPerWorker; tried++) {
     const cluster = clusters++ % clustersPerWorker;

@@ -4,7 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { FsError, message } from '@catena/core';
 import type { Command } from 'commander';
 import { nodeOf, orderChange } from '../cluster/changes.ts';
-import { type ClusterDescription, requireCluster, saveCluster } from '../cluster/description.ts';
+import {
+  type ClusterDescription,
+  type ProcessSpec,
+  requireCluster,
+  saveCluster,
+} from '../cluster/description.ts';
 import {
   nextServer,
   requireServer,
@@ -16,8 +21,8 @@ import {
 } from '../cluster/servers.ts';
 import { requirePage } from '../cluster/status.ts';
 import { inTurn } from '../cluster/turn.ts';
-import { load, signal } from '../supervisor/process-identity.ts';
-import { pidFile } from '../supervisor/supervisor.ts';
+import { load, type ProcessIdentity, signal } from '../supervisor/process-identity.ts';
+import { pidFile, supervisorFile } from '../supervisor/supervisor.ts';
 import { carryOut, type WaitOptions, waitOption } from './carry-out.ts';
 import { directoryOption } from './options.ts';
 
@@ -86,9 +91,7 @@ async function addDisk(cluster: ClusterDescription, node: number): Promise<messa
   const spec = requireServer(cluster, node);
   const isBegun = spec.isDiskPending === true;
   const disk = (spec.disks ?? 1) - (isBegun ? 1 : 0);
-  const running = load(pidFile(cluster, spec));
-  if (running === undefined)
-    throw new FsError('UNREACHABLE', `${spec.name} does not run; start it with: catena up`);
+  const running = await runningProcess(cluster, spec);
   if (!isBegun) saveChangedServer(withDisk(cluster, node), node);
   if (!isBegun || !(await isKnown(cluster, node, disk))) signal(running, 'SIGTERM');
   const deadline = performance.now() + restartMs;
@@ -102,6 +105,19 @@ async function addDisk(cluster: ClusterDescription, node: number): Promise<messa
     await sleep(pollMs);
   }
   return { node, disk };
+}
+
+/** Of a server. Its supervisor may be starting it again just now: an interrupted `add --disk` ended it. */
+async function runningProcess(cluster: ClusterDescription, spec: ProcessSpec): Promise<ProcessIdentity> {
+  const deadline = performance.now() + restartMs;
+  for (;;) {
+    const running = load(pidFile(cluster, spec));
+    if (running !== undefined) return running;
+    const isSupervised = load(supervisorFile(cluster)) !== undefined;
+    if (!isSupervised || performance.now() > deadline)
+      throw new FsError('UNREACHABLE', `${spec.name} does not run; start it with: catena up`);
+    await sleep(pollMs);
+  }
 }
 
 /** The manager has heard of it from the living node. */
