@@ -1,5 +1,5 @@
-// A disk fails under verifying load, and one that nobody uses becomes read-only: in two seconds its targets are out, and
-// no others; an empty one in its place is filled by one command.
+// A disk fails under verifying load, and one that nobody uses becomes read-only: in two seconds its targets are out,
+// and no others; an empty one in its place is filled by one command.
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
