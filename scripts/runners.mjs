@@ -9,7 +9,7 @@ const simulator = ['-p', 'sim'];
 const product = ['--workspace', '--exclude', 'sim', '--exclude', 'wire-codegen'];
 // No crate has examples in its docs, so nothing is left out between these two.
 const unit = ['--lib', '--bins'];
-const integration = ['--test', '*'];
+const integration = ['--test', '*', '--no-fail-fast'];
 // More than there are cores: clusters of a process mostly wait, for leases and for the next heartbeat.
 const sideBySide = ['--', '--test-threads=6'];
 

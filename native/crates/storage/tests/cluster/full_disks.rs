@@ -90,7 +90,11 @@ fn what_was_stored_since_a_disk_told_its_free_space_is_gone() {
     let client = cluster.client(1);
     let mut model = Model::default();
     model.change(&client, 1, &Change::write(0, pattern(1, 100_000)));
-    assert_eq!((chain_of(1), client.serving(2).1[2].node), (2, 2));
+    assert_eq!(chain_of(1), 2);
+    // On a busy machine one may have been away, and be last until the preferred order is back.
+    while client.serving(2).1.get(2).map(|member| member.node) != Some(2) {
+        pause();
+    }
     for disk in gate.disks.lock().iter() {
         let space = disk.space().unwrap();
         disk.set_capacity(space.capacity - space.free + FREE_BYTES);
