@@ -133,7 +133,10 @@ impl Core {
         offset: u32,
         buffer: &mut [u8],
     ) -> Result<ReadInfo> {
-        let (info, crc) = self.read_as(chunk, version, (offset, buffer), read_runs)?;
+        let range = (offset, buffer.len());
+        let (info, crc) = self.read_as(chunk, version, range, RUN_BLOCKS_MAX, |snapshot, length| {
+            read_runs(snapshot, offset as usize, &mut buffer[..length])
+        })?;
         Ok(ReadInfo { crc, ..info })
     }
 
@@ -144,26 +147,32 @@ impl Core {
         offset: u32,
         buffer: &mut [u8],
     ) -> Result<(ReadInfo, Vec<u32>)> {
-        let (info, (crc, damaged)) = self.read_as(chunk, None, (offset, buffer), read_sound_runs)?;
+        let range = (offset, buffer.len());
+        let (info, (crc, damaged)) =
+            self.read_as(chunk, None, range, RUN_BLOCKS_MAX, |snapshot, length| {
+                read_sound_runs(snapshot, offset as usize, &mut buffer[..length])
+            })?;
         Ok((ReadInfo { crc, ..info }, damaged))
     }
 
-    fn read_as<T: Default>(
+    /// What `read` makes of that many bytes, or of those that the chunk has, as they were at one moment.
+    pub fn read_as<T: Default>(
         &self,
         chunk: ChunkId,
         version: Option<Version>,
-        (offset, buffer): (u32, &mut [u8]),
-        read: impl Fn(&Snapshot, usize, &mut [u8]) -> std::result::Result<T, Unread>,
+        (offset, wanted): (u32, usize),
+        run_blocks_max: u32,
+        mut read: impl FnMut(&Snapshot, usize) -> std::result::Result<T, Unread>,
     ) -> Result<(ReadInfo, T)> {
         for _ in 0..ATTEMPTS {
-            let Some(snapshot) = self.snapshot(chunk, version, offset, buffer.len(), RUN_BLOCKS_MAX)? else {
+            let Some(snapshot) = self.snapshot(chunk, version, offset, wanted, run_blocks_max)? else {
                 let version =
                     self.index.shard(chunk).entries.get(&chunk).map_or(Version::NONE, |entry| entry.version);
                 return Ok((ReadInfo { version, ..ReadInfo::default() }, T::default()));
             };
             let layout = &snapshot.layout;
-            let length = (layout.length.saturating_sub(offset) as usize).min(buffer.len());
-            let result = read(&snapshot, offset as usize, &mut buffer[..length]);
+            let length = (layout.length.saturating_sub(offset) as usize).min(wanted);
+            let result = read(&snapshot, length);
             if self.is_unchanged(chunk, snapshot.generation) {
                 let read = result.map_err(|unread| self.unread(chunk, unread))?;
                 let (version, chunk_length) = (layout.version, layout.length);
@@ -177,12 +186,7 @@ impl Core {
     pub fn read_block(&self, chunk: ChunkId, layout: &Arc<Layout>, block: u32) -> Result<Vec<u8>> {
         let mut bytes = vec![0; layout.stored(block)];
         loop {
-            let snapshot = {
-                let shard = self.index.shard(chunk);
-                let entry = shard.entries.get(&chunk).expect("a chunk that is changed is there");
-                let active = entry.active.as_ref().expect("a chunk that is changed is active");
-                Snapshot::new(entry, active, layout.clone(), block..block + 1, 1)
-            };
+            let snapshot = self.block_snapshot(chunk, layout, block);
             let result = read_runs(&snapshot, block as usize * BLOCK_BYTES, &mut bytes);
             if self.is_unchanged(chunk, snapshot.generation) {
                 return match result {
@@ -191,6 +195,14 @@ impl Core {
                 };
             }
         }
+    }
+
+    /// Of a chunk whose lock the caller holds.
+    pub fn block_snapshot(&self, chunk: ChunkId, layout: &Arc<Layout>, block: u32) -> Snapshot {
+        let shard = self.index.shard(chunk);
+        let entry = shard.entries.get(&chunk).expect("a chunk that is changed is there");
+        let active = entry.active.as_ref().expect("a chunk that is changed is active");
+        Snapshot::new(entry, active, layout.clone(), block..block + 1, 1)
     }
 
     /// Nothing of the chunk was overwritten or given back since a snapshot of this generation.

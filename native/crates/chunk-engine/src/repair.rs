@@ -4,16 +4,26 @@
 //! updates pend.
 
 use crate::checksum::{BLOCK_BYTES, checksum};
+use crate::disk::{Block, HugePage};
 use crate::engine::{Core, Engine};
 use crate::layout::Layout;
-use crate::read::ReadInfo;
+use crate::read::{ReadInfo, Snapshot, Source, Unread};
 use crate::stage::{StageRequest, Staged};
+use std::cell::RefCell;
 use std::io::IoSlice;
 use std::sync::Arc;
-use wire::{ChunkId, Code, Result, Version};
+use wire::{ChunkId, Result, Version};
 
-/// Bytes of a chunk that are read with one call.
+/// Bytes of a chunk that are read with one call: enough for a disk to be at its best.
 pub const PIECE_BYTES: u32 = 1 << 20;
+
+const PIECE_BLOCKS: u32 = PIECE_BYTES / BLOCK_BYTES as u32;
+
+thread_local! {
+    /// Kept, because fresh memory costs more than the read; one for each thread that looks for damage: a server has
+    /// seven of them for a disk.
+    static PIECE: RefCell<Box<HugePage>> = RefCell::new(HugePage::new_zeros());
+}
 
 /// What reading a committed chunk found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,15 +36,13 @@ pub struct Damage {
 }
 
 impl Engine {
-    /// Reads the whole committed chunk, from the medium as far as the disk can be told so, and names the
-    /// blocks that are damaged. Each MiB as of the version that is committed when it is read, the last of which is
+    /// Reads the whole committed chunk, from the medium as far as a cache can be told, and names the blocks that
+    /// are damaged. Each MiB as of the version that is committed when it is read, the last of which is
     /// named: so it ends, however fast the chunk is written to.
     pub fn damage(&self, chunk: ChunkId) -> Result<Damage> {
-        self.read_ahead(chunk, 0)?;
-        let mut piece = vec![0; PIECE_BYTES as usize];
         let (mut blocks, mut offset) = (Vec::new(), 0);
         loop {
-            let (length, found) = self.damage_of(chunk, offset, &mut piece)?;
+            let (length, found) = self.damage_at(chunk, offset)?;
             blocks.extend(found.blocks);
             offset += length;
             if offset >= found.chunk_length {
@@ -46,24 +54,18 @@ impl Engine {
         }
     }
 
-    /// As `damage`, of the MiB at `offset` alone; and its length in bytes. From the medium, if `read_ahead` of the
-    /// chunk's first piece was called since it was read last.
+    /// As `damage`, of the MiB at `offset` alone; and its length in bytes.
     pub fn damage_at(&self, chunk: ChunkId, offset: u32) -> Result<(u32, Damage)> {
-        self.damage_of(chunk, offset, &mut vec![0; PIECE_BYTES as usize])
-    }
-
-    /// `damage_at` of this piece follows soon: the medium begins to read it. With the first one, no cache has any of
-    /// the chunk. False: the chunk ends before.
-    pub fn read_ahead(&self, chunk: ChunkId, offset: u32) -> Result<bool> {
         self.core.check()?;
-        self.core.read_ahead(chunk, offset)
-    }
-
-    fn damage_of(&self, chunk: ChunkId, offset: u32, piece: &mut [u8]) -> Result<(u32, Damage)> {
-        self.core.check()?;
-        let (read, blocks) = self.core.read_around_damage(chunk, offset, piece)?;
+        // The piece before ended within a block where the chunk did, which has become longer.
+        let before = offset % BLOCK_BYTES as u32;
+        let range = (offset - before, PIECE_BYTES as usize);
+        let (read, blocks) = PIECE.with_borrow_mut(|piece| {
+            let look = |snapshot: &Snapshot, _| damaged_blocks(snapshot, &mut piece.0);
+            self.core.read_as(chunk, None, range, PIECE_BLOCKS, look)
+        })?;
         let (version, chunk_length) = (read.version, read.chunk_length);
-        Ok((read.length, Damage { version, chunk_length, blocks }))
+        Ok((read.length.saturating_sub(before), Damage { version, chunk_length, blocks }))
     }
 
     /// As `read` of the whole committed chunk, with zeros for damaged blocks, and which these are.
@@ -91,6 +93,31 @@ impl Engine {
         }
         Ok(mended)
     }
+}
+
+/// Those of a snapshot's blocks that do not match their checksums.
+fn damaged_blocks(snapshot: &Snapshot, piece: &mut [Block]) -> std::result::Result<Vec<u32>, Unread> {
+    let layout = &snapshot.layout;
+    let mut damaged = Vec::new();
+    for run in &snapshot.runs {
+        let bytes = match &run.source {
+            Source::Hole => continue,
+            Source::Image(data) => data,
+            Source::Disk { file, offset } => {
+                let into = &mut piece[..run.count as usize];
+                let read = file.file.read_medium(into, *offset);
+                let count = read.map_err(|error| Unread::Failed(format!("block {}: {error}", run.first)))?;
+                // Fewer where the segment ends too early.
+                &Block::bytes_of(into)[..count]
+            }
+        };
+        damaged.extend((run.first..run.first + run.count).filter(|block| {
+            let start = (block - run.first) as usize * BLOCK_BYTES;
+            let stored = bytes.get(start..start + layout.stored(*block));
+            stored.is_none_or(|stored| checksum(stored) != layout.crcs[*block as usize])
+        }));
+    }
+    Ok(damaged)
 }
 
 impl Core {
@@ -127,11 +154,14 @@ impl Core {
         Ok(mended)
     }
 
+    /// On the medium: that a cache has good bytes still is no reason to leave it so.
     fn is_damaged(&self, chunk: ChunkId, layout: &Arc<Layout>, block: u32) -> Result<bool> {
-        match self.read_block(chunk, layout, block) {
-            Ok(_) => Ok(false),
-            Err(error) if error.code == Code::Corrupt => Ok(true),
-            Err(error) => Err(error),
+        loop {
+            let snapshot = self.block_snapshot(chunk, layout, block);
+            let damaged = PIECE.with_borrow_mut(|piece| damaged_blocks(&snapshot, &mut piece.0));
+            if self.is_unchanged(chunk, snapshot.generation) {
+                return damaged.map(|blocks| !blocks.is_empty()).map_err(|unread| self.unread(chunk, unread));
+            }
         }
     }
 
@@ -150,31 +180,5 @@ impl Core {
         self.volume.write(&*segment.file, &[IoSlice::new(content)], offset, "a damaged block")?;
         segment.mark_dirty();
         Ok(())
-    }
-
-    fn read_ahead(&self, chunk: ChunkId, offset: u32) -> Result<bool> {
-        self.activate(chunk)?;
-        let files: Vec<_> = {
-            let mut shard = self.index.shard(chunk);
-            if shard.entries.get(&chunk).is_none_or(|entry| offset >= entry.length) {
-                return Ok(false);
-            }
-            let Some(active) = shard.active(chunk) else { return Ok(false) };
-            let extent = |plane: &crate::chunk::Plane| {
-                (plane.file.clone(), plane.file.offset(plane.address.extent, 0))
-            };
-            active.planes.iter().flatten().map(extent).collect()
-        };
-        for (segment, start) in files {
-            let (extent_bytes, offset) = ((BLOCK_BYTES as u64) << segment.class, u64::from(offset));
-            if offset == 0 {
-                segment.file.forget_cached(start, extent_bytes);
-            }
-            let length = u64::from(PIECE_BYTES).min(extent_bytes.saturating_sub(offset));
-            if length > 0 {
-                segment.file.read_ahead(start + offset, length);
-            }
-        }
-        Ok(true)
     }
 }

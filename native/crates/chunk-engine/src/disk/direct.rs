@@ -5,12 +5,14 @@
 //! Writes that share a block must not run at once; the engine changes one chunk at a time, and chunks share
 //! no block.
 
+pub(super) mod block;
 mod buffer;
-mod ring;
+pub(super) mod ring;
 
 use super::file::{OpenFile, PARTS_MAX};
 use super::{Disk, DiskFile, DiskSpace, FileDisk};
-use buffer::{BLOCK_BYTES, Buffers};
+use block::BLOCK_BYTES;
+use buffer::Buffers;
 use parking_lot::{Mutex, MutexGuard};
 use ring::{Request, Rings};
 use rustix::fs::{Mode, OFlags};

@@ -1,13 +1,15 @@
 //! A folder of a real file system. Buffered I/O: a write survives the death of the process, `flush` is
 //! fdatasync. One process at a time: the folder is locked while the disk is open.
 
-use super::{Disk, DiskFile, DiskSpace};
+use super::direct::ring::{Request, Rings};
+use super::{Block, Disk, DiskFile, DiskSpace};
 use pages::Pages;
-use rustix::fs::{Advice, FallocateFlags, FlockOperation};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, Mode, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +23,8 @@ pub(super) const PARTS_MAX: usize = 1024;
 pub struct FileDisk {
     path: PathBuf,
     folder: File,
+    /// For what goes past the page cache.
+    rings: Arc<Rings>,
     /// Holds the lock until the disk is dropped.
     _lock: File,
 }
@@ -33,7 +37,7 @@ impl FileDisk {
         std::fs::create_dir_all(&path)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(FileDisk { folder: File::open(&path)?, path, _lock: lock })
+        Ok(FileDisk { folder: File::open(&path)?, path, rings: Arc::default(), _lock: lock })
     }
 
     pub fn path(&self) -> &Path {
@@ -49,7 +53,7 @@ impl FileDisk {
 
     pub(super) fn open_file(&self, name: &str) -> Result<Option<OpenFile>> {
         match OpenOptions::new().read(true).write(true).open(self.locate(name)?) {
-            Ok(file) => Ok(Some(OpenFile(file))),
+            Ok(file) => Ok(Some(OpenFile { file, rings: self.rings.clone() })),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -57,7 +61,7 @@ impl FileDisk {
 
     pub(super) fn create_file(&self, name: &str) -> Result<OpenFile> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.locate(name)?)?;
-        Ok(OpenFile(file))
+        Ok(OpenFile { file, rings: self.rings.clone() })
     }
 }
 
@@ -101,14 +105,30 @@ impl Disk for FileDisk {
 }
 
 #[derive(Debug)]
-pub(super) struct OpenFile(File);
+pub(super) struct OpenFile {
+    file: File,
+    rings: Arc<Rings>,
+}
+
+impl OpenFile {
+    /// Past the page cache. A handle of its own for each read, which costs a hundredth of it: a disk has too many
+    /// segments to keep two open for each. Through the ring the file's lock is not held while the medium works, for
+    /// which writers to the segment would wait.
+    fn read_direct(&self, into: &mut [Block], offset: u64) -> Result<usize> {
+        let same = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(same, flags, Mode::empty())?);
+        let into = Block::bytes_of_mut(into);
+        Ok(self.rings.run(&file, &mut [Request::Read { offset, into }])?[0])
+    }
+}
 
 impl DiskFile for OpenFile {
     fn read_at(&self, mut parts: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
         let mut done = 0;
         while !parts.is_empty() {
             let batch = parts.len().min(PARTS_MAX);
-            match rustix::io::preadv(&self.0, &mut parts[..batch], offset + done as u64) {
+            match rustix::io::preadv(&self.file, &mut parts[..batch], offset + done as u64) {
                 Ok(0) => break,
                 Ok(count) => {
                     done += count;
@@ -125,8 +145,20 @@ impl DiskFile for OpenFile {
         Ok(done)
     }
 
+    fn read_medium(&self, into: &mut [Block], offset: u64) -> Result<usize> {
+        // Whether the file system has no `O_DIRECT`, or wants larger blocks, or io_uring is forbidden, or the medium
+        // fails: what is read through the cache says.
+        if let Ok(count) = self.read_direct(into, offset) {
+            return Ok(count);
+        }
+        let length = NonZeroU64::new(std::mem::size_of_val(into) as u64);
+        // Pages that are not written back yet stay. A kernel that refuses reads from its cache.
+        let _ = rustix::fs::fadvise(&self.file, offset, length, Advice::DontNeed);
+        self.read_at(&mut [IoSliceMut::new(Block::bytes_of_mut(into))], offset)
+    }
+
     fn share(&self, offset: u64, length: usize, pages: &mut Pages) -> Result<usize> {
-        pages.fill(&self.0, offset, length)
+        pages.fill(&self.file, offset, length)
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> Result<()> {
@@ -134,9 +166,9 @@ impl DiskFile for OpenFile {
         while first < parts.len() {
             let last = parts.len().min(first + PARTS_MAX);
             let written = if skip == 0 {
-                rustix::io::pwritev(&self.0, &parts[first..last], position)
+                rustix::io::pwritev(&self.file, &parts[first..last], position)
             } else {
-                rustix::io::pwrite(&self.0, &parts[first][skip..], position)
+                rustix::io::pwrite(&self.file, &parts[first][skip..], position)
             };
             let mut count = match written {
                 Ok(count) => count,
@@ -154,40 +186,79 @@ impl DiskFile for OpenFile {
     }
 
     fn flush(&self) -> Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn allocate(&self, offset: u64, length: u64) -> Result<()> {
-        Ok(rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, offset, length)?)
+        Ok(rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, length)?)
     }
 
     fn punch(&self, offset: u64, length: u64) -> Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        Ok(rustix::fs::fallocate(&self.0, flags, offset, length)?)
+        Ok(rustix::fs::fallocate(&self.file, flags, offset, length)?)
     }
 
     fn set_length(&self, length: u64) -> Result<()> {
-        self.0.set_len(length)
+        self.file.set_len(length)
     }
 
     fn length(&self) -> Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn allocated(&self) -> Result<RangeInclusive<u64>> {
         // The file system counts its own maps of a file's blocks too: one block of map for 340 pieces of a
         // file.
-        let bytes = self.0.metadata()?.blocks() * 512;
+        let bytes = self.file.metadata()?.blocks() * 512;
         Ok(bytes.saturating_sub(bytes / 64 + (64 << 10))..=bytes)
     }
+}
 
-    fn forget_cached(&self, offset: u64, length: u64) {
-        // Pages that are not written back yet stay. A kernel that refuses reads from its cache.
-        let _ = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(length), Advice::DontNeed);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+    fn written() -> (tempfile::TempDir, OpenFile, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = FileDisk::open(folder.path()).unwrap().create_file("a").unwrap();
+        let content: Vec<u8> = (0..10 * 4096u32).map(|place| (place >> 5) as u8).collect();
+        file.write_at(&[IoSlice::new(&content)], 0).unwrap();
+        file.flush().unwrap();
+        (folder, file, content)
     }
 
-    fn read_ahead(&self, offset: u64, length: u64) {
-        // A kernel that refuses reads when it is asked.
-        let _ = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(length), Advice::WillNeed);
+    /// A question that the kernel answers with a read ahead: to be put once.
+    fn is_cached(file: &OpenFile) -> Result<bool> {
+        let mut byte = [0];
+        match preadv2(&file.file, &mut [IoSliceMut::new(&mut byte)], 0, ReadWriteFlags::NOWAIT) {
+            Ok(count) => Ok(count == 1),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Not where the tests' folder has no `O_DIRECT` or no medium, or io_uring is forbidden; that is said.
+    #[test]
+    fn the_medium_is_read_past_the_cache() {
+        let (folder, file, content) = written();
+        let mut into = Block::new_zeros(10);
+        if let Err(reason) = is_cached(&file).and_then(|_| file.read_direct(&mut into, 0)) {
+            return eprintln!("SKIPPED: {} has no direct I/O: {reason}", folder.path().display());
+        }
+        assert!(is_cached(&file).unwrap());
+        rustix::fs::fadvise(&file.file, 0, None, Advice::DontNeed).unwrap();
+        assert_eq!(file.read_medium(&mut into, 0).unwrap(), content.len());
+        assert!(Block::bytes_of(&into) == content);
+        assert!(!is_cached(&file).unwrap(), "nor is it put there");
+    }
+
+    #[test]
+    fn what_cannot_be_read_past_the_cache_is_read_through_it() {
+        let (_folder, file, content) = written();
+        let mut into = Block::new_zeros(10);
+        // From the middle of a sector no disk reads directly.
+        assert_eq!(file.read_medium(&mut into, 100).unwrap(), content.len() - 100);
+        assert!(Block::bytes_of(&into)[..content.len() - 100] == content[100..]);
     }
 }

@@ -6,7 +6,7 @@ mod dice;
 mod image;
 mod survivors;
 
-use super::{Disk, DiskFile, DiskSpace};
+use super::{Block, Disk, DiskFile, DiskSpace};
 pub use dice::Dice;
 use image::{Change, Image, PAGE_BYTES, Page, written_pages};
 use pages::Pages;
@@ -168,6 +168,12 @@ impl State {
         self.used_pages = self.used_pages + content.now.pages.len() as u64 - before;
     }
 
+    fn flip(&mut self, name: &str, offset: u64, bit: u8, image: fn(&mut Content) -> &mut Image) -> bool {
+        let Some(file) = self.names.get(name).copied() else { return false };
+        let page = image(&mut self.files[file]).pages.get_mut(&(offset / PAGE_BYTES));
+        page.map(|page| Arc::make_mut(page)[(offset % PAGE_BYTES) as usize] ^= 1 << bit).is_some()
+    }
+
     fn powered_off_now(&self) -> bool {
         matches!(self.fault, Some((at, Fault::PowerOff)) if self.operations == at)
     }
@@ -292,17 +298,13 @@ impl MemoryDisk {
 
     /// Inverts one bit of a file, on the medium too. `false` if no byte was ever written there.
     pub fn flip_bit(&self, name: &str, offset: u64, bit: u8) -> bool {
-        let mut state = self.0.lock();
-        let Some(file) = state.names.get(name).copied() else { return false };
-        let content = &mut state.files[file];
-        let mut flipped = false;
-        for image in [&mut content.now, &mut content.durable] {
-            if let Some(page) = image.pages.get_mut(&(offset / PAGE_BYTES)) {
-                Arc::make_mut(page)[(offset % PAGE_BYTES) as usize] ^= 1 << bit;
-                flipped = true;
-            }
-        }
-        flipped
+        let medium = self.rot_bit(name, offset, bit);
+        self.0.lock().flip(name, offset, bit, |content| &mut content.now) | medium
+    }
+
+    /// The same on the medium alone: the page cache hides it. `false` if no flush covered a byte there.
+    pub fn rot_bit(&self, name: &str, offset: u64, bit: u8) -> bool {
+        self.0.lock().flip(name, offset, bit, |content| &mut content.durable)
     }
 
     /// First bytes of the pages that hold anything, for tests that damage them.
@@ -380,6 +382,15 @@ impl DiskFile for MemoryFile {
         let mut state = self.disk.0.lock();
         state.begin()?;
         Ok(state.files[self.file].now.read(parts, offset))
+    }
+
+    fn read_medium(&self, into: &mut [Block], offset: u64) -> Result<usize> {
+        let mut state = self.disk.0.lock();
+        state.begin()?;
+        let content = &state.files[self.file];
+        let mut medium = content.durable.clone();
+        content.unflushed.iter().for_each(|(_, change)| medium.apply(change));
+        Ok(medium.read(&mut [IoSliceMut::new(Block::bytes_of_mut(into))], offset))
     }
 
     fn share(&self, offset: u64, length: usize, pages: &mut Pages) -> Result<usize> {

@@ -9,6 +9,7 @@ mod memory;
 pub mod suite;
 
 pub use direct::DirectDisk;
+pub use direct::block::{Block, HugePage};
 pub use file::FileDisk;
 pub use media::Media;
 pub use memory::{Crash, Dice, Fault, MemoryDisk};
@@ -44,6 +45,11 @@ pub trait Disk: Debug + Send + Sync + 'static {
 pub trait DiskFile: Debug + Send + Sync + 'static {
     /// Fills `parts` in order; returns fewer bytes only where the file ends.
     fn read_at(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize>;
+    /// As `read_at` into whole blocks, from the medium as far as a cache can be told: a copy in memory hides what
+    /// rotted under it. What was written and is not there yet goes there first.
+    fn read_medium(&self, into: &mut [Block], offset: u64) -> Result<usize> {
+        self.read_at(&mut [IoSliceMut::new(Block::bytes_of_mut(into))], offset)
+    }
     /// Adds the cached pages of a range that begins at a page to `pages`, as `read_at` would read them; they may
     /// change until they are sent. Fails with `Unsupported` where there are none to share: then they are read.
     fn share(&self, _offset: u64, _length: usize, _pages: &mut Pages) -> Result<usize> {
@@ -70,8 +76,4 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     /// Between how many bytes and how many the file's blocks hold; where the disk knows exactly, both are
     /// the same.
     fn allocated(&self) -> Result<RangeInclusive<u64>>;
-    /// The next read of the range comes from the medium, as far as a cache can be told. A hint.
-    fn forget_cached(&self, _offset: u64, _length: u64) {}
-    /// The range will be read soon: the medium begins now. A hint.
-    fn read_ahead(&self, _offset: u64, _length: u64) {}
 }

@@ -1,6 +1,6 @@
 //! What every `Disk` must do. The engine relies on exactly this; a new medium runs it before anything else.
 
-use super::Disk;
+use super::{Block, Disk};
 use pages::PagePool;
 use std::io::{IoSlice, IoSliceMut};
 
@@ -15,6 +15,7 @@ pub fn run(disk: &dyn Disk) {
     many(disk);
     lengths(disk);
     shared(disk);
+    medium(disk);
     blocks(disk);
 }
 
@@ -73,6 +74,22 @@ fn shared(disk: &dyn Disk) {
             }
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::Unsupported),
         }
+    }
+}
+
+/// Whole blocks, written or not, flushed or not, also where the file ends within one.
+fn medium(disk: &dyn Disk) {
+    let file = disk.create("medium").unwrap();
+    let content: Vec<u8> = (0..30_000u32).map(|place| (place >> 3) as u8).collect();
+    file.write_at(&[IoSlice::new(&content)], 0).unwrap();
+    file.flush().unwrap();
+    file.punch(8192, 8192).unwrap();
+    file.write_at(&[IoSlice::new(b"not flushed")], 4090).unwrap();
+    file.write_at(&[IoSlice::new(b"far behind")], 2_000_000).unwrap();
+    for (offset, blocks) in [(0, 8), (4096, 3), (28_672, 1), (28_672, 256), (1_998_848, 4), (4_096_000, 1)] {
+        let mut into = Block::new_zeros(blocks);
+        let count = file.read_medium(&mut into, offset).unwrap();
+        assert!(Block::bytes_of(&into)[..count] == read(disk, "medium", offset, blocks * 4096), "{offset}");
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::support::{content, id, options, pattern, request, version, write};
 use bytes::Bytes;
 use chunk_engine::disk::Crash;
-use chunk_engine::{BLOCK_BYTES, Disk, Engine, MemoryDisk, Options, StageRequest, Update};
+use chunk_engine::{BLOCK_BYTES, Damage, Disk, Engine, MemoryDisk, Options, StageRequest, Update};
 use std::io::IoSlice;
 use std::sync::Arc;
 use wire::Code;
@@ -61,6 +61,25 @@ fn every_kind_of_damage_is_found_and_mended_in_place() {
     drop(engine);
     let (engine, _) = Engine::open(Arc::new(disk.after(Crash::LoseAll)), options()).unwrap();
     assert_eq!(content(&engine, id(1, 0)), model, "it is on the medium");
+}
+
+/// A cache has good bytes still, which nobody can count on.
+#[test]
+fn damage_of_the_medium_alone_is_found_and_mended() {
+    let (disk, engine, model) = filled();
+    let (name, pages) = pages(&disk);
+    assert!(disk.rot_bit(&name, pages[2] + 77, 3));
+    // What is written and not flushed goes to the medium before that is looked at.
+    let data = [pattern(2, 4096)];
+    write(&engine, id(2, 0), 0, 0, &data[0]).unwrap();
+    assert_eq!(engine.damage(id(2, 0)).unwrap().blocks, []);
+    assert_eq!(content(&engine, id(1, 0)), model, "reads do not see it");
+    assert_eq!(engine.damage(id(1, 0)).unwrap().blocks, [2]);
+    assert_eq!(engine.mend(id(1, 0), version(1), 0, &model).unwrap(), 1);
+    assert_eq!(engine.damage(id(1, 0)).unwrap().blocks, []);
+    drop(engine);
+    let (engine, _) = Engine::open(Arc::new(disk.after(Crash::LoseAll)), options()).unwrap();
+    assert_eq!(content(&engine, id(1, 0)), model);
 }
 
 #[test]
@@ -133,11 +152,17 @@ fn a_replacement_with_damaged_blocks_says_so_and_one_of_the_same_version_heals_i
 
 #[test]
 fn a_disk_that_does_not_read_fails_the_target() {
-    let (disk, engine, model) = filled();
-    disk.fail_at(1, chunk_engine::disk::Fault::Io);
-    assert_eq!(engine.read(id(1, 0), 0, &mut vec![0; model.len()]).unwrap_err().code, Code::TargetOffline);
-    disk.heal();
-    assert!(engine.failure().is_some());
+    for scrub in [false, true] {
+        let (disk, engine, model) = filled();
+        disk.fail_at(1, chunk_engine::disk::Fault::Io);
+        let failed = match scrub {
+            true => engine.damage(id(1, 0)).unwrap_err(),
+            false => engine.read(id(1, 0), 0, &mut vec![0; model.len()]).unwrap_err(),
+        };
+        assert_eq!(failed.code, Code::TargetOffline);
+        disk.heal();
+        assert!(engine.failure().is_some());
+    }
 }
 
 /// The cut is not flushed, so that the appended bytes go with their block through the journal.
@@ -194,12 +219,9 @@ fn a_chunk_that_changes_between_two_pieces_is_looked_at_once() {
     let (length, damage) = found(3 * MIB);
     assert_eq!((length as usize, damage.version, damage.blocks), (MIB - 100, version(6), vec![1023]));
     assert_eq!(found(4 * MIB).0, 0, "behind its end");
-    let ahead = |offset: usize| engine.read_ahead(id(1, 0), offset as u32).unwrap();
-    assert_eq!(
-        [0, 3 * MIB, content.len() - 1, content.len(), 4 * MIB].map(ahead),
-        [true, true, true, false, false]
-    );
-    assert!(!engine.read_ahead(id(9, 9), 0).unwrap(), "there is none");
+    let (length, damage) = found(MIB - 100);
+    assert_eq!((length as usize, damage.blocks), (MIB - 3996, vec![256]), "from within a block");
+    assert_eq!(engine.damage_at(id(9, 9), 0).unwrap(), (0, Damage::default()), "there is none");
     let whole = engine.damage(id(1, 0)).unwrap();
     assert_eq!((whole.version, whole.blocks), (version(6), vec![256, 1023]));
     let mut bytes = vec![7; content.len()];

@@ -33,6 +33,9 @@ use wire::{Code, Error, Result};
 /// One reads while the other waits for a buffer; more would only take the disk from clients.
 const RESYNC_THREADS: usize = 2;
 
+/// As many pieces as a fast disk wants to read at once. Each of the threads keeps 2 MiB for the one that it reads.
+pub const SCRUB_THREADS: usize = 4;
+
 /// One waits for a member while the other uses the disk.
 const MEND_THREADS: usize = 2;
 
@@ -53,6 +56,7 @@ pub struct DiskShare {
     pub repairs: Workers,
     /// The same for updates that wait for them.
     pub mends: Workers,
+    pub scrubs: Workers,
     pub flushers: Workers,
     pub buffers: Buffers,
     pub room: Arc<Room>,
@@ -83,6 +87,7 @@ impl DiskShare {
             resyncs: Workers::start("chunk-resync", RESYNC_THREADS),
             repairs: Workers::start("chunk-repair", 1),
             mends: Workers::start("chunk-mend", MEND_THREADS),
+            scrubs: Workers::start("chunk-scrub", SCRUB_THREADS),
             flushers: Workers::start("chunk-flush", 1),
             buffers: Buffers::new(config),
             room: Arc::default(),
@@ -162,8 +167,8 @@ impl DiskShare {
         self.workers().iter().for_each(|workers| workers.close());
     }
 
-    fn workers(&self) -> [&Workers; 5] {
-        [&self.readers, &self.resyncs, &self.repairs, &self.mends, &self.flushers]
+    fn workers(&self) -> [&Workers; 6] {
+        [&self.readers, &self.resyncs, &self.repairs, &self.mends, &self.scrubs, &self.flushers]
     }
 }
 

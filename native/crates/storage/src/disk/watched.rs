@@ -4,7 +4,7 @@
 
 use super::DiskShare;
 use super::progress::Running;
-use chunk_engine::disk::DiskSpace;
+use chunk_engine::disk::{Block, DiskSpace};
 use chunk_engine::{Disk, DiskFile};
 use pages::Pages;
 use std::io::{IoSlice, IoSliceMut, Result};
@@ -92,6 +92,11 @@ impl DiskFile for WatchedFile {
         self.file.read_at(parts, offset)
     }
 
+    fn read_medium(&self, into: &mut [Block], offset: u64) -> Result<usize> {
+        let _running = self.operation();
+        self.file.read_medium(into, offset)
+    }
+
     fn share(&self, offset: u64, length: usize, pages: &mut Pages) -> Result<usize> {
         let _running = self.operation();
         self.file.share(offset, length, pages)
@@ -135,15 +140,5 @@ impl DiskFile for WatchedFile {
     fn allocated(&self) -> Result<RangeInclusive<u64>> {
         let _running = self.operation();
         self.file.allocated()
-    }
-
-    fn forget_cached(&self, offset: u64, length: u64) {
-        let _running = self.operation();
-        self.file.forget_cached(offset, length);
-    }
-
-    fn read_ahead(&self, offset: u64, length: u64) {
-        let _running = self.operation();
-        self.file.read_ahead(offset, length);
     }
 }

@@ -1,14 +1,18 @@
 //! One target's part of the background scrub: where it stands, chunk by chunk, also across processes.
 
 use super::Target;
+use crate::disk::SCRUB_THREADS;
 use crate::metrics::add;
 use crate::records;
-use chunk_engine::PIECE_BYTES;
+use chunk_engine::{Damage, PIECE_BYTES};
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 use wire::message::{ScrubProgress, StorageScrubRecord};
-use wire::{ChunkId, Code};
+use wire::{ChunkId, Code, Result};
 
 const RECORD_VERSION: u32 = 1;
 
@@ -17,6 +21,11 @@ const REMEMBER_PAUSE: Duration = Duration::from_secs(10);
 
 /// Chunks whose ids are held at a time.
 const PAGE: usize = 256;
+
+/// Chunk and offset.
+type Piece = (ChunkId, u32);
+
+type Found = Result<(u32, Damage)>;
 
 pub(super) struct Scrub {
     path: PathBuf,
@@ -29,8 +38,8 @@ struct State {
     /// The next ids, last first.
     page: Vec<ChunkId>,
     under_way: UnderWay,
-    /// The piece that the medium reads already: chunk and offset.
-    ahead: Option<(ChunkId, u32)>,
+    /// What is looked at already, in order.
+    ahead: VecDeque<(Piece, Receiver<Found>)>,
     /// `None`: something happened that the record must say soon.
     remembered: Option<Instant>,
 }
@@ -68,7 +77,7 @@ impl Scrub {
             next,
             page: Vec::new(),
             under_way: UnderWay::default(),
-            ahead: None,
+            ahead: VecDeque::new(),
             remembered: Some(Instant::now()),
         };
         Scrub { path, state: Mutex::new(state) }
@@ -88,8 +97,18 @@ impl State {
         self.page.clear();
         self.under_way = UnderWay::default();
         // What was read for a pass before may have rotted since.
-        self.ahead = None;
+        self.ahead.clear();
         self.remembered = None;
+    }
+
+    /// The piece after that one of a chunk of this length.
+    fn following(&self, (chunk, offset): Piece, length: u32) -> Option<Piece> {
+        let next = offset.saturating_add(PIECE_BYTES);
+        if next < length {
+            return Some((chunk, next));
+        }
+        let place = self.page.iter().rposition(|other| *other == chunk)?;
+        Some((self.page[place.checked_sub(1)?], 0))
     }
 }
 
@@ -113,14 +132,15 @@ impl Target {
 
     /// Reads the next piece of a chunk, as of the version that is committed now; its bytes. `None`: no pass is under
     /// way, or it just ended, or the target is offline.
-    pub fn scrub_next(self: &std::sync::Arc<Self>) -> Option<u64> {
+    pub fn scrub_next(self: &Arc<Self>) -> Option<u64> {
         let (chunk, UnderWay { bytes: offset, damaged }) = self.next_to_scrub()?;
-        self.read_ahead(chunk, offset);
-        let (length, damage) = match self.store.damage_at(chunk, offset) {
+        let found = self.look_ahead((chunk, offset));
+        // No answer: the disk's threads have ended.
+        let (length, damage) = match found.recv().ok()? {
             Ok(found) => found,
             // Closed, or failed: the pass goes on when it is open again.
             Err(error) if error.code != Code::Corrupt => {
-                self.scrub.state.lock().ahead = None;
+                self.scrub.state.lock().ahead.clear();
                 return None;
             }
             Err(_) => Default::default(),
@@ -135,25 +155,38 @@ impl Target {
         Some(length.into())
     }
 
-    /// This piece, and the one after it while this one is verified. What fails of it fails again when it is read.
-    fn read_ahead(&self, chunk: ChunkId, offset: u32) {
-        let (ahead, following) = {
-            let mut state = self.scrub.state.lock();
-            let following = state.page.len().checked_sub(2).map(|place| state.page[place]);
-            (state.ahead.take(), following)
+    /// What is to be found of this piece. Meanwhile the disk reads the next ones.
+    fn look_ahead(self: &Arc<Self>, piece: Piece) -> Receiver<Found> {
+        let mut state = self.scrub.state.lock();
+        // Chunks change: others may have been expected.
+        let found = match state.ahead.pop_front() {
+            Some((expected, found)) if expected == piece => found,
+            _ => {
+                state.ahead.clear();
+                self.look_at(piece)
+            }
         };
-        if ahead != Some((chunk, offset)) {
-            let _ = self.store.read_ahead(chunk, offset);
+        let mut last = state.ahead.back().map_or(piece, |(last, _)| *last);
+        while state.ahead.len() < SCRUB_THREADS - 1
+            && let Some(next) = state.following(last, self.store.length(last.0))
+        {
+            state.ahead.push_back((next, self.look_at(next)));
+            last = next;
         }
-        let next = offset.saturating_add(PIECE_BYTES);
-        let next = match self.store.read_ahead(chunk, next) {
-            Ok(true) => Some((chunk, next)),
-            _ => following.filter(|chunk| self.store.read_ahead(*chunk, 0).is_ok()).map(|chunk| (chunk, 0)),
-        };
-        self.scrub.state.lock().ahead = next;
+        found
     }
 
-    fn chunk_scrubbed(self: &std::sync::Arc<Self>, chunk: ChunkId, UnderWay { bytes, damaged }: UnderWay) {
+    fn look_at(self: &Arc<Self>, (chunk, offset): Piece) -> Receiver<Found> {
+        let (tell, found) = sync_channel(1);
+        let target = self.clone();
+        self.disk.scrubs.push(move || {
+            // Who does not expect it any more does not hear it.
+            let _ = tell.send(target.store.damage_at(chunk, offset));
+        });
+        found
+    }
+
+    fn chunk_scrubbed(self: &Arc<Self>, chunk: ChunkId, UnderWay { bytes, damaged }: UnderWay) {
         add(&self.shared.metrics.scrubbed_chunks, 1);
         if damaged {
             self.found_damage(chunk);
@@ -232,5 +265,24 @@ mod tests {
         assert_eq!(opened.state.lock().next, Some(next));
         std::fs::write(&path, b"damaged").unwrap();
         assert!(!Scrub::open(path).progress().running);
+    }
+
+    #[test]
+    fn pieces_follow_each_other_until_the_known_chunks_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let scrub = Scrub::open(folder.path().join("scrub"));
+        let mut state = scrub.state.lock();
+        let [first, second, other] = [1, 2, 3].map(|index| ChunkId { inode: 7, index });
+        state.page = vec![second, first];
+        assert_eq!(state.following((first, 0), 2 * PIECE_BYTES + 1), Some((first, PIECE_BYTES)));
+        assert_eq!(
+            state.following((first, PIECE_BYTES), 2 * PIECE_BYTES + 1),
+            Some((first, 2 * PIECE_BYTES))
+        );
+        assert_eq!(state.following((first, 2 * PIECE_BYTES), 2 * PIECE_BYTES + 1), Some((second, 0)));
+        assert_eq!(state.following((first, 0), PIECE_BYTES), Some((second, 0)));
+        assert_eq!(state.following((first, 0), 0), Some((second, 0)), "it is gone");
+        assert_eq!(state.following((second, 0), 5), None);
+        assert_eq!(state.following((other, 0), 5), None);
     }
 }

@@ -251,9 +251,10 @@ impl Store {
         self.with(|engine| engine.damage_at(chunk, offset))
     }
 
-    /// `damage_at` of this piece follows soon. False: the chunk ends before.
-    pub fn read_ahead(&self, chunk: ChunkId, offset: u32) -> Result<bool> {
-        self.with(|engine| engine.read_ahead(chunk, offset))
+    /// Committed bytes of the chunk.
+    pub fn length(&self, chunk: ChunkId) -> u32 {
+        let meta = self.with(|engine| Ok(engine.meta(chunk))).ok().flatten();
+        meta.map_or(0, |meta| meta.length)
     }
 
     /// How many blocks `bytes` put right.

@@ -1,31 +1,24 @@
-//! Memory that the kernel can move to the disk by itself: it begins at a multiple of a block. Buffers are
-//! kept for the next call, because fresh memory of this size costs a page fault for each block.
+//! Buffers are kept for the next call, because fresh memory of this size costs a page fault for each block.
 
+use crate::disk::Block;
 use parking_lot::Mutex;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
-
-pub(super) const BLOCK_BYTES: usize = 4096;
 
 /// Buffers that are kept, and blocks of the largest: 16 MiB in all.
 const KEPT_MAX: usize = 16;
 const KEPT_BLOCKS_MAX: usize = 257;
 
-#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C, align(4096))]
-struct Page([u8; BLOCK_BYTES]);
-
 pub(super) struct Buffer {
-    pages: Vec<Page>,
+    pages: Vec<Block>,
     blocks: usize,
 }
 
 impl Buffer {
     pub fn bytes(&self) -> &[u8] {
-        self.pages[..self.blocks].as_bytes()
+        Block::bytes_of(&self.pages[..self.blocks])
     }
 
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.pages[..self.blocks].as_mut_bytes()
+        Block::bytes_of_mut(&mut self.pages[..self.blocks])
     }
 }
 
@@ -48,9 +41,8 @@ impl Buffers {
             None => Buffer { pages: Vec::new(), blocks: 0 },
         };
         drop(kept);
-        while buffer.pages.len() < blocks {
-            buffer.pages.push(Page::new_zeroed());
-        }
+        let missing = blocks.saturating_sub(buffer.pages.len());
+        buffer.pages.extend(Block::new_zeros(missing));
         buffer.blocks = blocks;
         buffer
     }

@@ -2,7 +2,7 @@
 //! wait for each other, and returns when the kernel is done with every buffer.
 #![allow(unsafe_code)]
 
-use super::buffer::BLOCK_BYTES;
+use super::block::BLOCK_BYTES;
 use io_uring::{IoUring, opcode, types};
 use parking_lot::Mutex;
 use std::fs::File;
@@ -17,7 +17,7 @@ const KEPT_MAX: usize = 16;
 
 /// One range of a file.
 #[derive(Debug)]
-pub(super) enum Request<'a> {
+pub(in crate::disk) enum Request<'a> {
     Read { offset: u64, into: &'a mut [u8] },
     Write { offset: u64, from: &'a [u8] },
 }
@@ -50,7 +50,7 @@ impl Request<'_> {
 }
 
 #[derive(Default)]
-pub(super) struct Rings(Mutex<Vec<IoUring>>);
+pub(in crate::disk) struct Rings(Mutex<Vec<IoUring>>);
 
 impl std::fmt::Debug for Rings {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
