@@ -5,6 +5,7 @@ use super::direct::ring::{Request, Rings};
 use super::{Block, Disk, DiskFile, DiskSpace};
 use pages::Pages;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
 use std::num::NonZeroU64;
@@ -146,10 +147,12 @@ impl DiskFile for OpenFile {
     }
 
     fn read_medium(&self, into: &mut [Block], offset: u64) -> Result<usize> {
-        // Whether the file system has no `O_DIRECT`, or wants larger blocks, or io_uring is forbidden, or the medium
-        // fails: what is read through the cache says.
-        if let Ok(count) = self.read_direct(into, offset) {
-            return Ok(count);
+        match self.read_direct(into, offset) {
+            // The medium: a second try would hide that it failed.
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Err(error),
+            // The file system has no `O_DIRECT`, or wants larger blocks, or io_uring is forbidden.
+            Err(_) => {}
+            Ok(count) => return Ok(count),
         }
         let length = NonZeroU64::new(std::mem::size_of_val(into) as u64);
         // Pages that are not written back yet stay. A kernel that refuses reads from its cache.
@@ -217,7 +220,7 @@ impl DiskFile for OpenFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    use rustix::io::{ReadWriteFlags, preadv2};
 
     fn written() -> (tempfile::TempDir, OpenFile, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
