@@ -11,6 +11,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readSync,
   rmSync,
   statfsSync,
   unlinkSync,
@@ -149,6 +150,43 @@ function truncate(folder: string, { name, pieces, refusedAt, to }: Truncated): n
   return tookMs;
 }
 
+const punchedFiles = 20;
+const punchedName = (index: number): string => `punched-${index}`;
+/** A chunk's blocks, which need no room, and a part of one, which goes through the journal and does. */
+const punchedBytes = MiB + 100;
+
+/**
+ * Punches files whose pages the kernel has, and most of which cannot be punched as a whole: how many were so in part.
+ * Whatever was done of each, the kernel shows it.
+ */
+function punchInPart(folder: string): number {
+  let inPart = 0;
+  for (let index = 0; index < punchedFiles; index++) {
+    const path = join(folder, punchedName(index));
+    fillFromOutside();
+    // Open all the while: who opens it gets fresh pages.
+    const fd = openSync(path, 'r');
+    const read = (): Buffer => {
+      const bytes = Buffer.alloc(2 * MiB);
+      readSync(fd, bytes, 0, bytes.length, 0);
+      return bytes;
+    };
+    const before = read();
+    const done = spawnSync('fallocate', ['-p', '-o', '0', '-l', String(punchedBytes), path], {
+      encoding: 'utf8',
+    });
+    const shown = read();
+    writeFileSync('/proc/sys/vm/drop_caches', '3');
+    const isShown = shown.equals(read());
+    closeSync(fd);
+    expect(isShown, `${path} is as it is shown: ${done.stderr}`).toBe(true);
+    if (done.status === 0) continue;
+    expect(done.stderr).toMatch(/No space left/);
+    if (!shown.equals(before)) inPart++;
+  }
+  return inPart;
+}
+
 /** All that is left of the disk, also what the cluster had not taken. */
 function fillFromOutside(): void {
   for (let round = 0; statfsSync(disk).bavail > 0 && round < 10; round++) {
@@ -199,6 +237,9 @@ test('a full disk: ENOSPC for writers, deletes work, all services stay, and the 
     writeFileSync(at(`kept/${index}`), contentOf(index, 10_000), { flush: true });
   }
   makeTruncated(at('kept'));
+  for (let index = 0; index < punchedFiles; index++) {
+    writeFileSync(at(`kept/${punchedName(index)}`), contentOf(index, 2 * MiB), { flush: true });
+  }
   const pids = pidsOf('manager', 'meta', 'mount');
 
   const filled = fill(at('large'), 1024 * MiB);
@@ -216,6 +257,7 @@ test('a full disk: ENOSPC for writers, deletes work, all services stay, and the 
   // They wait for nobody's room. Of six, one of those in the middle, for the same reason.
   expect(Math.max(...truncatedMs)).toBeLessThanOrEqual(longestMs);
   expect(truncatedMs.sort((one, other) => one - other)[3]).toBeLessThanOrEqual(refusedWithinMs);
+  expect(punchInPart(at('kept'))).toBeGreaterThan(0);
   // Names need room, too. Each is made or refused, whoever got the last block.
   for (let index = 0; index < 3_000; index++) {
     const { code } = fill(at(`empty-${index}`), 0);
@@ -227,7 +269,7 @@ test('a full disk: ENOSPC for writers, deletes work, all services stay, and the 
   }
   for (const name of readdirSync(cluster.mount)) if (name !== 'kept') unlinkSync(at(name));
   expect(readdirSync(cluster.mount)).toEqual(['kept']);
-  expect(pidsOf('manager', 'meta', 'mount')).toEqual(pids);
+  expect(pidsOf('manager', 'meta', 'mount'), cluster.logs()).toEqual(pids);
 
   emptyFromOutside();
   await untilWritable(at('again'), filled.bytes / 2);

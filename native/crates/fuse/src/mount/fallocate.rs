@@ -18,7 +18,7 @@ struct Plan {
 }
 
 pub fn fallocate(
-    volume: &Volume,
+    volume: &Arc<Volume>,
     request: &Request,
     handle: u64,
     (offset, length): (u64, u64),
@@ -39,7 +39,29 @@ pub fn fallocate(
         true => extend(volume, &caller, &file, (offset, length)),
         false => Ok(()),
     });
+    if plan.punches && done.is_err() {
+        return refuse_after_part(volume, &file, (offset, length), done, reply);
+    }
     volume.send_empty("fallocate", done, reply);
+}
+
+/// The kernel drops the pages of a range that it knows to be punched. Here a part of it may be: it must not show what was
+/// there before.
+fn refuse_after_part(
+    volume: &Arc<Volume>,
+    file: &OpenFile,
+    (offset, length): (u64, u64),
+    done: Result<()>,
+    reply: Reply<()>,
+) {
+    let Some(notifier) = volume.notifier.get().filter(|_| volume.cache != CacheMode::None) else {
+        return volume.send_empty("fallocate", done, reply);
+    };
+    let (offset, length) = (offset.cast_signed(), length.cast_signed());
+    let shared = volume.clone();
+    notifier.invalidate_inode(volume.swap_root(file.inode()), offset, length, move |_| {
+        shared.send_empty("fallocate", done, reply);
+    });
 }
 
 fn plan(mode: u32) -> std::result::Result<Plan, Errno> {
