@@ -6,6 +6,7 @@ use crate::event::{Address, Event, Fault};
 use crate::manager_trace::end_step;
 use crate::node::Node;
 use crate::placement::{chain_place, target_id, target_place};
+use crate::target::Target;
 use crate::world::World;
 use chain::museum::{Planted, planted};
 use wire::TargetId;
@@ -67,8 +68,9 @@ impl World {
             Fault::FlushError { target } => self.targets[target].engine.flush_fails = true,
             Fault::DiskFull { target, ms } => {
                 let few = self.random.between(0, 6) * UPDATE_BYTES;
-                let engine = &mut self.targets[target].engine;
+                let Target { engine, was_full, .. } = &mut self.targets[target];
                 engine.room = engine.reserve + few;
+                *was_full = true;
                 self.schedule(ms * 1000, Event::Fault(Fault::DiskRoomy { target }));
             }
             Fault::DiskRoomy { target } => self.targets[target].engine.room = ROOMY_BYTES,

@@ -35,6 +35,8 @@ pub struct Target {
     /// In the process that runs.
     pub replica: Option<Replica<Body>>,
     pub disk_broken: bool,
+    /// Its disk was full at some time.
+    pub was_full: bool,
     pub calls: BTreeMap<u64, Call>,
     pub replies: BTreeMap<ReplyTo, (Address, u64)>,
     next_reply: u64,
@@ -52,6 +54,7 @@ impl Target {
             engine: Engine::empty(reserve, 1),
             replica: None,
             disk_broken: false,
+            was_full: false,
             calls: BTreeMap::new(),
             replies: BTreeMap::new(),
             next_reply: 0,

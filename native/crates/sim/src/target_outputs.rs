@@ -8,8 +8,8 @@ use crate::target::{Call, Target};
 use crate::world::World;
 use chain::museum::{Planted, planted};
 use chain::{Chunks, Input, Output, Role};
-use wire::message::LocalState;
-use wire::{ChunkId, Code, Error, Version};
+use wire::message::{LocalState, PublicState};
+use wire::{ChunkId, Code, Error, TargetId, Version};
 
 impl Target {
     /// What the target stores before it acts in a role (P10). `boot`: of its target.
@@ -73,9 +73,9 @@ impl World {
     fn carry_out(&mut self, index: usize, output: Output<Body>) {
         self.note(|| format!("target {index} -> {output:?}"));
         match output {
-            Output::Store { version, base, update, channel, payload, .. } => {
+            Output::Store { version, base, update, channel, payload, if_room, .. } => {
                 let chunk = update.chunk;
-                let work = DiskWork::Store { update, version, base, channel, body: payload };
+                let work = DiskWork::Store { update, version, base, channel, body: payload, if_room };
                 self.start_disk(index, Some(chunk), work);
             }
             Output::Commit { chunk, version } if planted(Planted::LateCommit) => {
@@ -125,12 +125,28 @@ impl World {
                     Event::Read { target: index, incarnation, reply, chain_version, chunk, seen },
                 );
             }
-            Output::ReplyUpdate { reply, result } => self.answer(index, reply, Answer::Update(result)),
+            Output::ReplyUpdate { reply, result } => {
+                if matches!(&result, Err(error) if error.code == Code::NoSpace) {
+                    self.judge_refusal(index);
+                }
+                self.answer(index, reply, Answer::Update(result));
+            }
             Output::ReplyRead { reply, error } => self.answer(index, reply, Answer::Read(Err(error))),
             Output::ReplyCommitted { reply, result } => self.answer(index, reply, Answer::Committed(result)),
             Output::ReplyFlush { reply, result } => self.answer(index, reply, Answer::Flush(result)),
             Output::ReplySync { reply, result } => self.answer(index, reply, Answer::Sync(result)),
             other => self.ask(index, other),
+        }
+    }
+
+    /// A head refuses writes in the name of members that serve (P8): what it knows of them may be old, so that one of
+    /// them must have been full at some time.
+    fn judge_refusal(&mut self, index: usize) {
+        let view = self.targets[index].replica.as_ref().expect("it answers").view();
+        let serving = view.chain.members.iter().filter(|member| member.state() == PublicState::PublicServing);
+        let mut places = serving.map(|member| target_place(TargetId(member.target)));
+        if view.is_head && !places.any(|place| self.targets[place].was_full) {
+            self.violate(format!("target {index} refuses an update for want of room that all who serve have"));
         }
     }
 
@@ -166,16 +182,18 @@ impl World {
                 (to, Request::List { chain_version, from, limit }, Call::List { chain_version, from })
             }
             Output::SendReplace { to, chain_version, chunk, committed, .. } => {
-                let held = chain::Chunks::committed(&self.targets[index].engine, chunk);
-                if held != committed {
+                let engine = &self.targets[index].engine;
+                let held = chain::Chunks::committed(engine, chunk);
+                if held != committed && !engine.has_staged_removal(chunk, &committed) {
                     let what = format!("target {index} sends {held:?} of {chunk:?} as {committed:?}");
                     return self.violate(what);
                 }
-                if self.targets[index].engine.read(chunk).is_none() {
+                if !committed.is_absent() && engine.read(chunk).is_none() {
                     // Nobody is sent bytes whose checksum does not match; it is tried again.
                     return self.call_nobody(index, Call::Replace { chain_version, chunk });
                 }
-                let body = Body::Whole(self.targets[index].engine.content(chunk));
+                let gone = committed.is_absent();
+                let body = Body::Whole(if gone { Content::default() } else { engine.content(chunk) });
                 let replacement = chain::Replacement { chunk, committed, crc: 0, damaged_blocks: Vec::new() };
                 let request = Request::SyncReplace { chain_version, replacement, body };
                 (to, request, Call::Replace { chain_version, chunk })
@@ -242,13 +260,16 @@ impl World {
         }
         let failed = target.disk_broken;
         let broken = || Error::new(Code::Io, "the disk failed");
+        let no_room = || Error::new(Code::NoSpace, "the disk is full");
         let done = || if failed { Err(broken()) } else { Ok(()) };
         let input = match work {
-            DiskWork::Store { update, version, base, channel, body } => {
+            DiskWork::Store { update, version, base, channel, body, if_room } => {
                 let chunk = update.chunk;
                 let Body::Operation(operation) = body else { unreachable!("an update carries an operation") };
+                let full = if_room && target.engine.allocatable_bytes() < update.may_allocate_bytes();
+                let room = |()| if full { Err(no_room()) } else { Ok(()) };
                 let stage = |()| target.engine.stage(&update, (version, base), channel, operation);
-                let result = match done().map(stage) {
+                let result = match done().and_then(room).map(stage) {
                     Ok(Err(what)) => return self.violate(format!("target {index}: {what}")),
                     Ok(Ok(applied)) => Ok(applied),
                     Err(error) => Err(error),
@@ -263,11 +284,8 @@ impl World {
                 let (chunk, version) = (replacement.chunk, replacement.committed.version);
                 let grows = !replacement.committed.is_absent();
                 let full = grows && target.engine.allocatable_bytes() < UPDATE_BYTES;
-                let room = || match full {
-                    true => Err(Error::new(Code::NoSpace, "the disk is full")),
-                    false => Ok(()),
-                };
-                let result = done().and_then(|()| room());
+                let room = |()| if full { Err(no_room()) } else { Ok(()) };
+                let result = done().and_then(room);
                 let result = result.map(|()| target.engine.replace(&replacement, content, self.now));
                 Input::Replaced { chunk, version, result }
             }

@@ -1,33 +1,45 @@
-//! What the members after this one may still allocate (P8). Acknowledgements carry it; but a head that
+//! What the serving members after this one may still allocate (P8). Acknowledgements carry it; but a head that
 //! refuses every write for want of space gets none, and would never hear that there is room again. So while
 //! it is little, the executor asks. It decides no version and no state. A member that does not know the room of
 //! all behind it says so, and whoever asked asks again: its own room alone would be a promise in their name.
+//!
+//! A member that is only synced has no say: it leaves the chain if it has no room (`sync_room`), and no writer is refused
+//! in its name. It is asked for the first time in the version in which it serves.
 
 use super::Replica;
 use crate::limits::{ROOM_UNKNOWN, SPACE_ASKED_BELOW_BYTES};
 use crate::museum::{Planted, planted};
 use crate::update::Chunks;
+use crate::view::View;
 use wire::TargetId;
 
 impl<P: Clone> Replica<P> {
-    /// A new version of the chain. What is known of the room of the members `before` after this one stays while
-    /// no other is among them: it is less than they have, at worst. If it is little, and one has left who may have been
-    /// the full one, it is asked for: no write is refused in the name of that one.
-    pub(super) fn begin_with_room(&mut self, before: &[TargetId]) {
-        let others = !self.view.after.iter().all(|member| before.contains(member));
-        let fewer = before.iter().any(|member| !self.view.after.contains(member));
-        if self.view.after.is_empty() {
+    /// A new version of the chain. What is known of the room of the members that served `before` after this one stays
+    /// while no other is among them: it is less than they have, at worst. If it is little, and one has left who may have
+    /// been the full one, it is asked for: no write is refused in the name of that one.
+    pub(super) fn begin_with_room(&mut self, before: &View) {
+        let (was, after) = (&before.serving_after, &self.view.serving_after);
+        let synced = |member: &TargetId| planted(Planted::SyncedRoomNotAsked) && before.syncs(*member);
+        let others = !after.iter().all(|member| was.contains(member) || synced(member));
+        let fewer = was.iter().any(|member| !after.contains(member));
+        if after.is_empty() {
             self.successor_allocatable_bytes = Some(u64::MAX);
         } else if (others && !planted(Planted::OldRoomKept)) || (fewer && self.asks_space_of().is_some()) {
             self.successor_allocatable_bytes = None;
         }
     }
 
+    /// The successor, if its room counts.
+    fn serving_successor(&self) -> Option<TargetId> {
+        let counts = !self.view.successor_is_syncing || planted(Planted::SyncingRoomCounts);
+        self.view.successor.filter(|_| counts)
+    }
+
     /// The successor, if it must be asked for its room. The executor asks about once a second, and at once while
     /// `room_is_unknown`, and brings the answer to `learn_space`.
     pub fn asks_space_of(&self) -> Option<TargetId> {
         let little = self.successor_allocatable_bytes.is_none_or(|bytes| bytes < SPACE_ASKED_BELOW_BYTES);
-        self.view.successor.filter(|_| little)
+        self.serving_successor().filter(|_| little)
     }
 
     /// While this holds a head gives no versions to updates that allocate.
@@ -39,7 +51,7 @@ impl<P: Clone> Replica<P> {
     /// which is that of whoever answered: there, others may be behind it than here.
     pub fn learn_space(&mut self, from: TargetId, chain_version: u64, allocatable_bytes: u64) {
         let same = chain_version == self.view.version.0 || planted(Planted::RoomOfAnyView);
-        let current = self.view.successor == Some(from) && same;
+        let current = self.serving_successor() == Some(from) && same;
         if current && (allocatable_bytes != ROOM_UNKNOWN || planted(Planted::OwnRoomForAll)) {
             self.successor_allocatable_bytes = Some(allocatable_bytes);
         }
@@ -52,7 +64,7 @@ impl<P: Clone> Replica<P> {
         }
     }
 
-    /// The least that this member and those after it may still allocate; `ROOM_UNKNOWN` while it does not know
+    /// The least that this member and those that serve after it may still allocate; `ROOM_UNKNOWN` while it does not know
     /// of those.
     pub fn allocatable_bytes(&self, chunks: &dyn Chunks) -> u64 {
         let own = chunks.allocatable_bytes();

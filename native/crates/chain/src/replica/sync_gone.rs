@@ -1,11 +1,13 @@
-//! A resync on a full disk (P9): what is gone here and not there is told before anything else is copied.
+//! A resync on a full disk (P9): what is gone here and not there is told before anything else is copied, and what is
+//! about to go is not copied any more.
 
-use super::sync_source::{SyncSource, after};
+use super::sync_source::{FIRST, SyncSource, after};
 use super::{Output, Replica, Step};
 use crate::limits;
-use crate::museum::page;
-use crate::update::{Chunks, Listed};
-use wire::ChunkId;
+use crate::museum::{Planted, page, planted};
+use crate::update::{Chunks, Committed, Listed};
+use wire::message::UpdateKind;
+use wire::{ChunkId, Version};
 
 /// A successor without room for a copy is told of all chunks that it has and that are gone here, which makes room,
 /// before it is sent another copy. Once in a session: what goes later it is told as it goes.
@@ -30,7 +32,7 @@ impl SyncSource {
     pub(super) fn look_for_gone(&mut self, chunks: &dyn Chunks, theirs: &[Listed], more: bool) {
         let rows = theirs.iter().filter(|listed| !listed.committed.is_absent()).map(|listed| listed.chunk);
         let gone = rows.filter(|chunk| {
-            let known = self.is_copied(*chunk) || self.copying.contains(chunk);
+            let known = self.is_copied(*chunk) || self.copying.contains_key(chunk);
             !known && chunks.committed(*chunk).is_absent()
         });
         // Beside those whose copy failed meanwhile.
@@ -42,6 +44,37 @@ impl SyncSource {
 }
 
 impl<P: Clone> Replica<P> {
+    /// The successor had no room.
+    pub(super) fn tell_what_is_gone(&mut self) {
+        if let Some(source) = self.source.as_mut().filter(|source| source.gone == Gone::NotAsked) {
+            source.gone = Gone::From(FIRST);
+        }
+    }
+
+    /// What the successor is to have of a chunk that it was not sent yet. The last removal that is stored here leaves
+    /// nothing of what was before it: the successor is told that there is no chunk, as of that removal, which needs no
+    /// room there, and has everything up to it then. Versions tell that from what is committed here until it answers, so
+    /// it may be told too early: the next resync would copy the chunk.
+    pub(super) fn to_copy(&self, step: &Step<P>, chunk: ChunkId) -> Committed {
+        let committed = step.chunks.committed(chunk);
+        let pending = self.queues.get(&chunk).into_iter().flat_map(|queue| &queue.pending);
+        let stored = pending.take_while(|pending| pending.applied.is_some());
+        let removes = |kind: UpdateKind| kind == UpdateKind::UpdateRemove;
+        let removals =
+            stored.filter(|pending| pending.body.as_ref().is_some_and(|body| removes(body.update.kind)));
+        let last = removals.last().map(|pending| pending.version);
+        last.map_or(committed, |version| Committed { version, length: 0, removed: true, ..committed })
+    }
+
+    /// The successor has the chunk in this version. What is committed comes before all that pends, a removal may not.
+    pub(super) fn acknowledge_copy(&mut self, chunk: ChunkId, version: Version) {
+        let Some(queue) = self.queues.get_mut(&chunk) else { return };
+        let later = planted(Planted::RemovalAnswersLater) && version > queue.committed;
+        for pending in queue.pending.iter_mut().filter(|pending| later || pending.version <= version) {
+            pending.acked = true;
+        }
+    }
+
     /// What waits for a copy waits until all that is gone has been told.
     pub(super) fn drive_gone(&mut self, step: &mut Step<P>) {
         if !self.copy_all(step, |source| &mut source.going) {
@@ -66,7 +99,7 @@ impl<P: Clone> Replica<P> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sync_source::{FIRST, LAST};
+    use super::super::sync_source::LAST;
     use super::super::test_target::{HEAD, Target, update};
     use super::*;
     use crate::update::{ChunkRange, Committed, range_digest};

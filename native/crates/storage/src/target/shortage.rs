@@ -1,6 +1,7 @@
-//! What is only restored (a chunk that a resync copies, a damaged one that is written anew) takes room that nobody was
-//! promised, and nothing of the reserve, which is for updates (P8). A member that has no room for its copy of the chain
-//! leaves the chain, which goes on without it, and stays out until what it lacks fits.
+//! What is only restored (a chunk that a resync copies, or an update of one that is synced; a damaged chunk that is
+//! written anew) takes room that nobody was promised, and nothing of the reserve, which is for updates of members that
+//! serve (P8). A member that has no room for its copy of the chain leaves the chain, which goes on without it, and stays
+//! out until what it lacks fits.
 
 use super::{Target, to_peers};
 use crate::disk::room::Promise;
@@ -31,13 +32,13 @@ struct State {
     times: u32,
     /// It is out of the chain, and nobody is asked before.
     waits: Option<Instant>,
-    /// Of the copy that was refused last: it was to be written beside what is there.
+    /// Of the copy or update that was refused last: it was to be written beside what is there.
     refused_bytes: u64,
     missing_bytes: u64,
 }
 
 impl Shortage {
-    pub fn refused(&self, bytes: usize) {
+    pub fn refused(&self, bytes: u64) {
         self.0.lock().refused_bytes = in_blocks(bytes);
     }
 
@@ -74,8 +75,8 @@ impl Shortage {
     }
 }
 
-fn in_blocks(bytes: usize) -> u64 {
-    bytes.next_multiple_of(BLOCK_BYTES) as u64
+fn in_blocks(bytes: u64) -> u64 {
+    bytes.next_multiple_of(BLOCK_BYTES as u64)
 }
 
 impl Target {
@@ -85,10 +86,26 @@ impl Target {
         if bytes == 0 {
             return Ok(self.disk.room.promise(0));
         }
-        self.disk.room.promise_of_free(&self.room_limit, in_blocks(bytes)).ok_or_else(|| {
-            let (path, left) = (self.disk.path.display(), self.disk.room.left(&self.room_limit));
-            let detail =
-                format!("a copy of {bytes} bytes: {path} has {left} left, its reserve is for updates");
+        self.promise_of_free(in_blocks(bytes as u64), || format!("a copy of {bytes} bytes"))
+    }
+
+    /// `if_room`: of a member that is synced.
+    ///
+    /// # Errors
+    /// As `promise_for_copy`.
+    pub(super) fn promise_for_update(&self, bytes: u64, if_room: bool) -> Result<Promise> {
+        if !if_room {
+            return Ok(self.disk.room.promise(bytes));
+        }
+        self.promise_of_free(bytes, || format!("an update of {bytes} bytes"))
+            .inspect_err(|_| self.shortage.refused(bytes))
+    }
+
+    fn promise_of_free(&self, bytes: u64, what: impl FnOnce() -> String) -> Result<Promise> {
+        self.disk.room.promise_of_free(&self.room_limit, bytes).ok_or_else(|| {
+            let (what, path) = (what(), self.disk.path.display());
+            let left = self.disk.room.left(&self.room_limit);
+            let detail = format!("{what}: {path} has {left} left, its reserve is for members that serve");
             Error::new(Code::NoSpace, detail)
         })
     }
