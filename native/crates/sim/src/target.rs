@@ -5,6 +5,7 @@ use crate::engine::{Body, Engine, UPDATE_BYTES};
 use crate::event::{Address, Answer, Event, Message, Request};
 use crate::knobs::Knobs;
 use crate::placement::{Placement, target_id, target_place};
+use crate::room::Fullness;
 use crate::world::World;
 use chain::{ChunkRange, Identity, Input, Recovered, RecoveredUpdate, Replica, ReplyTo, Role, Time, limits};
 use std::collections::BTreeMap;
@@ -35,8 +36,7 @@ pub struct Target {
     /// In the process that runs.
     pub replica: Option<Replica<Body>>,
     pub disk_broken: bool,
-    /// Its disk was full at some time.
-    pub was_full: bool,
+    pub fullness: Fullness,
     pub calls: BTreeMap<u64, Call>,
     pub replies: BTreeMap<ReplyTo, (Address, u64)>,
     next_reply: u64,
@@ -54,7 +54,7 @@ impl Target {
             engine: Engine::empty(reserve, 1),
             replica: None,
             disk_broken: false,
-            was_full: false,
+            fullness: Fullness::default(),
             calls: BTreeMap::new(),
             replies: BTreeMap::new(),
             next_reply: 0,

@@ -8,8 +8,8 @@ use crate::target::{Call, Target};
 use crate::world::World;
 use chain::museum::{Planted, planted};
 use chain::{Chunks, Input, Output, Role};
-use wire::message::{LocalState, PublicState};
-use wire::{ChunkId, Code, Error, TargetId, Version};
+use wire::message::LocalState;
+use wire::{ChunkId, Code, Error, Version};
 
 impl Target {
     /// What the target stores before it acts in a role (P10). `boot`: of its target.
@@ -63,6 +63,7 @@ impl World {
             self.carry_out(index, output);
         }
         self.outputs = outputs;
+        self.judge_promise(index);
         // What the manager waits for is told at once.
         let done = was != state && (state == LocalState::LocalUptodate || state == LocalState::LocalOffline);
         if (done || changed) && self.targets[index].replica.is_some() {
@@ -72,6 +73,7 @@ impl World {
 
     fn carry_out(&mut self, index: usize, output: Output<Body>) {
         self.note(|| format!("target {index} -> {output:?}"));
+        self.judge_storing(index, &output);
         match output {
             Output::Store { version, base, update, channel, payload, if_room, .. } => {
                 let chunk = update.chunk;
@@ -136,17 +138,6 @@ impl World {
             Output::ReplyFlush { reply, result } => self.answer(index, reply, Answer::Flush(result)),
             Output::ReplySync { reply, result } => self.answer(index, reply, Answer::Sync(result)),
             other => self.ask(index, other),
-        }
-    }
-
-    /// A head refuses writes in the name of members that serve (P8): what it knows of them may be old, so that one of
-    /// them must have been full at some time.
-    fn judge_refusal(&mut self, index: usize) {
-        let view = self.targets[index].replica.as_ref().expect("it answers").view();
-        let serving = view.chain.members.iter().filter(|member| member.state() == PublicState::PublicServing);
-        let mut places = serving.map(|member| target_place(TargetId(member.target)));
-        if view.is_head && !places.any(|place| self.targets[place].was_full) {
-            self.violate(format!("target {index} refuses an update for want of room that all who serve have"));
         }
     }
 
@@ -306,6 +297,7 @@ impl World {
                 Input::Flushed { ticket, result: done().and_then(flush) }
             }
         };
+        self.note_room(index);
         self.feed(index, input);
     }
 }

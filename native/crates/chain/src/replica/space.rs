@@ -15,12 +15,14 @@ use wire::TargetId;
 
 impl<P: Clone> Replica<P> {
     /// A new version of the chain. What is known of the room of the members that served `before` after this one stays
-    /// while no other is among them: it is less than they have, at worst. If it is little, and one has left who may have
-    /// been the full one, it is asked for: no write is refused in the name of that one.
+    /// while no other is among them: it is less than they have, at worst. Who did not hear of the version between does
+    /// not know that. If it is little, and one has left who may have been the full one, it is asked for: no write is
+    /// refused in the name of that one.
     pub(super) fn begin_with_room(&mut self, before: &View) {
         let (was, after) = (&before.serving_after, &self.view.serving_after);
         let synced = |member: &TargetId| planted(Planted::SyncedRoomNotAsked) && before.syncs(*member);
-        let others = !after.iter().all(|member| was.contains(member) || synced(member));
+        let same = after.iter().all(|member| was.contains(member) || synced(member));
+        let others = !same || self.view.version.0 > before.version.0 + 1;
         let fewer = was.iter().any(|member| !after.contains(member));
         if after.is_empty() {
             self.successor_allocatable_bytes = Some(u64::MAX);
