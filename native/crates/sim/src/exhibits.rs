@@ -36,7 +36,8 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::AnswersAsOfNow, Profile::Truncations, 200),
     exhibit(Planted::TableLost, Profile::Resync, 100),
     exhibit(Planted::TableNotCopied, Profile::Resync, 100),
-    exhibit(Planted::TableNotCleared, Profile::Outage, 1000),
+    // One world in about 2,000: what was discarded has to be sent again by its client, and not to be copied.
+    exhibit(Planted::TableNotCleared, Profile::Outage, 8000),
     exhibit(Planted::SyncBeforeDiscard, Profile::Outage, 500),
     exhibit(Planted::RefusedCopyCounts, Profile::Resync, 600),
     exhibit(Planted::RemovalAnswersLater, Profile::Resync, 1000),

@@ -52,12 +52,14 @@ impl World {
         let serving = view.chain.members.iter().filter(|member| serves(member));
         let mut places = serving.map(|member| target_place(TargetId(member.target)));
         if view.is_head && !places.any(|place| self.targets[place].fullness.ever) {
-            self.violate(format!("target {index} refuses an update for want of room that all who serve have"));
+            self.violate(format!(
+                "target {index} refuses an update for want of room that all who serve have"
+            ));
         }
     }
 
-    /// After each step of a target. Of a member whose disk has been full since before it began to serve, everybody before
-    /// it has heard in this version or a later one.
+    /// After each step of a target. Of a member whose disk has been full since before it began to serve, everybody
+    /// before it has heard in this version or a later one.
     pub fn judge_promise(&mut self, index: usize) {
         let Some(replica) = &self.targets[index].replica else { return };
         let view = replica.view();

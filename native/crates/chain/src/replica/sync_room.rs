@@ -1,7 +1,7 @@
-//! A syncing member on a full disk (P8, P9). It takes nothing of the reserve, which is for the updates of members that
-//! serve: what finds no room, a copy or an update, is tried again, since what is gone or was overwritten comes back with
-//! a flush. The chain waits for it meanwhile, so not for long: then the member leaves, and the others go on. It does not
-//! begin to serve while something that it received has no room; made to all the same, it has the reserve.
+//! A syncing member on a full disk (P8, P9). It takes nothing of the reserve, which is for the updates of members
+//! that serve: what finds no room, a copy or an update, is tried again, since what is gone or was overwritten comes
+//! back with a flush. The chain waits for it meanwhile, so not for long: then the member leaves, and the others go on.
+//! It does not begin to serve while something that it received has no room; made to all the same, it has the reserve.
 
 use super::chunk_queue::Asked;
 use super::{Output, Replica, Step};
@@ -126,15 +126,21 @@ mod tests {
         assert_eq!(stores(forward(&mut tail, 6, UpdateTruncate)), [(6, false)], "it takes no room");
         assert_eq!(stores(forward(&mut tail, 7, UpdateWrite)), [(7, true)]);
         assert_eq!(stores(forward(&mut tail, 8, UpdateRemove)), []);
-        assert!(matches!(tail.stored(version(2, 6))[..], [Output::Commit { .. }, Output::ReplyUpdate { .. }]));
+        assert!(matches!(
+            tail.stored(version(2, 6))[..],
+            [Output::Commit { .. }, Output::ReplyUpdate { .. }]
+        ));
         assert_eq!(told(&refused(&mut tail, Time(1), 7)), [(7, Some(Code::NoSpace))], "its sender hears it");
         assert_eq!(stores(tail.feed(Input::Tick)), [(7, true)]);
         assert_eq!(stores(forward(&mut tail, 7, UpdateWrite)), [], "sent again, it waits");
         assert_eq!(told(&refused(&mut tail, Time(2), 7)), [], "once");
         assert_eq!(stores(tail.feed(Input::Tick)), [(7, true)]);
         let out = tail.stored(version(2, 7));
-        let [Output::Store { if_room: false, .. }, Output::Commit { version: seventh, .. }, Output::ReplyUpdate { .. }] =
-            out[..]
+        let [
+            Output::Store { if_room: false, .. },
+            Output::Commit { version: seventh, .. },
+            Output::ReplyUpdate { .. },
+        ] = out[..]
         else {
             panic!("{out:?}");
         };
@@ -206,6 +212,9 @@ mod tests {
         assert_eq!(serve(&mut after), [], "the disk has not said anything yet");
         assert_eq!(stores(refused(&mut after, Time(1), 6)), [(6, false), (7, false)]);
         let out = refused(&mut after, Time(2), 6);
-        assert!(out.iter().any(|output| matches!(output, Output::TakeOffline { .. })), "as of any other: {out:?}");
+        assert!(
+            out.iter().any(|output| matches!(output, Output::TakeOffline { .. })),
+            "as of any other: {out:?}"
+        );
     }
 }

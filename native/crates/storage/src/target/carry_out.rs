@@ -88,7 +88,8 @@ impl Target {
                 let bytes = payload.len();
                 let promise = self.promise_for_update(update.may_allocate_bytes(), if_room);
                 let versions = (version, base);
-                let update = StagedUpdate { generation, versions, update, channel, payload, promise, if_room };
+                let update =
+                    StagedUpdate { generation, versions, update, channel, payload, promise, if_room };
                 self.disk.lanes.push((self.id, chunk), bytes, move |turn| target.store_update(update, turn));
             }
             Output::Replace { replacement, payload } => {

@@ -1,7 +1,7 @@
-//! What is only restored (a chunk that a resync copies, or an update of one that is synced; a damaged chunk that is
-//! written anew) takes room that nobody was promised, and nothing of the reserve, which is for updates of members that
-//! serve (P8). A member that has no room for its copy of the chain leaves the chain, which goes on without it, and stays
-//! out until what it lacks fits.
+//! What is only restored (what a member that is synced gets, copies and updates, and a damaged chunk that is written
+//! anew) takes room that nobody was promised, and nothing of the reserve, which is for the updates of members that
+//! serve (P8). A member that has no room for its copy of the chain leaves the chain, which goes on without it, and
+//! stays out until what it lacks fits.
 
 use super::{Target, to_peers};
 use crate::disk::room::Promise;

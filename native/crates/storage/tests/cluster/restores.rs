@@ -137,8 +137,8 @@ const ROOM_BYTES: u64 = 1 << 20;
 
 const ALL: u64 = CHUNKS * CHAINS as u64;
 
-/// Node 3 comes back with empty disks that are too small, tries to be synced, and is out of all chains. Nobody who writes
-/// meanwhile is refused anything: chunks that it has, that it was not sent yet, and new ones.
+/// Node 3 comes back with empty disks that are too small, tries to be synced, and is out of all chains. Nobody who
+/// writes meanwhile is refused anything: of chunks that it has, that it was not sent yet, and new ones.
 fn without_room(
     cluster: &mut Cluster,
     disks: &MemoryDisks,
