@@ -25,6 +25,11 @@ pub fn serves(member: &Member) -> bool {
 }
 
 impl Target {
+    /// As long as it has nothing left for a copy or an update.
+    pub fn lacks_room(&self) -> bool {
+        self.waits_for_room && chain::Chunks::allocatable_bytes(&self.engine) < UPDATE_BYTES
+    }
+
     /// As `Fullness::now`; a disk that was mended, or another one, is not.
     fn full(&self) -> Option<(u64, u64)> {
         self.fullness.now.filter(|_| self.engine.room < ROOMY_BYTES / 2)

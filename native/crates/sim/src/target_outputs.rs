@@ -109,7 +109,11 @@ impl World {
             Output::TakeOffline { reason } => {
                 self.note(|| format!("target {index} takes its target offline: {reason}"));
                 let incarnation = self.incarnation_of(index);
-                self.targets[index].disk_broken = true;
+                // One that is only full reports no error of its disk.
+                let full = reason.code == Code::NoSpace;
+                let target = &mut self.targets[index];
+                target.disk_broken |= !full;
+                target.waits_for_room = full;
                 if !planted(Planted::OfflineStaysComplete) {
                     self.targets[index].engine.lose();
                 }

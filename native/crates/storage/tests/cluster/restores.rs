@@ -29,9 +29,9 @@ fn set_free(disks: &MemoryDisks, bytes: u64) {
 }
 
 fn check_reserves(disks: &MemoryDisks) {
-    for disk in disks.lock().values() {
+    for (folder, disk) in disks.lock().iter() {
         let reserve = disk.open("reserve").unwrap().unwrap();
-        assert_eq!(reserve.length().unwrap(), 1 << 20, "of {disk:?}");
+        assert_eq!(reserve.length().unwrap(), 1 << 20, "of {folder:?}");
     }
 }
 
