@@ -17,6 +17,10 @@ use wire::{Code, Error, Result};
 /// it should have: others may use the disk.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What is only restored leaves so much of the free room: the records behind what is stored, and those of cuts and
+/// removals, take some that nobody counts, and would take it of the reserve.
+const RECORDS_BYTES: u64 = 128 << 10;
+
 /// At most 64 s.
 const DOUBLINGS_MAX: u32 = 6;
 
@@ -32,14 +36,14 @@ struct State {
     times: u32,
     /// It is out of the chain, and nobody is asked before.
     waits: Option<Instant>,
-    /// Of the copy or update that was refused last: it was to be written beside what is there.
+    /// Of the copy or update that was refused last, with its records: it was to be written beside what is there.
     refused_bytes: u64,
     missing_bytes: u64,
 }
 
 impl Shortage {
     pub fn refused(&self, bytes: u64) {
-        self.0.lock().refused_bytes = in_blocks(bytes);
+        self.0.lock().refused_bytes = in_blocks(bytes) + RECORDS_BYTES;
     }
 
     /// The target is offline for want of room.
@@ -102,7 +106,7 @@ impl Target {
     }
 
     fn promise_of_free(&self, bytes: u64, what: impl FnOnce() -> String) -> Result<Promise> {
-        self.disk.room.promise_of_free(&self.room_limit, bytes).ok_or_else(|| {
+        self.disk.room.promise_of_free(&self.room_limit, bytes, RECORDS_BYTES).ok_or_else(|| {
             let (what, path) = (what(), self.disk.path.display());
             let left = self.disk.room.left(&self.room_limit);
             let detail = format!("{what}: {path} has {left} left, its reserve is for members that serve");

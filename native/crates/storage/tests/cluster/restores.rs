@@ -133,7 +133,7 @@ fn a_damaged_chunk_is_written_anew_when_there_is_room_without_the_reserve() {
 
 /// Chunks of each chain, of 200,000 bytes: five of them find room on node 3.
 const CHUNKS: u64 = 16;
-const ROOM_BYTES: u64 = 1 << 20;
+const ROOM_BYTES: u64 = 5 << 18;
 
 const ALL: u64 = CHUNKS * CHAINS as u64;
 
