@@ -14,7 +14,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { command, fill, isRunning, isStopped, LoopFileSystem } from '../faults/machine.ts';
@@ -181,6 +181,29 @@ async function comeBackEmpty(roomBytes: number): Promise<void> {
   }
 }
 
+/** Files that are there and new ones, one after another; nobody who writes is refused anything for want of room. */
+async function writeUntil(holds: () => Promise<boolean>): Promise<{ refused: number; wrote: boolean }> {
+  let [tries, rounds, refused] = [true, 0, 0];
+  const write = async (): Promise<void> => {
+    for (; tries; rounds++) {
+      for (const name of [`large/${rounds % 48}`, 'meanwhile']) {
+        await writeFile(at(name), contentOf(rounds, MiB), { flush: true }).catch((error: unknown) => {
+          if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+          refused++;
+        });
+      }
+    }
+  };
+  const writes = write();
+  try {
+    await cluster.until('it lacks room', holds);
+  } finally {
+    tries = false;
+    await writes;
+  }
+  return { refused, wrote: rounds > 0 };
+}
+
 test('a member whose copy does not fit stays out of its chain, people are told, and it comes back', async () => {
   const files = Array.from({ length: 48 }, (_, index) => `large/${index}`);
   mkdirSync(at('large'));
@@ -188,10 +211,11 @@ test('a member whose copy does not fit stays out of its chain, people are told, 
     writeFileSync(at(name), contentOf(index, MiB), { flush: true });
   await comeBackEmpty(8 * MiB);
   const own = async (): Promise<Member | undefined> => (await chain()).members.find(({ node }) => node === 1);
-  await cluster.until('it lacks room', async () => {
+  const lacksRoom = async (): Promise<boolean> => {
     const member = await own();
     return member?.state === 'offline' && Number(member.missingBytes) > 30 * MiB;
-  });
+  };
+  expect(await writeUntil(lacksRoom)).toEqual({ refused: 0, wrote: true });
   expect(catena('chains', '--dir', cluster.directory).stdout).toMatch(
     /1000001 on 1 \(offline, its disk lacks \d+ MiB\)/,
   );

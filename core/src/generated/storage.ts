@@ -85,7 +85,7 @@ export interface UpdateReply {
   allocatedDelta: bigint;
   /** P11 */
   durabilityEpoch: bigint;
-  /** least bytes that it and the members after it may still allocate (P8); 2^64-1: not known */
+  /** least bytes that it and those that serve after it may still allocate (P8); 2^64-1: not known */
   allocatable: bigint;
 }
 
@@ -279,7 +279,7 @@ export interface TargetSpace {
   capacityBytes: bigint;
   usedBytes: bigint;
   chunks: bigint;
-  /** least bytes that it and the members after it may still allocate (P8); 2^64-1: not known */
+  /** least bytes that it and those that serve after it may still allocate (P8); 2^64-1: not known */
   allocatable: bigint;
   /** of the chain in which those are after it */
   chainVersion: bigint;

@@ -32,8 +32,8 @@ pub const SYNC_RANGE: usize = 1024;
 /// Chunks that a resync copies at once, beyond those that updates wait for: bounds its memory (P24).
 pub const SYNC_COPIES_MAX: usize = 4;
 
-/// A syncing member that has had no room for one and the same copy for so long leaves its chain: by then what was
-/// removed and replaced has been given back more than once, and an update that waits for a copy waits no longer.
+/// A syncing member that has had no room for one and the same copy or update for so long leaves its chain: by then what
+/// was removed and replaced has been given back more than once, and an update that waits for it waits no longer.
 pub const SYNC_ROOM_PATIENCE_MS: u64 = 3000;
 
 /// Channels of the exactly-once table in one message of a resync.

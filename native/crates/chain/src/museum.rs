@@ -59,6 +59,8 @@ violations! {
     SyncBeforeDiscard = "sync-before-discard",
     /// P9: a copy for which there was no room counts as stored.
     RefusedCopyCounts = "refused-copy-counts",
+    /// P9: a removal that takes the place of a copy counts for the updates behind it as well.
+    RemovalAnswersLater = "removal-answers-later",
     /// P9: a resync does not copy tombstones.
     TombstonesNotCopied = "tombstones-not-copied",
     /// P9: a chunk that is replaced by a shorter one keeps its end.
@@ -131,6 +133,12 @@ violations! {
     RoomOfAnyView = "room-of-any-view",
     /// The preferred order is never restored.
     NeverReorders = "never-reorders",
+    /// P8: a member that is only synced has a say in what the head admits.
+    SyncingRoomCounts = "syncing-room-counts",
+    /// P8: a member that was just synced serves, and the head goes on with what it knew of the others.
+    SyncedRoomNotAsked = "synced-room-not-asked",
+    /// P8: a syncing member stores updates from the reserve.
+    SyncTakesReserve = "sync-takes-reserve",
     /// P8: the head does not look at the room of the members after it.
     IgnoreSpace = "ignore-space",
     /// P8: on a full chain the head refuses a truncation, which is how room is made.

@@ -105,7 +105,7 @@ pub struct Acknowledged {
     pub version: Version,
     pub applied: Applied,
     pub durability_epoch: u64,
-    /// Least number of bytes that this member and those after it may still allocate (P8).
+    /// Least number of bytes that this member and those that serve after it may still allocate (P8).
     pub allocatable_bytes: u64,
 }
 

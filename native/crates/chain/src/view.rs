@@ -32,8 +32,8 @@ pub struct View {
     pub predecessor: Option<TargetId>,
     pub is_head: bool,
     pub last_serving: Option<TargetId>,
-    /// Everybody after this one on the way of an update.
-    pub after: Vec<TargetId>,
+    /// The serving members after this one.
+    pub serving_after: Vec<TargetId>,
     pub chain: Chain,
 }
 
@@ -51,7 +51,7 @@ impl View {
             predecessor: None,
             is_head: false,
             last_serving: None,
-            after: Vec::new(),
+            serving_after: Vec::new(),
             chain: Chain::default(),
         }
     }
@@ -77,6 +77,7 @@ impl View {
         };
         let place = path.iter().position(|(member, _)| *member == target);
         let next = place.and_then(|place| path.get(place + 1)).filter(|_| role == Role::Serving);
+        let after = place.map_or(&[][..], |place| &path[place + 1..]).iter();
         View {
             version: ChainVersion(chain.version),
             durability_epoch: chain.durability_epoch,
@@ -88,9 +89,16 @@ impl View {
             predecessor: place.and_then(|place| place.checked_sub(1)).map(|place| path[place].0),
             is_head: role == Role::Serving && place == Some(0),
             last_serving: path.iter().rev().find(|(_, syncing)| !syncing).map(|(member, _)| *member),
-            after: place
-                .map_or_else(Vec::new, |place| path[place + 1..].iter().map(|(member, _)| *member).collect()),
+            serving_after: after
+                .filter(|(_, syncing)| !syncing || planted(Planted::SyncingRoomCounts))
+                .map(|(member, _)| *member)
+                .collect(),
             chain,
         }
+    }
+
+    pub fn syncs(&self, target: TargetId) -> bool {
+        let mut members = self.chain.members.iter();
+        members.any(|member| member.target == target.0 && member.state() == PublicState::PublicSyncing)
     }
 }

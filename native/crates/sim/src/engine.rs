@@ -124,6 +124,13 @@ impl Engine {
         engine
     }
 
+    /// Whether this is what one of its staged removals will leave.
+    pub fn has_staged_removal(&self, chunk: ChunkId, committed: &Committed) -> bool {
+        let staged = self.state.staged.get(&chunk).into_iter().flatten();
+        let mut removals = staged.filter(|staged| staged.removed);
+        committed.removed && removals.any(|staged| staged.version == committed.version)
+    }
+
     /// The newest content of a chunk, staged or committed.
     pub fn newest(&self, chunk: ChunkId) -> Stored {
         match self.state.staged.get(&chunk).and_then(|staged| staged.last()) {

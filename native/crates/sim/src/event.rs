@@ -214,6 +214,7 @@ pub enum DiskWork {
         base: Version,
         channel: Channel,
         body: Body,
+        if_room: bool,
     },
     Replace {
         replacement: Replacement,

@@ -1,7 +1,6 @@
 //! What goes wrong, when, and how it is repaired. The choice comes from the seed's weights; a script may name
 //! the faults instead.
 
-use crate::engine::{ROOMY_BYTES, UPDATE_BYTES};
 use crate::event::{Address, Event, Fault};
 use crate::manager_trace::end_step;
 use crate::node::Node;
@@ -66,12 +65,10 @@ impl World {
             Fault::DiskError { target } => self.targets[target].disk_broken = true,
             Fault::FlushError { target } => self.targets[target].engine.flush_fails = true,
             Fault::DiskFull { target, ms } => {
-                let few = self.random.between(0, 6) * UPDATE_BYTES;
-                let engine = &mut self.targets[target].engine;
-                engine.room = engine.reserve + few;
+                self.fill_disk(target);
                 self.schedule(ms * 1000, Event::Fault(Fault::DiskRoomy { target }));
             }
-            Fault::DiskRoomy { target } => self.targets[target].engine.room = ROOMY_BYTES,
+            Fault::DiskRoomy { target } => self.empty_disk(target),
             Fault::BitFlip { target } => self.flip_a_bit(target),
             Fault::Clog { from, to, ms } => self.network.clog(from, to, self.now + ms * 1000),
             Fault::Cut { from, to, ms } => {

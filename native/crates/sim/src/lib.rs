@@ -21,6 +21,7 @@ mod orders;
 mod placement;
 mod profiles;
 mod random;
+mod room;
 mod run;
 mod set_back;
 #[cfg(test)]

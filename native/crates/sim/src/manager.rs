@@ -207,6 +207,9 @@ impl World {
             self.manager.late.get_or_insert(before.clone());
         }
         self.keep_copy(&before);
+        for (before, chain) in before.chains.iter().zip(&self.manager.stored.clone().chains) {
+            self.note_who_serves(before, chain);
+        }
         for chain in &before.chains {
             self.disturb_promotions(chain);
             self.fill_old_head(chain);

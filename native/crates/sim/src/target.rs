@@ -5,6 +5,7 @@ use crate::engine::{Body, Engine, UPDATE_BYTES};
 use crate::event::{Address, Answer, Event, Message, Request};
 use crate::knobs::Knobs;
 use crate::placement::{Placement, target_id, target_place};
+use crate::room::Fullness;
 use crate::world::World;
 use chain::{ChunkRange, Identity, Input, Recovered, RecoveredUpdate, Replica, ReplyTo, Role, Time, limits};
 use std::collections::BTreeMap;
@@ -35,6 +36,9 @@ pub struct Target {
     /// In the process that runs.
     pub replica: Option<Replica<Body>>,
     pub disk_broken: bool,
+    pub fullness: Fullness,
+    /// It left its chain for want of room, and stays out until there is some.
+    pub waits_for_room: bool,
     pub calls: BTreeMap<u64, Call>,
     pub replies: BTreeMap<ReplyTo, (Address, u64)>,
     next_reply: u64,
@@ -52,6 +56,8 @@ impl Target {
             engine: Engine::empty(reserve, 1),
             replica: None,
             disk_broken: false,
+            fullness: Fullness::default(),
+            waits_for_room: false,
             calls: BTreeMap::new(),
             replies: BTreeMap::new(),
             next_reply: 0,
@@ -112,7 +118,7 @@ impl Target {
 impl World {
     pub fn start_target(&mut self, index: usize, incarnation: u64) {
         let target = &mut self.targets[index];
-        target.disk_broken = false;
+        (target.disk_broken, target.waits_for_room) = (false, false);
         let identity = Identity { target: target.id, incarnation };
         target.replica = Some(Replica::new(identity, target.recovered()));
         self.schedule(20, Event::Tick { target: index, incarnation });
@@ -196,8 +202,9 @@ impl World {
     fn reopen(&mut self, index: usize) {
         let incarnation = self.incarnation_of(index);
         let replica = self.targets[index].replica.as_ref().expect("it runs");
-        if replica.view().role != Role::Idle {
-            // The chain does not know yet.
+        // The chain does not know yet, or it would not fit. While nobody serves it may be needed.
+        let needed = replica.view().last_serving.is_none();
+        if replica.view().role != Role::Idle || (self.targets[index].lacks_room() && !needed) {
             return self.schedule(200_000, Event::Reopen { target: index, incarnation });
         }
         // What was started before the failure counts no more.
@@ -205,7 +212,8 @@ impl World {
         self.open_engine(index);
         let recovered = self.targets[index].recovered();
         self.feed(index, Input::Reopen { recovered });
-        self.targets[index].disk_broken = false;
+        let target = &mut self.targets[index];
+        (target.disk_broken, target.waits_for_room) = (false, false);
     }
 
     /// The members after this one may have room again (P8).

@@ -63,6 +63,7 @@ impl World {
             self.carry_out(index, output);
         }
         self.outputs = outputs;
+        self.judge_promise(index);
         // What the manager waits for is told at once.
         let done = was != state && (state == LocalState::LocalUptodate || state == LocalState::LocalOffline);
         if (done || changed) && self.targets[index].replica.is_some() {
@@ -72,10 +73,11 @@ impl World {
 
     fn carry_out(&mut self, index: usize, output: Output<Body>) {
         self.note(|| format!("target {index} -> {output:?}"));
+        self.judge_storing(index, &output);
         match output {
-            Output::Store { version, base, update, channel, payload, .. } => {
+            Output::Store { version, base, update, channel, payload, if_room, .. } => {
                 let chunk = update.chunk;
-                let work = DiskWork::Store { update, version, base, channel, body: payload };
+                let work = DiskWork::Store { update, version, base, channel, body: payload, if_room };
                 self.start_disk(index, Some(chunk), work);
             }
             Output::Commit { chunk, version } if planted(Planted::LateCommit) => {
@@ -107,7 +109,11 @@ impl World {
             Output::TakeOffline { reason } => {
                 self.note(|| format!("target {index} takes its target offline: {reason}"));
                 let incarnation = self.incarnation_of(index);
-                self.targets[index].disk_broken = true;
+                // One that is only full reports no error of its disk.
+                let full = reason.code == Code::NoSpace;
+                let target = &mut self.targets[index];
+                target.disk_broken |= !full;
+                target.waits_for_room = full;
                 if !planted(Planted::OfflineStaysComplete) {
                     self.targets[index].engine.lose();
                 }
@@ -125,7 +131,12 @@ impl World {
                     Event::Read { target: index, incarnation, reply, chain_version, chunk, seen },
                 );
             }
-            Output::ReplyUpdate { reply, result } => self.answer(index, reply, Answer::Update(result)),
+            Output::ReplyUpdate { reply, result } => {
+                if matches!(&result, Err(error) if error.code == Code::NoSpace) {
+                    self.judge_refusal(index);
+                }
+                self.answer(index, reply, Answer::Update(result));
+            }
             Output::ReplyRead { reply, error } => self.answer(index, reply, Answer::Read(Err(error))),
             Output::ReplyCommitted { reply, result } => self.answer(index, reply, Answer::Committed(result)),
             Output::ReplyFlush { reply, result } => self.answer(index, reply, Answer::Flush(result)),
@@ -166,16 +177,18 @@ impl World {
                 (to, Request::List { chain_version, from, limit }, Call::List { chain_version, from })
             }
             Output::SendReplace { to, chain_version, chunk, committed, .. } => {
-                let held = chain::Chunks::committed(&self.targets[index].engine, chunk);
-                if held != committed {
+                let engine = &self.targets[index].engine;
+                let held = chain::Chunks::committed(engine, chunk);
+                if held != committed && !engine.has_staged_removal(chunk, &committed) {
                     let what = format!("target {index} sends {held:?} of {chunk:?} as {committed:?}");
                     return self.violate(what);
                 }
-                if self.targets[index].engine.read(chunk).is_none() {
+                if !committed.is_absent() && engine.read(chunk).is_none() {
                     // Nobody is sent bytes whose checksum does not match; it is tried again.
                     return self.call_nobody(index, Call::Replace { chain_version, chunk });
                 }
-                let body = Body::Whole(self.targets[index].engine.content(chunk));
+                let gone = committed.is_absent();
+                let body = Body::Whole(if gone { Content::default() } else { engine.content(chunk) });
                 let replacement = chain::Replacement { chunk, committed, crc: 0, damaged_blocks: Vec::new() };
                 let request = Request::SyncReplace { chain_version, replacement, body };
                 (to, request, Call::Replace { chain_version, chunk })
@@ -242,13 +255,16 @@ impl World {
         }
         let failed = target.disk_broken;
         let broken = || Error::new(Code::Io, "the disk failed");
+        let no_room = || Error::new(Code::NoSpace, "the disk is full");
         let done = || if failed { Err(broken()) } else { Ok(()) };
         let input = match work {
-            DiskWork::Store { update, version, base, channel, body } => {
+            DiskWork::Store { update, version, base, channel, body, if_room } => {
                 let chunk = update.chunk;
                 let Body::Operation(operation) = body else { unreachable!("an update carries an operation") };
+                let full = if_room && target.engine.allocatable_bytes() < update.may_allocate_bytes();
+                let room = |()| if full { Err(no_room()) } else { Ok(()) };
                 let stage = |()| target.engine.stage(&update, (version, base), channel, operation);
-                let result = match done().map(stage) {
+                let result = match done().and_then(room).map(stage) {
                     Ok(Err(what)) => return self.violate(format!("target {index}: {what}")),
                     Ok(Ok(applied)) => Ok(applied),
                     Err(error) => Err(error),
@@ -263,11 +279,8 @@ impl World {
                 let (chunk, version) = (replacement.chunk, replacement.committed.version);
                 let grows = !replacement.committed.is_absent();
                 let full = grows && target.engine.allocatable_bytes() < UPDATE_BYTES;
-                let room = || match full {
-                    true => Err(Error::new(Code::NoSpace, "the disk is full")),
-                    false => Ok(()),
-                };
-                let result = done().and_then(|()| room());
+                let room = |()| if full { Err(no_room()) } else { Ok(()) };
+                let result = done().and_then(room);
                 let result = result.map(|()| target.engine.replace(&replacement, content, self.now));
                 Input::Replaced { chunk, version, result }
             }
@@ -288,6 +301,7 @@ impl World {
                 Input::Flushed { ticket, result: done().and_then(flush) }
             }
         };
+        self.note_room(index);
         self.feed(index, input);
     }
 }

@@ -66,7 +66,7 @@ fn who_waits_to_be_noticed_is_not_judged_yet() {
 /// the last version, and somebody else had, who spoke when the manager had gone on.
 #[test]
 fn a_chain_may_freeze_behind_a_bystander() {
-    for (seed, chains) in [(3861, 1), (42, 2), (2266, 3)] {
+    for (seed, chains) in [(3176, 1), (42, 2), (3353, 3)] {
         let outcome = outcome_of(seed, Profile::Change, chains);
         assert_eq!((outcome.violation, outcome.frozen), (None, true), "seed {seed}");
     }

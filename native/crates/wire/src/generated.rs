@@ -1188,7 +1188,7 @@ pub struct UpdateReply {
     /// P11
     #[prost(uint64, tag = "5")]
     pub durability_epoch: u64,
-    /// least bytes that it and the members after it may still allocate (P8); 2^64-1: not known
+    /// least bytes that it and those that serve after it may still allocate (P8); 2^64-1: not known
     #[prost(uint64, tag = "6")]
     pub allocatable: u64,
 }
@@ -1465,7 +1465,7 @@ pub struct TargetSpace {
     pub used_bytes: u64,
     #[prost(uint64, tag = "4")]
     pub chunks: u64,
-    /// least bytes that it and the members after it may still allocate (P8); 2^64-1: not known
+    /// least bytes that it and those that serve after it may still allocate (P8); 2^64-1: not known
     #[prost(uint64, tag = "5")]
     pub allocatable: u64,
     /// of the chain in which those are after it

@@ -14,6 +14,16 @@ pub struct Waiter {
     pub from_client: bool,
 }
 
+/// Whether the engine was told to store an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It waits for one before it, or for room.
+    No,
+    /// It may say that there is no room.
+    IfRoom,
+    Yes,
+}
+
 /// The bytes of an update; an update that an earlier process staged has none in memory.
 #[derive(Clone, Debug)]
 pub struct Body<P> {
@@ -27,6 +37,7 @@ pub struct Pending<P> {
     pub base: Version,
     pub body: Option<Body<P>>,
     pub channel: Option<Channel>,
+    pub asked: Asked,
     /// Set once the engine has stored it.
     pub applied: Option<Applied>,
     pub sent: bool,

@@ -19,6 +19,7 @@ impl<P: Clone> Replica<P> {
         if !decides {
             return;
         }
+        self.store_waiting(step, chunk);
         self.send_stored(step, chunk);
         self.commit_acked(step, chunk);
         self.forget_if_idle(chunk);

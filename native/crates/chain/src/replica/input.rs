@@ -195,7 +195,8 @@ pub enum Input<P> {
 pub enum Output<P> {
     /// Stage this update; answer with `Stored`. `channel.applied` is the engine's to fill in. `base` is the
     /// newest version of the chunk here, or `Version::NONE` if it is absent (never written, or removed and
-    /// the removal committed).
+    /// the removal committed). `if_room`: of a member that is synced, which takes nothing of the reserve; `NoSpace` is
+    /// an answer then, and nothing has happened.
     Store {
         chunk: ChunkId,
         version: Version,
@@ -203,6 +204,7 @@ pub enum Output<P> {
         update: Update,
         channel: Channel,
         payload: P,
+        if_room: bool,
     },
     /// Makes the staged version the committed one, and its exactly-once record the channel's. Every earlier
     /// one is committed already.

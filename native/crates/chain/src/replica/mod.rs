@@ -13,6 +13,7 @@ mod roll_forward;
 mod settling;
 mod space;
 mod sync_gone;
+mod sync_room;
 mod sync_session;
 mod sync_source;
 mod sync_source_answers;
@@ -219,7 +220,7 @@ impl<P: Clone> Replica<P> {
     pub fn report(&self) -> (LocalState, u64) {
         let state = if self.offline.is_some() {
             LocalState::LocalOffline
-        } else if self.view.role == Role::Serving || self.up_to_date {
+        } else if self.view.role == Role::Serving || (self.up_to_date && !self.lacks_room()) {
             LocalState::LocalUptodate
         } else {
             LocalState::LocalOnline

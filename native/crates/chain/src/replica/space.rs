@@ -1,33 +1,47 @@
-//! What the members after this one may still allocate (P8). Acknowledgements carry it; but a head that
+//! What the serving members after this one may still allocate (P8). Acknowledgements carry it; but a head that
 //! refuses every write for want of space gets none, and would never hear that there is room again. So while
 //! it is little, the executor asks. It decides no version and no state. A member that does not know the room of
 //! all behind it says so, and whoever asked asks again: its own room alone would be a promise in their name.
+//!
+//! A member that is only synced has no say: it leaves the chain if it has no room (`sync_room`), and no writer is
+//! refused in its name. It is asked for the first time in the version in which it serves.
 
 use super::Replica;
 use crate::limits::{ROOM_UNKNOWN, SPACE_ASKED_BELOW_BYTES};
 use crate::museum::{Planted, planted};
 use crate::update::Chunks;
+use crate::view::View;
 use wire::TargetId;
 
 impl<P: Clone> Replica<P> {
-    /// A new version of the chain. What is known of the room of the members `before` after this one stays while
-    /// no other is among them: it is less than they have, at worst. If it is little, and one has left who may have been
-    /// the full one, it is asked for: no write is refused in the name of that one.
-    pub(super) fn begin_with_room(&mut self, before: &[TargetId]) {
-        let others = !self.view.after.iter().all(|member| before.contains(member));
-        let fewer = before.iter().any(|member| !self.view.after.contains(member));
-        if self.view.after.is_empty() {
+    /// A new version of the chain. What is known of the room of the members that served `before` after this one
+    /// stays while no other is among them: it is less than they have, at worst. Whoever did not hear of the version
+    /// between does not know that. If it is little, and one has left who may have been the full one, it is asked
+    /// for: no write is refused in the name of that one.
+    pub(super) fn begin_with_room(&mut self, before: &View) {
+        let (was, after) = (&before.serving_after, &self.view.serving_after);
+        let synced = |member: &TargetId| planted(Planted::SyncedRoomNotAsked) && before.syncs(*member);
+        let same = after.iter().all(|member| was.contains(member) || synced(member));
+        let others = !same || self.view.version.0 > before.version.0 + 1;
+        let fewer = was.iter().any(|member| !after.contains(member));
+        if after.is_empty() {
             self.successor_allocatable_bytes = Some(u64::MAX);
         } else if (others && !planted(Planted::OldRoomKept)) || (fewer && self.asks_space_of().is_some()) {
             self.successor_allocatable_bytes = None;
         }
     }
 
+    /// The successor, if its room counts.
+    fn serving_successor(&self) -> Option<TargetId> {
+        let counts = !self.view.successor_is_syncing || planted(Planted::SyncingRoomCounts);
+        self.view.successor.filter(|_| counts)
+    }
+
     /// The successor, if it must be asked for its room. The executor asks about once a second, and at once while
     /// `room_is_unknown`, and brings the answer to `learn_space`.
     pub fn asks_space_of(&self) -> Option<TargetId> {
         let little = self.successor_allocatable_bytes.is_none_or(|bytes| bytes < SPACE_ASKED_BELOW_BYTES);
-        self.view.successor.filter(|_| little)
+        self.serving_successor().filter(|_| little)
     }
 
     /// While this holds a head gives no versions to updates that allocate.
@@ -39,7 +53,7 @@ impl<P: Clone> Replica<P> {
     /// which is that of whoever answered: there, others may be behind it than here.
     pub fn learn_space(&mut self, from: TargetId, chain_version: u64, allocatable_bytes: u64) {
         let same = chain_version == self.view.version.0 || planted(Planted::RoomOfAnyView);
-        let current = self.view.successor == Some(from) && same;
+        let current = self.serving_successor() == Some(from) && same;
         if current && (allocatable_bytes != ROOM_UNKNOWN || planted(Planted::OwnRoomForAll)) {
             self.successor_allocatable_bytes = Some(allocatable_bytes);
         }
@@ -52,8 +66,8 @@ impl<P: Clone> Replica<P> {
         }
     }
 
-    /// The least that this member and those after it may still allocate; `ROOM_UNKNOWN` while it does not know
-    /// of those.
+    /// The least that this member and those that serve after it may still allocate; `ROOM_UNKNOWN` while it does not
+    /// know of those.
     pub fn allocatable_bytes(&self, chunks: &dyn Chunks) -> u64 {
         let own = chunks.allocatable_bytes();
         match self.successor_allocatable_bytes {
@@ -153,6 +167,65 @@ mod tests {
         assert!(is_unknown_in(7, &[2, 3, 1], Some(3)), "one more");
         assert!(!is_unknown_in(8, &[2, 1, 3], None), "the same ones");
         assert!(is_unknown_in(9, &[2, 3], None), "the one who left may have been the full one");
+    }
+
+    /// In each version: who is in the chain (`2s`: it is synced), who tells its room then, and whether it was unknown.
+    fn unknown_of(target: u64, versions: &[(u64, &str, Option<u64>)]) -> Vec<(bool, Option<TargetId>, u64)> {
+        let mut replica: Replica<()> =
+            Replica::new(Identity { target: TargetId(target), incarnation: 7 }, Recovered::default());
+        let room = Room(1 << 40);
+        let state = |name: &str| match name.ends_with('s') {
+            true => PublicState::PublicSyncing as i32,
+            false => PublicState::PublicServing as i32,
+        };
+        let member = |name: &str| {
+            let target = name.trim_end_matches('s').parse().unwrap();
+            Member { target, node: target as u32, state: state(name), incarnation: 7, ..Member::default() }
+        };
+        let mut known = Vec::new();
+        for &(version, members, told) in versions {
+            let members = members.split(' ').map(member).collect();
+            let chain = Chain { id: 1, version, members, ..Chain::default() };
+            replica.handle(
+                Time(1),
+                Input::View { chain, lease_until: Some(Time(9)) },
+                &room,
+                &mut Vec::new(),
+            );
+            let unknown = replica.room_is_unknown();
+            if let Some(from) = told {
+                replica.learn_space(TargetId(from), version, 100);
+            }
+            known.push((unknown, replica.asks_space_of(), replica.allocatable_bytes(&room)));
+        }
+        known
+    }
+
+    #[test]
+    fn a_member_that_is_synced_has_no_say() {
+        let own = 1 << 40;
+        let alone = (false, None, own);
+        let asked = (true, Some(TargetId(2)), 100);
+        // The head alone, then with one that is synced, whatever that one says, and serves at last.
+        let versions = [(1, "1", None), (2, "1 2s", Some(2)), (3, "1 2", Some(2))];
+        assert_eq!(unknown_of(1, &versions), [alone, alone, asked]);
+        // The last one that serves answers for itself, and hears of the other when that one serves.
+        let versions = [(1, "2 1 3s", Some(3)), (2, "2 1 3", None)];
+        assert_eq!(unknown_of(1, &versions), [alone, (true, Some(TargetId(3)), ROOM_UNKNOWN)]);
+        // What the head knows of the one between stays, and is asked for anew when the third one serves.
+        let versions = [(1, "1 2", Some(2)), (2, "1 2 3s", None), (3, "1 2 3", None)];
+        let (kept, anew) = ((false, Some(TargetId(2)), 100), (true, Some(TargetId(2)), ROOM_UNKNOWN));
+        assert_eq!(unknown_of(1, &versions), [asked, kept, anew]);
+        // It leaves without having served: it was not the full one.
+        let versions = [(1, "1 2", Some(2)), (2, "1 2 3s", None), (3, "1 2", None)];
+        assert_eq!(unknown_of(1, &versions), [asked, kept, kept]);
+    }
+
+    #[test]
+    fn who_missed_a_version_does_not_know_who_came_back() {
+        let known = unknown_of(1, &[(1, "1 2", Some(2)), (2, "1 2", None), (5, "1 2", None)]);
+        let unknown: Vec<bool> = known.iter().map(|(unknown, _, _)| *unknown).collect();
+        assert_eq!(unknown, [true, false, true], "it may have been synced in between");
     }
 
     /// The acknowledgement is lost, and a read asks the last member.

@@ -1,11 +1,13 @@
-//! A resync on a full disk (P9): what is gone here and not there is told before anything else is copied.
+//! A resync on a full disk (P9): what is gone here and not there is told before anything else is copied, and what is
+//! about to go is not copied any more.
 
-use super::sync_source::{SyncSource, after};
+use super::sync_source::{FIRST, SyncSource, after};
 use super::{Output, Replica, Step};
 use crate::limits;
-use crate::museum::page;
-use crate::update::{Chunks, Listed};
-use wire::ChunkId;
+use crate::museum::{Planted, page, planted};
+use crate::update::{Chunks, Committed, Listed};
+use wire::message::UpdateKind;
+use wire::{ChunkId, Version};
 
 /// A successor without room for a copy is told of all chunks that it has and that are gone here, which makes room,
 /// before it is sent another copy. Once in a session: what goes later it is told as it goes.
@@ -30,7 +32,7 @@ impl SyncSource {
     pub(super) fn look_for_gone(&mut self, chunks: &dyn Chunks, theirs: &[Listed], more: bool) {
         let rows = theirs.iter().filter(|listed| !listed.committed.is_absent()).map(|listed| listed.chunk);
         let gone = rows.filter(|chunk| {
-            let known = self.is_copied(*chunk) || self.copying.contains(chunk);
+            let known = self.is_copied(*chunk) || self.copying.contains_key(chunk);
             !known && chunks.committed(*chunk).is_absent()
         });
         // Beside those whose copy failed meanwhile.
@@ -42,6 +44,37 @@ impl SyncSource {
 }
 
 impl<P: Clone> Replica<P> {
+    /// The successor had no room.
+    pub(super) fn tell_what_is_gone(&mut self) {
+        if let Some(source) = self.source.as_mut().filter(|source| source.gone == Gone::NotAsked) {
+            source.gone = Gone::From(FIRST);
+        }
+    }
+
+    /// What the successor is to have of a chunk that it was not sent yet. The last removal that is stored here leaves
+    /// nothing of what was before it: the successor is told that there is no chunk, as of that removal, which needs
+    /// no room there, and has everything up to it then. If this removal never takes effect (this member dies, and
+    /// nobody else had stored it), the next resync finds another version there, and copies the chunk.
+    pub(super) fn to_copy(&self, step: &Step<P>, chunk: ChunkId) -> Committed {
+        let committed = step.chunks.committed(chunk);
+        let pending = self.queues.get(&chunk).into_iter().flat_map(|queue| &queue.pending);
+        let stored = pending.take_while(|pending| pending.applied.is_some());
+        let removes = |kind: UpdateKind| kind == UpdateKind::UpdateRemove;
+        let removals =
+            stored.filter(|pending| pending.body.as_ref().is_some_and(|body| removes(body.update.kind)));
+        let last = removals.last().map(|pending| pending.version);
+        last.map_or(committed, |version| Committed { version, length: 0, removed: true, ..committed })
+    }
+
+    /// The successor has the chunk in this version. What is committed comes before all that pends, a removal may not.
+    pub(super) fn acknowledge_copy(&mut self, chunk: ChunkId, version: Version) {
+        let Some(queue) = self.queues.get_mut(&chunk) else { return };
+        let later = planted(Planted::RemovalAnswersLater) && version > queue.committed;
+        for pending in queue.pending.iter_mut().filter(|pending| later || pending.version <= version) {
+            pending.acked = true;
+        }
+    }
+
     /// What waits for a copy waits until all that is gone has been told.
     pub(super) fn drive_gone(&mut self, step: &mut Step<P>) {
         if !self.copy_all(step, |source| &mut source.going) {
@@ -66,8 +99,8 @@ impl<P: Clone> Replica<P> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sync_source::{FIRST, LAST};
-    use super::super::test_target::{HEAD, Target, update};
+    use super::super::sync_source::LAST;
+    use super::super::test_target::{CHUNK, HEAD, TAIL, Target, present, update, version};
     use super::*;
     use crate::update::{ChunkRange, Committed, range_digest};
     use crate::{Applied, Input, ReplyTo, Update};
@@ -86,6 +119,76 @@ mod tests {
     }
 
     /// Chunks 1 and 2 differ, 3 is gone, 4 is new.
+    /// The number that was sent of the chunk of the tests, and whether as a removal; else the versions forwarded.
+    fn sent(out: &[Output<()>]) -> Vec<(&'static str, u64)> {
+        let message = |output: &Output<()>| match output {
+            Output::SendReplace { committed, .. } if committed.removed => {
+                Some(("gone", committed.version.number))
+            }
+            Output::SendReplace { committed, .. } => Some(("copy", committed.version.number)),
+            Output::Forward { version, .. } => Some(("update", version.number)),
+            Output::Commit { version, .. } => Some(("commit", version.number)),
+            _ => None,
+        };
+        out.iter().filter_map(message).collect()
+    }
+
+    #[test]
+    fn a_removal_of_a_chunk_that_was_not_sent_takes_the_place_of_its_copy() {
+        use UpdateKind::{UpdateRemove, UpdateWrite};
+        let mut head = Target::new(HEAD, present(version(1, 5)));
+        head.view(1, PublicState::PublicSyncing);
+        let chain_version = 1;
+        head.feed(Input::SyncStarted { chain_version, result: Ok(()) });
+        head.assign(1, 1, UpdateWrite);
+        assert_eq!(sent(&head.stored(version(1, 6))), [("copy", 5)]);
+        head.assign(1, 2, UpdateRemove);
+        head.assign(1, 3, UpdateWrite);
+        assert_eq!(sent(&head.stored(version(1, 7))), [], "the copy is under way");
+        let answer = |head: &mut Target, result: Result<()>| {
+            head.feed(Input::ReplaceAnswer { chain_version, chunk: CHUNK, result })
+        };
+        answer(&mut head, Err(Error::new(Code::NoSpace, "4 KiB")));
+        assert_eq!(sent(&head.feed(Input::Tick)), [("gone", 7)], "also while it is told what else is gone");
+        let out = sent(&answer(&mut head, Ok(())));
+        assert_eq!(out, [("commit", 6), ("commit", 7)], "the next write is not stored here yet");
+        head.held.0.borrow_mut().insert(CHUNK, Committed { removed: true, ..present(version(1, 7)) });
+        assert_eq!(sent(&head.stored(version(1, 8))), [("update", 8)]);
+    }
+
+    /// An update of a chunk that it was sent finds no room there.
+    #[test]
+    fn a_member_without_room_for_an_update_is_told_what_is_gone() {
+        let mut head = Target::new(HEAD, Committed::default());
+        head.view(1, PublicState::PublicSyncing);
+        let chain_version = 1;
+        head.feed(Input::SyncStarted { chain_version, result: Ok(()) });
+        let result = Ok(vec![ChunkRange { last: CHUNK, chunks: 0, digest: range_digest(&[]) }]);
+        head.feed(Input::DigestAnswer { chain_version, from: FIRST, result });
+        head.assign(1, 1, UpdateKind::UpdateWrite);
+        assert_eq!(sent(&head.stored(version(1, 1))), [("update", 1)]);
+        let result = Err(Error::new(Code::NoSpace, "4 KiB"));
+        head.feed(Input::ForwardAnswer {
+            from: TAIL,
+            chain_version,
+            chunk: CHUNK,
+            version: version(1, 1),
+            result,
+        });
+        let from = after(CHUNK).unwrap();
+        head.feed(Input::DigestAnswer {
+            chain_version,
+            from,
+            result: Err(Error::new(Code::TimedOut, "lost")),
+        });
+        let out = head.feed(Input::Tick);
+        assert_eq!(sent(&out), [("update", 1)]);
+        assert!(
+            out.iter().any(|output| matches!(output, Output::ListSuccessor { from: FIRST, .. })),
+            "{out:?}"
+        );
+    }
+
     #[test]
     fn a_member_without_room_is_told_first_what_is_gone() {
         let mut head = Target::new(HEAD, Committed::default());

@@ -4,7 +4,6 @@
 
 use super::{Output, Replica, ReplyTo, Step};
 use crate::Time;
-use crate::limits::SYNC_ROOM_PATIENCE_MS;
 use crate::museum::{Planted, planted};
 use crate::update::{Channel, Replacement};
 use crate::view::Role;
@@ -21,8 +20,9 @@ pub(super) struct SyncSession {
     replacing: BTreeMap<ChunkId, (Version, Vec<ReplyTo>)>,
     storing_channels: BTreeMap<u64, ReplyTo>,
     finishing: Option<(u64, Vec<ReplyTo>)>,
-    /// Copies that there was no room for, and since when: few, since the source tries the same ones until they fit.
-    refused: BTreeMap<ChunkId, Time>,
+    /// Chunks of which a copy or an update has found no room so far, and since when: few, since the source tries the
+    /// same ones until they fit.
+    pub refused: BTreeMap<ChunkId, Time>,
 }
 
 impl<P: Clone> Replica<P> {
@@ -196,24 +196,16 @@ impl<P: Clone> Replica<P> {
         assert!(self.queues.get(&chunk).is_none_or(|queue| queue.is_idle()), "nothing pends on a new chunk");
         let refused = refused.filter(|_| !planted(Planted::RefusedCopyCounts));
         let result = refused.clone().map_or(Ok(()), Err);
-        let since = match refused {
-            Some(_) => *session.refused.entry(chunk).or_insert(step.now),
-            None => {
-                session.written.insert(chunk);
-                session.refused.remove(&chunk);
-                // What is gone makes room, with a flush behind it.
-                if step.chunks.committed(chunk).is_absent() {
-                    session.refused.clear();
-                }
-                self.queues.remove(&chunk);
-                step.now
-            }
-        };
         let answer = |reply| Output::ReplySync { reply, result: result.clone() };
         step.out.extend(replies.into_iter().map(answer));
-        // The chain goes on without it: updates wait for copies.
-        if let Some(error) = result.err().filter(|_| step.now >= since.plus_ms(SYNC_ROOM_PATIENCE_MS)) {
-            self.take_offline(step, error);
+        if let Some(error) = refused {
+            return self.had_no_room(step, chunk, error);
+        }
+        session.written.insert(chunk);
+        self.queues.remove(&chunk);
+        self.found_room(chunk);
+        if step.chunks.committed(chunk).is_absent() {
+            self.gone_makes_room(step);
         }
     }
 
@@ -249,7 +241,8 @@ impl<P: Clone> Replica<P> {
     pub(super) fn on_sync_done(&mut self, step: &mut Step<P>, reply: ReplyTo, chain_version: u64) {
         let ready = self.in_session(chain_version).and_then(|()| {
             let session = self.session.as_ref().expect("in_session");
-            let waits = !session.replacing.is_empty() || !session.storing_channels.is_empty();
+            let stores = !session.replacing.is_empty() || !session.storing_channels.is_empty();
+            let waits = stores || self.lacks_room();
             if waits { Err(Error::new(Code::Busy, "something is still being stored")) } else { Ok(()) }
         });
         if let Err(error) = ready {
@@ -294,6 +287,7 @@ impl<P: Clone> Replica<P> {
 mod tests {
     use super::super::test_target::{CHUNK, TAIL, Target, present, update, version};
     use super::*;
+    use crate::limits::SYNC_ROOM_PATIENCE_MS;
     use crate::{Committed, Input};
     use wire::message::{LocalState, PublicState, UpdateKind};
 

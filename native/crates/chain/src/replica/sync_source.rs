@@ -39,7 +39,8 @@ pub(super) struct SyncSource {
     pub differing: VecDeque<ChunkId>,
     /// Chunks from the cursor on that are equal already.
     pub ahead: BTreeSet<ChunkId>,
-    pub copying: BTreeSet<ChunkId>,
+    /// Copies in the air, each of this version.
+    pub copying: BTreeMap<ChunkId, Version>,
     pub gone: Gone,
     /// Chunks that are gone, which the successor is to be told next: at most one page of its list.
     pub going: VecDeque<ChunkId>,
@@ -72,7 +73,7 @@ impl SyncSource {
             page_end: None,
             differing: VecDeque::new(),
             ahead: BTreeSet::new(),
-            copying: BTreeSet::new(),
+            copying: BTreeMap::new(),
             gone: Gone::NotAsked,
             going: VecDeque::new(),
             channels: Vec::new(),
@@ -114,7 +115,7 @@ impl SyncSource {
         }
         for (chunk, (our, their)) in sides {
             // Copied for an update since their list was made: equal, or about to be.
-            if self.is_copied(chunk) || self.copying.contains(&chunk) {
+            if self.is_copied(chunk) || self.copying.contains_key(&chunk) {
                 continue;
             }
             let equal = our == their
@@ -165,8 +166,9 @@ impl<P: Clone> Replica<P> {
             return true;
         }
         // When all that is gone has been told, everybody who waits is asked for again.
-        let later = source.tells_gone() && !step.chunks.committed(chunk).is_absent();
-        if !later && !source.copying.contains(&chunk) {
+        let (tells_gone, copying) = (source.tells_gone(), source.copying.contains_key(&chunk));
+        let later = tells_gone && !self.to_copy(step, chunk).is_absent();
+        if !later && !copying {
             self.start_copy(step, chunk, true);
         }
         false
@@ -175,9 +177,9 @@ impl<P: Clone> Replica<P> {
     /// While a copy is in the air nothing of this chunk can be committed here, since every commit needs the
     /// successor's answer: the bytes that the executor reads are of this version.
     pub(super) fn start_copy(&mut self, step: &mut Step<P>, chunk: ChunkId, waited_for: bool) {
-        let committed = step.chunks.committed(chunk);
+        let committed = self.to_copy(step, chunk);
         let source = self.source.as_mut().expect("copies belong to a session");
-        source.copying.insert(chunk);
+        source.copying.insert(chunk, committed.version);
         let (to, chain_version) = (source.to, source.chain_version);
         step.out.push(Output::SendReplace { to, chain_version, chunk, committed, waited_for });
     }
@@ -187,7 +189,7 @@ impl<P: Clone> Replica<P> {
     pub fn copy_is_waited_for(&self, chain_version: u64, chunk: ChunkId) -> Option<bool> {
         let source = self.source.as_ref().filter(|source| source.chain_version == chain_version)?;
         let waits = || self.queues.get(&chunk).is_some_and(|queue| !queue.pending.is_empty());
-        source.copying.contains(&chunk).then(waits)
+        source.copying.contains_key(&chunk).then(waits)
     }
 
     /// Does everything that has become possible in the session.
@@ -241,7 +243,7 @@ impl<P: Clone> Replica<P> {
             let Some(chunk) = queue(source).pop_front() else {
                 return !source.asked && source.copying.is_empty();
             };
-            if !source.is_copied(chunk) && !source.copying.contains(&chunk) {
+            if !source.is_copied(chunk) && !source.copying.contains_key(&chunk) {
                 self.start_copy(step, chunk, false);
             }
         }

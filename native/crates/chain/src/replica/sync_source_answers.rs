@@ -2,7 +2,7 @@
 //! another session is ignored.
 
 use super::sync_gone::Gone;
-use super::sync_source::{FIRST, Phase, SyncSource};
+use super::sync_source::{Phase, SyncSource};
 use super::{Replica, Step};
 use crate::limits;
 use crate::museum::page;
@@ -81,16 +81,15 @@ impl<P: Clone> Replica<P> {
         let Some(source) = self.source.as_mut().filter(|source| source.chain_version == chain_version) else {
             return;
         };
-        if !source.copying.remove(&chunk) {
-            return;
-        }
+        let Some(version) = source.copying.remove(&chunk) else { return };
         if let Err(error) = result {
             // Again at the next tick: for the page if the chunk is in it, and for the updates that wait for
             // it.
             let full = error.code == Code::NoSpace;
-            if full && source.gone == Gone::NotAsked {
-                source.gone = Gone::From(FIRST);
+            if full {
+                self.tell_what_is_gone();
             }
+            let source = self.source.as_mut().expect("looked at above");
             if source.tells_gone() && step.chunks.committed(chunk).is_absent() {
                 source.going.push_back(chunk);
             } else if source.page_end.is_some_and(|end| chunk <= end) {
@@ -106,6 +105,7 @@ impl<P: Clone> Replica<P> {
         if source.cursor.is_some_and(|cursor| chunk >= cursor) {
             source.ahead.insert(chunk);
         }
+        self.acknowledge_copy(chunk, version);
         self.advance(step, chunk);
         self.drive_source(step);
     }

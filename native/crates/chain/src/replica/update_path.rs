@@ -3,7 +3,7 @@
 //! store takes the target offline.
 
 use super::channel_table::Seen;
-use super::chunk_queue::{Body, Held, Pending, Waiter};
+use super::chunk_queue::{Asked, Body, Held, Pending, Waiter};
 use super::{Output, Replica, ReplyTo, Step};
 use crate::limits;
 use crate::museum::{Planted, planted};
@@ -145,7 +145,7 @@ impl<P: Clone> Replica<P> {
         body: Body<P>,
         waiters: Vec<Waiter>,
     ) {
-        let update = body.update.clone();
+        let update = &body.update;
         let channel = Channel {
             tag: update.tag,
             chunk: update.chunk,
@@ -157,26 +157,47 @@ impl<P: Clone> Replica<P> {
         self.fencing.appended(channel.tag.client);
         self.pending_total += 1;
         self.allocating_bytes += update.may_allocate_bytes();
-        let payload = body.payload.clone();
         let chunk = update.chunk;
-        let queue = self.queue(step.chunks, chunk);
-        // The sender may still name a removal that is committed here, whose tombstone may go at any time.
-        let on_tombstone = queue.pending.is_empty() && queue.absent && base == queue.committed;
-        let stored_on =
-            if on_tombstone && !planted(Planted::StoredOnTombstone) { Version::NONE } else { base };
-        queue.pending.push_back(Pending {
+        self.queue(step.chunks, chunk).pending.push_back(Pending {
             version,
             base,
             body: Some(body),
             channel: Some(channel),
+            asked: Asked::No,
             applied: None,
             sent: false,
             acked: false,
             waiters,
         });
-        step.out.push(Output::Store { chunk, version, base: stored_on, update, channel, payload });
+        self.store_waiting(step, chunk);
         if planted(Planted::ForwardBeforeStored) {
             self.advance(step, chunk);
+        }
+    }
+
+    /// Has stored what may be: an update that may be refused goes alone, since those behind it stand on it.
+    pub(super) fn store_waiting(&mut self, step: &mut Step<P>, chunk: ChunkId) {
+        let syncing = self.view.role == Role::Syncing && !planted(Planted::SyncTakesReserve);
+        let Some(queue) = self.queues.get_mut(&chunk) else { return };
+        for (place, pending) in queue.pending.iter_mut().enumerate() {
+            match pending.asked {
+                Asked::Yes => continue,
+                Asked::IfRoom if pending.applied.is_some() => continue,
+                Asked::IfRoom => return,
+                Asked::No => {}
+            }
+            let Body { update, payload } = pending.body.clone().expect("what is not stored is in memory");
+            let if_room = syncing && update.may_allocate_bytes() > 0;
+            pending.asked = if if_room { Asked::IfRoom } else { Asked::Yes };
+            // The sender may still name a removal that is committed here, whose tombstone may go at any time.
+            let on_tombstone = place == 0 && queue.absent && pending.base == queue.committed;
+            let named = !on_tombstone || planted(Planted::StoredOnTombstone);
+            let base = if named { pending.base } else { Version::NONE };
+            let (version, channel) = (pending.version, pending.channel.expect("as its body"));
+            step.out.push(Output::Store { chunk, version, base, update, channel, payload, if_room });
+            if if_room {
+                return;
+            }
         }
     }
 
@@ -277,6 +298,9 @@ impl<P: Clone> Replica<P> {
             Err(error) if planted(Planted::RefuseAfterAssign) => {
                 return self.refuse_assigned(step, chunk, version, &error);
             }
+            Err(error) if error.code == Code::NoSpace && self.may_be_refused(chunk, version) => {
+                return self.on_refused_update(step, chunk, version, error);
+            }
             Err(error) => return self.take_offline(step, error),
         };
         // Not found: discarded by a resync while the engine worked.
@@ -285,6 +309,7 @@ impl<P: Clone> Replica<P> {
             if let Some(channel) = &mut pending.channel {
                 channel.applied = applied;
             }
+            self.found_room(chunk);
             self.advance(step, chunk);
         }
     }
@@ -328,6 +353,9 @@ impl<P: Clone> Replica<P> {
                 self.advance(step, chunk);
             }
             Err(error) => {
+                if error.code == Code::NoSpace {
+                    self.tell_what_is_gone();
+                }
                 let Some(queue) = self.queues.get_mut(&chunk) else { return };
                 for pending in queue.pending.iter_mut().filter(|pending| !pending.acked) {
                     pending.sent &= pending.version < version && error.code != Code::MissingVersion;

@@ -1,7 +1,7 @@
 //! A new version of the chain, or a lease (R4: one input carries both). What pends is kept and driven again
 //! in order before anything new is accepted (P6); sessions and questions of the old version end.
 
-use super::chunk_queue::{Pending, Waiter};
+use super::chunk_queue::{Asked, Pending, Waiter};
 use super::sync_source::SyncSource;
 use super::{Output, RecoveredUpdate, Replica, Step};
 use crate::museum::{Planted, planted};
@@ -24,11 +24,11 @@ impl<P: Clone> Replica<P> {
 
     fn change_view(&mut self, step: &mut Step<P>, chain: Chain) {
         let stale = Error::new(Code::WrongChainVersion, format!("the chain changed to {}", chain.version));
-        let (was, before) = (self.view.role, std::mem::take(&mut self.view.after));
-        self.view = View::new(chain, self.identity.target, self.identity.incarnation);
+        let view = View::new(chain, self.identity.target, self.identity.incarnation);
+        let before = std::mem::replace(&mut self.view, view);
         // R1: whatever was synced was synced under another version.
         self.up_to_date = self.up_to_date && planted(Planted::R1);
-        self.begin_settling(was);
+        self.begin_settling(before.role);
         self.begin_roll_forward();
         self.fencing.begin_again();
         self.begin_with_room(&before);
@@ -122,6 +122,7 @@ impl<P: Clone> Replica<P> {
             base: queue.next_base(),
             body: None,
             channel: update.channel,
+            asked: Asked::Yes,
             applied: Some(update.channel.map_or_else(Default::default, |channel| channel.applied)),
             sent: false,
             acked: false,

@@ -64,9 +64,9 @@ impl Engine {
     }
 
     /// As `stage`, for what may be refused on a full disk: `NoSpace` while its bytes would need the reserve (P8). The
-    /// record behind them, some KiB, is written like every other. `damaged`: as in `stage_damaged`.
-    pub fn stage_unreserved(&self, request: &StageRequest<'_>, damaged: &[u32]) -> Result<Staged> {
-        self.stage_with(request, Some(damaged), false)
+    /// record behind them, some KiB, is written like every other. `damaged`: as in `stage_damaged`, if there is any.
+    pub fn stage_unreserved(&self, request: &StageRequest<'_>, damaged: Option<&[u32]>) -> Result<Staged> {
+        self.stage_with(request, damaged, false)
     }
 
     pub(crate) fn stage_with(

@@ -258,7 +258,7 @@ fn what_may_be_refused_leaves_the_reserve_alone() {
         let space = disk.space().unwrap();
         disk.set_capacity(space.capacity - space.free + free * BLOCK_BYTES as u64);
         let before = engine.space().unwrap();
-        assert_eq!(engine.stage_unreserved(&replace, &[]).unwrap_err().code, Code::NoSpace);
+        assert_eq!(engine.stage_unreserved(&replace, Some(&[])).unwrap_err().code, Code::NoSpace);
         assert_eq!(engine.space().unwrap(), before, "with {free} blocks");
         assert_eq!(content(&engine, id(1, 0)), model);
     }
@@ -267,7 +267,7 @@ fn what_may_be_refused_leaves_the_reserve_alone() {
     write(&engine, id(2, 0), 0, 0, &model).unwrap();
     assert!(engine.space().unwrap().reserve < held);
     // What it gave up of a step is room as well.
-    engine.stage_unreserved(&replace, &[]).unwrap();
+    engine.stage_unreserved(&replace, Some(&[])).unwrap();
     assert_eq!(content(&engine, id(1, 0)), data[0]);
     assert!(disk.space().unwrap().free < 1 << 20);
 }

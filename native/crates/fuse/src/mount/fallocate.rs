@@ -45,8 +45,8 @@ pub fn fallocate(
     volume.send_empty("fallocate", done, reply);
 }
 
-/// The kernel drops the pages of a range that it knows to be punched. Here a part of it may be: it must not show what was
-/// there before.
+/// The kernel drops the pages of a range that it knows to be punched. Here a part of it may be: it must not show what
+/// was there before.
 fn refuse_after_part(
     volume: &Arc<Volume>,
     file: &OpenFile,

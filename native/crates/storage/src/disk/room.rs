@@ -29,11 +29,11 @@ impl Room {
         Promise { room: self.clone(), bytes }
     }
 
-    /// For what may wait until there is more: `None` if so much is not left.
-    pub fn promise_of_free(self: &Arc<Self>, limit: &Limit, bytes: u64) -> Option<Promise> {
+    /// For what may wait until there is more: `None` if so much, and `spare`, is not left.
+    pub fn promise_of_free(self: &Arc<Self>, limit: &Limit, bytes: u64, spare: u64) -> Option<Promise> {
         // Before the look, so that of two at once at most one takes the last bytes.
         let promise = self.promise(bytes);
-        (self.gone() <= limit.0.load(Ordering::Acquire)).then_some(promise)
+        (self.gone() + spare <= limit.0.load(Ordering::Acquire)).then_some(promise)
     }
 
     fn gone(&self) -> u64 {
@@ -101,17 +101,18 @@ mod tests {
     #[test]
     fn what_may_wait_gets_what_nobody_was_promised() {
         let (room, limit) = (Arc::new(Room::default()), Limit::default());
-        assert!(room.promise_of_free(&limit, 1).is_none(), "nobody asked yet");
+        assert!(room.promise_of_free(&limit, 1, 0).is_none(), "nobody asked yet");
         room.refresh(&limit, || Some(100), |free| *free);
         let other = room.promise(40);
-        assert!(room.promise_of_free(&limit, 61).is_none());
+        assert!(room.promise_of_free(&limit, 61, 0).is_none());
         assert_eq!(room.left(&limit), 60, "what was refused is not gone");
-        let all = room.promise_of_free(&limit, 60).unwrap();
-        assert!(room.promise_of_free(&limit, 1).is_none());
+        let all = room.promise_of_free(&limit, 60, 0).unwrap();
+        assert!(room.promise_of_free(&limit, 1, 0).is_none());
         all.keep();
         drop(other);
-        assert!(room.promise_of_free(&limit, 41).is_none());
-        assert!(room.promise_of_free(&limit, 40).is_some());
+        assert!(room.promise_of_free(&limit, 41, 0).is_none());
+        assert!(room.promise_of_free(&limit, 40, 1).is_none());
+        assert!(room.promise_of_free(&limit, 39, 1).is_some());
     }
 
     #[test]

@@ -84,18 +84,19 @@ impl Target {
         let target = self.clone();
         let generation = self.generation.current();
         match output {
-            Output::Store { chunk, version, base, update, channel, payload } => {
+            Output::Store { chunk, version, base, update, channel, payload, if_room } => {
                 let bytes = payload.len();
-                let promise = self.disk.room.promise(update.may_allocate_bytes());
+                let promise = self.promise_for_update(update.may_allocate_bytes(), if_room);
                 let versions = (version, base);
-                let update = StagedUpdate { generation, versions, update, channel, payload, promise };
+                let update =
+                    StagedUpdate { generation, versions, update, channel, payload, promise, if_room };
                 self.disk.lanes.push((self.id, chunk), bytes, move |turn| target.store_update(update, turn));
             }
             Output::Replace { replacement, payload } => {
                 let chunk = replacement.chunk;
                 let promise = self.promise_for_copy(payload.len());
                 if promise.is_err() {
-                    self.shortage.refused(payload.len());
+                    self.shortage.refused(payload.len() as u64);
                 }
                 self.disk.lanes.push((self.id, chunk), payload.len(), move |_| {
                     let replaced = target.in_generation(generation, |store| {

@@ -1,6 +1,7 @@
-//! What is only restored (a chunk that a resync copies, a damaged one that is written anew) takes room that nobody was
-//! promised, and nothing of the reserve, which is for updates (P8). A member that has no room for its copy of the chain
-//! leaves the chain, which goes on without it, and stays out until what it lacks fits.
+//! What is only restored (what a member that is synced gets, copies and updates, and a damaged chunk that is written
+//! anew) takes room that nobody was promised, and nothing of the reserve, which is for the updates of members that
+//! serve (P8). A member that has no room for its copy of the chain leaves the chain, which goes on without it, and
+//! stays out until what it lacks fits.
 
 use super::{Target, to_peers};
 use crate::disk::room::Promise;
@@ -15,6 +16,10 @@ use wire::{Code, Error, Result};
 /// Before it is asked for the first time whether the copy fits, and doubled with each time that it did not although
 /// it should have: others may use the disk.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is only restored leaves so much of the free room: the records behind what is stored, and those of cuts and
+/// removals, take some that nobody counts, and would take it of the reserve.
+const RECORDS_BYTES: u64 = 128 << 10;
 
 /// At most 64 s.
 const DOUBLINGS_MAX: u32 = 6;
@@ -31,14 +36,14 @@ struct State {
     times: u32,
     /// It is out of the chain, and nobody is asked before.
     waits: Option<Instant>,
-    /// Of the copy that was refused last: it was to be written beside what is there.
+    /// Of the copy or update that was refused last, with its records: it was to be written beside what is there.
     refused_bytes: u64,
     missing_bytes: u64,
 }
 
 impl Shortage {
-    pub fn refused(&self, bytes: usize) {
-        self.0.lock().refused_bytes = in_blocks(bytes);
+    pub fn refused(&self, bytes: u64) {
+        self.0.lock().refused_bytes = in_blocks(bytes) + RECORDS_BYTES;
     }
 
     /// The target is offline for want of room.
@@ -74,8 +79,8 @@ impl Shortage {
     }
 }
 
-fn in_blocks(bytes: usize) -> u64 {
-    bytes.next_multiple_of(BLOCK_BYTES) as u64
+fn in_blocks(bytes: u64) -> u64 {
+    bytes.next_multiple_of(BLOCK_BYTES as u64)
 }
 
 impl Target {
@@ -85,10 +90,26 @@ impl Target {
         if bytes == 0 {
             return Ok(self.disk.room.promise(0));
         }
-        self.disk.room.promise_of_free(&self.room_limit, in_blocks(bytes)).ok_or_else(|| {
-            let (path, left) = (self.disk.path.display(), self.disk.room.left(&self.room_limit));
-            let detail =
-                format!("a copy of {bytes} bytes: {path} has {left} left, its reserve is for updates");
+        self.promise_of_free(in_blocks(bytes as u64), || format!("a copy of {bytes} bytes"))
+    }
+
+    /// `if_room`: of a member that is synced.
+    ///
+    /// # Errors
+    /// As `promise_for_copy`.
+    pub(super) fn promise_for_update(&self, bytes: u64, if_room: bool) -> Result<Promise> {
+        if !if_room {
+            return Ok(self.disk.room.promise(bytes));
+        }
+        self.promise_of_free(bytes, || format!("an update of {bytes} bytes"))
+            .inspect_err(|_| self.shortage.refused(bytes))
+    }
+
+    fn promise_of_free(&self, bytes: u64, what: impl FnOnce() -> String) -> Result<Promise> {
+        self.disk.room.promise_of_free(&self.room_limit, bytes, RECORDS_BYTES).ok_or_else(|| {
+            let (what, path) = (what(), self.disk.path.display());
+            let left = self.disk.room.left(&self.room_limit);
+            let detail = format!("{what}: {path} has {left} left, its reserve is for members that serve");
             Error::new(Code::NoSpace, detail)
         })
     }

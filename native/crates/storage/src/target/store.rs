@@ -141,15 +141,17 @@ impl Store {
         }
     }
 
+    /// `if_room`: `NoSpace` where its bytes would need the reserve; the chunk is what it was then.
     pub fn stage(
         &self,
-        chunk: ChunkId,
         (version, base): (Version, Version),
         update: &chain::Update,
         channel: Channel,
         payload: &Bytes,
         damage: OldDamage,
+        if_room: bool,
     ) -> Result<Applied> {
+        let chunk = update.chunk;
         let data = std::slice::from_ref(payload);
         let change = match update.kind {
             UpdateKind::UpdateWrite => Update::Write { offset: update.offset, data },
@@ -173,9 +175,11 @@ impl Store {
                 crc: None,
                 commit: false,
             };
-            let staged = match damage {
-                OldDamage::Refused => engine.stage(&request)?,
-                OldDamage::Kept => engine.stage_damaged(&request, &[])?,
+            let damaged: Option<&[u32]> = (damage == OldDamage::Kept).then_some(&[]);
+            let staged = match damaged {
+                damaged if if_room => engine.stage_unreserved(&request, damaged)?,
+                None => engine.stage(&request)?,
+                Some(damaged) => engine.stage_damaged(&request, damaged)?,
             };
             Ok(Applied { chunk_length: staged.chunk_length, allocated_delta: staged.allocated_delta })
         })
@@ -206,7 +210,7 @@ impl Store {
             crc: None,
             commit: true,
         };
-        self.with(|engine| engine.stage_unreserved(&request, &replacement.damaged_blocks).map(|_| ()))
+        self.with(|engine| engine.stage_unreserved(&request, Some(&replacement.damaged_blocks)).map(|_| ()))
     }
 
     /// The committed version again, with good bytes: another member's. False: it is not the committed one any
@@ -231,7 +235,7 @@ impl Store {
                 crc: None,
                 commit: true,
             };
-            engine.stage_unreserved(&request, &[]).map(|_| true)
+            engine.stage_unreserved(&request, Some(&[])).map(|_| true)
         })
     }
 

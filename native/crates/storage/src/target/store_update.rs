@@ -22,8 +22,9 @@ pub(super) struct StagedUpdate {
     pub update: Update,
     pub channel: Channel,
     pub payload: Bytes,
-    /// Of the room that it needs.
-    pub promise: Promise,
+    /// Of the room that it needs; none for a member that is synced and has none (`if_room`).
+    pub promise: Result<Promise>,
+    pub if_room: bool,
 }
 
 fn is_damaged(stored: &Option<Result<Applied>>) -> bool {
@@ -54,21 +55,24 @@ impl Target {
     }
 
     fn stage(&self, staged: &StagedUpdate, damage: OldDamage) -> Option<Result<Applied>> {
-        let StagedUpdate { generation, versions, update, channel, payload, .. } = staged;
-        let stage = |store: &Store| store.stage(update.chunk, *versions, update, *channel, payload, damage);
-        self.in_generation(*generation, stage)
+        let StagedUpdate { generation, versions, update, channel, payload, promise, if_room } = staged;
+        self.in_generation(*generation, |store: &Store| match promise {
+            Ok(_) => store.stage(*versions, update, *channel, payload, damage, *if_room),
+            Err(error) => Err(error.clone()),
+        })
     }
 
     fn update_stored(self: &Arc<Self>, staged: StagedUpdate, stored: Option<Result<Applied>>) {
         let Some(result) = stored else { return };
         let StagedUpdate { generation, versions: (version, _), update, payload, promise, .. } = staged;
-        add(&self.shared.metrics.stored_bytes, payload.len() as u64);
-        drop(payload);
         if result.is_ok() {
+            add(&self.shared.metrics.stored_bytes, payload.len() as u64);
+        }
+        drop(payload);
+        match promise {
             // Before anybody hears that it is stored.
-            promise.keep();
-        } else {
-            drop(promise);
+            Ok(promise) if result.is_ok() => promise.keep(),
+            promise => drop(promise),
         }
         let chunk = update.chunk;
         match result {
