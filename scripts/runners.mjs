@@ -41,18 +41,15 @@ export const programs = [
   { name: 'simulator, built', command: [...cargo, 'build', '--tests', '--bins', ...release, ...simulator] },
 ];
 
-export const clusters = [
-  {
-    name: 'cluster tests',
-    command: [...vitest, '--config', 'tests/vitest.config.ts'],
-    counts: 'vitest',
-  },
-];
+const onClusters = (name, ...words) => ({
+  name,
+  command: [...vitest, '--config', 'tests/vitest.config.ts', ...words],
+  counts: 'vitest',
+});
 
-// The last ones of the clusters judge how long operations took. What only computes gives way to them.
-const givesWay = ['nice', '-n', '19'];
+/** Real clusters, four at a time: they wait often. */
+export const clusters = [onClusters('cluster tests', '--project', 'shared')];
 
-/** Beside the clusters, which mostly wait. */
 export const besideClusters = [
   {
     name: 'rust tests',
@@ -61,6 +58,17 @@ export const besideClusters = [
   },
   { name: 'typescript tests', command: [...vitest, '--project', 'long'], counts: 'vitest' },
   { name: 'generated code', command: ['node', 'scripts/generate.mjs', '--check'] },
+];
+
+/** Those that judge against goals how long single operations took. */
+export const judges = [
+  onClusters('cluster tests that judge latencies', '--project', 'judged', '--project', 'alone'),
+];
+
+/** It only computes, and gives way. */
+const givesWay = ['nice', '-n', '19'];
+
+export const besideJudges = [
   {
     name: 'simulated chains',
     command: [...givesWay, ...cargo, 'run', ...release, ...simulator, '--', 'chain', '--check'],
@@ -69,5 +77,22 @@ export const besideClusters = [
     name: 'simulator tests',
     command: [...givesWay, ...cargo, 'test', ...release, ...simulator, ...integration],
     counts: 'cargo',
+  },
+];
+
+/** What docs/replication.md promises of chains, under faults: a part of the tests, in a few minutes. */
+export const evidence = [onClusters('faults on real clusters', 'tests/faults')];
+
+export const besideEvidence = [
+  {
+    name: 'crashes of the engine',
+    command: [...givesWay, ...cargo, 'test', ...release, '-p', 'chunk-engine', ...integration],
+    counts: 'cargo',
+  },
+  ...besideJudges,
+  {
+    name: 'specification',
+    command: [...givesWay, ...vitest, '--project', 'long', 'scripts/spec.test.ts'],
+    counts: 'vitest',
   },
 ];

@@ -1,8 +1,14 @@
 // What `scripts/test` runs once everything is built: the checks, then the tests on real clusters and what fits beside
-// them.
+// them: beside those that judge how long operations took, nothing but what gives way to them.
 import { finish, runAll } from './run-all.mjs';
-import { besideClusters, checks, clusters, programs } from './runners.mjs';
+import { besideClusters, besideJudges, checks, clusters, judges, programs } from './runners.mjs';
 
-const before = await runAll([...checks, ...programs]);
-const meanwhile = await runAll(clusters, besideClusters);
-finish({ passed: before.passed + meanwhile.passed, failed: before.failed + meanwhile.failed });
+const parts = [
+  await runAll([...checks, ...programs]),
+  await runAll(clusters, besideClusters),
+  await runAll(judges, besideJudges),
+];
+finish({
+  passed: parts.reduce((sum, { passed }) => sum + passed, 0),
+  failed: parts.reduce((sum, { failed }) => sum + failed, 0),
+});

@@ -36,6 +36,10 @@ pub const SYNC_COPIES_MAX: usize = 4;
 /// was removed and replaced has been given back more than once, and an update that waits for it waits no longer.
 pub const SYNC_ROOM_PATIENCE_MS: u64 = 3000;
 
+/// The same whatever the member is told to be gone meanwhile, which makes room: others of its disk may take that, and
+/// clients wait.
+pub const SYNC_ROOM_PATIENCE_MAX_MS: u64 = 3 * SYNC_ROOM_PATIENCE_MS;
+
 /// Channels of the exactly-once table in one message of a resync.
 pub const SYNC_CHANNELS_PAGE: usize = 256;
 

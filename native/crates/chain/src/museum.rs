@@ -59,6 +59,8 @@ violations! {
     SyncBeforeDiscard = "sync-before-discard",
     /// P9: a copy for which there was no room counts as stored.
     RefusedCopyCounts = "refused-copy-counts",
+    /// P9: a syncing member without room never leaves, and the chain waits for it.
+    EndlessPatience = "endless-patience",
     /// P9: a removal that takes the place of a copy counts for the updates behind it as well.
     RemovalAnswersLater = "removal-answers-later",
     /// P9: a resync does not copy tombstones.

@@ -40,6 +40,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     exhibit(Planted::TableNotCleared, Profile::Outage, 8000),
     exhibit(Planted::SyncBeforeDiscard, Profile::Outage, 500),
     exhibit(Planted::RefusedCopyCounts, Profile::Resync, 600),
+    exhibit(Planted::EndlessPatience, Profile::Resync, 1000),
     exhibit(Planted::RemovalAnswersLater, Profile::Resync, 1000),
     exhibit(Planted::TombstonesNotCopied, Profile::Removals, 4000),
     exhibit(Planted::ReplaceKeepsTail, Profile::Truncations, 100),

@@ -136,8 +136,13 @@ impl Knobs {
         self.forget_tombstones_ms = random.pick(&[0, 0, 0, 1]);
         self.chunks = random.pick(&[1, 2, 4, 9]);
         // From a copy, as in `draw`. At times for longer than a member that has no room stays.
-        self.disk_full = random.clone().pick(&[0, 0, 0, 2]);
-        self.disk_full_ms = 2 * chain::limits::SYNC_ROOM_PATIENCE_MS;
+        self.disk_full = random.clone().pick(&[0, 0, 0, 6]);
+        self.disk_full_ms = 4 * chain::limits::SYNC_ROOM_PATIENCE_MS;
+        if self.disk_full > 0 {
+            // And time for that, between faults that end a resync.
+            self.fault_every_ms *= 6;
+            self.faults_ms = 4 * chain::limits::SYNC_ROOM_PATIENCE_MS;
+        }
         self.slow_one_of(
             random,
             &[

@@ -4,10 +4,10 @@ use crate::engine::{ROOMY_BYTES, UPDATE_BYTES};
 use crate::placement::target_place;
 use crate::target::Target;
 use crate::world::World;
-use chain::limits::ROOM_UNKNOWN;
-use chain::{Output, Role};
-use wire::TargetId;
-use wire::message::{Chain, Member, PublicState};
+use chain::limits::{ROOM_UNKNOWN, SYNC_ROOM_PATIENCE_MAX_MS, SYNC_ROOM_PATIENCE_MS};
+use chain::{Input, Output, Role};
+use wire::message::{Chain, LocalState, Member, PublicState};
+use wire::{Code, TargetId};
 
 /// What is known of a target's room, as nobody in the world knows it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,6 +18,13 @@ pub struct Fullness {
     pub now: Option<(u64, u64)>,
     /// It serves, since this version of its chain, which was published then.
     pub serves: Option<(u64, u64)>,
+}
+
+/// Since when something finds no room, and since when nothing went either, which would have made some.
+#[derive(Clone, Copy, Debug)]
+pub struct Refuses {
+    pub first: u64,
+    pub since: u64,
 }
 
 pub fn serves(member: &Member) -> bool {
@@ -95,6 +102,40 @@ impl World {
         let syncing = target.replica.as_ref().is_some_and(|replica| replica.view().role == Role::Syncing);
         if syncing && update.may_allocate_bytes() > chain::Chunks::allocatable_bytes(&target.engine) {
             self.violate(format!("target {index} is synced and takes the reserve"));
+        }
+    }
+
+    /// Answers since when something of a chunk finds no room, if it does.
+    pub fn note_refusal<P>(&mut self, index: usize, input: &Input<P>) -> Option<Refuses> {
+        let (chunk, refused) = match input {
+            Input::Stored { chunk, result, .. } => (chunk, result.as_ref().err()),
+            Input::Replaced { chunk, result, .. } => (chunk, result.as_ref().err()),
+            _ => return None,
+        };
+        let refuses = &mut self.targets[index].refuses;
+        if refused.is_some_and(|error| error.code == Code::NoSpace) {
+            let new = Refuses { first: self.now, since: self.now };
+            return Some(*refuses.entry(*chunk).or_insert(new));
+        }
+        refuses.remove(chunk);
+        None
+    }
+
+    /// Clients wait for a member that has no room, so it leaves in time, whatever makes room meanwhile.
+    pub fn judge_patience(&mut self, index: usize, refused: Option<Refuses>) {
+        // By a clock that may be slower.
+        let over = |since: u64, limit_ms: u64| self.now - since > limit_ms * 1_100;
+        let late = refused.is_some_and(|Refuses { first, since }| {
+            over(since, SYNC_ROOM_PATIENCE_MS) || over(first, SYNC_ROOM_PATIENCE_MAX_MS)
+        });
+        let stays = |world: &World| {
+            let replica = world.targets[index].replica.as_ref();
+            replica.is_some_and(|replica| {
+                replica.view().role == Role::Syncing && replica.report().0 != LocalState::LocalOffline
+            })
+        };
+        if late && stays(self) {
+            self.violate(format!("target {index} has no room for too long, and the chain waits for it"));
         }
     }
 

@@ -5,7 +5,7 @@ use crate::engine::{Body, Engine, UPDATE_BYTES};
 use crate::event::{Address, Answer, Event, Message, Request};
 use crate::knobs::Knobs;
 use crate::placement::{Placement, target_id, target_place};
-use crate::room::Fullness;
+use crate::room::{Fullness, Refuses};
 use crate::world::World;
 use chain::{ChunkRange, Identity, Input, Recovered, RecoveredUpdate, Replica, ReplyTo, Role, Time, limits};
 use std::collections::BTreeMap;
@@ -37,6 +37,8 @@ pub struct Target {
     pub replica: Option<Replica<Body>>,
     pub disk_broken: bool,
     pub fullness: Fullness,
+    /// Chunks of which something found no room so far in this resync.
+    pub refuses: BTreeMap<ChunkId, Refuses>,
     /// It left its chain for want of room, and stays out until there is some.
     pub waits_for_room: bool,
     pub calls: BTreeMap<u64, Call>,
@@ -57,6 +59,7 @@ impl Target {
             replica: None,
             disk_broken: false,
             fullness: Fullness::default(),
+            refuses: BTreeMap::new(),
             waits_for_room: false,
             calls: BTreeMap::new(),
             replies: BTreeMap::new(),

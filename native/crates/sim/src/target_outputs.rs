@@ -281,6 +281,9 @@ impl World {
                 let full = grows && target.engine.allocatable_bytes() < UPDATE_BYTES;
                 let room = |()| if full { Err(no_room()) } else { Ok(()) };
                 let result = done().and_then(room);
+                if !grows && !target.engine.committed(chunk).is_absent() {
+                    target.refuses.values_mut().for_each(|refuses| refuses.since = self.now);
+                }
                 let result = result.map(|()| target.engine.replace(&replacement, content, self.now));
                 Input::Replaced { chunk, version, result }
             }
@@ -289,6 +292,7 @@ impl World {
                 Input::ChannelsStored { ticket, result }
             }
             DiskWork::Discard { ticket } => {
+                target.refuses.clear();
                 Input::Discarded { ticket, result: done().map(|()| target.engine.discard()) }
             }
             DiskWork::DropChannels { client } => match done().map(|()| target.engine.drop_channels(client)) {
@@ -302,6 +306,8 @@ impl World {
             }
         };
         self.note_room(index);
+        let refused = self.note_refusal(index, &input);
         self.feed(index, input);
+        self.judge_patience(index, refused);
     }
 }

@@ -50,7 +50,10 @@ pub struct Replica<P> {
     up_to_date: bool,
     queues: BTreeMap<ChunkId, ChunkQueue<P>>,
     pending_total: usize,
+    /// What updates that are not committed yet may allocate.
     allocating_bytes: u64,
+    /// Those of them that are not stored yet.
+    storing_bytes: u64,
     /// Of the members after this one; `None`: not known yet.
     successor_allocatable_bytes: Option<u64>,
     table: ChannelTable,
@@ -76,6 +79,7 @@ impl<P: Clone> Replica<P> {
             queues: BTreeMap::new(),
             pending_total: 0,
             allocating_bytes: 0,
+            storing_bytes: 0,
             successor_allocatable_bytes: Some(u64::MAX),
             table: ChannelTable::default(),
             fencing: fencing::Fencing::default(),
@@ -199,7 +203,7 @@ impl<P: Clone> Replica<P> {
         self.queues.clear();
         self.retry.clear();
         self.pending_total = 0;
-        self.allocating_bytes = 0;
+        (self.allocating_bytes, self.storing_bytes) = (0, 0);
         self.table.clear();
         self.settling = settling::Settling::default();
         self.roll_forward = roll_forward::RollForward::default();

@@ -6,12 +6,13 @@
 //! A member that is only synced has no say: it leaves the chain if it has no room (`sync_room`), and no writer is
 //! refused in its name. It is asked for the first time in the version in which it serves.
 
-use super::Replica;
-use crate::limits::{ROOM_UNKNOWN, SPACE_ASKED_BELOW_BYTES};
+use super::{Replica, Step};
+use crate::limits::{BLOCK_BYTES, ROOM_UNKNOWN, SPACE_ASKED_BELOW_BYTES};
 use crate::museum::{Planted, planted};
-use crate::update::Chunks;
+use crate::update::{Chunks, Update};
 use crate::view::View;
-use wire::TargetId;
+use wire::message::UpdateKind;
+use wire::{Code, Error, Result, TargetId};
 
 impl<P: Clone> Replica<P> {
     /// A new version of the chain. What is known of the room of the members that served `before` after this one
@@ -66,6 +67,27 @@ impl<P: Clone> Replica<P> {
         }
     }
 
+    /// Whether all members can store what the update allocates. Truncations and removals are how room is made, and are
+    /// never refused.
+    pub(super) fn has_room(&self, step: &Step<P>, update: &Update) -> Result<()> {
+        let cuts = update.kind == UpdateKind::UpdateTruncate && planted(Planted::RoomToCut);
+        let wanted = if cuts { BLOCK_BYTES } else { update.may_allocate_bytes() };
+        if wanted == 0 {
+            return Ok(());
+        }
+        let Some(others) = self.successor_allocatable_bytes else {
+            let detail = format!("target {} does not know the room after it yet", self.identity.target);
+            return Err(Error::new(Code::Busy, detail));
+        };
+        // What is stored here is gone from what is left here, and until it is committed not from what others said.
+        let full_here = self.storing_bytes + wanted > step.chunks.allocatable_bytes();
+        let full = full_here || self.allocating_bytes + wanted > others;
+        match full && !planted(Planted::IgnoreSpace) {
+            false => Ok(()),
+            true => Err(Error::new(Code::NoSpace, format!("chain {}", self.view.chain.id))),
+        }
+    }
+
     /// The least that this member and those that serve after it may still allocate; `ROOM_UNKNOWN` while it does not
     /// know of those.
     pub fn allocatable_bytes(&self, chunks: &dyn Chunks) -> u64 {
@@ -80,10 +102,10 @@ impl<P: Clone> Replica<P> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_target::{CHUNK, HEAD, Target, version};
+    use super::super::test_target::{CHUNK, HEAD, TAIL, Target, present, update, version};
     use super::*;
     use crate::update::{Committed, Listed};
-    use crate::{Identity, Input, Recovered, ReplyTo, Time};
+    use crate::{Identity, Input, Output, Recovered, ReplyTo, Time};
     use wire::ChunkId;
     use wire::message::{Chain, Member, PublicState, UpdateKind};
 
@@ -243,5 +265,56 @@ mod tests {
         assert_eq!(head.replica.allocatable_bytes(&Room(1 << 50)), room - 1 - 8192);
         head.acknowledged(1, version(1, 1));
         assert_eq!(head.replica.allocatable_bytes(&Room(1 << 50)), room, "as an acknowledgement says");
+    }
+
+    /// Whatever the chunk's length is: one that it exceeds changes nothing, and takes no room either.
+    #[test]
+    fn a_full_chain_takes_every_truncation() {
+        let mut head = Target::new(HEAD, Committed { length: 5, ..present(version(1, 5)) });
+        head.view(1, PublicState::PublicServing);
+        let mut channel = 0;
+        let mut cut = |head: &mut Target, kind: UpdateKind, length: u32| {
+            channel += 1;
+            let update = update(channel, kind, length);
+            let reply = ReplyTo(u64::from(channel));
+            let out = head.feed(Input::Update { reply, chain_version: 1, update, payload: () });
+            match &out[..] {
+                [Output::ReplyUpdate { result: Err(error), .. }] => Some(error.code),
+                [Output::Store { .. }] => None,
+                other => panic!("{other:?}"),
+            }
+        };
+        head.replica.learn_space(TAIL, 1, BLOCK_BYTES - 1);
+        assert_eq!(cut(&mut head, UpdateKind::UpdateWrite, 1), Some(Code::NoSpace));
+        for length in [6, 4, 5, 0, 8] {
+            assert_eq!(cut(&mut head, UpdateKind::UpdateTruncate, length), None, "to {length}");
+        }
+    }
+    /// Also while its commit waits for others: what is left here knows of it.
+    #[test]
+    fn what_is_stored_takes_its_room_once() {
+        let mut head = Target::new(HEAD, present(version(1, 5)));
+        head.view(1, PublicState::PublicServing);
+        head.replica.learn_space(TAIL, 1, 1 << 40);
+        let each = update(1, UpdateKind::UpdateWrite, 1).may_allocate_bytes();
+        let write = |head: &mut Target, channel: u32| {
+            let update = update(channel, UpdateKind::UpdateWrite, 1);
+            let reply = ReplyTo(u64::from(channel));
+            let out = head.feed(Input::Update { reply, chain_version: 1, update, payload: () });
+            matches!(out[..], [Output::Store { .. }])
+        };
+        head.held.1.set(2 * each);
+        assert!(write(&mut head, 1));
+        head.stored(version(1, 6));
+        head.held.1.set(each);
+        assert!(write(&mut head, 2));
+        assert!(!write(&mut head, 3), "the second is not stored");
+        head.held.1.set(2 * each - 1);
+        assert!(!write(&mut head, 3));
+        head.held.1.set(2 * each);
+        assert!(write(&mut head, 3));
+        head.replica.learn_space(TAIL, 1, 4 * each - 1);
+        head.held.1.set(1 << 40);
+        assert!(!write(&mut head, 4), "of others it is not known that they have stored any");
     }
 }

@@ -4,8 +4,10 @@
 //! It does not begin to serve while something that it received has no room; made to all the same, it has the reserve.
 
 use super::chunk_queue::Asked;
+use super::sync_session::Refused;
 use super::{Output, Replica, Step};
-use crate::limits::SYNC_ROOM_PATIENCE_MS;
+use crate::limits::{SYNC_ROOM_PATIENCE_MAX_MS, SYNC_ROOM_PATIENCE_MS};
+use crate::museum::{Planted, planted};
 use crate::view::Role;
 use wire::{ChunkId, Error, Version};
 
@@ -45,8 +47,10 @@ impl<P: Clone> Replica<P> {
     /// A copy, or an update, of which the chunk is what it was.
     pub(super) fn had_no_room(&mut self, step: &mut Step<P>, chunk: ChunkId, error: Error) {
         let Some(session) = &mut self.session else { return };
-        let since = *session.refused.entry(chunk).or_insert(step.now);
-        if step.now >= since.plus_ms(SYNC_ROOM_PATIENCE_MS) {
+        let new = Refused { first: step.now, since: step.now };
+        let Refused { first, since } = session.refused.entry(chunk).or_insert(new);
+        let until = since.plus_ms(SYNC_ROOM_PATIENCE_MS).min(first.plus_ms(SYNC_ROOM_PATIENCE_MAX_MS));
+        if step.now >= until && !planted(Planted::EndlessPatience) {
             self.take_offline(step, error);
         }
     }
@@ -60,7 +64,7 @@ impl<P: Clone> Replica<P> {
     /// With a flush behind it.
     pub(super) fn gone_makes_room(&mut self, step: &Step<P>) {
         if let Some(session) = &mut self.session {
-            session.refused.values_mut().for_each(|since| *since = step.now);
+            session.refused.values_mut().for_each(|refused| refused.since = step.now);
         }
     }
 }
@@ -148,26 +152,62 @@ mod tests {
         assert_eq!(tail.replica.report().0, LocalState::LocalOnline);
     }
 
+    /// Another chunk is gone; `there`: the member has it.
+    fn told_gone(tail: &mut Target, now: Time, there: bool) {
+        let chunk = ChunkId { inode: 1, index: 9 };
+        let committed = Committed { version: version(1, now.0), removed: true, ..Committed::default() };
+        if there {
+            tail.held.0.borrow_mut().insert(chunk, present(version(1, 1)));
+        }
+        let replacement = Replacement { chunk, committed, crc: 0, damaged_blocks: Vec::new() };
+        tail.feed(Input::SyncReplace { reply: ReplyTo(9), chain_version: 2, replacement, payload: () });
+        tail.held.0.borrow_mut().insert(chunk, committed);
+        let gone = Input::Replaced { chunk, version: committed.version, result: Ok(()) };
+        assert_eq!(told(&tail.feed_at(now, gone)), [(9, None)]);
+    }
+
+    /// It is tried again, and refused: whether the member stays.
+    fn stays(tail: &mut Target, now: Time) -> bool {
+        assert_eq!(stores(tail.feed(Input::Tick)), [(6, true)]);
+        match refused(tail, now, 6)[..] {
+            [] => true,
+            [Output::TakeOffline { .. }] => false,
+            ref out => panic!("{out:?}"),
+        }
+    }
+
     #[test]
     fn a_member_whose_update_finds_no_room_for_long_leaves_its_chain() {
         let mut tail = syncing();
         forward(&mut tail, 6, UpdateKind::UpdateWrite);
         assert_eq!(told(&refused(&mut tail, Time(1), 6)).len(), 1);
-        // Another chunk is gone, which makes room.
-        let chunk = ChunkId { inode: 1, index: 9 };
-        let committed = Committed { version: version(1, 1), removed: true, ..Committed::default() };
-        let replacement = Replacement { chunk, committed, crc: 0, damaged_blocks: Vec::new() };
-        let (reply, payload) = (ReplyTo(9), ());
-        tail.feed(Input::SyncReplace { reply, chain_version: 2, replacement, payload });
-        tail.held.0.borrow_mut().insert(chunk, committed);
-        let gone = Input::Replaced { chunk, version: committed.version, result: Ok(()) };
-        assert_eq!(told(&tail.feed_at(PATIENCE, gone)), [(9, None)]);
-        assert_eq!(stores(tail.feed(Input::Tick)), [(6, true)]);
-        assert_eq!(told(&refused(&mut tail, PATIENCE.plus_ms(1), 6)), []);
-        assert_eq!(stores(tail.feed(Input::Tick)), [(6, true)]);
-        let out = refused(&mut tail, PATIENCE.plus_ms(SYNC_ROOM_PATIENCE_MS), 6);
-        assert!(matches!(out[..], [Output::TakeOffline { .. }]), "{out:?}");
+        told_gone(&mut tail, PATIENCE, true);
+        assert!(stays(&mut tail, PATIENCE.plus_ms(1)));
+        assert!(!stays(&mut tail, PATIENCE.plus_ms(SYNC_ROOM_PATIENCE_MS)));
         assert_eq!(tail.replica.report().0, LocalState::LocalOffline);
+    }
+
+    #[test]
+    fn what_makes_no_room_and_what_never_makes_enough_keeps_no_client_waiting() {
+        let mut tail = syncing();
+        forward(&mut tail, 6, UpdateKind::UpdateWrite);
+        refused(&mut tail, Time(1), 6);
+        // A removal of what was never here.
+        told_gone(&mut tail, PATIENCE, false);
+        assert!(!stays(&mut tail, PATIENCE.plus_ms(1)));
+
+        let mut tail = syncing();
+        forward(&mut tail, 6, UpdateKind::UpdateWrite);
+        refused(&mut tail, Time(1), 6);
+        let end = Time::ZERO.plus_ms(SYNC_ROOM_PATIENCE_MAX_MS);
+        let mut now = PATIENCE;
+        while now < end {
+            told_gone(&mut tail, now, true);
+            assert!(stays(&mut tail, now), "{now:?}");
+            now = now.plus_ms(SYNC_ROOM_PATIENCE_MS / 2);
+        }
+        told_gone(&mut tail, end, true);
+        assert!(!stays(&mut tail, end.plus_ms(1)));
     }
 
     #[test]

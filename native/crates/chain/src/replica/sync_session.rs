@@ -17,12 +17,27 @@ pub(super) struct SyncSession {
     /// Chunks that this session has written: at most one entry per chunk of the target, gone with the
     /// session.
     written: BTreeSet<ChunkId>,
-    replacing: BTreeMap<ChunkId, (Version, Vec<ReplyTo>)>,
+    replacing: BTreeMap<ChunkId, Replacing>,
     storing_channels: BTreeMap<u64, ReplyTo>,
     finishing: Option<(u64, Vec<ReplyTo>)>,
-    /// Chunks of which a copy or an update has found no room so far, and since when: few, since the source tries the
-    /// same ones until they fit.
-    pub refused: BTreeMap<ChunkId, Time>,
+    /// Chunks of which a copy or an update has found no room so far: few, since the source tries the same ones until
+    /// they fit.
+    pub refused: BTreeMap<ChunkId, Refused>,
+}
+
+/// A chunk that is being replaced.
+struct Replacing {
+    version: Version,
+    replies: Vec<ReplyTo>,
+    /// There was one before.
+    replaces: bool,
+}
+
+/// Since when a copy or an update finds no room.
+pub(super) struct Refused {
+    pub first: Time,
+    /// That, or the last time that something made room.
+    pub since: Time,
 }
 
 impl<P: Clone> Replica<P> {
@@ -126,9 +141,11 @@ impl<P: Clone> Replica<P> {
         match self.may_replace(step, chain_version, chunk, version) {
             Ok(true) => {
                 let session = self.session.as_mut().expect("checked by may_replace");
-                let (_, replies) = session.replacing.entry(chunk).or_insert((version, Vec::new()));
-                replies.push(reply);
-                if replies.len() == 1 {
+                let replaces = !step.chunks.committed(chunk).is_absent();
+                let new = Replacing { version, replies: Vec::new(), replaces };
+                let replacing = session.replacing.entry(chunk).or_insert(new);
+                replacing.replies.push(reply);
+                if replacing.replies.len() == 1 {
                     step.out.push(Output::Replace { replacement, payload });
                 }
             }
@@ -148,9 +165,9 @@ impl<P: Clone> Replica<P> {
         self.in_session(chain_version)?;
         let session = self.session.as_ref().expect("in_session");
         let busy = |detail: &str| Err(Error::new(Code::Busy, detail));
-        if let Some((replacing, replies)) = session.replacing.get(&chunk) {
-            let room = replies.len() < crate::limits::WAITERS_MAX;
-            return if *replacing == version && room {
+        if let Some(replacing) = session.replacing.get(&chunk) {
+            let room = replacing.replies.len() < crate::limits::WAITERS_MAX;
+            return if replacing.version == version && room {
                 Ok(true)
             } else {
                 busy("the chunk is being replaced")
@@ -188,10 +205,10 @@ impl<P: Clone> Replica<P> {
             return self.take_offline(step, error.clone());
         }
         let Some(session) = &mut self.session else { return };
-        if session.replacing.get(&chunk).is_none_or(|(replacing, _)| *replacing != version) {
+        if session.replacing.get(&chunk).is_none_or(|replacing| replacing.version != version) {
             return;
         }
-        let (_, replies) = session.replacing.remove(&chunk).expect("just looked at");
+        let Replacing { replies, replaces, .. } = session.replacing.remove(&chunk).expect("just looked at");
         // Updates of a chunk are refused while it is replaced, so nothing can pend on it now.
         assert!(self.queues.get(&chunk).is_none_or(|queue| queue.is_idle()), "nothing pends on a new chunk");
         let refused = refused.filter(|_| !planted(Planted::RefusedCopyCounts));
@@ -204,7 +221,7 @@ impl<P: Clone> Replica<P> {
         session.written.insert(chunk);
         self.queues.remove(&chunk);
         self.found_room(chunk);
-        if step.chunks.committed(chunk).is_absent() {
+        if replaces && step.chunks.committed(chunk).is_absent() {
             self.gone_makes_room(step);
         }
     }
@@ -276,7 +293,7 @@ impl<P: Clone> Replica<P> {
 
     pub(super) fn end_session(&mut self, step: &mut Step<P>, told: &Error) {
         let Some(session) = self.session.take() else { return };
-        let replacing = session.replacing.into_values().flat_map(|(_, replies)| replies);
+        let replacing = session.replacing.into_values().flat_map(|replacing| replacing.replies);
         let begun = session.discarding.into_iter().chain(session.finishing).flat_map(|(_, replies)| replies);
         let replies = replacing.chain(session.storing_channels.into_values()).chain(begun);
         step.out.extend(replies.map(|reply| Output::ReplySync { reply, result: Err(told.clone()) }));

@@ -6,7 +6,7 @@ use crate::{
     Acknowledged, Applied, Chunks, Committed, Identity, Input, Listed, LiveClients, Output, Recovered,
     Replica, ReplyTo, Time, Update,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use wire::message::{Chain, Member, PublicState, Routing, UpdateKind};
 use wire::{ChunkId, Tag, TargetId, Version};
@@ -19,9 +19,14 @@ pub fn version(chain: u64, number: u64) -> Version {
     Version { chain, number }
 }
 
-/// What is committed.
-#[derive(Default)]
-pub struct Held(pub RefCell<BTreeMap<ChunkId, Committed>>);
+/// What is committed, and the room that is left.
+pub struct Held(pub RefCell<BTreeMap<ChunkId, Committed>>, pub Cell<u64>);
+
+impl Default for Held {
+    fn default() -> Held {
+        Held(RefCell::default(), Cell::new(1 << 40))
+    }
+}
 
 impl Chunks for Held {
     fn committed(&self, chunk: ChunkId) -> Committed {
@@ -35,7 +40,7 @@ impl Chunks for Held {
     }
 
     fn allocatable_bytes(&self) -> u64 {
-        1 << 40
+        self.1.get()
     }
 }
 

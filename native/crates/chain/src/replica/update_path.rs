@@ -90,25 +90,6 @@ impl<P: Clone> Replica<P> {
         self.has_room(step, update)
     }
 
-    /// Whether all members can store what the update allocates. Truncations and removals are how room is made, and are
-    /// never refused.
-    fn has_room(&self, step: &Step<P>, update: &Update) -> Result<()> {
-        let cuts = update.kind == UpdateKind::UpdateTruncate && planted(Planted::RoomToCut);
-        let wanted = if cuts { limits::BLOCK_BYTES } else { update.may_allocate_bytes() };
-        if wanted == 0 {
-            return Ok(());
-        }
-        if self.successor_allocatable_bytes.is_none() {
-            let detail = format!("target {} does not know the room after it yet", self.identity.target);
-            return Err(Error::new(Code::Busy, detail));
-        }
-        let full = self.allocating_bytes + wanted > self.allocatable_bytes(step.chunks);
-        match full && !planted(Planted::IgnoreSpace) {
-            false => Ok(()),
-            true => Err(Error::new(Code::NoSpace, format!("chain {}", self.view.chain.id))),
-        }
-    }
-
     /// Of the version that the next update follows; none if there is no chunk then. What an earlier process
     /// staged has no update in memory, and is of the size of what is committed or of no chunk.
     fn newest_chunk_size(&self, step: &Step<P>, chunk: ChunkId) -> Option<u32> {
@@ -157,6 +138,7 @@ impl<P: Clone> Replica<P> {
         self.fencing.appended(channel.tag.client);
         self.pending_total += 1;
         self.allocating_bytes += update.may_allocate_bytes();
+        self.storing_bytes += update.may_allocate_bytes();
         let chunk = update.chunk;
         self.queue(step.chunks, chunk).pending.push_back(Pending {
             version,
@@ -305,7 +287,9 @@ impl<P: Clone> Replica<P> {
         };
         // Not found: discarded by a resync while the engine worked.
         if let Some(pending) = self.queues.get_mut(&chunk).and_then(|queue| queue.find(version)) {
-            pending.applied = Some(applied);
+            let before = pending.applied.replace(applied);
+            let bytes = pending.body.as_ref().map_or(0, |body| body.update.may_allocate_bytes());
+            self.storing_bytes -= if before.is_none() { bytes } else { 0 };
             if let Some(channel) = &mut pending.channel {
                 channel.applied = applied;
             }
@@ -358,7 +342,12 @@ impl<P: Clone> Replica<P> {
                 }
                 let Some(queue) = self.queues.get_mut(&chunk) else { return };
                 for pending in queue.pending.iter_mut().filter(|pending| !pending.acked) {
-                    pending.sent &= pending.version < version && error.code != Code::MissingVersion;
+                    pending.sent &= match error.code {
+                        Code::MissingVersion => false,
+                        // It keeps what it has no room for, and what is behind it.
+                        Code::NoSpace => pending.version != version,
+                        _ => pending.version < version,
+                    };
                 }
                 self.retry.insert(chunk);
             }
@@ -377,7 +366,6 @@ impl<P: Clone> Replica<P> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_target::{HEAD, TAIL, Target, present, update as test_update, version};
     use super::*;
     use crate::{Chunks, Committed, Identity, Input, Listed, LiveClients, Recovered, Time};
     use wire::Tag;
@@ -464,29 +452,5 @@ mod tests {
         assert_eq!(update(&mut replica, 10, 4, (UpdateWrite, 8)), refused, "nor did it end this one");
         assert_eq!(update(&mut replica, 11, 6, (UpdateTruncate, 8)), None);
         assert_eq!(update(&mut replica, 12, 6, (UpdateWrite, 16)), None, "nor did a truncation make one");
-    }
-
-    /// Whatever the chunk's length is: one that it exceeds changes nothing, and takes no room either.
-    #[test]
-    fn a_full_chain_takes_every_truncation() {
-        let mut head = Target::new(HEAD, Committed { length: 5, ..present(version(1, 5)) });
-        head.view(1, PublicState::PublicServing);
-        let mut channel = 0;
-        let mut update = |head: &mut Target, kind: UpdateKind, length: u32| {
-            channel += 1;
-            let update = test_update(channel, kind, length);
-            let reply = ReplyTo(u64::from(channel));
-            let out = head.feed(Input::Update { reply, chain_version: 1, update, payload: () });
-            match &out[..] {
-                [Output::ReplyUpdate { result: Err(error), .. }] => Some(error.code),
-                [Output::Store { .. }] => None,
-                other => panic!("{other:?}"),
-            }
-        };
-        head.replica.learn_space(TAIL, 1, limits::BLOCK_BYTES - 1);
-        assert_eq!(update(&mut head, UpdateKind::UpdateWrite, 1), Some(Code::NoSpace));
-        for length in [6, 4, 5, 0, 8] {
-            assert_eq!(update(&mut head, UpdateKind::UpdateTruncate, length), None, "to {length}");
-        }
     }
 }

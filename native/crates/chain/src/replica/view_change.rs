@@ -81,7 +81,7 @@ impl<P: Clone> Replica<P> {
             }
         }
         self.pending_total = 0;
-        self.allocating_bytes = 0;
+        (self.allocating_bytes, self.storing_bytes) = (0, 0);
         self.fencing.dropped_all();
     }
 

@@ -65,10 +65,13 @@ impl Target {
             let result = result.clone();
             match waits {
                 Waits::Ticket(ticket) => self.feed_flushed(reopenings, ticket, result),
-                Waits::Store(generation, chunk, version, applied) => {
-                    let result = result.map(|()| applied);
-                    self.feed_stored(generation, Input::Stored { chunk, version, result });
-                }
+                Waits::Store(generation, chunk, version, applied) => match result {
+                    Ok(()) => {
+                        self.feed_stored(generation, Input::Stored { chunk, version, result: Ok(applied) })
+                    }
+                    // Not of the update, which is stored: a member that is synced would take it for a refusal.
+                    failed => self.feed_flushed(reopenings, 0, failed),
+                },
             }
         }
         let mut state = self.flusher.0.lock();
