@@ -30,6 +30,7 @@ use interrupts::Interrupts;
 use parking_lot::Mutex;
 use pending::Table;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wire::{BufferPool, Code, Error, Result};
 use workers::Workers;
@@ -62,14 +63,10 @@ const ENDING_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Session {
     workers: Arc<Workers>,
     attached: Attached,
-    threads: Mutex<Option<Threads>>,
+    /// Beside the workers; empty when they have ended.
+    threads: Mutex<Vec<JoinHandle<()>>>,
     notifier: Notifier,
     negotiated: Negotiated,
-}
-
-struct Threads {
-    interrupts: std::thread::JoinHandle<()>,
-    notifier: std::thread::JoinHandle<()>,
 }
 
 impl Session {
@@ -110,7 +107,7 @@ impl Session {
         attached.set_readahead(options.readahead_bytes);
         log::info!(target: "fuse", path = attached.path().display().to_string().as_str(),
             minor = negotiated.kernel_minor, features = negotiated.features; "session.started");
-        let threads = Mutex::new(Some(threads));
+        let threads = Mutex::new(threads);
         Ok(Arc::new(Session { workers, attached, threads, notifier, negotiated }))
     }
 
@@ -154,10 +151,13 @@ impl Session {
     }
 
     fn finish(&self) {
-        let Some(threads) = self.threads.lock().take() else { return };
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return;
+        }
         self.workers.dispatcher.interrupts.stop();
         self.notifier.stop();
-        for thread in [threads.interrupts, threads.notifier] {
+        for thread in threads {
             thread.join().expect("a thread of the session panicked");
         }
         self.workers.dispatcher.file_system.ended();
@@ -165,12 +165,10 @@ impl Session {
     }
 }
 
-fn start_threads(workers: &Arc<Workers>, notifier: &Notifier) -> std::io::Result<Threads> {
+fn start_threads(workers: &Arc<Workers>, notifier: &Notifier) -> std::io::Result<Vec<JoinHandle<()>>> {
     let watched = workers.clone();
     let interrupts = std::thread::Builder::new()
         .name("fuse-interrupts".into())
         .spawn(move || watched.dispatcher.interrupts.watch())?;
-    let running = notifier.clone();
-    let notifier = std::thread::Builder::new().name("fuse-notifier".into()).spawn(move || running.run())?;
-    Ok(Threads { interrupts, notifier })
+    Ok([interrupts].into_iter().chain(notifier.start()?).collect())
 }
