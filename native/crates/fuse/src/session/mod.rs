@@ -30,6 +30,7 @@ use interrupts::Interrupts;
 use parking_lot::Mutex;
 use pending::Table;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wire::{BufferPool, Code, Error, Result};
@@ -59,6 +60,9 @@ const IDLE_BUFFER_BYTES: usize = 32 << 20;
 /// How long the kernel may take to end a connection: it waits for other mount namespaces and for open files
 /// of a lazy unmount.
 const ENDING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The kernel may have more requests, which come when those are answered that it gave us.
+const BETWEEN_INTERRUPTS: Duration = Duration::from_millis(20);
 
 pub struct Session {
     workers: Arc<Workers>,
@@ -137,17 +141,42 @@ impl Session {
     /// Unmounts: politely for `patience`, and then with force, which makes the files that are still open
     /// fail.
     pub fn unmount(&self, patience: Duration) -> Result<()> {
-        self.attached.detach(Instant::now() + patience)?;
+        self.detach(Instant::now() + patience)?;
         if !self.workers.wait(Some(Instant::now() + ENDING_PATIENCE)) {
             self.attached.abort();
-            if !self.workers.wait(Some(Instant::now() + ENDING_PATIENCE)) {
-                let path = self.attached.path().display();
-                let text = format!("{path} is unmounted here but still mounted or open elsewhere");
-                return Err(Error::new(Code::Busy, text));
+            let deadline = Instant::now() + ENDING_PATIENCE;
+            // Where nobody may abort, as `detach`, if it was umount(8) that waits.
+            while !self.workers.wait(Some(Instant::now() + BETWEEN_INTERRUPTS)) {
+                if Instant::now() >= deadline {
+                    let path = self.attached.path().display();
+                    let text = format!("{path} is unmounted here but still mounted or open elsewhere");
+                    return Err(Error::new(Code::Busy, text));
+                }
+                self.workers.dispatcher.table.interrupt_all();
             }
         }
         self.finish();
         Ok(())
+    }
+
+    /// The kernel lets umount(2) wait for a notice under way, and that for pages which a read ahead holds until it is
+    /// answered. If its reader is gone, the mount is not busy, and nobody wants the answer any more.
+    fn detach(&self, deadline: Instant) -> Result<()> {
+        let (detaching, detached) = mpsc::channel::<()>();
+        let end_requests = move || {
+            let mut patience = deadline.saturating_duration_since(Instant::now()) + ENDING_PATIENCE;
+            while detached.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                self.workers.dispatcher.table.interrupt_all();
+                patience = BETWEEN_INTERRUPTS;
+            }
+        };
+        std::thread::scope(|scope| {
+            let watching =
+                std::thread::Builder::new().name("fuse-detach".into()).spawn_scoped(scope, end_requests);
+            let result = self.attached.detach(deadline);
+            drop((detaching, watching));
+            result
+        })
     }
 
     fn finish(&self) {
