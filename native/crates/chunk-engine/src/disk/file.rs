@@ -124,6 +124,29 @@ impl OpenFile {
     }
 }
 
+/// Whether a direct read failed for want of what it takes, and says nothing of the medium. Any other error may be the
+/// medium's, which has more than EIO for it here: ENODATA, EILSEQ, EREMOTEIO, ETIMEDOUT. A second try through the
+/// cache could be lucky, and hide it.
+fn permits_the_cache(error: &Error) -> bool {
+    let Some(errno) = Errno::from_io_error(error) else { return false };
+    let wanting = [
+        // The file system has no `O_DIRECT`, or wants larger blocks.
+        Errno::INVAL,
+        Errno::OPNOTSUPP,
+        // The kernel has no io_uring, or it is forbidden.
+        Errno::NOSYS,
+        Errno::PERM,
+        Errno::ACCESS,
+        // There is no `/proc`.
+        Errno::NOENT,
+        // No room for a second handle or a ring.
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+    ];
+    wanting.contains(&errno)
+}
+
 impl DiskFile for OpenFile {
     fn read_at(&self, mut parts: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
         let mut done = 0;
@@ -148,11 +171,8 @@ impl DiskFile for OpenFile {
 
     fn read_medium(&self, into: &mut [Block], offset: u64) -> Result<usize> {
         match self.read_direct(into, offset) {
-            // The medium: a second try would hide that it failed.
-            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Err(error),
-            // The file system has no `O_DIRECT`, or wants larger blocks, or io_uring is forbidden.
-            Err(_) => {}
-            Ok(count) => return Ok(count),
+            Err(error) if permits_the_cache(&error) => {}
+            read => return read,
         }
         let length = NonZeroU64::new(std::mem::size_of_val(into) as u64);
         // Pages that are not written back yet stay. A kernel that refuses reads from its cache.
@@ -263,5 +283,42 @@ mod tests {
         // From the middle of a sector no disk reads directly.
         assert_eq!(file.read_medium(&mut into, 100).unwrap(), content.len() - 100);
         assert!(Block::bytes_of(&into)[..content.len() - 100] == content[100..]);
+    }
+
+    #[test]
+    fn only_what_says_nothing_of_the_medium_permits_the_cache() {
+        let permits = |errno: Errno| permits_the_cache(&errno.into());
+        for errno in [
+            Errno::INVAL,
+            Errno::OPNOTSUPP,
+            Errno::NOSYS,
+            Errno::PERM,
+            Errno::ACCESS,
+            Errno::NOENT,
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+        ] {
+            assert!(permits(errno), "{errno}");
+        }
+        // What the block layer makes of a medium, its protection, its time limits, its paths and its space.
+        for errno in [
+            Errno::IO,
+            Errno::NODATA,
+            Errno::ILSEQ,
+            Errno::TIMEDOUT,
+            Errno::TIME,
+            Errno::REMOTEIO,
+            Errno::NOLINK,
+            Errno::BADE,
+            Errno::NODEV,
+            Errno::NOSPC,
+            // And a file system, of its own checksums.
+            Errno::BADMSG,
+            Errno::UCLEAN,
+        ] {
+            assert!(!permits(errno), "{errno}");
+        }
+        assert!(!permits_the_cache(&ErrorKind::WriteZero.into()), "not one of the kernel's");
     }
 }
