@@ -20,12 +20,14 @@ const LOCK: &str = "lock";
 /// Most parts of one system call (UIO_MAXIOV).
 pub(super) const PARTS_MAX: usize = 1024;
 
+/// For what goes past the page cache, shared by all folders: a target uses rings only while it is scrubbed. Kept are as
+/// many as the scrubs of sixteen disks use at once; each is a descriptor and some pages of the kernel.
+static RINGS: Rings = Rings::keeping(64);
+
 #[derive(Debug)]
 pub struct FileDisk {
     path: PathBuf,
     folder: File,
-    /// For what goes past the page cache.
-    rings: Arc<Rings>,
     /// Holds the lock until the disk is dropped.
     _lock: File,
 }
@@ -38,7 +40,7 @@ impl FileDisk {
         std::fs::create_dir_all(&path)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(FileDisk { folder: File::open(&path)?, path, rings: Arc::default(), _lock: lock })
+        Ok(FileDisk { folder: File::open(&path)?, path, _lock: lock })
     }
 
     pub fn path(&self) -> &Path {
@@ -54,7 +56,7 @@ impl FileDisk {
 
     pub(super) fn open_file(&self, name: &str) -> Result<Option<OpenFile>> {
         match OpenOptions::new().read(true).write(true).open(self.locate(name)?) {
-            Ok(file) => Ok(Some(OpenFile { file, rings: self.rings.clone() })),
+            Ok(file) => Ok(Some(OpenFile { file })),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -62,7 +64,7 @@ impl FileDisk {
 
     pub(super) fn create_file(&self, name: &str) -> Result<OpenFile> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.locate(name)?)?;
-        Ok(OpenFile { file, rings: self.rings.clone() })
+        Ok(OpenFile { file })
     }
 }
 
@@ -108,7 +110,6 @@ impl Disk for FileDisk {
 #[derive(Debug)]
 pub(super) struct OpenFile {
     file: File,
-    rings: Arc<Rings>,
 }
 
 impl OpenFile {
@@ -120,7 +121,7 @@ impl OpenFile {
         let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(same, flags, Mode::empty())?);
         let into = Block::bytes_of_mut(into);
-        Ok(self.rings.run(&file, &mut [Request::Read { offset, into }])?[0])
+        Ok(RINGS.run(&file, &mut [Request::Read { offset, into }])?[0])
     }
 }
 
