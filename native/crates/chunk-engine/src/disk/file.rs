@@ -20,12 +20,14 @@ const LOCK: &str = "lock";
 /// Most parts of one system call (UIO_MAXIOV).
 pub(super) const PARTS_MAX: usize = 1024;
 
+/// For what goes past the page cache, shared by all folders: a target uses rings only while it is scrubbed. Kept are as
+/// many as the scrubs of sixteen disks use at once; each is a descriptor and some pages of the kernel.
+static RINGS: Rings = Rings::keeping(64);
+
 #[derive(Debug)]
 pub struct FileDisk {
     path: PathBuf,
     folder: File,
-    /// For what goes past the page cache.
-    rings: Arc<Rings>,
     /// Holds the lock until the disk is dropped.
     _lock: File,
 }
@@ -38,7 +40,7 @@ impl FileDisk {
         std::fs::create_dir_all(&path)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(FileDisk { folder: File::open(&path)?, path, rings: Arc::default(), _lock: lock })
+        Ok(FileDisk { folder: File::open(&path)?, path, _lock: lock })
     }
 
     pub fn path(&self) -> &Path {
@@ -54,7 +56,7 @@ impl FileDisk {
 
     pub(super) fn open_file(&self, name: &str) -> Result<Option<OpenFile>> {
         match OpenOptions::new().read(true).write(true).open(self.locate(name)?) {
-            Ok(file) => Ok(Some(OpenFile { file, rings: self.rings.clone() })),
+            Ok(file) => Ok(Some(OpenFile { file })),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -62,7 +64,7 @@ impl FileDisk {
 
     pub(super) fn create_file(&self, name: &str) -> Result<OpenFile> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.locate(name)?)?;
-        Ok(OpenFile { file, rings: self.rings.clone() })
+        Ok(OpenFile { file })
     }
 }
 
@@ -108,7 +110,6 @@ impl Disk for FileDisk {
 #[derive(Debug)]
 pub(super) struct OpenFile {
     file: File,
-    rings: Arc<Rings>,
 }
 
 impl OpenFile {
@@ -120,8 +121,31 @@ impl OpenFile {
         let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(same, flags, Mode::empty())?);
         let into = Block::bytes_of_mut(into);
-        Ok(self.rings.run(&file, &mut [Request::Read { offset, into }])?[0])
+        Ok(RINGS.run(&file, &mut [Request::Read { offset, into }])?[0])
     }
+}
+
+/// Whether a direct read failed for want of what it takes, and says nothing of the medium. Any other error may be the
+/// medium's, which has more than EIO for it here: ENODATA, EILSEQ, EREMOTEIO, ETIMEDOUT. A second try through the
+/// cache could be lucky, and hide it.
+fn permits_the_cache(error: &Error) -> bool {
+    let Some(errno) = Errno::from_io_error(error) else { return false };
+    let wanting = [
+        // The file system has no `O_DIRECT`, or wants larger blocks.
+        Errno::INVAL,
+        Errno::OPNOTSUPP,
+        // The kernel has no io_uring, or it is forbidden.
+        Errno::NOSYS,
+        Errno::PERM,
+        Errno::ACCESS,
+        // There is no `/proc`.
+        Errno::NOENT,
+        // No room for a second handle or a ring.
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+    ];
+    wanting.contains(&errno)
 }
 
 impl DiskFile for OpenFile {
@@ -148,11 +172,8 @@ impl DiskFile for OpenFile {
 
     fn read_medium(&self, into: &mut [Block], offset: u64) -> Result<usize> {
         match self.read_direct(into, offset) {
-            // The medium: a second try would hide that it failed.
-            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Err(error),
-            // The file system has no `O_DIRECT`, or wants larger blocks, or io_uring is forbidden.
-            Err(_) => {}
-            Ok(count) => return Ok(count),
+            Err(error) if permits_the_cache(&error) => {}
+            read => return read,
         }
         let length = NonZeroU64::new(std::mem::size_of_val(into) as u64);
         // Pages that are not written back yet stay. A kernel that refuses reads from its cache.
@@ -263,5 +284,42 @@ mod tests {
         // From the middle of a sector no disk reads directly.
         assert_eq!(file.read_medium(&mut into, 100).unwrap(), content.len() - 100);
         assert!(Block::bytes_of(&into)[..content.len() - 100] == content[100..]);
+    }
+
+    #[test]
+    fn only_what_says_nothing_of_the_medium_permits_the_cache() {
+        let permits = |errno: Errno| permits_the_cache(&errno.into());
+        for errno in [
+            Errno::INVAL,
+            Errno::OPNOTSUPP,
+            Errno::NOSYS,
+            Errno::PERM,
+            Errno::ACCESS,
+            Errno::NOENT,
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+        ] {
+            assert!(permits(errno), "{errno}");
+        }
+        // What the block layer makes of a medium, its protection, its time limits, its paths and its space.
+        for errno in [
+            Errno::IO,
+            Errno::NODATA,
+            Errno::ILSEQ,
+            Errno::TIMEDOUT,
+            Errno::TIME,
+            Errno::REMOTEIO,
+            Errno::NOLINK,
+            Errno::BADE,
+            Errno::NODEV,
+            Errno::NOSPC,
+            // And a file system, of its own checksums.
+            Errno::BADMSG,
+            Errno::UCLEAN,
+        ] {
+            assert!(!permits(errno), "{errno}");
+        }
+        assert!(!permits_the_cache(&ErrorKind::WriteZero.into()), "not one of the kernel's");
     }
 }

@@ -5,11 +5,11 @@ use crate::tree::{self, Kind, NewNode, REGULAR, SYMLINK, TYPE_MASK, Tree};
 use bytes::Bytes;
 use fuse::abi::opened;
 use fuse::{
-    Created, Data, DirectoryList, Entry, Errno, FileAttributes, FileSystem, Opened, Reply, Request,
-    SetAttributes, Statistics, Written,
+    Created, Data, DirectoryList, Entry, Errno, FileAttributes, FileSystem, Negotiated, Notifier, Opened,
+    Reply, Request, SetAttributes, Statistics, Written,
 };
 use parking_lot::{Condvar, Mutex, RwLock};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 const O_TRUNC: u32 = 0o1000;
@@ -25,6 +25,7 @@ pub struct Memory {
     /// Reads of files whose names start so wait until they are interrupted: for tests of INTERRUPT.
     stall: Option<Vec<u8>>,
     stalled: RwLock<Vec<u64>>,
+    notifier: OnceLock<Notifier>,
     valid: Duration,
     zeros: Bytes,
 }
@@ -32,7 +33,8 @@ pub struct Memory {
 impl Memory {
     pub fn new(uid: u32, gid: u32, stall: Option<Vec<u8>>, valid: Duration) -> Self {
         let zeros = Bytes::from(vec![0; 1 << 20]);
-        Memory { tree: RwLock::new(Tree::new(uid, gid)), stall, stalled: RwLock::default(), valid, zeros }
+        let (stalled, notifier) = (RwLock::default(), OnceLock::new());
+        Memory { tree: RwLock::new(Tree::new(uid, gid)), stall, stalled, notifier, valid, zeros }
     }
 
     fn entry(&self, tree: &mut Tree, inode: u64) -> Result<Entry, Errno> {
@@ -176,6 +178,13 @@ fn opened_file(flags: u32) -> Opened {
 }
 
 impl FileSystem for Memory {
+    fn started(&self, _: &Negotiated, notifier: Notifier) {
+        // Without files that stall nobody needs one.
+        if self.stall.is_some() {
+            let _ = self.notifier.set(notifier);
+        }
+    }
+
     fn lookup(&self, _: &Request, parent: u64, name: &[u8], reply: Reply<Entry>) {
         let mut tree = self.tree.write();
         let found = tree.find(parent, name).and_then(|inode| self.entry(&mut tree, inode));
@@ -269,7 +278,13 @@ impl FileSystem for Memory {
 
     fn open(&self, _: &Request, node: u64, flags: u32, kill_suid: bool, reply: Reply<Opened>) {
         let result = open(&mut self.tree.write(), node, flags, kill_suid);
-        reply.send(result.map(|()| opened_file(flags)));
+        let answer = move |dropped: Result<(), Errno>| {
+            reply.send(result.and(dropped).map(|()| opened_file(flags)));
+        };
+        match self.notifier.get() {
+            Some(notifier) => notifier.invalidate_inode(node, -1, 0, answer),
+            None => answer(Ok(())),
+        }
     }
 
     fn create(
@@ -396,6 +411,10 @@ impl FileSystem for Memory {
             }),
             _ => Err(Errno::OPNOTSUPP),
         };
+        // Where pages are held for ever, they are dropped as of a file that others changed.
+        if let Some(notifier) = self.notifier.get().filter(|_| self.stalls(node)) {
+            notifier.invalidate_inode(node, 0, 0, |_| ());
+        }
         reply.send(changed);
     }
 }

@@ -46,7 +46,9 @@ pub fn fallocate(
 }
 
 /// The kernel drops the pages of a range that it knows to be punched. Here a part of it may be: it must not show what
-/// was there before.
+/// was there before. This may wait for a read of these pages, and holds up nobody but the caller. With too many notices
+/// waiting nothing is dropped now, which would change nothing of the answer: an open drops the pages, as it finds
+/// that nothing is known of them any more; only who has the file open may see them until then.
 fn refuse_after_part(
     volume: &Arc<Volume>,
     file: &OpenFile,
@@ -58,6 +60,7 @@ fn refuse_after_part(
         return volume.send_empty("fallocate", done, reply);
     };
     let (offset, length) = (offset.cast_signed(), length.cast_signed());
+    volume.view.forget(file.inode());
     let shared = volume.clone();
     notifier.invalidate_inode(volume.swap_root(file.inode()), offset, length, move |_| {
         shared.send_empty("fallocate", done, reply);

@@ -21,7 +21,8 @@ pub fn open(volume: &Arc<Volume>, request: &Request, node: u64, flags: u32, repl
 }
 
 /// Runs on the client's thread and must not block: attributes that the kernel must drop first are dropped by
-/// the notifier. Pages the kernel drops itself, in the opener, where waiting for one holds up nobody else.
+/// the notifier, behind no page. Pages the kernel drops itself, in the opener, where waiting for one holds up nobody
+/// else.
 fn answer(volume: &Arc<Volume>, flags: u32, result: Result<Arc<OpenFile>>, reply: Reply<Opened>) {
     let file = match result {
         Ok(file) => file,

@@ -60,7 +60,8 @@ impl Volume {
     }
 
     /// This client was fenced (P4): others may have changed what the kernel holds of these inodes. Names and
-    /// attributes of others are believed for a second anyway.
+    /// attributes of others are believed for a second anyway. If too many notices wait, the next open of it drops
+    /// what the kernel holds.
     pub fn forget_cached(&self, inodes: &[u64]) {
         let Some(notifier) = self.notifier.get() else { return };
         for inode in inodes {

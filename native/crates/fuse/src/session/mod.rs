@@ -30,6 +30,8 @@ use interrupts::Interrupts;
 use parking_lot::Mutex;
 use pending::Table;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wire::{BufferPool, Code, Error, Result};
 use workers::Workers;
@@ -59,17 +61,16 @@ const IDLE_BUFFER_BYTES: usize = 32 << 20;
 /// of a lazy unmount.
 const ENDING_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The kernel may have more requests, which come when those are answered that it gave us.
+const BETWEEN_INTERRUPTS: Duration = Duration::from_millis(20);
+
 pub struct Session {
     workers: Arc<Workers>,
     attached: Attached,
-    threads: Mutex<Option<Threads>>,
+    /// Beside the workers; empty when they have ended.
+    threads: Mutex<Vec<JoinHandle<()>>>,
     notifier: Notifier,
     negotiated: Negotiated,
-}
-
-struct Threads {
-    interrupts: std::thread::JoinHandle<()>,
-    notifier: std::thread::JoinHandle<()>,
 }
 
 impl Session {
@@ -110,7 +111,7 @@ impl Session {
         attached.set_readahead(options.readahead_bytes);
         log::info!(target: "fuse", path = attached.path().display().to_string().as_str(),
             minor = negotiated.kernel_minor, features = negotiated.features; "session.started");
-        let threads = Mutex::new(Some(threads));
+        let threads = Mutex::new(threads);
         Ok(Arc::new(Session { workers, attached, threads, notifier, negotiated }))
     }
 
@@ -140,24 +141,52 @@ impl Session {
     /// Unmounts: politely for `patience`, and then with force, which makes the files that are still open
     /// fail.
     pub fn unmount(&self, patience: Duration) -> Result<()> {
-        self.attached.detach(Instant::now() + patience)?;
+        self.detach(Instant::now() + patience)?;
         if !self.workers.wait(Some(Instant::now() + ENDING_PATIENCE)) {
             self.attached.abort();
-            if !self.workers.wait(Some(Instant::now() + ENDING_PATIENCE)) {
-                let path = self.attached.path().display();
-                let text = format!("{path} is unmounted here but still mounted or open elsewhere");
-                return Err(Error::new(Code::Busy, text));
+            let deadline = Instant::now() + ENDING_PATIENCE;
+            // Where nobody may abort, as `detach`, if it was umount(8) that waits.
+            while !self.workers.wait(Some(Instant::now() + BETWEEN_INTERRUPTS)) {
+                if Instant::now() >= deadline {
+                    let path = self.attached.path().display();
+                    let text = format!("{path} is unmounted here but still mounted or open elsewhere");
+                    return Err(Error::new(Code::Busy, text));
+                }
+                self.workers.dispatcher.table.interrupt_all();
             }
         }
         self.finish();
         Ok(())
     }
 
+    /// The kernel lets umount(2) wait for a notice under way, and that for pages which a read ahead holds until it is
+    /// answered. If its reader is gone, the mount is not busy, and nobody wants the answer any more.
+    fn detach(&self, deadline: Instant) -> Result<()> {
+        let (detaching, detached) = mpsc::channel::<()>();
+        let end_requests = move || {
+            let mut patience = deadline.saturating_duration_since(Instant::now()) + ENDING_PATIENCE;
+            while detached.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                self.workers.dispatcher.table.interrupt_all();
+                patience = BETWEEN_INTERRUPTS;
+            }
+        };
+        std::thread::scope(|scope| {
+            let watching =
+                std::thread::Builder::new().name("fuse-detach".into()).spawn_scoped(scope, end_requests);
+            let result = self.attached.detach(deadline);
+            drop((detaching, watching));
+            result
+        })
+    }
+
     fn finish(&self) {
-        let Some(threads) = self.threads.lock().take() else { return };
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return;
+        }
         self.workers.dispatcher.interrupts.stop();
         self.notifier.stop();
-        for thread in [threads.interrupts, threads.notifier] {
+        for thread in threads {
             thread.join().expect("a thread of the session panicked");
         }
         self.workers.dispatcher.file_system.ended();
@@ -165,12 +194,10 @@ impl Session {
     }
 }
 
-fn start_threads(workers: &Arc<Workers>, notifier: &Notifier) -> std::io::Result<Threads> {
+fn start_threads(workers: &Arc<Workers>, notifier: &Notifier) -> std::io::Result<Vec<JoinHandle<()>>> {
     let watched = workers.clone();
     let interrupts = std::thread::Builder::new()
         .name("fuse-interrupts".into())
         .spawn(move || watched.dispatcher.interrupts.watch())?;
-    let running = notifier.clone();
-    let notifier = std::thread::Builder::new().name("fuse-notifier".into()).spawn(move || running.run())?;
-    Ok(Threads { interrupts, notifier })
+    Ok([interrupts].into_iter().chain(notifier.start()?).collect())
 }

@@ -80,6 +80,15 @@ impl MemoryMount {
         self.child.wait().expect("its end");
     }
 
+    /// Whether its thread of this name waits in the kernel for something that no signal ends.
+    pub fn is_stuck(&self, thread: &str) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it lives");
+        tasks.flatten().any(|task| {
+            let state = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            state.contains(&format!("({thread}) D"))
+        })
+    }
+
     /// Asks for an orderly end and waits for it.
     pub fn finish(&mut self) -> ExitStatus {
         self.stdin = None;

@@ -195,6 +195,53 @@ fn a_busy_mount_is_unmounted_with_force() {
     assert!(held.read(&mut [0; 1]).is_err());
 }
 
+/// A read that is not answered holds its pages. The notice that waits for them holds up no open.
+fn mount_with_held_pages() -> (MemoryMount, Child) {
+    let mount = MemoryMount::start(&["--stall", "stuck"]);
+    let path = stuck_file(&mount, "stuck");
+    fs::write(mount.path.join("other"), b"x").expect("it is written");
+    let reader = stuck(Command::new("cat").arg(&path));
+    let file = File::options().write(true).open(&path).expect("it opens");
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, 4096).expect("it says so");
+    wait_for("the notice to wait for the pages", || mount.is_stuck("fuse-drop-pages").then_some(()));
+    let other = mount.path.join("other");
+    let (sender, opened) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(File::open(other).map(drop).is_ok()));
+    assert!(wait_for("the open of another file", || opened.try_recv().ok()));
+    assert!(mount.is_stuck("fuse-drop-pages"), "it waited all the time");
+    (mount, reader)
+}
+
+#[test]
+fn held_pages_hold_up_no_open_and_no_forced_end() {
+    let (mut mount, mut reader) = mount_with_held_pages();
+    assert!(mount.finish().success());
+    assert!(!is_mounted(&mount.path));
+    wait_for("the reader's error", || reader.try_wait().expect("its end"));
+}
+
+/// The file is not open any more, so that the mount is not busy.
+#[test]
+fn held_pages_of_a_dead_reader_hold_up_no_end() {
+    let (mut mount, mut reader) = mount_with_held_pages();
+    signal(&reader, rustix::process::Signal::KILL);
+    wait_for("the killed reader's end", || reader.try_wait().expect("its end"));
+    assert!(mount.finish().success());
+    assert!(!is_mounted(&mount.path));
+}
+
+/// Then the process is told to end.
+#[test]
+fn held_pages_of_a_dead_reader_hold_up_no_umount_for_ever() {
+    let (mut mount, mut reader) = mount_with_held_pages();
+    signal(&reader, rustix::process::Signal::KILL);
+    wait_for("the killed reader's end", || reader.try_wait().expect("its end"));
+    let mut umount = Command::new("umount").arg(&mount.path).spawn().expect("umount runs");
+    wait_for("the mount to go", || (!is_mounted(&mount.path)).then_some(()));
+    assert!(mount.finish().success());
+    assert!(wait_for("the end of umount", || umount.try_wait().expect("its end")).success());
+}
+
 #[test]
 fn umount_ends_the_process() {
     let mut mount = MemoryMount::start(&[]);

@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 /// Requests of one call that are in the kernel at once: enough to fill the queue of one SSD.
 const DEPTH: u32 = 64;
 
-/// Rings that are kept for the next call; more threads at once make rings of their own.
+/// Rings that one disk keeps for the next call; more threads at once make rings of their own.
 const KEPT_MAX: usize = 16;
 
 /// One range of a file.
@@ -49,8 +49,16 @@ impl Request<'_> {
     }
 }
 
-#[derive(Default)]
-pub(in crate::disk) struct Rings(Mutex<Vec<IoUring>>);
+pub(in crate::disk) struct Rings {
+    kept: Mutex<Vec<IoUring>>,
+    kept_max: usize,
+}
+
+impl Default for Rings {
+    fn default() -> Self {
+        Rings::keeping(KEPT_MAX)
+    }
+}
 
 impl std::fmt::Debug for Rings {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -59,14 +67,18 @@ impl std::fmt::Debug for Rings {
 }
 
 impl Rings {
+    pub const fn keeping(kept_max: usize) -> Rings {
+        Rings { kept: Mutex::new(Vec::new()), kept_max }
+    }
+
     /// Carries out all requests in no particular order; the bytes that each of them moved. A read is short
     /// only where the file ends; a write is whole.
     pub fn run(&self, file: &File, requests: &mut [Request<'_>]) -> Result<Vec<usize>> {
-        let kept = self.0.lock().pop();
+        let kept = self.kept.lock().pop();
         let mut ring = kept.map_or_else(|| IoUring::new(DEPTH), Ok)?;
         let moved = run(&mut ring, file, requests);
-        let mut rings = self.0.lock();
-        if moved.is_ok() && rings.len() < KEPT_MAX {
+        let mut rings = self.kept.lock();
+        if moved.is_ok() && rings.len() < self.kept_max {
             rings.push(ring);
         }
         moved
