@@ -44,6 +44,14 @@ fn what_was_committed_before_a_fence_held_is_not_late() {
     }
 }
 
+/// A disk was lost, as one of several that held everything, while the last word of its process was on its way; by that
+/// the manager made it the only one that served.
+#[test]
+fn a_disk_that_may_be_the_last_one_in_a_moment_is_not_lost() {
+    let outcome = run_seed(7_507_124, Choice::default());
+    assert_eq!(outcome.violation, None);
+}
+
 /// A server heard of a version on the connection to the manager before, when it had spoken to the next one already; or
 /// it spoke when it knew the news of one of its chains and not yet those of the other: the chain that it registered was
 /// not the one that it knew.
