@@ -65,7 +65,7 @@ mod view;
 pub use client_leases::ClientLeases;
 pub use live_clients::{LiveClients, Standing};
 pub use next_chain::{covers, next_chain};
-pub use replica::{Identity, Input, Output, Recovered, RecoveredUpdate, Replica, ReplyTo};
+pub use replica::{Identity, Input, Output, Recovered, RecoveredUpdate, Replica, ReplyTo, SpaceQuestion};
 pub use time::Time;
 pub use update::{
     Acknowledged, Applied, Channel, ChunkRange, Chunks, Committed, Listed, Replacement, Update, range_digest,

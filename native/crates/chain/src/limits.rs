@@ -22,6 +22,10 @@ pub const DIRTY_READS_MAX: usize = 1024;
 /// Flushes in the air: an fsync per client in flight, grouped by the engine.
 pub const FLUSHES_MAX: usize = 4096;
 
+/// Questions for a member's room whose answers count: more are asked only while one answer takes longer than so many
+/// ticks, and then the latest ones count.
+pub const SPACE_QUESTIONS_MAX: usize = 64;
+
 /// Chunks compared in one step of a resync: one page of a list fits easily into a control message.
 pub const SYNC_PAGE: usize = 256;
 

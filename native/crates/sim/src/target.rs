@@ -7,7 +7,10 @@ use crate::knobs::Knobs;
 use crate::placement::{Placement, target_id, target_place};
 use crate::room::{Fullness, Refuses};
 use crate::world::World;
-use chain::{ChunkRange, Identity, Input, Recovered, RecoveredUpdate, Replica, ReplyTo, Role, Time, limits};
+use chain::{
+    ChunkRange, Identity, Input, Recovered, RecoveredUpdate, Replica, ReplyTo, Role, SpaceQuestion, Time,
+    limits,
+};
 use std::collections::BTreeMap;
 use wire::message::{LocalState, TargetReport};
 use wire::{ChunkId, Code, Error, TargetId, Version};
@@ -24,7 +27,7 @@ pub enum Call {
     Replace { chain_version: u64, chunk: ChunkId },
     Channels { chain_version: u64, page: usize },
     Finish { chain_version: u64 },
-    Space { of: TargetId },
+    Space { question: SpaceQuestion },
 }
 
 pub struct Target {
@@ -221,10 +224,10 @@ impl World {
 
     /// The members after this one may have room again (P8).
     pub fn ask_space(&mut self, index: usize) {
-        let replica = self.targets[index].replica.as_ref().expect("it runs");
-        if let Some(of) = replica.asks_space_of() {
-            let to = Address::Target(target_place(of));
-            self.call(index, to, Request::Space, Call::Space { of });
+        let replica = self.targets[index].replica.as_mut().expect("it runs");
+        if let Some(question) = replica.ask_space() {
+            let to = Address::Target(target_place(question.of));
+            self.call(index, to, Request::Space, Call::Space { question });
         }
     }
 
@@ -407,9 +410,9 @@ impl World {
             (Call::Finish { chain_version }, Answer::Sync(result)) => {
                 Input::SyncFinished { chain_version, result }
             }
-            (Call::Space { of }, Answer::Space { chain_version, bytes }) => {
+            (Call::Space { question }, Answer::Space { chain_version, bytes }) => {
                 let replica = self.targets[index].replica.as_mut().expect("it runs");
-                return replica.learn_space(of, chain_version, bytes);
+                return replica.learn_space(question, chain_version, bytes);
             }
             (call, answer) => unreachable!("{call:?} was answered with {answer:?}"),
         };

@@ -52,6 +52,13 @@ fn a_disk_that_may_be_the_last_one_in_a_moment_is_not_lost() {
     assert_eq!(outcome.violation, None);
 }
 
+/// An acknowledgement came late, and told the head of room that was gone since.
+#[test]
+fn a_late_word_raises_no_room() {
+    let outcome = run_seed(6_807_610, Choice::default());
+    assert_eq!(outcome.violation, None);
+}
+
 /// A server heard of a version on the connection to the manager before, when it had spoken to the next one already; or
 /// it spoke when it knew the news of one of its chains and not yet those of the other: the chain that it registered was
 /// not the one that it knew.

@@ -22,6 +22,8 @@ mod test_target;
 mod update_path;
 mod view_change;
 
+pub use space::SpaceQuestion;
+
 use crate::Time;
 use crate::museum::{Planted, planted};
 use crate::update::Chunks;
@@ -56,6 +58,7 @@ pub struct Replica<P> {
     storing_bytes: u64,
     /// Of the members after this one; `None`: not known yet.
     successor_allocatable_bytes: Option<u64>,
+    space_questions: space::Questions,
     table: ChannelTable,
     fencing: fencing::Fencing,
     /// Chunks whose updates must be sent again at the next tick.
@@ -80,6 +83,7 @@ impl<P: Clone> Replica<P> {
             pending_total: 0,
             allocating_bytes: 0,
             storing_bytes: 0,
+            space_questions: space::Questions::default(),
             successor_allocatable_bytes: Some(u64::MAX),
             table: ChannelTable::default(),
             fencing: fencing::Fencing::default(),

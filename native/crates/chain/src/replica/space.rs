@@ -3,16 +3,55 @@
 //! it is little, the executor asks. It decides no version and no state. A member that does not know the room of
 //! all behind it says so, and whoever asked asks again: its own room alone would be a promise in their name.
 //!
+//! Messages may overtake each other, and an acknowledgement that comes late tells of room that is gone since. So it
+//! only lowers what is known; an answer may raise it, up to the least that any told since the question.
+//!
 //! A member that is only synced has no say: it leaves the chain if it has no room (`sync_room`), and no writer is
 //! refused in its name. It is asked for the first time in the version in which it serves.
 
 use super::{Replica, Step};
-use crate::limits::{BLOCK_BYTES, ROOM_UNKNOWN, SPACE_ASKED_BELOW_BYTES};
+use crate::limits::{BLOCK_BYTES, ROOM_UNKNOWN, SPACE_ASKED_BELOW_BYTES, SPACE_QUESTIONS_MAX};
 use crate::museum::{Planted, planted};
 use crate::update::{Chunks, Update};
 use crate::view::View;
+use std::collections::VecDeque;
 use wire::message::UpdateKind;
 use wire::{Code, Error, Result, TargetId};
+
+/// Each with the least that was told since it was put.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    put: u64,
+    open: VecDeque<(u64, u64)>,
+}
+
+/// For a member's room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceQuestion {
+    pub of: TargetId,
+    number: u64,
+}
+
+impl Questions {
+    fn put(&mut self, of: TargetId) -> SpaceQuestion {
+        self.put += 1;
+        self.open.push_back((self.put, u64::MAX));
+        if self.open.len() > SPACE_QUESTIONS_MAX {
+            self.open.pop_front();
+        }
+        SpaceQuestion { of, number: self.put }
+    }
+
+    fn told(&mut self, bytes: u64) {
+        self.open.iter_mut().for_each(|(_, least)| *least = bytes.min(*least));
+    }
+
+    /// The least that was told since; `None`: it does not count any more. Nor do those before it.
+    fn answered(&mut self, question: SpaceQuestion) -> Option<u64> {
+        let place = self.open.iter().position(|(number, _)| *number == question.number)?;
+        self.open.drain(..=place).next_back().map(|(_, least)| least)
+    }
+}
 
 impl<P: Clone> Replica<P> {
     /// A new version of the chain. What is known of the room of the members that served `before` after this one
@@ -20,6 +59,7 @@ impl<P: Clone> Replica<P> {
     /// between does not know that. If it is little, and one has left who may have been the full one, it is asked
     /// for: no write is refused in the name of that one.
     pub(super) fn begin_with_room(&mut self, before: &View) {
+        self.space_questions.open.clear();
         let (was, after) = (&before.serving_after, &self.view.serving_after);
         let synced = |member: &TargetId| planted(Planted::SyncedRoomNotAsked) && before.syncs(*member);
         let same = after.iter().all(|member| was.contains(member) || synced(member));
@@ -40,7 +80,12 @@ impl<P: Clone> Replica<P> {
 
     /// The successor, if it must be asked for its room. The executor asks about once a second, and at once while
     /// `room_is_unknown`, and brings the answer to `learn_space`.
-    pub fn asks_space_of(&self) -> Option<TargetId> {
+    pub fn ask_space(&mut self) -> Option<SpaceQuestion> {
+        let of = self.asks_space_of()?;
+        Some(self.space_questions.put(of))
+    }
+
+    fn asks_space_of(&self) -> Option<TargetId> {
         let little = self.successor_allocatable_bytes.is_none_or(|bytes| bytes < SPACE_ASKED_BELOW_BYTES);
         self.serving_successor().filter(|_| little)
     }
@@ -50,13 +95,28 @@ impl<P: Clone> Replica<P> {
         self.successor_allocatable_bytes.is_none()
     }
 
-    /// As an acknowledgement would say it. Of another member it says nothing, nor of another version of the chain,
-    /// which is that of whoever answered: there, others may be behind it than here.
-    pub fn learn_space(&mut self, from: TargetId, chain_version: u64, allocatable_bytes: u64) {
+    /// Of another member an answer says nothing, nor of another version of the chain, which is that of whoever
+    /// answered: there, others may be behind it than here.
+    fn tells_room(&self, from: TargetId, chain_version: u64, allocatable_bytes: u64) -> bool {
         let same = chain_version == self.view.version.0 || planted(Planted::RoomOfAnyView);
-        let current = self.serving_successor() == Some(from) && same;
-        if current && (allocatable_bytes != ROOM_UNKNOWN || planted(Planted::OwnRoomForAll)) {
-            self.successor_allocatable_bytes = Some(allocatable_bytes);
+        let known = allocatable_bytes != ROOM_UNKNOWN || planted(Planted::OwnRoomForAll);
+        self.serving_successor() == Some(from) && same && known
+    }
+
+    pub fn learn_space(&mut self, question: SpaceQuestion, chain_version: u64, allocatable_bytes: u64) {
+        if self.tells_room(question.of, chain_version, allocatable_bytes)
+            && let Some(least) = self.space_questions.answered(question)
+        {
+            self.successor_allocatable_bytes = Some(allocatable_bytes.min(least));
+        }
+    }
+
+    /// By an acknowledgement.
+    pub(super) fn told_room(&mut self, from: TargetId, chain_version: u64, allocatable_bytes: u64) {
+        if self.tells_room(from, chain_version, allocatable_bytes) {
+            self.space_questions.told(allocatable_bytes);
+            let known = self.successor_allocatable_bytes.unwrap_or(u64::MAX);
+            self.successor_allocatable_bytes = Some(known.min(allocatable_bytes));
         }
     }
 
@@ -139,21 +199,53 @@ mod tests {
         assert_eq!(replica.asks_space_of(), Some(TargetId(2)), "nothing is known");
         assert!(replica.room_is_unknown());
         assert_eq!(replica.allocatable_bytes(&room), ROOM_UNKNOWN, "nor does it promise anything");
-        replica.learn_space(TargetId(2), 4, ROOM_UNKNOWN);
+        let answer = |replica: &mut Replica<()>, bytes: u64| {
+            let question = replica.ask_space().expect("it is little");
+            replica.learn_space(question, 4, bytes);
+        };
+        answer(&mut replica, ROOM_UNKNOWN);
         assert!(replica.room_is_unknown(), "that one does not know either");
-        replica.learn_space(TargetId(2), 4, 1 << 39);
-        assert_eq!(replica.asks_space_of(), None, "it is not little");
-        replica.learn_space(TargetId(2), 4, 100);
-        assert_eq!(replica.asks_space_of(), Some(TargetId(2)));
+        answer(&mut replica, 1 << 39);
+        assert_eq!(replica.ask_space(), None, "it is not little");
+        replica.told_room(TargetId(2), 4, 100);
         assert_eq!(replica.allocatable_bytes(&room), 100);
-        replica.learn_space(TargetId(3), 4, u64::MAX);
-        replica.learn_space(TargetId(2), 3, u64::MAX);
-        replica.learn_space(TargetId(2), 4, ROOM_UNKNOWN);
+        replica.told_room(TargetId(3), 4, 5);
+        replica.told_room(TargetId(2), 3, 5);
+        replica.told_room(TargetId(2), 4, ROOM_UNKNOWN);
+        let other = SpaceQuestion { of: TargetId(3), ..replica.ask_space().unwrap() };
+        replica.learn_space(other, 4, u64::MAX);
+        let old = replica.ask_space().unwrap();
+        replica.learn_space(old, 3, u64::MAX);
         assert_eq!(replica.allocatable_bytes(&room), 100, "another member, another version");
-        replica.learn_space(TargetId(2), 4, 1 << 39);
-        assert_eq!(replica.asks_space_of(), None);
+        answer(&mut replica, 1 << 39);
+        assert_eq!(replica.ask_space(), None);
         assert_eq!(replica.allocatable_bytes(&room), 1 << 39);
         assert_eq!(replica.allocatable_bytes(&Room(5)), 5);
+    }
+
+    /// It tells of room that is gone since.
+    #[test]
+    fn what_was_overtaken_raises_nothing() {
+        let mut head = Target::new(HEAD, present(version(1, 5)));
+        head.view(1, PublicState::PublicServing);
+        let room = |head: &Target| head.replica.allocatable_bytes(&Room(1 << 50));
+        head.replica.told_room(TAIL, 1, 10);
+        head.replica.told_room(TAIL, 1, 30);
+        assert_eq!(room(&head), 10);
+        let [first, second, third] = [(); 3].map(|()| head.replica.ask_space().unwrap());
+        head.replica.learn_space(second, 1, 40);
+        assert_eq!(room(&head), 40, "there is more again");
+        head.replica.learn_space(first, 1, 50);
+        assert_eq!(room(&head), 40, "asked before");
+        head.replica.told_room(TAIL, 1, 20);
+        head.replica.told_room(TAIL, 1, 25);
+        head.replica.learn_space(third, 1, 40);
+        assert_eq!(room(&head), 20, "asked before that was told");
+        let last = head.replica.ask_space().unwrap();
+        head.view(2, PublicState::PublicServing);
+        let before = room(&head);
+        head.replica.learn_space(last, 2, 1 << 45);
+        assert_eq!(room(&head), before, "asked in another version");
     }
 
     #[test]
@@ -176,7 +268,7 @@ mod tests {
             replica.handle(Time(1), view(version, order), &Room(1 << 40), &mut Vec::new());
             let unknown = replica.room_is_unknown();
             if let Some(from) = learns {
-                replica.learn_space(TargetId(from), version, 1 << 20);
+                replica.told_room(TargetId(from), version, 1 << 20);
             }
             unknown
         };
@@ -216,7 +308,7 @@ mod tests {
             );
             let unknown = replica.room_is_unknown();
             if let Some(from) = told {
-                replica.learn_space(TargetId(from), version, 100);
+                replica.told_room(TargetId(from), version, 100);
             }
             known.push((unknown, replica.asks_space_of(), replica.allocatable_bytes(&room)));
         }
@@ -264,7 +356,7 @@ mod tests {
         assert!(head.replica.is_idle());
         assert_eq!(head.replica.allocatable_bytes(&Room(1 << 50)), room - 1 - 8192);
         head.acknowledged(1, version(1, 1));
-        assert_eq!(head.replica.allocatable_bytes(&Room(1 << 50)), room, "as an acknowledgement says");
+        assert_eq!(head.replica.allocatable_bytes(&Room(1 << 50)), room - 1 - 8192, "it may come late");
     }
 
     /// Whatever the chunk's length is: one that it exceeds changes nothing, and takes no room either.
@@ -284,7 +376,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        head.replica.learn_space(TAIL, 1, BLOCK_BYTES - 1);
+        head.replica.told_room(TAIL, 1, BLOCK_BYTES - 1);
         assert_eq!(cut(&mut head, UpdateKind::UpdateWrite, 1), Some(Code::NoSpace));
         for length in [6, 4, 5, 0, 8] {
             assert_eq!(cut(&mut head, UpdateKind::UpdateTruncate, length), None, "to {length}");
@@ -295,7 +387,7 @@ mod tests {
     fn what_is_stored_takes_its_room_once() {
         let mut head = Target::new(HEAD, present(version(1, 5)));
         head.view(1, PublicState::PublicServing);
-        head.replica.learn_space(TAIL, 1, 1 << 40);
+        head.replica.told_room(TAIL, 1, 1 << 40);
         let each = update(1, UpdateKind::UpdateWrite, 1).may_allocate_bytes();
         let write = |head: &mut Target, channel: u32| {
             let update = update(channel, UpdateKind::UpdateWrite, 1);
@@ -313,7 +405,7 @@ mod tests {
         assert!(!write(&mut head, 3));
         head.held.1.set(2 * each);
         assert!(write(&mut head, 3));
-        head.replica.learn_space(TAIL, 1, 4 * each - 1);
+        head.replica.told_room(TAIL, 1, 4 * each - 1);
         head.held.1.set(1 << 40);
         assert!(!write(&mut head, 4), "of others it is not known that they have stored any");
     }

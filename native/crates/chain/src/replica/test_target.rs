@@ -84,7 +84,7 @@ impl Target {
         let members = vec![member(HEAD, PublicState::PublicServing), member(TAIL, tail)];
         let chain = Chain { id: 1, version: number, members, ..Chain::default() };
         let out = self.feed(Input::View { chain, lease_until: Some(Time(u64::MAX)) });
-        self.replica.learn_space(TAIL, number, 1 << 40);
+        self.replica.told_room(TAIL, number, 1 << 40);
         out
     }
 

@@ -324,7 +324,7 @@ impl<P: Clone> Replica<P> {
         }
         match result {
             Ok(acknowledged) => {
-                self.learn_space(from, chain_version, acknowledged.allocatable_bytes);
+                self.told_room(from, chain_version, acknowledged.allocatable_bytes);
                 let Some(queue) = self.queues.get_mut(&chunk) else { return };
                 // The successor commits in order: an answer for one version answers for those before it.
                 for pending in queue

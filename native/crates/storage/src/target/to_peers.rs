@@ -251,20 +251,20 @@ impl Target {
     /// How much room the members after this one have, while it is little (P8): a head that refuses every
     /// write would not hear it otherwise.
     pub fn ask_space(self: &Arc<Self>) {
-        let (node, to) = {
-            let state = self.state.lock();
-            let Some(to) = state.replica.asks_space_of() else { return };
-            let Some((node, _)) = place(state.replica.view(), to) else { return };
-            (node, to)
+        let (node, question) = {
+            let mut state = self.state.lock();
+            let Some(question) = state.replica.ask_space() else { return };
+            let Some((node, _)) = place(state.replica.view(), question.of) else { return };
+            (node, question)
         };
         let target = self.clone();
         let key = (node, Purpose::Control);
         let request = m::SpaceRequest::default();
         self.shared.peers.call(key, request, Vec::new(), ANSWER_TIMEOUT, move |result| {
             let Ok((reply, _)) = result else { return };
-            if let Some(space) = reply.targets.iter().find(|space| space.target == to.0) {
+            if let Some(space) = reply.targets.iter().find(|space| space.target == question.of.0) {
                 let mut state = target.state.lock();
-                state.replica.learn_space(to, space.chain_version, space.allocatable);
+                state.replica.learn_space(question, space.chain_version, space.allocatable);
                 target.learn(&state.replica);
             }
         });
