@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, ROOMY_BYTES};
 use crate::world::World;
-use wire::message::{LocalState, PublicState};
+use wire::message::{LocalState, Member, PublicState};
 
 impl Engine {
     /// The scrub has come round, and somebody has made room.
@@ -44,9 +44,15 @@ impl World {
         let in_last = chain.last.contains(&target.id.0);
         let has_all = engine.served_boot == node.boot || engine.clean;
         let member = chain.members.iter().find(|member| member.target == target.id.0);
+        // Another of the last may have said that it is back, and the manager may be about to let it serve alone.
+        let speaks = |other: &Member| {
+            let incarnation = self.nodes[other.node as usize].incarnation;
+            other.state() == PublicState::PublicLastsrv && incarnation > other.incarnation
+        };
+        let others = chain.members.iter().filter(|other| other.target != target.id.0);
         let counts = member.is_some_and(|member| match member.state() {
             PublicState::PublicServing => node.runs && node.incarnation == member.incarnation,
-            state => state == PublicState::PublicLastsrv,
+            state => state == PublicState::PublicLastsrv && !others.into_iter().any(speaks),
         });
         in_last && !target.disk_broken && !engine.frozen && has_all && counts
     }
