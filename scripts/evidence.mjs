@@ -6,4 +6,4 @@ const before = await runAll(programs);
 const started = performance.now();
 const meanwhile = await runAll(evidence, besideEvidence);
 console.log(`\n== all of it: ${((performance.now() - started) / 1000).toFixed(0)} s`);
-finish({ passed: before.passed + meanwhile.passed, failed: before.failed + meanwhile.failed });
+finish(before, meanwhile);

@@ -18,10 +18,16 @@ const counters = {
 };
 
 function sum(matches) {
+  return add(
+    Array.from(matches, ([, passed, failed]) => ({ passed: Number(passed), failed: Number(failed) })),
+  );
+}
+
+function add(counts) {
   const total = { passed: 0, failed: 0 };
-  for (const [, passed, failed] of matches) {
-    total.passed += Number(passed);
-    total.failed += Number(failed);
+  for (const { passed, failed } of counts) {
+    total.passed += passed;
+    total.failed += failed;
   }
   return total;
 }
@@ -64,13 +70,9 @@ async function judge(runner, isShownLater) {
 }
 
 async function runLane(runners, isShownLater) {
-  const total = { passed: 0, failed: 0 };
-  for (const runner of runners) {
-    const { passed, failed } = await judge(runner, isShownLater);
-    total.passed += passed;
-    total.failed += failed;
-  }
-  return total;
+  const counts = [];
+  for (const runner of runners) counts.push(await judge(runner, isShownLater));
+  return add(counts);
 }
 
 /**
@@ -78,15 +80,12 @@ async function runLane(runners, isShownLater) {
  * failure counts as one.
  */
 export async function runAll(runners, beside = []) {
-  const lanes = await Promise.all([runLane(runners, false), runLane(beside, true)]);
-  return {
-    passed: lanes[0].passed + lanes[1].passed,
-    failed: lanes[0].failed + lanes[1].failed,
-  };
+  return add(await Promise.all([runLane(runners, false), runLane(beside, true)]));
 }
 
-/** Prints the closing line and sets the exit code. */
-export function finish(total) {
+/** Prints the closing line, summed over all parts, and sets the exit code. */
+export function finish(...parts) {
+  const total = add(parts);
   console.log(`\n${total.passed} passed, ${total.failed} failed`);
   process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;
 }

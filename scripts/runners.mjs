@@ -41,11 +41,10 @@ export const programs = [
   { name: 'simulator, built', command: [...cargo, 'build', '--tests', '--bins', ...release, ...simulator] },
 ];
 
-const onClusters = (name, ...words) => ({
-  name,
-  command: [...vitest, '--config', 'tests/vitest.config.ts', ...words],
-  counts: 'vitest',
-});
+/** The words that run tests on real clusters: those of these files, or of these projects. */
+export const clusterTests = (...words) => [...vitest, '--config', 'tests/vitest.config.ts', ...words];
+
+const onClusters = (name, ...words) => ({ name, command: clusterTests(...words), counts: 'vitest' });
 
 /** Real clusters, four at a time: they wait often. */
 export const clusters = [onClusters('cluster tests', '--project', 'shared')];

@@ -9,6 +9,7 @@ import { cpus, homedir, tmpdir, totalmem } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
+import { clusterTests } from './runners.mjs';
 import { figuresOf, nextSeed, recordedRanges, sumOfRanges, sumsOfCommits } from './soak-figures.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -21,41 +22,34 @@ const seedsPerRange = 5_000;
 /** Where recorded seeds begin; those before are everyone's. */
 const firstSeed = 1_000_000;
 
-const vitest = (...files) => [
-  'node_modules/.bin/vitest',
-  'run',
-  '--config',
-  'tests/vitest.config.ts',
-  ...files,
-];
 const cargo = (...words) => ['cargo', ...words, '--release', '-q'];
 
 const parts = {
   kills: {
     sentence: 'a random service of three and of five storage servers is killed every 2 to 5 s',
     run: ({ minutes }) =>
-      run(vitest('tests/faults/random-kills.test.ts'), { CATENA_FAULT_SECONDS: minutes * 60 }),
+      run(clusterTests('tests/faults/random-kills.test.ts'), { CATENA_FAULT_SECONDS: minutes * 60 }),
   },
   network: {
     sentence: 'hosts are cut off from each other for half a minute each, and lose packets',
-    run: () => run(vitest('tests/faults/network.test.ts'), { CATENA_CUT_MS: 30_000 }),
+    run: () => run(clusterTests('tests/faults/network.test.ts'), { CATENA_CUT_MS: 30_000 }),
   },
   power: {
     sentence: 'the power of a machine is cut a hundred times',
     run: () =>
-      run(vitest('tests/faults/power-cut.test.ts'), {
+      run(clusterTests('tests/faults/power-cut.test.ts'), {
         CATENA_POWER_RUNS: 10,
         CATENA_POWER_CUTS_PER_RUN: 10,
       }),
   },
   hardships: {
     sentence: 'a server is paused, its disk is slow, full and empty, for half a minute each',
-    run: () => run(vitest('tests/faults/hardships.test.ts'), { CATENA_HARDSHIP_MS: 30_000 }),
+    run: () => run(clusterTests('tests/faults/hardships.test.ts'), { CATENA_HARDSHIP_MS: 30_000 }),
   },
   changes: {
     sentence: 'servers and disks are drained, replaced, added and removed, fail and hang, half a minute each',
     run: () =>
-      run(vitest('tests/cluster/change.test.ts', 'tests/cluster/disk-failures.test.ts'), {
+      run(clusterTests('tests/cluster/change.test.ts', 'tests/cluster/disk-failures.test.ts'), {
         CATENA_CHANGE_SECONDS: 30,
       }),
   },

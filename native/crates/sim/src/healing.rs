@@ -44,17 +44,21 @@ impl World {
         let in_last = chain.last.contains(&target.id.0);
         let has_all = engine.served_boot == node.boot || engine.clean;
         let member = chain.members.iter().find(|member| member.target == target.id.0);
-        // Another of the last may have said that it is back, and the manager may be about to let it serve alone.
-        let speaks = |other: &Member| {
-            let incarnation = self.nodes[other.node as usize].incarnation;
-            other.state() == PublicState::PublicLastsrv && incarnation > other.incarnation
-        };
         let others = chain.members.iter().filter(|other| other.target != target.id.0);
         let counts = member.is_some_and(|member| match member.state() {
             PublicState::PublicServing => node.runs && node.incarnation == member.incarnation,
-            state => state == PublicState::PublicLastsrv && !others.into_iter().any(speaks),
+            state => {
+                state == PublicState::PublicLastsrv && !others.into_iter().any(|other| self.may_speak(other))
+            }
         });
         in_last && !target.disk_broken && !engine.frozen && has_all && counts
+    }
+
+    /// One of the last to serve has a later process than the manager knows, which may have said that it is complete:
+    /// the manager may be about to let it serve alone.
+    pub fn may_speak(&self, member: &Member) -> bool {
+        let incarnation = self.nodes[member.node as usize].incarnation;
+        member.state() == PublicState::PublicLastsrv && incarnation > member.incarnation
     }
 
     /// Whether an update of each chain that was called after this time was answered.

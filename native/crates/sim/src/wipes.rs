@@ -74,12 +74,12 @@ impl World {
         let own = &self.targets[index];
         let chain = &self.manager.chains()[own.chain];
         let member_of = |target: u64| chain.members.iter().find(|member| member.target == target);
-        let incarnation = self.nodes[own.node].incarnation;
-        let out = member_of(own.id.0).is_none_or(|member| match member.state() {
-            PublicState::PublicOffline | PublicState::PublicWaiting => true,
-            // A later process may have said that it is complete, and the manager may be about to hear it.
-            PublicState::PublicLastsrv => member.incarnation >= incarnation,
-            _ => false,
+        let out = member_of(own.id.0).is_none_or(|member| {
+            let serves_not = matches!(
+                member.state(),
+                PublicState::PublicOffline | PublicState::PublicWaiting | PublicState::PublicLastsrv
+            );
+            serves_not && !self.may_speak(member)
         });
         let holds_all = |target: &u64| {
             member_of(*target).is_some_and(|member| {

@@ -365,7 +365,7 @@ mod tests {
         let mut head = Target::new(HEAD, Committed { length: 5, ..present(version(1, 5)) });
         head.view(1, PublicState::PublicServing);
         let mut channel = 0;
-        let mut cut = |head: &mut Target, kind: UpdateKind, length: u32| {
+        let mut refusal = |head: &mut Target, kind: UpdateKind, length: u32| {
             channel += 1;
             let update = update(channel, kind, length);
             let reply = ReplyTo(u64::from(channel));
@@ -377,11 +377,12 @@ mod tests {
             }
         };
         head.replica.told_room(TAIL, 1, BLOCK_BYTES - 1);
-        assert_eq!(cut(&mut head, UpdateKind::UpdateWrite, 1), Some(Code::NoSpace));
+        assert_eq!(refusal(&mut head, UpdateKind::UpdateWrite, 1), Some(Code::NoSpace));
         for length in [6, 4, 5, 0, 8] {
-            assert_eq!(cut(&mut head, UpdateKind::UpdateTruncate, length), None, "to {length}");
+            assert_eq!(refusal(&mut head, UpdateKind::UpdateTruncate, length), None, "to {length}");
         }
     }
+
     /// Also while its commit waits for others: what is left here knows of it.
     #[test]
     fn what_is_stored_takes_its_room_once() {

@@ -118,7 +118,6 @@ mod tests {
         Listed { committed: Committed { removed: true, ..listed.committed }, ..listed }
     }
 
-    /// Chunks 1 and 2 differ, 3 is gone, 4 is new.
     /// The number that was sent of the chunk of the tests, and whether as a removal; else the versions forwarded.
     fn sent(out: &[Output<()>]) -> Vec<(&'static str, u64)> {
         let message = |output: &Output<()>| match output {
@@ -189,6 +188,7 @@ mod tests {
         );
     }
 
+    /// Chunks 1 and 2 differ, 3 is gone, 4 is new.
     #[test]
     fn a_member_without_room_is_told_first_what_is_gone() {
         let mut head = Target::new(HEAD, Committed::default());

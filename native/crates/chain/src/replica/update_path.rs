@@ -161,13 +161,14 @@ impl<P: Clone> Replica<P> {
     pub(super) fn store_waiting(&mut self, step: &mut Step<P>, chunk: ChunkId) {
         let syncing = self.view.role == Role::Syncing && !planted(Planted::SyncTakesReserve);
         let Some(queue) = self.queues.get_mut(&chunk) else { return };
-        for (place, pending) in queue.pending.iter_mut().enumerate() {
-            match pending.asked {
-                Asked::Yes => continue,
-                Asked::IfRoom if pending.applied.is_some() => continue,
-                Asked::IfRoom => return,
-                Asked::No => {}
-            }
+        // Those that wait are the last ones.
+        let waiting = queue.pending.iter().rev().take_while(|pending| pending.asked == Asked::No).count();
+        let first = queue.pending.len() - waiting;
+        let before = first.checked_sub(1).map(|place| &queue.pending[place]);
+        if before.is_some_and(|pending| pending.asked == Asked::IfRoom && pending.applied.is_none()) {
+            return;
+        }
+        for (place, pending) in (first..).zip(queue.pending.range_mut(first..)) {
             let Body { update, payload } = pending.body.clone().expect("what is not stored is in memory");
             let if_room = syncing && update.may_allocate_bytes() > 0;
             pending.asked = if if_room { Asked::IfRoom } else { Asked::Yes };
